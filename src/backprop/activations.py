@@ -1,0 +1,225 @@
+"""The activation functions: formula, derivative and source of each; the arithmetic is in the kernels.
+
+Every function is a ready-made attribute here, ``activations.relu``, and can be given by name: ``Dense(4, 8, activation="relu")``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels
+from ._arrays import as_real_array, check_choice, check_nonnegative
+from ._types import Array
+
+
+class _Entry(NamedTuple):
+    formula: str
+    derivative: str
+    uses_z: bool  # the derivative needs z; elsewhere it is written in terms of a, and nobody keeps z
+    alpha: float | None  # the default of the parameter; None for functions that have none
+    source: str
+
+
+_TABLE = {
+    "identity": _Entry("z", "1", False, None, "the linear unit"),
+    "relu": _Entry("max(z, 0)", "a > 0", False, None, "Nair and Hinton, ICML 2010; Glorot, Bordes and Bengio, AISTATS 2011"),
+    "leaky_relu": _Entry(
+        "z if z > 0 else alpha z", "1 if z > 0 else alpha", False, 0.01, "Maas, Hannun and Ng, ICML 2013 (alpha = 0.01)"
+    ),
+    "elu": _Entry(
+        "z if z > 0 else alpha (e^z - 1)", "1 if z > 0 else a + alpha", False, 1.0, "Clevert et al., ICLR 2016, arXiv:1511.07289"
+    ),
+    "selu": _Entry(
+        "l (z if z > 0 else s (e^z - 1)), l = 1.0507..., s = 1.6733...",
+        "l if z > 0 else a + l s",
+        False,
+        None,
+        "Klambauer et al., NeurIPS 2017, arXiv:1706.02515, equation 2",
+    ),
+    "gelu": _Entry(
+        "z/2 (1 + t), t = tanh(c (z + 0.044715 z^3)), c = sqrt(2/pi)",
+        "(1 + t)/2 + z/2 (1 - t^2) c (1 + 0.134145 z^2)",
+        True,
+        None,
+        "Hendrycks and Gimpel, arXiv:1606.08415, the tanh approximation of section 2",
+    ),
+    "gelu_exact": _Entry(
+        "z P, P = (1 + erf(z / sqrt 2)) / 2",
+        "P + z e^(-z^2 / 2) / sqrt(2 pi)",
+        True,
+        None,
+        "Hendrycks and Gimpel, arXiv:1606.08415, section 2",
+    ),
+    "silu": _Entry("z s, s = sigmoid(z)", "s + a (1 - s)", True, None, "Elfwing, Uchibe and Doya, arXiv:1702.03118"),
+    "mish": _Entry("z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, "Misra, arXiv:1908.08681"),
+    "sigmoid": _Entry("1 / (1 + e^-z)", "a (1 - a)", False, None, "Rumelhart, Hinton and Williams, Nature 323, 1986"),
+    "tanh": _Entry("tanh z", "1 - a^2", False, None, "LeCun et al., Efficient BackProp, 1998"),
+    "softplus": _Entry("log(1 + e^z)", "1 - e^-a", False, None, "Dugas et al., NeurIPS 2000"),
+    "softsign": _Entry("z / (1 + |z|)", "(1 - |a|)^2", False, None, "Glorot and Bengio, AISTATS 2010"),
+    "hardtanh": _Entry("min(max(z, -1), 1)", "-1 < a < 1", False, None, "Collobert, PhD thesis, 2004"),
+    "relu6": _Entry("min(max(z, 0), 6)", "0 < a < 6", False, None, "Krizhevsky, unpublished manuscript on CIFAR-10, 2010"),
+    "softmax": _Entry(
+        "e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, "Bridle, Neurocomputing, 1990"
+    ),
+}
+
+NAMES = tuple(_TABLE)
+"""The names that `get` takes."""
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class ActivationFunction:
+    """An activation function ``a = f(z)``.
+
+    Parameters
+    ----------
+    name
+        One of `NAMES`.
+    alpha
+        The slope of leaky_relu below zero (default 0.01), or the scale of elu (default 1); zero or positive. Other functions take
+        none, and theirs reads 0.
+
+    Raises
+    ------
+    ValueError
+        For another name, a negative or non-finite alpha, or alpha where the function has none.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backprop.activations import ActivationFunction
+    >>> f = ActivationFunction("leaky_relu", alpha=0.2)
+    >>> f(np.array([-1.0, 2.0])).tolist()
+    [-0.2, 2.0]
+    >>> f.derivative(np.array([-1.0, 2.0])).tolist()
+    [0.2, 1.0]
+    >>> f.formula
+    'z if z > 0 else alpha z'
+    """
+
+    name: str
+    alpha: float
+
+    def __init__(self, name: str, alpha: float | None = None) -> None:
+        default = _TABLE[check_choice("activation", name, NAMES)].alpha
+        if alpha is None:
+            alpha = default or 0.0
+        elif default is None:
+            raise ValueError(f"{name} takes no alpha, got alpha={alpha!r}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "alpha", check_nonnegative(f"{name}'s alpha", alpha))
+
+    def __repr__(self) -> str:
+        alpha = f", alpha={self.alpha:g}" if self.takes_alpha else ""
+        return f"ActivationFunction({self.name!r}{alpha})"
+
+    @property
+    def takes_alpha(self) -> bool:
+        """Whether the function has a parameter alpha."""
+        return _TABLE[self.name].alpha is not None
+
+    @property
+    def uses_z(self) -> bool:
+        """Whether the derivative needs z, the input; where not, a is enough."""
+        return _TABLE[self.name].uses_z
+
+    @property
+    def formula(self) -> str:
+        """The function, in terms of z."""
+        return _TABLE[self.name].formula
+
+    @property
+    def derivative_formula(self) -> str:
+        """The derivative da/dz, in terms of a where that is enough."""
+        return _TABLE[self.name].derivative
+
+    @property
+    def source(self) -> str:
+        """The paper it comes from."""
+        return _TABLE[self.name].source
+
+    def __call__(self, z: npt.ArrayLike) -> Array:
+        """``f(z)``, of z's shape; float32 stays float32, anything else is computed in float64. Softmax works on the last axis."""
+        rows, shape = _as_rows(z, "z")
+        a = np.empty_like(rows)
+        kernels.active().activation_forward(rows, a, self.name, self.alpha)
+        return a.reshape(shape)
+
+    def backward(self, grad_a: npt.ArrayLike, z: npt.ArrayLike) -> Array:
+        """``delta = dL/dz``, given ``grad_a = dL/da`` of the same shape as z: the chain rule's step through this function."""
+        rows, shape = _as_rows(z, "z")
+        grad_rows, grad_shape = _as_rows(grad_a, "grad_a", rows.dtype)
+        if grad_shape != shape:
+            raise ValueError(f"grad_a must have the shape of z, {shape}, got {grad_shape}")
+        a, delta = np.empty_like(rows), np.empty_like(rows)
+        kernels.active().activation_forward(rows, a, self.name, self.alpha)
+        kernels.active().activation_backward(grad_rows, rows, a, delta, self.name, self.alpha)
+        return delta.reshape(shape)
+
+    def derivative(self, z: npt.ArrayLike) -> Array:
+        """``f'(z)``, elementwise.
+
+        Raises
+        ------
+        ValueError
+            For softmax, whose derivative is a matrix for each row; `backward` multiplies by it.
+        """
+        if self.name == "softmax":
+            raise ValueError("softmax has a matrix of derivatives for each row, not one number an element; use backward(grad_a, z)")
+        rows, shape = _as_rows(z, "z")
+        return self.backward(np.ones_like(rows), rows).reshape(shape)
+
+    def config(self) -> str | dict[str, Any]:
+        """What `get` makes this function from again, ready for JSON: its name, or with an alpha of its own a dict."""
+        if self.alpha == (_TABLE[self.name].alpha or 0.0):
+            return self.name
+        return {"name": self.name, "alpha": self.alpha}
+
+
+def get(spec: str | Mapping[str, Any] | ActivationFunction) -> ActivationFunction:
+    """The activation function that `spec` names: a name, an `ActivationFunction`, or what `ActivationFunction.config` returned.
+
+    Examples
+    --------
+    >>> from backprop import activations
+    >>> activations.get("elu")
+    ActivationFunction('elu', alpha=1)
+    """
+    if isinstance(spec, ActivationFunction):
+        return spec
+    if isinstance(spec, Mapping):
+        return ActivationFunction(**spec)
+    return ActivationFunction(spec)
+
+
+def _as_rows(z: npt.ArrayLike, name: str, dtype: npt.DTypeLike | None = None) -> tuple[Array, tuple[int, ...]]:
+    """`z` as a contiguous matrix with the same last axis, and the shape to give the result."""
+    array = as_real_array(z, name)
+    if dtype is None:
+        dtype = np.float32 if array.dtype == np.float32 else np.float64
+    columns = array.shape[-1] if array.ndim else 1
+    rows = np.array(array, dtype=dtype, order="C").reshape(-1, columns) if array.size else np.zeros((0, columns), dtype)
+    return rows, array.shape
+
+
+identity = ActivationFunction("identity")
+relu = ActivationFunction("relu")
+leaky_relu = ActivationFunction("leaky_relu")
+elu = ActivationFunction("elu")
+selu = ActivationFunction("selu")
+gelu = ActivationFunction("gelu")
+gelu_exact = ActivationFunction("gelu_exact")
+silu = ActivationFunction("silu")
+mish = ActivationFunction("mish")
+sigmoid = ActivationFunction("sigmoid")
+tanh = ActivationFunction("tanh")
+softplus = ActivationFunction("softplus")
+softsign = ActivationFunction("softsign")
+hardtanh = ActivationFunction("hardtanh")
+relu6 = ActivationFunction("relu6")
+softmax = ActivationFunction("softmax")
