@@ -25,27 +25,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Array = npt.NDArray[np.floating]
-Labels = npt.NDArray[np.int64]
-Spans = npt.NDArray[np.void]
-
-SPAN = np.dtype(
-    [
-        ("offset", np.intp),
-        ("length", np.intp),
-        ("lr", np.float64),
-        ("weight_decay", np.float64),
-        ("l1", np.float64),
-    ]
-)
-"""A run of the flat parameter buffer that one optimizer update treats alike.
-
-``lr`` multiplies the step's learning rate; ``weight_decay`` and ``l1`` are coefficients. Spans lie inside the buffer, ascend and do
-not overlap; what no span covers is frozen: the update leaves its parameters and moments as they are.
-"""
+from ._types import SPAN as SPAN
+from ._types import Array, Labels, Spans
 
 
 class Kernels(Protocol):
@@ -231,7 +212,7 @@ class Kernels(Protocol):
         momentum: float,
         decoupled: bool,
     ) -> None:
-        """``v = alpha v + (1 - alpha) g^2``; ``u = g / (sqrt(v - grad_mean^2) + eps)``; ``velocity = momentum velocity + u``; ``param -= lr velocity``.
+        """``v = alpha v + (1 - alpha) g^2``; ``u = g / (sqrt(max(v - grad_mean^2, 0)) + eps)``; ``velocity = momentum velocity + u``; ``param -= lr velocity``.
 
         INOUT param, v; grad_mean, the running mean of g (``grad_mean += (1 - alpha) (g - grad_mean)``), None unless centered;
         velocity, None when momentum is 0 (then ``param -= lr u``).

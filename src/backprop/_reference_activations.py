@@ -1,0 +1,154 @@
+"""Every activation beside its derivative: the formulas of the contract, in forms that hold at any input.
+
+Two habits recur. An exponential takes only arguments that are not positive, so nothing overflows. And where a formula meets
+``inf * 0``, its argument is first held to a range beyond which the function has long reached its limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from ._erf import erfc
+from ._types import Array
+
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+GELU_C = math.sqrt(2 / math.pi)
+FAR = 1000.0  # e^-1000 is 0 in float64, and 1000 z^3 is finite in float32
+
+
+class Activation(NamedTuple):
+    """``forward(z, alpha) -> a`` and ``backward(grad_a, z, a, alpha) -> delta``; ``uses_z``: backward needs z, not only a."""
+
+    forward: Callable[[Array, float], Array]
+    backward: Callable[[Array, Array, Array, float], Array]
+    uses_z: bool = False
+
+
+def sigmoid(z: Array) -> Array:
+    """``1 / (1 + e^-z)``."""
+    e = np.exp(-np.abs(z))
+    s: Array = np.where(z >= 0, 1, e) / (1 + e)
+    return s
+
+
+def softplus(z: Array) -> Array:
+    """``log(1 + e^z)``."""
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def _within(z: Array, limit: float) -> Array:
+    """``min(max(z, -limit), limit)``."""
+    held: Array = np.clip(z, -limit, limit)
+    return held
+
+
+def _leaky_relu(z: Array, alpha: float) -> Array:
+    return np.where(z > 0, z, alpha * z if alpha != 0 else np.minimum(0, np.abs(z)))  # 0 times -inf is 0 here; NaN stays
+
+
+def _elu(z: Array, alpha: float) -> Array:
+    return np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0)))
+
+
+def _gelu_gate(z: Array) -> Array:
+    """``(1 + tanh u) / 2``, which is ``sigmoid(2 u)`` but loses no digits where it is small."""
+    return sigmoid(2 * GELU_C * (z + 0.044715 * z * z * z))
+
+
+def _gelu(z: Array, alpha: float) -> Array:
+    z_low = np.maximum(z, -FAR)
+    return z_low * _gelu_gate(z_low)
+
+
+def _gelu_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
+    z = _within(z, FAR)
+    gate = _gelu_gate(z)
+    return grad_a * gate * (1 + z * (1 - gate) * 2 * GELU_C * (1 + 3 * 0.044715 * z * z))
+
+
+def _normal_cdf(z: Array) -> Array:
+    return 0.5 * erfc(z.astype(np.float64) * -math.sqrt(0.5))
+
+
+def _gelu_exact(z: Array, alpha: float) -> Array:
+    z_low = np.maximum(z, -FAR)
+    return z_low * _normal_cdf(z_low)
+
+
+def _gelu_exact_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
+    z = _within(z, FAR)
+    return grad_a * (_normal_cdf(z) + z * np.exp(-0.5 * z * z) / math.sqrt(2 * math.pi))
+
+
+def _silu(z: Array, alpha: float) -> Array:
+    z_low = np.maximum(z, -FAR)
+    return z_low * sigmoid(z_low)
+
+
+def _silu_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
+    z = _within(z, FAR)
+    gate = sigmoid(z)
+    return grad_a * gate * (1 + z * (1 - gate))
+
+
+def _mish(z: Array, alpha: float) -> Array:
+    z_low = np.maximum(z, -FAR)
+    return z_low * np.tanh(softplus(z_low))
+
+
+def _mish_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
+    z = _within(z, FAR)
+    t = np.tanh(softplus(z))
+    delta: Array = grad_a * (t + z * (1 - t * t) * sigmoid(z))
+    return delta
+
+
+def _softsign(z: Array, alpha: float) -> Array:
+    z = _within(z, float(np.finfo(z.dtype).max))
+    a: Array = z / (1 + np.abs(z))
+    return a
+
+
+def _softmax(z: Array, alpha: float) -> Array:
+    e = np.exp(z - z.max(axis=1, keepdims=True, initial=-np.inf))
+    a: Array = e / e.sum(axis=1, keepdims=True)
+    return a
+
+
+def _softmax_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
+    delta: Array = a * (grad_a - np.sum(grad_a * a, axis=1, keepdims=True))
+    return delta
+
+
+ACTIVATIONS = {
+    "identity": Activation(lambda z, alpha: z, lambda grad_a, z, a, alpha: grad_a),
+    "relu": Activation(lambda z, alpha: np.maximum(z, 0), lambda grad_a, z, a, alpha: grad_a * (a > 0)),
+    "leaky_relu": Activation(_leaky_relu, lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, alpha)),
+    "elu": Activation(_elu, lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, a + alpha)),
+    "selu": Activation(
+        lambda z, alpha: SELU_SCALE * _elu(z, SELU_ALPHA),
+        lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, SELU_SCALE, a + SELU_SCALE * SELU_ALPHA),
+    ),
+    "gelu": Activation(_gelu, _gelu_backward, uses_z=True),
+    "gelu_exact": Activation(_gelu_exact, _gelu_exact_backward, uses_z=True),
+    "silu": Activation(_silu, _silu_backward, uses_z=True),
+    "mish": Activation(_mish, _mish_backward, uses_z=True),
+    "sigmoid": Activation(lambda z, alpha: sigmoid(z), lambda grad_a, z, a, alpha: grad_a * (a * (1 - a))),
+    "tanh": Activation(lambda z, alpha: np.tanh(z), lambda grad_a, z, a, alpha: grad_a * (1 - a * a)),
+    "softplus": Activation(lambda z, alpha: softplus(z), lambda grad_a, z, a, alpha: grad_a * -np.expm1(-a)),
+    "softsign": Activation(_softsign, lambda grad_a, z, a, alpha: grad_a * (1 - np.abs(a)) ** 2),
+    "hardtanh": Activation(lambda z, alpha: np.clip(z, -1, 1), lambda grad_a, z, a, alpha: grad_a * ((a > -1) & (a < 1))),
+    "relu6": Activation(lambda z, alpha: np.clip(z, 0, 6), lambda grad_a, z, a, alpha: grad_a * ((a > 0) & (a < 6))),
+    "softmax": Activation(_softmax, _softmax_backward),
+}
+
+
+def find(activation: str) -> Activation:
+    """Look an activation up by its name; a ValueError lists the names."""
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
+    return ACTIVATIONS[activation]
