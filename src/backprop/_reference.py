@@ -67,15 +67,15 @@ def activation_backward(grad_a: Array, z: Array | None, a: Array, delta: Array, 
 def _reduce(row_losses: Array, slopes: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
     """``sum_i w_i l_i / sum_i |w_i|`` and its gradient, from each row's loss (n,) and its slopes ``dl_i / doutput_ij`` (n, k)."""
     weight = np.ones(len(row_losses)) if sample_weight is None else sample_weight.astype(np.float64)
-    total = np.abs(weight).sum()
-    if total == 0:
-        if grad_outputs is not None:
-            grad_outputs[...] = 0
-        return 0.0
-    weight /= total
+    share = weight / (np.abs(weight).sum() or 1.0)
     if grad_outputs is not None:
-        np.multiply(slopes, weight[:, np.newaxis], out=grad_outputs, casting="same_kind")
-    return float(np.sum(weight * row_losses))
+        grad_outputs[...] = _times(share[:, np.newaxis], slopes)
+    return float(np.sum(_times(share, row_losses)))
+
+
+def _times(weight: Array, x: Array) -> Array:
+    """``weight * x``, but 0 where weight is 0, whatever x: a row without weight, or a class without probability, is absent."""
+    return np.where(weight == 0, 0, weight * x)
 
 
 def _row_sums(terms: Array) -> Array:
@@ -93,11 +93,6 @@ def _log_softmax(logits: Array) -> Array:
     shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
     log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     return log_p
-
-
-def _times_log(t: Array, log_p: Array) -> Array:
-    """``t log p`` with ``0 log 0 = 0``."""
-    return np.where(t == 0, 0, t * log_p)
 
 
 @checked("logits (n, k), labels (n) int64, sample_weight? (n) -> grad_logits? (n, k)")
@@ -121,13 +116,13 @@ def _cross_entropy(
     t = (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
     log_p = _log_softmax(logits)
     slopes = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
-    return _reduce(-_row_sums(_times_log(t, log_p)), slopes, sample_weight, grad_logits)
+    return _reduce(_row_sums(_times(t, -log_p)), slopes, sample_weight, grad_logits)
 
 
 @checked("logits (n, k), targets (n, k), sample_weight? (n) -> grad_logits? (n, k)")
 def kl_divergence(logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None) -> float:
     log_p = _log_softmax(logits)
-    terms = _times_log(targets, np.log(targets)) - _times_log(targets, log_p)
+    terms = _times(targets, np.log(targets) - log_p)
     slopes = np.exp(log_p) * targets.sum(axis=1, keepdims=True) - targets
     return _reduce(_row_sums(terms), slopes, sample_weight, grad_logits)
 
@@ -138,7 +133,7 @@ def binary_cross_entropy(
 ) -> float:
     positive = targets if pos_weight is None else pos_weight * targets
     negative = 1 - targets
-    terms = positive * softplus(-logits) + negative * softplus(logits)  # -log sigmoid(z) = softplus(-z)
+    terms = _times(positive, softplus(-logits)) + _times(negative, softplus(logits))  # -log sigmoid(z) = softplus(-z)
     slopes = negative * sigmoid(logits) - positive * sigmoid(-logits)
     return _reduce_elements(terms, slopes, sample_weight, grad_logits)
 
@@ -179,7 +174,7 @@ def log_cosh(outputs: Array, targets: Array, sample_weight: Array | None, grad_o
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def poisson(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
     rate = np.exp(outputs)
-    return _reduce_elements(rate - targets * outputs, rate - targets, sample_weight, grad_outputs)
+    return _reduce_elements(rate - _times(targets, outputs), rate - targets, sample_weight, grad_outputs)
 
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n), q (k) -> grad_outputs? (n, k)")

@@ -86,9 +86,9 @@ def _check(wanted: list[Demand], given: dict[str, object], may_be_same: tuple[st
                 raise TypeError(f"{first} must be float32 or float64, got {array.dtype}")
         elif array.dtype != seen[first].dtype:
             raise TypeError(f"{demand.name} must be {seen[first].dtype} like {first}, got {array.dtype}")
-        _check_shape(demand, array, sizes)
         if not (array.flags.c_contiguous and array.flags.aligned):
             raise ValueError(f"{demand.name} must be C-contiguous and aligned")
+        _check_shape(demand, array, sizes)
         if demand.written:
             _check_output(demand.name, array, seen, may_be_same)
         seen[demand.name] = array
@@ -111,7 +111,7 @@ def _check_shape(demand: Demand, array: AnyArray, sizes: dict[str, int]) -> None
         known = [sizes.get(letter, size) for letter, size in zip(demand.shape, array.shape, strict=True)]
         fits = tuple(known) == array.shape
     if not fits:
-        shape = ", ".join(str(sizes.get(letter, letter)) for letter in demand.shape)
+        shape = ", ".join(str(sizes.get(letter, "any")) for letter in demand.shape)
         shape += "," if len(demand.shape) == 1 else ""
         raise ValueError(f"{demand.name} must have shape ({shape}), got {array.shape}")
     sizes.update(zip(demand.shape, array.shape, strict=True))
