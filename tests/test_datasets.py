@@ -144,7 +144,7 @@ def test_damaged_compression_is_refused(tmp_path: Path, rng: np.random.Generator
     else:
         data[len(data) // 2] ^= 255
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="labels.gz' is not a whole IDX file"):
+    with pytest.raises(ValueError, match=r"labels\.gz' is not a whole IDX file"):
         datasets.read_idx(path)
 
 
@@ -156,7 +156,7 @@ def test_missing_and_ambiguous_files_are_named(folder: Path) -> None:
         datasets.idx(folder)
     (folder / "letters-train-images-idx3-ubyte").unlink()
     (folder / NAMES["test"][1]).unlink()
-    with pytest.raises(FileNotFoundError, match="t10k-labels-idx1-ubyte or its .gz is missing"):
+    with pytest.raises(FileNotFoundError, match=r"t10k-labels-idx1-ubyte or its \.gz is missing"):
         datasets.idx(folder)
 
 

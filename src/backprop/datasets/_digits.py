@@ -43,4 +43,4 @@ def digits() -> tuple[tuple[Images, Labels], tuple[Images, Labels]]:
 
 
 def _scaled(pixels: npt.NDArray[np.uint8]) -> Images:
-    return pixels / np.float32(_BRIGHTEST)
+    return pixels.astype(np.float32) / np.float32(_BRIGHTEST)

@@ -13,7 +13,7 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,8 @@ def idx(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Arra
     """Read a data set in MNIST's format: a folder with four files of images and labels.
 
     The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
-    ``t10k-labels-idx1-ubyte``; a prefix (``emnist-letters-train-...``), a dot for the last dash but one (``train-images.idx3-ubyte``)
-    and ``test`` for ``t10k`` are understood too. Each may end in ``.gz``. Plain files are memory-mapped, so data sets larger than
+    ``t10k-labels-idx1-ubyte``; a prefix (``emnist-letters-train-...``), ``.idx`` for ``-idx`` and ``test`` for ``t10k`` are
+    understood too. Each may end in ``.gz``. Plain files are memory-mapped, so data sets larger than
     memory work; compressed ones are read into memory.
 
     Returns
@@ -70,7 +70,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         raise ValueError(f"{str(path)!r} is not a whole IDX file: {error}") from error
 
 
-def _decompressed(file: IO[bytes], compressed_length: int) -> Array:
+def _decompressed(file: gzip.GzipFile, compressed_length: int) -> Array:
     dtype, shape = _header(file)
     length = dtype.itemsize * math.prod(shape)
     _check_length(min(length, _MAX_COMPRESSION * compressed_length), length)  # before memory is reserved for a lie
@@ -79,7 +79,7 @@ def _decompressed(file: IO[bytes], compressed_length: int) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _mapped(file: IO[bytes]) -> Array:
+def _mapped(file: BinaryIO) -> Array:
     dtype, shape = _header(file)
     offset = file.tell()
     _check_length(os.fstat(file.fileno()).st_size - offset, dtype.itemsize * math.prod(shape))
@@ -88,7 +88,7 @@ def _mapped(file: IO[bytes]) -> Array:
     return np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
 
 
-def _header(file: IO[bytes]) -> tuple[np.dtype[Any], tuple[int, ...]]:
+def _header(file: BinaryIO | gzip.GzipFile) -> tuple[np.dtype[Any], tuple[int, ...]]:
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0" or magic[2] not in _DTYPES or magic[3] == 0:
         raise ValueError(f"it begins with the bytes {magic.hex(' ') or '(none)'}")

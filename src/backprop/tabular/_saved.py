@@ -1,0 +1,28 @@
+"""Features and targets as JSON, and back with every field checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+_TYPES: dict[Any, type | tuple[type, ...]] = {"str": str, "bool": bool, "float": (float, int), "tuple[str, ...]": tuple}
+
+
+def saved(item: Any) -> dict[str, Any]:
+    """The kind and the fields of a feature or target."""
+    return {"kind": item.kind, **asdict(item)}
+
+
+def restored(classes: Mapping[str, type[Any]], config: Mapping[str, Any]) -> Any:
+    """The feature or target with these fields; KeyError or TypeError when they are not what `saved` writes."""
+    cls = classes[config["kind"]]
+    values = {}
+    for field in fields(cls):
+        value = config[field.name]
+        if isinstance(value, list):
+            value = tuple(value)
+        if not isinstance(value, _TYPES[field.type]) or (isinstance(value, tuple) and not all(isinstance(v, str) for v in value)):
+            raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
+        values[field.name] = value
+    return cls(**values)

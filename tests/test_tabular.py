@@ -1,0 +1,319 @@
+"""Tables with mixed columns: kinds found, columns encoded, targets turned back, CSV files read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
+
+
+def encode(train: Any, new: Any = None, **options: Any) -> dict[str, list[float]]:
+    """The columns of the encoded table, by name."""
+    encoder = TableEncoder.fit(train, **options)
+    matrix = encoder.transform(train if new is None else new, dtype=np.float64)
+    return dict(zip(encoder.names, matrix.T.tolist(), strict=True))
+
+
+def through_json(config: dict[str, Any]) -> dict[str, Any]:
+    """What a saved model gives back."""
+    loaded: dict[str, Any] = json.loads(json.dumps(config))
+    return loaded
+
+
+# --- features -----------------------------------------------------------------------------------------------------------------
+
+
+def test_numbers_are_standardised() -> None:
+    encoded = encode({"age": ["20", " 30 ", "4e1"]})
+    root = 1.5**0.5
+    np.testing.assert_allclose(encoded["age"], [-root, 0, root], rtol=1e-15)
+
+
+def test_missing_numbers_become_the_median_and_are_flagged() -> None:
+    train = {"age": ["1", "2", "", "6"]}
+    encoded = encode(train)
+    assert encoded["age missing"] == [0, 0, 1, 0]
+    assert encoded["age"][2] == encoded["age"][1]  # the median of 1, 2, 6
+    np.testing.assert_allclose(np.mean([encoded["age"][row] for row in (0, 1, 3)]), 0, atol=1e-15)
+
+
+@pytest.mark.parametrize("word", ["", "  ", "NA", "n/a", "NaN", "null", "None", "?", "#N/A"])
+def test_words_for_missing_values(word: str) -> None:
+    encoded = encode({"x": ["1", word, "3"], "c": ["a", "b", word], "b": [word, "yes", "no"]})
+    assert encoded["x missing"] == [0, 1, 0]
+    assert encoded["c missing"] == [0, 0, 1]
+    assert encoded["b missing"] == [1, 0, 0]
+
+
+def test_categories_are_one_hot_and_unknown_ones_all_zero() -> None:
+    train = {"city": ["Rome", "Oslo", "Rome", "Rome"]}
+    assert encode(train) == {"city=Oslo": [0, 1, 0, 0], "city=Rome": [1, 0, 1, 1]}
+    assert encode(train, {"city": ["Paris", "Oslo"]}) == {"city=Oslo": [0, 1], "city=Rome": [0, 0]}
+
+
+def test_a_missing_category_is_the_most_frequent_one() -> None:
+    train = {"city": ["Rome", "Oslo", "Rome"]}
+    assert encode(train, {"city": [None]}) == {"city=Oslo": [0], "city=Rome": [1]}  # none was missing before: no flag
+    flagged = encode({"city": ["Rome", "Oslo", "Rome", None]})
+    assert flagged == {"city=Oslo": [0, 1, 0, 0], "city=Rome": [1, 0, 1, 1], "city missing": [0, 0, 0, 1]}
+
+
+def test_only_the_most_frequent_categories_get_a_column() -> None:
+    encoded = encode({"c": [*"aaabbbccd"]}, max_categories=2)
+    assert encoded == {"c=a": [1] * 3 + [0] * 6, "c=b": [0] * 3 + [1] * 3 + [0] * 3}
+
+
+@pytest.mark.parametrize("words", [("true", "false"), ("Yes", "No"), ("T", "F"), ("y", "n"), (True, False), (np.True_, np.False_)])
+def test_booleans_are_one_column(words: tuple[Any, Any]) -> None:
+    true, false = words
+    assert encode({"b": [true, false, true]}) == {"b": [1, 0, 1]}
+    assert encode({"b": [true, false, true]}, {"b": [None]}) == {"b": [1]}
+
+
+def test_whole_numbers_are_one_category_however_they_are_given() -> None:
+    train = {"zip": ["7", "8", "7"]}
+    for values in (["7"], [7], [7.0], np.array([7], np.int8), np.array([7.0])):
+        assert encode(train, {"zip": values}, kinds={"zip": "categorical"}) == {"zip=7": [1], "zip=8": [0]}
+
+
+def test_text_keeps_leading_zeros() -> None:
+    assert list(encode({"zip": ["01", "1", "01"]}, kinds={"zip": "categorical"})) == ["zip=01", "zip=1"]
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (["7", "7", "7"] * 8, "one value only"),
+        (["a"] * 24, "one value only"),
+        ([""] * 24, "holds no value"),
+        ([f"name {i}" for i in range(24)], "hardly ever repeats"),
+    ],
+)
+def test_columns_that_teach_nothing_are_ignored(column: list[str], reason: str) -> None:
+    encoder = TableEncoder.fit({"x": range(24), "useless": column, "id": range(24)}, ignore=["id"])
+    assert encoder.names == ("x",)
+    assert reason in encoder.ignored["useless"]
+    assert encoder.ignored["id"] == "as asked"
+    with pytest.raises(ValueError, match="no column to learn from"):
+        TableEncoder.fit({"useless": column})
+
+
+def test_a_constant_with_gaps_is_kept_for_the_gaps() -> None:
+    assert encode({"x": ["5", "", "5"]}) == {"x": [0, 0, 0], "x missing": [0, 1, 0]}
+
+
+def test_the_encoding_survives_json() -> None:
+    train = {"x": [0.1, 1 / 3, None], "c": ["a", "b", None], "b": ["yes", "no", None], "one": [1, 1, 1]}
+    encoder = TableEncoder.fit(train)
+    again = TableEncoder.from_config(through_json(encoder.config()))
+    assert again.names == encoder.names
+    assert again.ignored == encoder.ignored == {"one": "holds one value only"}
+    np.testing.assert_array_equal(again.transform(train), encoder.transform(train))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda c: c.pop("features"),
+        lambda c: c["features"][0].pop("mean"),
+        lambda c: c["features"][0].update(mean="7"),
+        lambda c: c["features"][0].update(kind="other"),
+        lambda c: c["features"][1].update(categories=[1, 2]),
+        lambda c: c.update(features=3),
+    ],
+)
+def test_a_damaged_description_is_refused(damage: Any) -> None:
+    config = through_json(TableEncoder.fit({"x": [1, 2], "c": ["a", "b"]}).config())
+    damage(config)
+    with pytest.raises(ValueError, match="damaged"):
+        TableEncoder.from_config(config)
+
+
+def test_zero_rows_and_further_columns() -> None:
+    encoder = TableEncoder.fit({"x": [1, 2], "c": ["a", "b"]})
+    matrix = encoder.transform({"c": [], "unused": [], "x": []})
+    assert matrix.shape == (0, 3)
+    assert matrix.dtype == np.float32
+
+
+def test_data_frames_are_tables() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(
+        {
+            "i": pandas.array([1, None, 3], dtype="Int64"),
+            "f": [0.5, float("nan"), 2.5],
+            "s": ["a", None, "b"],
+            "c": pandas.Categorical(["u", "v", None]),
+            "b": [True, False, True],
+            "o": pandas.array([True, None, False], dtype="boolean"),
+        }
+    )
+    plain = {
+        "i": [1, None, 3],
+        "f": [0.5, None, 2.5],
+        "s": ["a", None, "b"],
+        "c": ["u", "v", ""],
+        "b": ["true", "false", "true"],
+        "o": ["true", "", "false"],
+    }
+    assert encode(frame) == encode(plain)
+    assert encode(plain, frame) == encode(plain)
+
+
+@pytest.mark.parametrize(
+    ("table", "options", "error", "message"),
+    [
+        ([[1, 2]], {}, TypeError, "table must be a DataFrame or a mapping of columns, got list"),
+        ({}, {}, ValueError, "at least one row"),
+        ({"x": []}, {}, ValueError, "at least one row"),
+        ({"x": [1, 2], "y": [1]}, {}, ValueError, "equal lengths"),
+        ({"x": np.zeros((2, 2))}, {}, ValueError, r"one-dimensional, has shape \(2, 2\)"),
+        ({"x": np.array([1j, 2])}, {}, TypeError, "dtype complex128"),
+        ({"x": np.array(["2020-01-01"], "M8[D]")}, {}, TypeError, "dtype datetime64"),
+        ({"x": [1, [2]]}, {}, TypeError, "holds a list"),
+        ({"x": [1, float("inf")]}, {}, ValueError, "row 2 holds inf"),
+        ({"x": ["1", "-inf"]}, {}, ValueError, "row 2 holds -inf"),
+        ({"x": [1e308, -1e308]}, {}, ValueError, "too large to standardise"),
+        ({"x": [1, 2]}, {"ignore": ["y"]}, ValueError, "no column 'y'"),
+        ({"price": [1, 2]}, {"kinds": {"pirce": "numeric"}}, ValueError, "did you mean 'price'"),
+        ({"x": [1, 2]}, {"kinds": {"x": "text"}}, ValueError, "must be one of numeric, boolean, categorical, got 'text'"),
+        ({"x": ["1", "two"]}, {"kinds": {"x": "numeric"}}, ValueError, "a number in every row, row 2 holds 'two'"),
+        ({"x": ["yes", "maybe"]}, {"kinds": {"x": "boolean"}}, ValueError, "true or false .* row 2 holds 'maybe'"),
+        ({"x": [*map(str, range(90)), "a lot"]}, {}, ValueError, "holds numbers, but also 'a lot'"),
+    ],
+)
+def test_bad_tables_are_refused(table: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        TableEncoder.fit(table, **options)
+
+
+def test_bad_new_tables_are_refused() -> None:
+    encoder = TableEncoder.fit({"x": [1, 2], "y": [1, 2]})
+    with pytest.raises(ValueError, match="no column 'y'; its columns are 'x', 'z'"):
+        encoder.transform({"x": [1], "z": [1]})
+    with pytest.raises(ValueError, match="column 'x' must hold a number in every row, row 2 holds '1_000'"):
+        encoder.transform({"x": ["5", "1_000"], "y": [1, 1]})
+    with pytest.raises(ValueError, match="column 'y' holds numbers that are too large for float32"):
+        encoder.transform({"x": [1], "y": [1e300]})
+
+
+# --- targets ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "task"),
+    [
+        (["a", "b"] * 5, "classification"),
+        ([True, False] * 5, "classification"),
+        ([0, 1] * 5, "classification"),
+        (["3", "4", "5"] * 5, "classification"),
+        ([0, 1], "regression"),  # too few rows to look like classes
+        ([0.5, 1.5] * 5, "regression"),
+        (range(200), "regression"),
+    ],
+)
+def test_the_task_is_told_from_the_values(values: Any, task: str) -> None:
+    assert fit_target("y", values).kind == task
+
+
+def test_classes_keep_their_words() -> None:
+    target = fit_target("y", ["wild rose", "Iris", "wild rose", "10"])
+    assert isinstance(target, ClassTarget)
+    assert target.classes == ("10", "Iris", "wild rose")
+    assert target.n_outputs == 3
+    np.testing.assert_array_equal(target.transform(["wild rose", "10"]), [2, 0])
+    assert target.inverse([[0, 5, 1], [9, 8, 7]]) == ["Iris", "10"]
+    assert target_from_config(through_json(target.config())) == target
+
+
+def test_classes_that_are_numbers_stand_in_their_order() -> None:
+    assert ClassTarget.fit("y", ["10", "9", "9"]).classes == ("9", "10")
+    assert ClassTarget.fit("y", [10.0, 9.0, 0.5]).classes == ("0.5", "9", "10")
+
+
+def test_a_regression_is_standardised_and_turned_back() -> None:
+    values = [3.0, 7.5, -2.0]
+    target = fit_target("y", values, task="regression")
+    assert isinstance(target, NumberTarget)
+    standard = target.transform(values)
+    assert standard.shape == (3, 1)
+    np.testing.assert_allclose([standard.mean(), standard.std()], [0, 1], atol=1e-15)
+    np.testing.assert_allclose(target.inverse(standard), values, rtol=1e-15)
+    assert target_from_config(through_json(target.config())) == target
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "message"),
+    [
+        (["a", ""], "auto", "must not miss values, row 2 does"),
+        (["a", "a"], "classification", "at least two classes, holds 'a'"),
+        (["1", "a"], "regression", "a number in every row, row 2 holds 'a'"),
+        (["1", "2"], "ranking", "task must be auto, classification or regression, got 'ranking'"),
+    ],
+)
+def test_bad_targets_are_refused(values: list[str], task: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        fit_target("y", values, task)
+
+
+def test_unknown_classes_and_damaged_targets_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of the classes a, b, got 'c'"):
+        ClassTarget("y", ("a", "b")).transform(["a", "c"])
+    for config in ({}, {"kind": "regression", "name": "y"}, {"kind": "classification", "name": "y", "classes": "ab"}):
+        with pytest.raises(ValueError, match="damaged"):
+            target_from_config(config)
+
+
+# --- CSV files ----------------------------------------------------------------------------------------------------------------
+
+
+def read(folder: Path, text: str | bytes, delimiter: str | None = None) -> dict[str, list[str]]:
+    """The columns of a file with this text."""
+    path = folder / "table.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return read_csv(str(path), delimiter)
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_the_delimiter_is_told_from_the_header(tmp_path: Path, delimiter: str) -> None:
+    text = f'a{delimiter}"b,;|{delimiter}c"{delimiter}d\n1{delimiter}2{delimiter}3,5\n'.replace("3,5", "3")
+    assert read(tmp_path, text) == {"a": ["1"], f"b,;|{delimiter}c": ["2"], "d": ["3"]}
+
+
+def test_quotes_byte_order_mark_line_ends_and_blank_lines(tmp_path: Path) -> None:
+    text = b'\xef\xbb\xbfname,note\r\n"Ann","said ""no"",\r\nthen left"\r\n\r\nBob,\r\n'
+    assert read(tmp_path, text) == {"name": ["Ann", "Bob"], "note": ['said "no",\r\nthen left', ""]}
+
+
+def test_columns_without_a_name_are_called_after_their_position(tmp_path: Path) -> None:
+    assert read(tmp_path, ",x\n0,5\n") == {"column 1": ["0"], "x": ["5"]}
+
+
+def test_a_header_alone_is_an_empty_table(tmp_path: Path) -> None:
+    assert read(tmp_path, "a,b") == {"a": [], "b": []}
+
+
+def test_a_given_delimiter_is_obeyed(tmp_path: Path) -> None:
+    assert read(tmp_path, "a,b:c\n1,2:3\n", ":") == {"a,b": ["1,2"], "c": ["3"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the first line must name the columns"),
+        ("\n1,2\n", "the first line must name the columns"),
+        ("a,b,a\n", "the header names 'a' more than once"),
+        ("a,b\n1,2\n1\n", "line 3 has 1 fields, the header names 2 columns"),
+        ("a,b\n1,2,3\n", "line 2 has 3 fields"),
+        ('a,b\n1,"2\n', "unexpected end of data"),
+        (b"a,b\n1,\xff\n", "is not UTF-8 text"),
+    ],
+)
+def test_damaged_files_are_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=f"table.csv'.*{message}"):
+        read(tmp_path, text)
