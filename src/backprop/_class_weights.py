@@ -1,0 +1,97 @@
+"""Weights of classes and of rows, and how the two multiply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import as_parameter, require_finite
+from ._types import Array, Labels
+
+ClassWeight = Mapping[int, float] | Sequence[float] | npt.NDArray[Any] | str
+
+
+def check_sample_weight(sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype[Any]) -> Array:
+    """Return one finite weight per row, contiguous and of ``dtype``.
+
+    Raises
+    ------
+    TypeError
+        If the weights are not real numbers.
+    ValueError
+        If they are not one per row, or not finite.
+    """
+    weight = as_parameter(sample_weight, "sample_weight", (rows,), dtype)
+    require_finite(weight, "sample_weight")
+    return weight
+
+
+def class_weight_vector(spec: ClassWeight, targets: Array | Labels, n_classes: int) -> npt.NDArray[np.float64]:
+    """Return one weight per class.
+
+    Parameters
+    ----------
+    spec : mapping, sequence or "balanced"
+        A mapping from classes to weights (classes that it lacks have weight 1), a sequence of ``n_classes`` weights, or
+        ``"balanced"``: ``n / (classes present * count of the class)`` over ``targets``, scikit-learn's ``compute_class_weight``.
+    targets : array
+        Prepared targets: labels (n,), probabilities (n, n_classes), or probabilities of class 1 as (n, 1).
+
+    Raises
+    ------
+    ValueError
+        For a class outside ``[0, n_classes)``, a wrong number of weights, or weights that are negative or not finite.
+    """
+    if isinstance(spec, str):
+        if spec != "balanced":
+            raise ValueError(f"class_weight must be a mapping, a sequence or 'balanced', got {spec!r}")
+        return _balanced(targets, n_classes)
+    if isinstance(spec, Mapping):
+        vector = np.ones(n_classes)
+        for label, weight in spec.items():
+            if isinstance(label, str) or label not in range(n_classes):
+                raise ValueError(f"class_weight must have classes in [0, {n_classes}) as keys, got {label!r}")
+            vector[int(label)] = weight
+    else:
+        vector = np.array(spec, dtype=np.float64)
+        if vector.shape != (n_classes,):
+            raise ValueError(f"class_weight must have one weight for each of the {n_classes} classes, got shape {vector.shape}")
+    if not (np.isfinite(vector).all() and (vector >= 0).all()):
+        raise ValueError(f"class_weight must be finite and not negative, got {spec!r}")
+    return vector
+
+
+def _balanced(targets: Array | Labels, n_classes: int) -> npt.NDArray[np.float64]:
+    if targets.ndim == 1:
+        counts = np.bincount(targets, minlength=n_classes).astype(np.float64)
+    else:
+        counts = targets.sum(axis=0, dtype=np.float64)
+        if targets.shape[1] == 1:
+            counts = np.array([len(targets) - counts[0], counts[0]])
+    present = counts > 0
+    vector = np.ones(n_classes)
+    vector[present] = counts.sum() / (present.sum() * counts[present])
+    return vector
+
+
+def weigh_rows(
+    targets: Array | Labels, vector: npt.NDArray[np.float64] | None, sample_weight: Array | None, dtype: np.dtype[Any]
+) -> Array | None:
+    """Return ``sample_weight`` times the class weight of each row, or None where there are neither.
+
+    A row whose target is a distribution has its expected class weight, ``sum_j t_j w_j``.
+    """
+    if vector is None:
+        return sample_weight
+    if targets.ndim == 1:
+        weight = vector[targets]
+    elif targets.shape[1] == 1:
+        weight = vector[0] + (vector[1] - vector[0]) * targets[:, 0].astype(np.float64)
+    else:
+        weight = targets @ vector
+    if sample_weight is not None:
+        weight = weight * sample_weight
+    return np.ascontiguousarray(weight, dtype=dtype)

@@ -1,0 +1,69 @@
+"""Clipping: gradients that are too long or too large, cut to size before an update."""
+
+from __future__ import annotations
+
+import math
+
+from . import kernels
+from ._arrays import check_positive
+from ._spans import FlatNetwork, build_spans
+from ._types import Array, Spans
+
+
+def clip_grad_norm(net: FlatNetwork, max_norm: float) -> float:
+    """Scale the gradients down so that their global norm is at most ``max_norm``.
+
+    The norm is taken over all trainable parameters together, and the gradients are multiplied by
+    ``min(1, max_norm / (norm + 1e-6))``: PyTorch's ``clip_grad_norm_``. Source: Pascanu et al., ICML 2013, arXiv:1211.5063.
+
+    Parameters
+    ----------
+    net : Network
+        Its gradients are changed in place.
+    max_norm : float
+        Positive.
+
+    Returns
+    -------
+    float
+        The norm before clipping.
+
+    Raises
+    ------
+    ValueError
+        If ``max_norm`` is not positive and finite.
+    FloatingPointError
+        If the norm is not finite; the gradients are left as they are.
+    """
+    limit = check_positive("max_norm", max_norm)
+    spans = build_spans(net)
+    norm = grad_norm(net.gradients, spans)
+    if not math.isfinite(norm):
+        raise FloatingPointError(f"the gradient norm is {norm}: clipping cannot mend it")
+    scale_to_norm(net.gradients, spans, norm, limit)
+    return norm
+
+
+def clip_grad_value(net: FlatNetwork, limit: float) -> None:
+    """Cut every gradient of the trainable parameters to ``[-limit, limit]``: PyTorch's ``clip_grad_value_``.
+
+    Parameters
+    ----------
+    net : Network
+        Its gradients are changed in place.
+    limit : float
+        Positive.
+    """
+    kernels.active().clip_value(build_spans(net), net.gradients, check_positive("limit", limit))
+
+
+def grad_norm(gradients: Array, spans: Spans) -> float:
+    """Return the Euclidean norm of the gradients within the spans, summed in float64."""
+    return math.sqrt(kernels.active().squared_norm(gradients, spans))
+
+
+def scale_to_norm(gradients: Array, spans: Spans, norm: float, max_norm: float) -> None:
+    """Scale gradients whose norm is ``norm`` down to ``max_norm``."""
+    factor = max_norm / (norm + 1e-6)
+    if factor < 1.0:
+        kernels.active().scale(spans, gradients, factor)

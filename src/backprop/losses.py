@@ -1,0 +1,631 @@
+"""Losses: what training makes small, with their gradients.
+
+A loss compares the network's raw outputs (logits, where there is a link) with targets::
+
+    loss, grad_outputs = CrossEntropy(label_smoothing=0.1)(outputs, targets)
+    loss, grad_outputs = cross_entropy(outputs, targets, label_smoothing=0.1)
+
+``outputs`` is (n, k); ``grad_outputs`` is dL/doutputs, of the same shape and dtype and under the same reduction as the
+value: with l_i the loss of row i, ``sum_i w_i l_i / sum_i |w_i|``, where w_i is the row's sample weight times its class
+weight (1 where neither is given). For elementwise losses l_i is the mean over the k outputs; for `HalfMSE`, `CrossEntropy`
+and `KLDivergence` it is the sum. So values are those of PyTorch's ``reduction="mean"`` (``"batchmean"`` for
+`KLDivergence`). The formulas stand in `backprop.kernels.Kernels`.
+
+Targets are never broadcast: ``(n,)`` and ``(n, 1)`` mean the same where the network has one output, anything else has to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from inspect import Parameter, signature
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels
+from ._arrays import as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
+from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
+from ._types import Array, Labels
+
+LossFunction = Callable[..., tuple[float, npt.ArrayLike]]
+
+
+class _Wanted(NamedTuple):
+    """What targets have to become, and what messages call them."""
+
+    n_outputs: int
+    dtype: np.dtype[Any]
+    name: str
+    check_finite: bool
+
+
+class Loss:
+    """A loss on the network's raw outputs.
+
+    Attributes
+    ----------
+    name : str
+        What `get` knows it by.
+    task : {"classification", "binary", "regression", "custom"}
+        What the targets are: one class of k, k independent yes or no, numbers, or the business of a loss function of one's own.
+    link : {"softmax", "sigmoid", "exp", "identity"}
+        What turns raw outputs into predictions.
+    class_weight : mapping, sequence, "balanced" or None
+        Weights of the classes, where the loss has them.
+    """
+
+    name: ClassVar[str] = ""
+    task: ClassVar[str] = "regression"
+    link: ClassVar[str] = "identity"
+    class_weight: ClassWeight | None = None
+
+    def __call__(
+        self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> tuple[float, Array]:
+        """Return the loss and its gradient.
+
+        Parameters
+        ----------
+        outputs : array (n, k)
+            The network's raw outputs, float32 or float64; other real dtypes are taken as float64.
+        targets : array
+            As `prepare_targets` takes them, n rows.
+        sample_weight : array (n,), optional
+            Finite weights of the rows; negative ones keep their sign.
+
+        Returns
+        -------
+        loss : float
+        grad_outputs : array (n, k)
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the arrays do not fit each other or the loss; see `prepare_targets`.
+        """
+        matrix, prepared, weight = self._prepare(outputs, targets, sample_weight)
+        grad = np.empty_like(matrix)
+        return self.compute(matrix, prepared, weight, grad), grad
+
+    def value(self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Return the loss alone; the arguments are those of a call."""
+        return self.compute(*self._prepare(outputs, targets, sample_weight), None)
+
+    def _prepare(
+        self, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+    ) -> tuple[Array, Any, Array | None]:
+        matrix = _outputs_matrix(outputs)
+        rows, k = matrix.shape
+        prepared = self.prepare_targets(targets, k, matrix.dtype)
+        if len(prepared) != rows:
+            raise ValueError(f"targets must have as many rows as outputs, got shapes {np.shape(targets)} and {matrix.shape}")
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, rows, matrix.dtype)
+        if self.class_weight is not None:
+            weight = weigh_rows(prepared, self.class_weight_vector(self.class_weight, prepared, k), weight, matrix.dtype)
+        return matrix, prepared, weight
+
+    def prepare_targets(
+        self, targets: npt.ArrayLike, n_outputs: int, dtype: npt.DTypeLike, *, name: str = "targets", check_finite: bool = True
+    ) -> Array | Labels:
+        """Check targets and convert them to what the kernel takes: labels (n,) int64, or a matrix (n, n_outputs) of ``dtype``.
+
+        Prepared targets may be prepared again; they come back as they are.
+
+        Parameters
+        ----------
+        targets : array-like
+        n_outputs : int
+            The width of the network's output.
+        dtype : dtype
+            The network's dtype.
+        name : str
+            What error messages call the targets.
+        check_finite : bool
+            Whether to look for NaN and infinities.
+
+        Raises
+        ------
+        TypeError
+            If the dtype cannot be what the loss needs.
+        ValueError
+            If shape or values cannot.
+        """
+        return self._targets(as_real_array(targets, name), _Wanted(n_outputs, np.dtype(dtype), name, check_finite))
+
+    def compute(self, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        """Return the loss of prepared arrays, and write its gradient into ``grad`` unless that is None."""
+        return self._run(kernels.active(), outputs, targets, weight, grad)
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        return _target_matrix(given, wanted)
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        loss: float = getattr(active, self.name)(outputs, targets, weight, grad)
+        return loss
+
+    def class_weight_vector(self, spec: ClassWeight, targets: Array | Labels, n_outputs: int) -> npt.NDArray[np.float64]:
+        """Return one weight for each class, from a mapping, a sequence or ``"balanced"`` (computed over prepared ``targets``).
+
+        Raises
+        ------
+        ValueError
+            If the loss has no classes, or the weights are not valid.
+        """
+        if self.task == "classification":
+            return class_weight_vector(spec, targets, n_outputs)
+        if self.task == "binary" and n_outputs == 1:
+            return class_weight_vector(spec, targets, 2)
+        raise ValueError(f"class_weight needs a loss with one target class per row; {self.name} with {n_outputs} outputs has none")
+
+    def config(self) -> dict[str, Any]:
+        """Return the name and the options, ready for JSON; `get` turns them back into a loss."""
+        return {"name": self.name, **{key: _plain(getattr(self, key)) for key in signature(type(self)).parameters}}
+
+    def __repr__(self) -> str:
+        """Return the call that makes this loss."""
+        options = ", ".join(f"{key}={getattr(self, key)!r}" for key in signature(type(self)).parameters)
+        return f"{type(self).__name__}({options})"
+
+
+class CrossEntropy(Loss):
+    """``-sum_j t_j log softmax(logits)_j``: one class out of k; PyTorch's CrossEntropyLoss.
+
+    The sum over classes, the mean over rows. Targets are labels, 1-D int or bool in ``[0, k)``, or the probability of
+    each class, 2-D (n, k), finite and not negative.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        In [0, 1): ``t = (1 - label_smoothing) onehot(label) + label_smoothing / k``.
+        Source: Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7.
+    class_weight : mapping, sequence or "balanced", optional
+        A weight for each class, multiplied into the row's weight. ``"balanced"`` is computed over the targets at hand,
+        in `fit` over the whole training set. (PyTorch agrees for labels without smoothing; otherwise it weighs the classes
+        within a row one by one.)
+
+    Examples
+    --------
+    >>> loss, grad = CrossEntropy()([[0.0, 0.0]], [1])
+    >>> round(loss, 4), grad
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
+
+    name = "cross_entropy"
+    task = "classification"
+    link = "softmax"
+
+    def __init__(self, *, label_smoothing: float = 0.0, class_weight: ClassWeight | None = None) -> None:
+        self.label_smoothing = check_in("label_smoothing", label_smoothing, 0.0, 1.0, closed="left")
+        self.class_weight = class_weight
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        if given.ndim == 2 and not (wanted.n_outputs == 1 and given.dtype.kind in "biu"):
+            return _probabilities(given, wanted)
+        return _labels(given, wanted.n_outputs, wanted.name)
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        if targets.ndim == 1:
+            return active.cross_entropy(outputs, targets, weight, grad, self.label_smoothing)
+        return active.cross_entropy_soft(outputs, targets, weight, grad, self.label_smoothing)
+
+
+class KLDivergence(Loss):
+    """``sum_j t_j (log t_j - log softmax(logits)_j)``: how far the softmax is from given probabilities.
+
+    The sum over classes, the mean over rows: PyTorch's KLDivLoss with ``reduction="batchmean"``. Targets are probabilities
+    (n, k), finite and not negative. For rows that sum to 1 the least value is 0 and the gradient is that of `CrossEntropy`.
+    """
+
+    name = "kl_divergence"
+    task = "classification"
+    link = "softmax"
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        if given.ndim == 1 and wanted.n_outputs > 1:
+            raise ValueError(
+                f"{wanted.name} must be probabilities of shape (n, {wanted.n_outputs}) for kl_divergence, "
+                f"got shape {given.shape}; for class labels use cross_entropy"
+            )
+        return _probabilities(given, wanted)
+
+
+class BinaryCrossEntropy(Loss):
+    """``-(pos_weight t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)))``: yes or no for each output.
+
+    PyTorch's BCEWithLogitsLoss, the mean over outputs and rows. Targets are 0 or 1 of any real dtype, or probabilities in [0, 1].
+
+    Parameters
+    ----------
+    pos_weight : float or sequence of k floats, optional
+        How much a positive counts against a negative, for all outputs or for each.
+    """
+
+    name = "binary_cross_entropy"
+    task = "binary"
+    link = "sigmoid"
+
+    def __init__(self, *, pos_weight: float | Sequence[float] | None = None) -> None:
+        self.pos_weight: float | list[float] | None
+        if pos_weight is None:
+            self.pos_weight = None
+        elif np.ndim(pos_weight) == 0:
+            self.pos_weight = check_positive("pos_weight", pos_weight)
+        else:
+            self.pos_weight = [check_positive("pos_weight", weight) for weight in np.asarray(pos_weight).ravel()]
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        self._pos_weight_vector(wanted.n_outputs, wanted.dtype)
+        matrix = _target_matrix(given, wanted)
+        return _refuse(matrix, (matrix < 0) | (matrix > 1), wanted.name, "in [0, 1] for binary_cross_entropy")
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        pos_weight = self._pos_weight_vector(outputs.shape[1], outputs.dtype)
+        return active.binary_cross_entropy(outputs, targets, weight, pos_weight, grad)
+
+    def _pos_weight_vector(self, n_outputs: int, dtype: np.dtype[Any]) -> Array | None:
+        if self.pos_weight is None:
+            return None
+        return _per_output("pos_weight", self.pos_weight, n_outputs, dtype)
+
+
+class MSE(Loss):
+    """``(output - target)^2``, the mean over outputs and rows; PyTorch's MSELoss."""
+
+    name = "mse"
+
+
+class HalfMSE(Loss):
+    """``sum_j (output_j - target_j)^2 / 2``, the mean over rows: the textbooks' error, with gradient ``(output - target) / n``."""
+
+    name = "half_mse"
+
+
+class MAE(Loss):
+    """``|output - target|``, the mean over outputs and rows; the gradient at 0 is 0; PyTorch's L1Loss."""
+
+    name = "mae"
+
+
+class LogCosh(Loss):
+    """``log cosh(output - target)``, the mean over outputs and rows: smooth, quadratic near 0, linear far away; Keras' LogCosh."""
+
+    name = "log_cosh"
+
+
+class Poisson(Loss):
+    """``e^output - target output``: counts, with the outputs as log-rates; PyTorch's PoissonNLLLoss(log_input=True).
+
+    The mean over outputs and rows. Targets are counts or rates, not negative.
+    """
+
+    name = "poisson"
+    link = "exp"
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        matrix = _target_matrix(given, wanted)
+        return _refuse(matrix, matrix < 0, wanted.name, "not negative for poisson")
+
+
+class Hinge(Loss):
+    """``max(0, 1 - (2 t - 1) output)``: the margin loss of support vector machines, the mean over outputs and rows.
+
+    Targets are 0 or 1; the gradient at the kink is 0. Keras' Hinge, which takes -1 and 1 as well.
+    """
+
+    name = "hinge"
+    task = "binary"
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        matrix = _target_matrix(given, wanted)
+        return _refuse(matrix, (matrix != 0) & (matrix != 1), wanted.name, "0 or 1 for hinge")
+
+
+class Huber(Loss):
+    """``d^2 / 2`` up to ``|d| = delta``, then ``delta (|d| - delta / 2)``, d = output - target; PyTorch's HuberLoss.
+
+    The mean over outputs and rows. Source: Huber, Annals of Mathematical Statistics 35, 1964.
+
+    Parameters
+    ----------
+    delta : float
+        Where the parabola becomes a line; positive.
+    """
+
+    name = "huber"
+
+    def __init__(self, *, delta: float = 1.0) -> None:
+        self.delta = check_positive("delta", delta)
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        return active.huber(outputs, targets, weight, grad, self.delta)
+
+
+class Quantile(Loss):
+    """``max(q (t - o), (q - 1) (t - o))``: makes the output the q-quantile of the target; the pinball loss.
+
+    The mean over outputs and rows; the gradient at 0 is 0. Source: Koenker and Bassett, Econometrica 46, 1978.
+
+    Parameters
+    ----------
+    q : float or sequence of floats
+        Each in (0, 1). Several need one output each; then the one target of a row, given as (n,) or (n, 1), serves every output.
+    """
+
+    name = "quantile"
+
+    def __init__(self, *, q: float | Sequence[float] = 0.5) -> None:
+        self.q: float | list[float]
+        if np.ndim(q) == 0:
+            self.q = check_in("q", q, 0.0, 1.0, closed="neither")
+        else:
+            self.q = [check_in("q", one, 0.0, 1.0, closed="neither") for one in np.asarray(q).ravel()]
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        _per_output("q", self.q, wanted.n_outputs, wanted.dtype)
+        one_for_all = isinstance(self.q, list) and (given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1))
+        if not one_for_all:
+            return _target_matrix(given, wanted)
+        return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        q = _per_output("q", self.q, outputs.shape[1], outputs.dtype)
+        return active.quantile(outputs, targets, weight, q, grad)
+
+
+class FunctionLoss(Loss):
+    """A loss function of one's own: ``function(outputs, targets) -> (value, dL/doutputs)``.
+
+    Targets reach it as they are given, except that floats are cast to the network's dtype and integers to int64, and that
+    with one output ``(n,)`` becomes ``(n, 1)``. Weights are passed on as ``sample_weight=`` if the function takes that.
+    """
+
+    name = "function"
+    task = "custom"
+
+    def __init__(self, function: LossFunction) -> None:
+        if not callable(function):
+            raise TypeError(f"loss must be a name, a Loss or a function, got {type(function).__name__}")
+        self.function = function
+        parameters = _parameters(function)
+        self.takes_weight = "sample_weight" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        if given.ndim == 0:
+            raise ValueError(f"{wanted.name} must have one entry per row, got a single number")
+        if wanted.n_outputs == 1 and given.ndim <= 2:
+            return _target_matrix(given, wanted)
+        if given.dtype.kind in "biu":
+            return np.ascontiguousarray(given, dtype=np.int64)
+        cast = as_parameter(given, wanted.name, given.shape, wanted.dtype)
+        if wanted.check_finite:
+            require_finite(cast, wanted.name)
+        return cast
+
+    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        who = f"the loss function {_name_of(self.function)}"
+        if weight is None:
+            result = self.function(outputs, targets)
+        elif self.takes_weight:
+            result = self.function(outputs, targets, sample_weight=weight)
+        else:
+            raise TypeError(f"{who} must take sample_weight= to be used with weights")
+        if not (isinstance(result, tuple) and len(result) == 2):
+            raise TypeError(f"{who} must return (value, grad_outputs), got {type(result).__name__}")
+        value, gradient = np.asarray(result[0]), np.asarray(result[1])
+        if value.ndim or value.dtype.kind not in "biuf":
+            raise TypeError(f"{who} must return one real number as its value, got {result[0]!r}")
+        if gradient.dtype.kind not in "biuf":
+            raise TypeError(f"{who} must return a real gradient, got dtype {gradient.dtype}")
+        if gradient.shape != outputs.shape:
+            raise ValueError(f"{who} must return a gradient of the outputs' shape {outputs.shape}, got {gradient.shape}")
+        if grad is not None:
+            grad[...] = gradient
+        return float(value)
+
+    def config(self) -> dict[str, Any]:
+        """Refuse: code is never saved."""
+        raise TypeError(f"a loss function of one's own ({_name_of(self.function)}) cannot be saved; give it again when loading")
+
+    def __repr__(self) -> str:
+        """Return the name of the function."""
+        return f"FunctionLoss({_name_of(self.function)})"
+
+
+_LOSSES: tuple[type[Loss], ...] = (
+    CrossEntropy,
+    BinaryCrossEntropy,
+    MSE,
+    HalfMSE,
+    MAE,
+    Huber,
+    LogCosh,
+    Poisson,
+    Quantile,
+    Hinge,
+    KLDivergence,
+)
+_BY_NAME = {loss.name: loss for loss in _LOSSES}
+NAMES = tuple(_BY_NAME)
+
+
+def get(spec: str | Loss | LossFunction | dict[str, Any]) -> Loss:
+    """Return the loss that a name, a `Loss`, a `Loss.config` or a function stands for.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    TypeError
+        For anything else.
+
+    Examples
+    --------
+    >>> get("huber")
+    Huber(delta=1.0)
+    >>> get({"name": "huber", "delta": 2.0})
+    Huber(delta=2.0)
+    """
+    if isinstance(spec, Loss):
+        return spec
+    if isinstance(spec, dict):
+        options = {key: value for key, value in spec.items() if key != "name"}
+        if isinstance(options.get("class_weight"), dict):  # JSON knows only strings as keys
+            options["class_weight"] = {int(label): weight for label, weight in options["class_weight"].items()}
+        return _BY_NAME[check_choice("loss", spec.get("name"), NAMES)](**options)
+    if callable(spec):
+        name = getattr(spec, "__name__", "")
+        own = spec is globals().get(name) and name in _BY_NAME  # losses.mse itself stands for "mse"
+        return _BY_NAME[name]() if own else FunctionLoss(spec)
+    return _BY_NAME[check_choice("loss", spec, NAMES)]()
+
+
+def cross_entropy(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    class_weight: ClassWeight | None = None,
+) -> tuple[float, Array]:
+    """Return `CrossEntropy` and its gradient with respect to ``outputs``."""
+    return CrossEntropy(label_smoothing=label_smoothing, class_weight=class_weight)(outputs, targets, sample_weight=sample_weight)
+
+
+def binary_cross_entropy(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    pos_weight: float | Sequence[float] | None = None,
+) -> tuple[float, Array]:
+    """Return `BinaryCrossEntropy` and its gradient with respect to ``outputs``."""
+    return BinaryCrossEntropy(pos_weight=pos_weight)(outputs, targets, sample_weight=sample_weight)
+
+
+def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `MSE` and its gradient with respect to ``outputs``."""
+    return MSE()(outputs, targets, sample_weight=sample_weight)
+
+
+def half_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `HalfMSE` and its gradient with respect to ``outputs``."""
+    return HalfMSE()(outputs, targets, sample_weight=sample_weight)
+
+
+def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `MAE` and its gradient with respect to ``outputs``."""
+    return MAE()(outputs, targets, sample_weight=sample_weight)
+
+
+def huber(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None, delta: float = 1.0
+) -> tuple[float, Array]:
+    """Return `Huber` and its gradient with respect to ``outputs``."""
+    return Huber(delta=delta)(outputs, targets, sample_weight=sample_weight)
+
+
+def log_cosh(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `LogCosh` and its gradient with respect to ``outputs``."""
+    return LogCosh()(outputs, targets, sample_weight=sample_weight)
+
+
+def poisson(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `Poisson` and its gradient with respect to ``outputs``."""
+    return Poisson()(outputs, targets, sample_weight=sample_weight)
+
+
+def quantile(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    q: float | Sequence[float] = 0.5,
+) -> tuple[float, Array]:
+    """Return `Quantile` and its gradient with respect to ``outputs``."""
+    return Quantile(q=q)(outputs, targets, sample_weight=sample_weight)
+
+
+def hinge(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
+    """Return `Hinge` and its gradient with respect to ``outputs``."""
+    return Hinge()(outputs, targets, sample_weight=sample_weight)
+
+
+def kl_divergence(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+) -> tuple[float, Array]:
+    """Return `KLDivergence` and its gradient with respect to ``outputs``."""
+    return KLDivergence()(outputs, targets, sample_weight=sample_weight)
+
+
+def _outputs_matrix(outputs: npt.ArrayLike) -> Array:
+    given = as_real_array(outputs, "outputs")
+    dtype = np.float32 if given.dtype == np.float32 else np.float64
+    return as_matrix(given, "outputs", dtype, check_finite=False)
+
+
+def _target_matrix(given: npt.NDArray[Any], wanted: _Wanted) -> Array:
+    """Targets as (n, n_outputs), from that shape or, with one output, from (n,)."""
+    columns = given[:, np.newaxis] if given.ndim == 1 and wanted.n_outputs == 1 else given
+    if columns.ndim != 2 or columns.shape[1] != wanted.n_outputs:
+        shape = "(n,) or (n, 1)" if wanted.n_outputs == 1 else f"(n, {wanted.n_outputs})"
+        outputs = f"where the network has {wanted.n_outputs} output(s)"
+        raise ValueError(f"{wanted.name} must have shape {shape} {outputs}, got shape {given.shape}")
+    return as_matrix(columns, wanted.name, wanted.dtype, check_finite=wanted.check_finite)
+
+
+def _probabilities(given: npt.NDArray[Any], wanted: _Wanted) -> Array:
+    matrix = _target_matrix(given, wanted)
+    return _refuse(matrix, matrix < 0, wanted.name, "probabilities, not negative")
+
+
+def _labels(given: npt.NDArray[Any], n_classes: int, name: str) -> Labels:
+    if given.ndim == 2 and n_classes == 1 and given.shape[1] == 1:
+        given = given[:, 0]
+    if given.ndim != 1:
+        raise ValueError(f"{name} must be labels of shape (n,) or probabilities of shape (n, {n_classes}), got shape {given.shape}")
+    if given.dtype.kind == "f" and given.size:
+        raise TypeError(f"{name} must be integer class labels, got dtype {given.dtype}; convert them with {name}.astype(int)")
+    outside = (given < 0) | (given >= n_classes) if given.dtype.kind != "b" else given & (n_classes < 2)
+    if outside.any():
+        hint = "; for one output with targets 0 and 1 use binary_cross_entropy" if n_classes == 1 else ""
+        row = int(np.argmax(outside))
+        raise ValueError(f"{name} must be class labels in [0, {n_classes}), got {int(given[row])} in row {row}{hint}")
+    return np.ascontiguousarray(given, dtype=np.int64)
+
+
+def _refuse(matrix: Array, wrong: npt.NDArray[np.bool_], name: str, allowed: str) -> Array:
+    """Return the matrix, or raise a ValueError that shows the first wrong entry."""
+    if wrong.any():
+        where = np.unravel_index(int(np.argmax(wrong)), matrix.shape)
+        raise ValueError(f"{name} must be {allowed}, got {matrix[where]} in row {where[0]}")
+    return matrix
+
+
+def _per_output(name: str, option: float | list[float], n_outputs: int, dtype: np.dtype[Any]) -> Array:
+    """Return an option with one value for all outputs or one for each, as a vector."""
+    if isinstance(option, float):
+        return np.full(n_outputs, option, dtype)
+    if len(option) != n_outputs:
+        raise ValueError(f"{name} must be one number or one for each of the network's {n_outputs} outputs, got {len(option)}")
+    return np.array(option, dtype)
+
+
+def _plain(option: Any) -> Any:
+    """Return an option as JSON has it."""
+    if isinstance(option, np.ndarray):
+        return option.tolist()
+    if isinstance(option, dict):
+        return {str(key): float(value) for key, value in option.items()}
+    return option
+
+
+def _parameters(function: LossFunction) -> dict[str, Parameter]:
+    try:
+        return dict(signature(function).parameters)
+    except ValueError:  # some callables written in C have no signature
+        return {}
+
+
+def _name_of(function: LossFunction) -> str:
+    return getattr(function, "__name__", type(function).__name__)

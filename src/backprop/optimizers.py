@@ -1,0 +1,518 @@
+"""Optimizers: how gradients become steps.
+
+The definitions and defaults are PyTorch's, to the last detail; the formulas stand in `backprop.kernels.Kernels`. One update
+of a whole network is one kernel call over its flat parameter buffer::
+
+    optimizer = AdamW(lr=1e-3, weight_decay=1e-2, groups={"*.bias": {"weight_decay": 0.0}, "layers.0.*": {"lr": 1e-4}})
+    optimizer.step(net)
+
+What every optimizer takes beside its own options, `lr`, `weight_decay`, `decoupled`, `l1` and `groups`, is described in
+`Optimizer`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
+from ._optimizer import Groups, LearningRate, Optimizer
+from ._spans import FlatNetwork
+from ._types import Array
+from .schedules import Schedule
+
+
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum if asked for.
+
+    As in PyTorch the learning rate multiplies the velocity when it is applied, not when it is gathered (Sutskever et al. and
+    Keras do the latter: the same for a constant lr only), and the first velocity is the gradient itself, not dampened.
+    Source: Robbins and Monro, 1951; momentum: Polyak, 1964; Nesterov's: Sutskever et al., ICML 2013.
+
+    Parameters
+    ----------
+    momentum : float
+        In [0, 1): how much of the velocity is kept.
+    dampening : float
+        In [0, 1]: ``1 - dampening`` of each gradient joins the velocity.
+    nesterov : bool
+        Whether to look one step ahead; needs momentum, and no dampening.
+    """
+
+    name = kernel = "sgd"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-3,
+        *,
+        momentum: float = 0.0,
+        dampening: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.momentum = check_in("momentum", momentum, 0.0, 1.0, closed="left")
+        self.dampening = check_in("dampening", dampening, 0.0, 1.0)
+        self.nesterov = check_flag("nesterov", nesterov)
+        if self.nesterov and (self.momentum == 0 or self.dampening != 0):
+            raise ValueError(f"nesterov needs momentum > 0 and dampening 0, got momentum {momentum} and dampening {dampening}")
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return ("velocity" if self.momentum else None,)
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, self.momentum, self.dampening, self.nesterov, step == 1
+
+
+class RMSprop(Optimizer):
+    """The gradient over the running root mean square of itself.
+
+    As in PyTorch eps is added outside the root (Keras and Optax: inside). Source: Tieleman and Hinton, 2012, lecture 6.5;
+    centered: Graves, arXiv:1308.0850.
+
+    Parameters
+    ----------
+    alpha : float
+        In [0, 1): how much of the running mean of squares is kept.
+    momentum : float
+        In [0, 1).
+    centered : bool
+        Whether to divide by the running standard deviation instead.
+    """
+
+    name = kernel = "rmsprop"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-2,
+        *,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        momentum: float = 0.0,
+        centered: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.alpha = check_in("alpha", alpha, 0.0, 1.0, closed="left")
+        self.eps = check_positive("eps", eps)
+        self.momentum = check_in("momentum", momentum, 0.0, 1.0, closed="left")
+        self.centered = check_flag("centered", centered)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "v", "grad_mean" if self.centered else None, "velocity" if self.momentum else None
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, self.alpha, self.eps, self.momentum
+
+
+class Adagrad(Optimizer):
+    """The gradient over the root of the sum of all its squares: steps that shrink where gradients have been large.
+
+    Source: Duchi, Hazan and Singer, JMLR 12, 2011.
+
+    Parameters
+    ----------
+    lr_decay : float
+        The learning rate of update t is ``lr / (1 + (t - 1) lr_decay)``.
+    initial_accumulator_value : float
+        What the sum of squares starts from.
+    """
+
+    name = kernel = "adagrad"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-2,
+        *,
+        lr_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.lr_decay = check_nonnegative("lr_decay", lr_decay)
+        self.initial_accumulator_value = check_nonnegative("initial_accumulator_value", initial_accumulator_value)
+        self.eps = check_positive("eps", eps)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return ("v",)
+
+    def _initial(self, slot: str, net: FlatNetwork) -> Array:
+        moment = super()._initial(slot, net)
+        moment.fill(self.initial_accumulator_value)
+        return moment
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr / (1 + (step - 1) * self.lr_decay), self.eps
+
+
+class Adadelta(Optimizer):
+    """RMSprop with the running size of its own steps in place of a learning rate; ``lr`` only scales them.
+
+    Source: Zeiler, arXiv:1212.5701.
+
+    Parameters
+    ----------
+    rho : float
+        In [0, 1): how much of the running means is kept.
+    """
+
+    name = kernel = "adadelta"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1.0,
+        *,
+        rho: float = 0.9,
+        eps: float = 1e-6,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.rho = check_in("rho", rho, 0.0, 1.0, closed="left")
+        self.eps = check_positive("eps", eps)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "v", "u"
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, self.rho, self.eps
+
+
+class _Betas(Optimizer):
+    """Optimizers with two running means, of the gradient and of its size."""
+
+    def __init__(self, lr: LearningRate, betas: tuple[float, float], eps: float, **shared: Any) -> None:
+        super().__init__(lr, **shared)
+        self.betas = _checked_betas(betas)
+        self.eps = check_positive("eps", eps)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "m", "v"
+
+    def _bias(self, step: int) -> tuple[float, float]:
+        """How far the running means have filled after ``step`` updates: ``1 - beta^step``."""
+        return 1 - self.betas[0] ** step, 1 - self.betas[1] ** step
+
+
+class Adam(_Betas):
+    """The running mean of gradients over the root of the running mean of their squares, both corrected for starting at 0.
+
+    As in PyTorch eps is added to the corrected root, ``sqrt(v / bias2) + eps`` (Keras adds it to the uncorrected one), and
+    weight decay is part of the gradient; `AdamW` keeps it apart. Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980;
+    AMSGrad: Reddi, Kale and Kumar, ICLR 2018 (the maximum over the uncorrected v).
+
+    Parameters
+    ----------
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    eps : float
+        Positive.
+    amsgrad : bool
+        Whether to divide by the largest v so far.
+    """
+
+    name = kernel = "adam"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        amsgrad: bool = False,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.amsgrad = check_flag("amsgrad", amsgrad)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "m", "v", "v_max" if self.amsgrad else None
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, *self.betas, self.eps, *self._bias(step)
+
+
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: parameters shrink by ``lr * weight_decay`` apart from the gradient's step.
+
+    Source: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101; as in PyTorch the decay is multiplied by lr.
+    """
+
+    name = "adamw"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        amsgrad: bool = False,
+        weight_decay: float = 1e-2,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(
+            lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=weight_decay, decoupled=True, l1=l1, groups=groups
+        )
+
+
+class Adamax(_Betas):
+    """`Adam` with the running maximum of the gradient's size in place of its root mean square.
+
+    As in PyTorch eps joins the size before the maximum is taken. Source: Kingma and Ba, arXiv:1412.6980, section 7.1.
+    """
+
+    name = kernel = "adamax"
+
+    def __init__(
+        self,
+        lr: LearningRate = 2e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "m", "u"
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, *self.betas, self.eps, self._bias(step)[0]
+
+
+class NAdam(_Betas):
+    """`Adam` with Nesterov's momentum, warmed up by ``mu_t = beta1 (1 - 0.96^(t momentum_decay) / 2)``.
+
+    Source: Dozat, "Incorporating Nesterov momentum into Adam", ICLR workshop 2016.
+
+    Parameters
+    ----------
+    momentum_decay : float
+        How fast the momentum warms up; not negative.
+    """
+
+    name = kernel = "nadam"
+
+    def __init__(
+        self,
+        lr: LearningRate = 2e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        momentum_decay: float = 4e-3,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.momentum_decay = check_nonnegative("momentum_decay", momentum_decay)
+        self._product = (0, 1.0)  # t, and mu_1 mu_2 ... mu_t
+
+    def _mu(self, step: int) -> float:
+        return float(self.betas[0] * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay)))
+
+    def _mu_product(self, step: int) -> float:
+        done, product = self._product if self._product[0] <= step else (0, 1.0)
+        while done < step:
+            done += 1
+            product *= self._mu(done)
+        self._product = (done, product)
+        return product
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        mu, mu_next, product = self._mu(step), self._mu(step + 1), self._mu_product(step)
+        grad_factor = (1 - mu) / (1 - product)
+        m_factor = mu_next / (1 - product * mu_next)
+        return lr, *self.betas, self.eps, self._bias(step)[1], grad_factor, m_factor
+
+
+class RAdam(_Betas):
+    """`Adam` that waits with dividing by the root of v until its variance is tractable, then warms it up.
+
+    Source: Liu et al., ICLR 2020, arXiv:1908.03265, algorithm 2. As in PyTorch, eps is added to the uncorrected root.
+    """
+
+    name = kernel = "radam"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        beta2 = self.betas[1]
+        bias1, bias2 = self._bias(step)
+        longest = 2 / (1 - beta2) - 1  # rho_inf, the length of the average in the long run
+        length = longest - 2 * step * beta2**step / bias2  # rho_t
+        rectification = 0.0
+        if length > 5:
+            rectification = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+        return lr, *self.betas, self.eps, bias1, bias2, rectification
+
+
+class Lion(Optimizer):
+    """The sign of a mean of gradients: every parameter moves by ``lr``. Weight decay is decoupled, as in the paper.
+
+    ``betas[0]`` mixes the gradient into the step, ``betas[1]`` into the running mean. It wants an lr about ten times smaller,
+    and weight decay as much larger, than `AdamW`. Source: Chen et al., NeurIPS 2023, arXiv:2302.06675, algorithm 2.
+    """
+
+    name = kernel = "lion"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-4,
+        *,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+        decoupled: bool = True,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        self.betas = _checked_betas(betas)
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return ("m",)
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, *self.betas
+
+
+class Rprop(Optimizer):
+    """Steps of each parameter's own size, which grows while its gradient keeps its sign and shrinks when that turns.
+
+    For full batches. A turned gradient counts as 0 once and the step before it is not taken back: PyTorch's variant, iRprop-.
+    Source: Riedmiller and Braun, 1993; Igel and Huesken, 2000.
+
+    Parameters
+    ----------
+    lr : float
+        The size of the first step; a schedule has nothing to act on and is refused.
+    etas : tuple of two floats
+        The factors for shrinking, in (0, 1), and growing, above 1.
+    step_sizes : tuple of two floats
+        The least and the largest step.
+    """
+
+    name = kernel = "rprop"
+
+    def __init__(
+        self,
+        lr: LearningRate = 1e-2,
+        *,
+        etas: tuple[float, float] = (0.5, 1.2),
+        step_sizes: tuple[float, float] = (1e-6, 50.0),
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+        l1: float = 0.0,
+        groups: Groups | None = None,
+    ) -> None:
+        super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
+        minus, plus = _checked_pair("etas", etas)
+        if not 0 < minus < 1 < plus < math.inf:
+            raise ValueError(f"etas must be 0 < etas[0] < 1 < etas[1], got {etas!r}")
+        least, largest = _checked_pair("step_sizes", step_sizes)
+        if not 0 < least <= largest < math.inf:
+            raise ValueError(f"step_sizes must be 0 < step_sizes[0] <= step_sizes[1], got {step_sizes!r}")
+        self.etas = (minus, plus)
+        self.step_sizes = (least, largest)
+
+    def _checked_lr(self, lr: LearningRate) -> float | Schedule:
+        checked = super()._checked_lr(lr)
+        if isinstance(checked, Schedule):
+            raise ValueError(f"lr of Rprop must be a number: it is the size of the first step only, got {lr!r}")
+        return checked
+
+    def _slots(self) -> tuple[str | None, ...]:
+        return "previous", "step_size"
+
+    def _initial(self, slot: str, net: FlatNetwork) -> Array:
+        moment = super()._initial(slot, net)
+        if slot == "step_size":
+            for entry in net.layout:
+                moment[entry.offset : entry.offset + entry.length] = self.learning_rate * self._treatment(entry.name).lr
+        return moment
+
+    def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
+        return lr, *self.etas, *self.step_sizes
+
+
+_OPTIMIZERS = (
+    SGD,
+    RMSprop,
+    Adagrad,
+    Adadelta,
+    Adam,
+    AdamW,
+    Adamax,
+    NAdam,
+    RAdam,
+    Lion,
+    Rprop,
+)
+_BY_NAME: dict[str, Callable[..., Optimizer]] = {optimizer.name: optimizer for optimizer in _OPTIMIZERS}
+NAMES = tuple(_BY_NAME)
+
+
+def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
+    """Return the optimizer that a name or an `Optimizer.config` stands for; an optimizer is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+
+    Examples
+    --------
+    >>> get("lion")
+    Lion(lr=0.0001, betas=(0.9, 0.99), weight_decay=0.0, decoupled=True, l1=0.0, groups={})
+    """
+    if isinstance(spec, Optimizer):
+        return spec
+    if isinstance(spec, Mapping):
+        options = {key: value for key, value in spec.items() if key != "name"}
+        return _BY_NAME[check_choice("optimizer", spec.get("name"), NAMES)](**options)
+    return _BY_NAME[check_choice("optimizer", spec, NAMES)]()
+
+
+def _checked_pair(name: str, pair: Sequence[float]) -> tuple[float, float]:
+    try:
+        first, second = pair
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be two numbers, got {pair!r}") from None
+    return check_number(f"{name}[0]", first), check_number(f"{name}[1]", second)
+
+
+def _checked_betas(betas: Sequence[float]) -> tuple[float, float]:
+    first, second = _checked_pair("betas", betas)
+    return check_in("betas[0]", first, 0.0, 1.0, closed="left"), check_in("betas[1]", second, 0.0, 1.0, closed="left")

@@ -1,0 +1,437 @@
+"""Learning rates that change as training goes on.
+
+A schedule is a function of a count: the updates made so far, or with ``per="epoch"`` the epochs finished so far.
+Both start at 0, so ``schedule(0)`` is the learning rate of the very first update. The values are PyTorch's (the closed
+forms of ``torch.optim.lr_scheduler``) wherever PyTorch has the schedule; each class says where it differs.
+
+An optimizer takes a schedule where it takes a number: ``Adam(lr=Cosine(3e-3, steps=2000, warmup=100))``.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from inspect import signature
+from typing import Any, ClassVar
+
+from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_positive
+
+
+class Schedule:
+    """A learning rate as a function of the number of updates (or epochs) done.
+
+    Attributes
+    ----------
+    lr : float
+        The base value, which the learning rates of parameter groups are relative to.
+    per : {"step", "epoch"}
+        What is counted.
+    """
+
+    name: ClassVar[str] = ""
+
+    def __init__(self, lr: float, per: str) -> None:
+        self.lr = check_positive("lr", lr)
+        self.per = check_choice("per", per, ("step", "epoch"))
+
+    def __call__(self, step: int) -> float:
+        """Return the learning rate after ``step`` updates (or epochs)."""
+        return self._value(step)
+
+    def _value(self, step: int) -> float:
+        raise NotImplementedError
+
+    def config(self) -> dict[str, Any]:
+        """Return the name and the arguments, ready for JSON; `get` turns them back into a schedule."""
+        return {"name": self.name, **{key: getattr(self, key) for key in signature(type(self)).parameters}}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what has changed since the schedule was made: nothing, unless it reacts to results."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if state:
+            raise ValueError(f"state for {type(self).__name__} must be empty, got the keys {sorted(state)}")
+
+    def __repr__(self) -> str:
+        """Return the call that makes this schedule."""
+        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items() if key != "name")
+        return f"{type(self).__name__}({arguments})"
+
+
+class Constant(Schedule):
+    """The same learning rate throughout."""
+
+    name = "constant"
+
+    def __init__(self, lr: float) -> None:
+        super().__init__(lr, "step")
+
+    def _value(self, step: int) -> float:
+        return self.lr
+
+
+class Step(Schedule):
+    """``lr gamma^floor(step / step_size)``: PyTorch's StepLR.
+
+    Examples
+    --------
+    >>> schedule = Step(0.1, step_size=30, gamma=0.5, per="epoch")
+    >>> [schedule(epoch) for epoch in (0, 29, 30, 60)]
+    [0.1, 0.1, 0.05, 0.025]
+    """
+
+    name = "step"
+
+    def __init__(self, lr: float, *, step_size: int, gamma: float = 0.1, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.step_size = check_count("step_size", step_size, 1)
+        self.gamma = check_positive("gamma", gamma)
+
+    def _value(self, step: int) -> float:
+        return self.lr * self.gamma ** (step // self.step_size)
+
+
+class MultiStep(Schedule):
+    """``lr gamma^(number of milestones reached)``: PyTorch's MultiStepLR."""
+
+    name = "multi_step"
+
+    def __init__(self, lr: float, *, milestones: Sequence[int], gamma: float = 0.1, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.milestones = sorted(check_count("milestones", milestone, 0) for milestone in milestones)
+        self.gamma = check_positive("gamma", gamma)
+
+    def _value(self, step: int) -> float:
+        return self.lr * self.gamma ** bisect_right(self.milestones, step)
+
+
+class Exponential(Schedule):
+    """``lr gamma^step``: PyTorch's ExponentialLR."""
+
+    name = "exponential"
+
+    def __init__(self, lr: float, *, gamma: float, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.gamma = check_positive("gamma", gamma)
+
+    def _value(self, step: int) -> float:
+        return self.lr * self.gamma**step
+
+
+class InverseScaling(Schedule):
+    """``lr / (step + 1)^power``: the "invscaling" of scikit-learn (which counts rows; here updates or epochs are counted)."""
+
+    name = "inverse_scaling"
+
+    def __init__(self, lr: float, *, power: float = 0.5, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.power = check_positive("power", power)
+
+    def _value(self, step: int) -> float:
+        return float(self.lr / (step + 1) ** self.power)
+
+
+class Polynomial(Schedule):
+    """``min_lr + (lr - min_lr) (1 - step / steps)^power``, then ``min_lr``: with ``min_lr=0`` PyTorch's PolynomialLR."""
+
+    name = "polynomial"
+
+    def __init__(self, lr: float, *, steps: int, power: float = 1.0, min_lr: float = 0.0, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.steps = check_count("steps", steps, 1)
+        self.power = check_positive("power", power)
+        self.min_lr = _check_min_lr(min_lr, self.lr)
+
+    def _value(self, step: int) -> float:
+        left = 1.0 - min(step, self.steps) / self.steps
+        return float(self.min_lr + (self.lr - self.min_lr) * left**self.power)
+
+
+class Cosine(Schedule):
+    """Half a cosine from ``lr`` down to ``min_lr``, after a linear warmup.
+
+    ``lr (step + 1) / (warmup + 1)`` during warmup; then ``min_lr + (lr - min_lr) (1 + cos(pi progress)) / 2``, where
+    progress goes from 0 at ``step = warmup`` to 1 at ``step = steps``; ``min_lr`` afterwards. Without warmup it is
+    PyTorch's CosineAnnealingLR up to its ``T_max = steps`` (where PyTorch rises again).
+
+    Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983, equation 5; warmup: Goyal et al., arXiv:1706.02677.
+
+    Parameters
+    ----------
+    lr : float
+        The highest value, reached at ``step = warmup``.
+    steps : int
+        The length of the whole schedule, warmup included.
+    warmup : int
+        Updates (or epochs) before ``lr`` is reached; less than ``steps``.
+    min_lr : float
+        The last value, in ``[0, lr]``.
+
+    Examples
+    --------
+    >>> schedule = Cosine(0.01, steps=100, warmup=4)
+    >>> [round(schedule(step), 4) for step in (0, 4, 52, 100, 1000)]
+    [0.002, 0.01, 0.005, 0.0, 0.0]
+    """
+
+    name = "cosine"
+
+    def __init__(self, lr: float, *, steps: int, warmup: int = 0, min_lr: float = 0.0, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.steps = check_count("steps", steps, 1)
+        self.warmup = check_count("warmup", warmup, 0)
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup must be less than steps ({self.steps}), got {self.warmup}")
+        self.min_lr = _check_min_lr(min_lr, self.lr)
+
+    def _value(self, step: int) -> float:
+        if step < self.warmup:
+            return self.lr * (step + 1) / (self.warmup + 1)
+        progress = (min(step, self.steps) - self.warmup) / (self.steps - self.warmup)
+        return _cosine(self.lr, self.min_lr, progress)
+
+
+class CosineRestarts(Schedule):
+    """Half cosines from ``lr`` to ``min_lr``, each ``factor`` times as long as the one before.
+
+    PyTorch's CosineAnnealingWarmRestarts. Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983.
+
+    Parameters
+    ----------
+    steps : int
+        The length of the first cycle.
+    factor : int
+        How much longer each next cycle is than the one before.
+    """
+
+    name = "cosine_restarts"
+
+    def __init__(self, lr: float, *, steps: int, factor: int = 1, min_lr: float = 0.0, per: str = "step") -> None:
+        super().__init__(lr, per)
+        self.steps = check_count("steps", steps, 1)
+        self.factor = check_count("factor", factor, 1)
+        self.min_lr = _check_min_lr(min_lr, self.lr)
+
+    def _value(self, step: int) -> float:
+        length = self.steps
+        if self.factor == 1:
+            step %= length
+        while step >= length:
+            step -= length
+            length *= self.factor
+        return _cosine(self.lr, self.min_lr, step / length)
+
+
+class OneCycle(Schedule):
+    """Up from ``lr / div_factor`` to ``lr``, then down to ``lr / (div_factor final_div_factor)``, along half cosines.
+
+    PyTorch's OneCycleLR with ``cycle_momentum=False``; after ``steps`` the last value stays.
+    Source: Smith and Topin, arXiv:1708.07120.
+
+    Parameters
+    ----------
+    lr : float
+        The highest value (``max_lr`` in PyTorch).
+    steps : int
+        The length of the whole cycle (``total_steps``).
+    pct_start : float
+        The share of it that the learning rate rises, in (0, 1).
+    """
+
+    name = "one_cycle"
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        steps: int,
+        pct_start: float = 0.3,
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        per: str = "step",
+    ) -> None:
+        super().__init__(lr, per)
+        self.steps = check_count("steps", steps, 2)
+        self.pct_start = check_in("pct_start", pct_start, 0.0, 1.0, closed="neither")
+        self.div_factor = check_positive("div_factor", div_factor)
+        self.final_div_factor = check_positive("final_div_factor", final_div_factor)
+
+    def _value(self, step: int) -> float:
+        first = self.lr / self.div_factor
+        top = self.pct_start * self.steps - 1  # PyTorch puts both ends of the cycle on updates: 0 and steps - 1
+        if step <= top:
+            return _cosine(first, self.lr, step / top if top > 0 else 1.0)
+        progress = (min(step, self.steps - 1) - top) / (self.steps - 1 - top)
+        return _cosine(self.lr, first / self.final_div_factor, progress)
+
+
+class ReduceOnPlateau(Schedule):
+    """Multiply the learning rate by ``factor`` when a value has not improved for more than ``patience`` epochs.
+
+    PyTorch's ReduceLROnPlateau, except that ``threshold`` is relative to the best value's size, so that values below 0 work too.
+    `fit` calls `observe` after every epoch; a loop of one's own calls it itself.
+
+    Parameters
+    ----------
+    monitor : str, optional
+        The key of the history that is watched. By default ``"val_loss"`` where there are validation data, else ``"loss"``.
+    factor : float
+        In (0, 1).
+    patience : int
+        Epochs without improvement that are let pass.
+    threshold : float
+        The least improvement that counts, relative to the best value so far.
+    cooldown : int
+        Epochs after a reduction during which nothing is counted.
+    min_lr : float
+        The lowest value.
+    mode : {"min", "max"}
+        Whether lower or higher is better.
+    """
+
+    name = "reduce_on_plateau"
+
+    def __init__(
+        self,
+        lr: float,
+        *,
+        monitor: str | None = None,
+        factor: float = 0.1,
+        patience: int = 10,
+        threshold: float = 1e-4,
+        cooldown: int = 0,
+        min_lr: float = 0.0,
+        mode: str = "min",
+    ) -> None:
+        super().__init__(lr, "epoch")
+        self.monitor = monitor
+        self.factor = check_in("factor", factor, 0.0, 1.0, closed="neither")
+        self.patience = check_count("patience", patience, 0)
+        self.threshold = check_nonnegative("threshold", threshold)
+        self.cooldown = check_count("cooldown", cooldown, 0)
+        self.min_lr = _check_min_lr(min_lr, self.lr)
+        self.mode = check_choice("mode", mode, ("min", "max"))
+        self.current = self.lr
+        self.best: float | None = None
+        self.bad_epochs = 0
+        self.cooling = 0
+
+    def _value(self, step: int) -> float:
+        return self.current
+
+    def observe(self, value: float) -> None:
+        """Take note of an epoch's value and reduce the learning rate if it is time to."""
+        if self._improved(value):
+            self.best = float(value)
+            self.bad_epochs = 0
+        else:
+            self.bad_epochs += 1
+        if self.cooling > 0:
+            self.cooling -= 1
+            self.bad_epochs = 0
+        if self.bad_epochs > self.patience:
+            self.current = max(self.current * self.factor, self.min_lr)
+            self.cooling = self.cooldown
+            self.bad_epochs = 0
+
+    def _improved(self, value: float) -> bool:
+        if self.best is None:
+            return not math.isnan(value)
+        margin = self.threshold * abs(self.best)
+        return value < self.best - margin if self.mode == "min" else value > self.best + margin
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the current learning rate and the counts."""
+        return {key: getattr(self, key) for key in ("current", "best", "bad_epochs", "cooling")}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        expected = self.state_dict().keys()
+        if state.keys() != expected:
+            raise ValueError(f"state for ReduceOnPlateau must have the keys {sorted(expected)}, got {sorted(state)}")
+        for key, value in state.items():
+            setattr(self, key, value)
+
+
+class Function(Schedule):
+    """A function of one's own, ``function(step) -> lr``; an optimizer wraps a plain function into this by itself.
+
+    Parameters
+    ----------
+    function : callable
+        Takes the count, an int, and returns the learning rate.
+    lr : float, optional
+        The base value, which the learning rates of parameter groups are relative to; ``function(0)`` by default.
+    """
+
+    name = "function"
+
+    def __init__(self, function: Callable[[int], float], *, lr: float | None = None, per: str = "step") -> None:
+        if not callable(function):
+            raise TypeError(f"function must be callable, got {type(function).__name__}")
+        self.function = function
+        super().__init__(1.0 if lr is None else lr, per)
+        if lr is None:
+            self.lr = self(0)
+
+    def _value(self, step: int) -> float:
+        value = float(self.function(step))
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"a learning rate function must return a finite number >= 0, got {value!r} at step {step}")
+        return value
+
+    def config(self) -> dict[str, Any]:
+        """Refuse: code is never saved."""
+        raise TypeError(f"a learning rate function ({self.function!r}) cannot be saved; use a schedule of backprop.schedules")
+
+    def __repr__(self) -> str:
+        """Return the call that makes this schedule."""
+        return f"Function({self.function!r}, lr={self.lr}, per={self.per!r})"
+
+
+_SCHEDULES: tuple[type[Schedule], ...] = (
+    Constant,
+    Step,
+    MultiStep,
+    Exponential,
+    InverseScaling,
+    Polynomial,
+    Cosine,
+    CosineRestarts,
+    OneCycle,
+    ReduceOnPlateau,
+)
+NAMES = tuple(schedule.name for schedule in _SCHEDULES)
+
+
+def get(spec: Schedule | dict[str, Any]) -> Schedule:
+    """Return a schedule from its `Schedule.config`; a schedule is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    """
+    if isinstance(spec, Schedule):
+        return spec
+    arguments = dict(spec)
+    name = arguments.pop("name", None)
+    for schedule in _SCHEDULES:
+        if schedule.name == name:
+            return schedule(**arguments)
+    raise ValueError(f"schedule must be one of {', '.join(NAMES)}, got {name!r}")
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    """Half a cosine from ``start`` at progress 0 to ``end`` at 1."""
+    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+
+
+def _check_min_lr(min_lr: float, lr: float) -> float:
+    checked = check_nonnegative("min_lr", min_lr)
+    if checked > lr:
+        raise ValueError(f"min_lr must not be above lr ({lr:g}), got {min_lr!r}")
+    return checked
