@@ -52,7 +52,7 @@ def as_matrix(
         whatever `check_finite` says).
     """
     dtype = np.dtype(dtype)
-    if type(x) is not np.ndarray or x.ndim != 2 or (n_features is not None and x.shape[1] != n_features):
+    if type(x) is not np.ndarray or x.dtype != dtype or x.ndim != 2 or (n_features is not None and x.shape[1] != n_features):
         x = as_table(x, name, n_features)
     x = _converted(x, name, dtype)
     if check_finite:
@@ -109,7 +109,7 @@ def require_finite(x: Array, name: str) -> None:
 def _converted(x: npt.NDArray[Any], name: str, dtype: np.dtype[Any]) -> Array:
     """`x` C-contiguous, aligned and of `dtype`; a number too large for it is an error, not infinity."""
     flags = x.flags
-    if x.dtype == dtype and x.dtype.isnative and flags.c_contiguous and flags.aligned:
+    if x.dtype == dtype and flags.c_contiguous and flags.aligned:
         return x
     try:
         with np.errstate(over="raise"):

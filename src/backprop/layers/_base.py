@@ -1,0 +1,345 @@
+"""What every layer has: a width on either side, arrays that live in the network's flat buffers, forward and backward.
+
+Shapes, throughout: x (n, fan_in), outputs and grad_outputs (n, fan_out), in the dtype of the network.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import weakref
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from .. import initializers
+from .._arrays import aligned_zeros, as_matrix, as_parameter, check_count, check_flag
+from .._types import Array
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class Noise:
+    """Where the network's random numbers stand: the seed, and how many forwards in training mode there have been."""
+
+    __slots__ = ("seed", "step")
+
+    def __init__(self, seed: int, step: int = 0) -> None:
+        self.seed = seed
+        self.step = step
+
+
+class Layer(ABC):
+    """The base of all layers, and of your own.
+
+    A layer of your own has `forward` and `backward`, states in `parameter_shapes` what it learns and in `buffer_shapes` what else
+    it remembers, and sets `fan_in` and `fan_out` if its width is fixed. Its parameters and buffers are then attributes
+    (``self.scale``), and so are the gradients that `backward` fills (``self.grad_scale``).
+
+    A layer owns its arrays, in float64, until it joins a network; then they are views into the network's flat buffers.
+    Assigning to one copies into it. It can belong to one network only.
+
+    Attributes
+    ----------
+    fan_in, fan_out : int or None
+        The number of columns it takes and gives; None for "as many as come", which for fan_out means as many as go in.
+    trainable : bool
+        False freezes its parameters: optimizers leave them as they are.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> class Scale(bp.Layer):
+    ...     '''y = x * scale'''
+    ...     def __init__(self, width):
+    ...         self.width = self.fan_in = self.fan_out = width
+    ...         self.scale = np.ones(width)
+    ...     def parameter_shapes(self):
+    ...         return {"scale": (self.width,)}
+    ...     def forward(self, x, training):
+    ...         self._x = x
+    ...         return x * self.scale
+    ...     def backward(self, grad_outputs):
+    ...         self.grad_scale[...] = (grad_outputs * self._x).sum(axis=0)
+    ...         return grad_outputs * self.scale
+    >>> net = bp.Network([bp.Dense(3, 4, activation="tanh"), Scale(4)], seed=0)
+    >>> net.layers[1].scale
+    array([1., 1., 1., 1.], dtype=float32)
+    >>> bp.gradcheck(net, np.ones((2, 3)), np.zeros((2, 4)), loss="mse")
+    True
+    """
+
+    fan_in: int | None = None
+    fan_out: int | None = None
+
+    _parameter_shapes: dict[str, tuple[int, ...]]
+    _buffer_shapes: dict[str, tuple[int, ...]]
+    _array_shapes: dict[str, tuple[int, ...]]  # parameters, their gradients, and buffers
+    _preset: dict[str, Array]  # values assigned before there are arrays
+    _trainable = True
+    _owner: weakref.ref[Any] | None = None
+    _noise: Noise | None = None
+    _index = 0  # its place among all layers of the network, depth first: part of the key of its random numbers
+    _kept: Any = None  # what forward leaves for one backward
+    _trusted = False  # whether what it returns needs no check
+    _TRANSIENT: ClassVar = frozenset({"_owner", "_noise", "_index", "_kept"})
+
+    # --- what a layer of one's own writes -----------------------------------------------------------------------------------
+
+    def parameter_shapes(self) -> Shapes:
+        """Name and shape of each parameter, in the order they lie in the network's buffer."""
+        return {}
+
+    def buffer_shapes(self) -> Shapes:
+        """Name and shape of what else is saved with the layer, such as running statistics."""
+        return {}
+
+    def initialize(self, rng: Generator) -> None:
+        """Set the first values: here, matrices by glorot_uniform and all else zero. Values assigned before are kept."""
+        for name, shape in self._parameter_shapes.items():
+            setattr(self, name, initializers.Initializer("glorot_uniform" if len(shape) == 2 else "zeros")(shape, rng))
+
+    @abstractmethod
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return the outputs for x (n, fan_in) and keep what one `backward` needs."""
+
+    @abstractmethod
+    def backward(self, grad_outputs: Array) -> Array:
+        """Overwrite the gradients of the parameters and return dL/dx, given dL/doutputs of the last `forward`."""
+
+    def infer(self, x: Array) -> Array:
+        """Return the outputs in evaluation mode, keeping nothing.
+
+        This one calls ``forward(x, False)``. Write your own where that should be safe from several threads at once, or between a
+        forward and its backward.
+        """
+        return self.forward(x, False)
+
+    def config(self) -> dict[str, Any]:
+        """Return the keywords that make this layer again.
+
+        This one takes the arguments of ``__init__`` from the attributes of the same names.
+
+        Raises
+        ------
+        TypeError
+            When there is no such attribute.
+        """
+        config = {}
+        for name in inspect.signature(type(self)).parameters:
+            if not hasattr(self, name):
+                raise TypeError(
+                    f"{type(self).__name__}.__init__ takes {name!r} but the layer has no attribute of that name: "
+                    "set it there, or write config()"
+                )
+            config[name] = getattr(self, name)
+        return config
+
+    def children(self) -> dict[str, Layer]:
+        """Return the layers inside this one, by what their parameters' names begin with."""
+        return {}
+
+    # --- what it has ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> bool:
+        """Whether optimizers change its parameters."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = check_flag("trainable", value)
+
+    @property
+    def n_parameters(self) -> int:
+        """The number of parameters, those of the layers inside included."""
+        own = sum(math.prod(shape) for shape in self._parameter_shapes.values())
+        return own + sum(layer.n_parameters for layer in self.children().values())
+
+    def __repr__(self) -> str:
+        config, parts = self.config(), []
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if parameter.default is parameter.empty:
+                parts.append(repr(config[name]))
+            elif repr(config[name]) != repr(parameter.default):
+                parts.append(f"{name}={config[name]!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    # --- arrays -----------------------------------------------------------------------------------------------------------------
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        init = cls.__init__
+
+        @wraps(init)
+        def init_and_declare(self: Layer, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **kwargs)
+            if type(self) is cls:  # the outermost __init__ is done: the sizes that shapes depend on are known
+                self._declare_arrays()
+
+        setattr(cls, "__init__", init_and_declare)  # noqa: B010 (mypy refuses the assignment)
+
+    def _declare_arrays(self) -> None:
+        """Learn name and shape of every array; none is made yet."""
+        parameters, buffers = _checked_shapes(self, self.parameter_shapes()), _checked_shapes(self, self.buffer_shapes())
+        if both := parameters.keys() & buffers.keys():
+            raise ValueError(f"{type(self).__name__} has a parameter and a buffer of one name, {min(both)!r}")
+        state = self.__dict__
+        preset = {name: state.pop(name) for name in (*parameters, *buffers) if name in state}
+        state.update(_parameter_shapes=parameters, _buffer_shapes=buffers, _preset={})
+        state["_array_shapes"] = {**parameters, **{f"grad_{name}": shape for name, shape in parameters.items()}, **buffers}
+        state["_trusted"] = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
+        for name, value in preset.items():
+            setattr(self, name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached for what the layer does not have, or not yet: a layer on its own makes its arrays when the first is asked for.
+        if name in self.__dict__.get("_array_shapes", ()):
+            shapes = self._array_shapes.items()
+            arrays = {array: aligned_zeros(math.prod(shape), np.float64).reshape(shape) for array, shape in shapes}
+            self._bind(arrays, np.random.default_rng())
+            return arrays[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        shape = self.__dict__.get("_array_shapes", {}).get(name)
+        if shape is None:
+            object.__setattr__(self, name, value)
+            return
+        label = f"{type(self).__name__}.{name}"
+        if name in self.__dict__ or name.startswith("grad_"):
+            array = getattr(self, name)
+            if value is not array:  # it is after `layer.weight -= step`
+                array[...] = as_parameter(value, label, shape, array.dtype)
+        else:
+            self._preset[name] = as_parameter(value, label, shape, np.float64).copy()
+
+    def _values(self) -> dict[str, Array]:
+        """The parameters and buffers that have a value."""
+        state = self.__dict__
+        arrays = {name: state[name] for name in (*self._parameter_shapes, *self._buffer_shapes) if name in state}
+        return arrays or self._preset
+
+    def _bind(self, arrays: dict[str, Array], rng: Generator | None) -> None:
+        """Take these arrays for its own: initialized where `rng` is given, then with the values it already had."""
+        values = {
+            name: as_parameter(value, f"{type(self).__name__}.{name}", arrays[name].shape, arrays[name].dtype)
+            for name, value in self._values().items()
+        }
+        self.__dict__.update(arrays, _preset={}, _kept=None)
+        if rng is not None:
+            self.initialize(rng)
+        for name, value in values.items():
+            arrays[name][...] = value
+
+    def __getstate__(self) -> dict[str, Any]:
+        left_out = self._TRANSIENT | self._array_shapes.keys()
+        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        state["_preset"] = {name: value.copy() for name, value in self._values().items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+
+    # --- forward and backward -----------------------------------------------------------------------------------------------------
+
+    def _take_kept(self) -> Any:
+        """What the last forward left; it serves one backward."""
+        kept = self._kept
+        if kept is None:
+            raise RuntimeError(f"{self!r}: a backward needs a forward of its own before it")
+        self._kept = None
+        return kept
+
+    def _backward(self, grad_outputs: Array, input_gradient: bool) -> Array | None:
+        """`backward`, which may leave out dL/dx where nobody asks for it."""
+        return self.backward(grad_outputs)
+
+
+def apply(layer: Layer, x: Array, training: bool) -> Array:
+    """Return ``layer.forward(x, training)``; what a layer of the user's returns is checked."""
+    outputs = layer.forward(x, training)
+    return outputs if layer._trusted else _checked_outputs(layer, x, outputs)
+
+
+def apply_infer(layer: Layer, x: Array) -> Array:
+    """Return ``layer.infer(x)``; what a layer of the user's returns is checked."""
+    outputs = layer.infer(x)
+    return outputs if layer._trusted else _checked_outputs(layer, x, outputs)
+
+
+def apply_backward(layer: Layer, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
+    """Return ``layer.backward(grad_outputs)``; what a layer of the user's returns is checked."""
+    grad_x = layer._backward(grad_outputs, input_gradient)
+    if layer._trusted or grad_x is None:
+        return grad_x
+    columns = layer.fan_in
+    if columns is None and layer.fan_out is None:
+        columns = grad_outputs.shape[1]
+    return _checked_rows(f"what {layer!r}.backward returned", grad_x, len(grad_outputs), columns, grad_outputs.dtype)
+
+
+def walk(layers: Iterable[Layer], prefix: str) -> Iterator[tuple[str, Layer]]:
+    """Yield every layer with its name, depth first: ``layers.0``, ``layers.1``, ``layers.1.block.0``, ..."""
+    for index, layer in enumerate(layers):
+        yield from _walk_one(f"{prefix}.{index}", layer)
+
+
+def _walk_one(name: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
+    yield name, layer
+    for child_name, child in layer.children().items():
+        yield from _walk_one(f"{name}.{child_name}", child)
+
+
+def chain_widths(layers: Iterable[Layer], prefix: str) -> tuple[int | None, int | None]:
+    """Return the width that goes into a chain of layers and the one that comes out, None where any will do.
+
+    Raises
+    ------
+    ValueError
+        When a layer takes another number of inputs than the one before it gives.
+    """
+    first: int | None = None
+    width: int | None = None
+    giver = ""
+    for index, layer in enumerate(layers):
+        label = f"{prefix}.{index} {layer!r}"
+        if layer.fan_in is not None:
+            if width is not None and width != layer.fan_in:
+                raise ValueError(f"{label} takes {layer.fan_in} inputs but {giver} gives {width}")
+            if width is None:
+                first = layer.fan_in
+            width, giver = layer.fan_in, label
+        elif layer.fan_out is not None and width is None:
+            raise ValueError(f"{label} has a fan_out but no fan_in, and nothing before it says how wide its input is")
+        if layer.fan_out is not None:
+            width, giver = layer.fan_out, label
+    return first, width
+
+
+def _checked_shapes(layer: Layer, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+    checked = {}
+    for name, shape in shapes.items():
+        if not name.isidentifier() or name.startswith(("_", "grad_")) or hasattr(type(layer), name):
+            raise ValueError(f"{type(layer).__name__} cannot have a parameter or buffer named {name!r}")
+        checked[name] = tuple(check_count(f"the shape of {type(layer).__name__}.{name}", size, minimum=0) for size in shape)
+    return checked
+
+
+def _checked_outputs(layer: Layer, x: Array, outputs: Array) -> Array:
+    columns = layer.fan_out if layer.fan_out is not None else x.shape[1]
+    return _checked_rows(f"what {layer!r} returned", outputs, len(x), columns, x.dtype)
+
+
+def _checked_rows(name: str, array: Array, rows: int, columns: int | None, dtype: np.dtype[Any]) -> Array:
+    matrix = as_matrix(array, name, dtype, columns, check_finite=False)
+    if len(matrix) != rows:
+        raise ValueError(f"{name} must have {rows} rows, got shape {matrix.shape}")
+    return matrix

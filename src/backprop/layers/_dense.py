@@ -1,0 +1,192 @@
+"""The dense layer, and an activation on its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .. import activations, initializers, kernels
+from .._arrays import check_count, check_flag
+from .._types import Array
+from ..activations import ActivationFunction
+from ._base import Layer, Shapes
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.random import Generator
+
+
+class Dense(Layer):
+    """Every output is an activation of a weighted sum of all inputs: ``a = activation(x @ weight + bias)``.
+
+    Parameters
+    ----------
+    fan_in, fan_out
+        The number of inputs and outputs.
+    activation
+        A name in `activations.NAMES` or an `ActivationFunction`.
+    init
+        How `weight` starts: a name in `initializers.NAMES`, an `Initializer` or a callable ``(shape, rng)``. None picks
+        he_normal for relu and its like, lecun_normal for selu, glorot_uniform otherwise. `bias` starts at zero.
+    bias
+        False leaves the bias out.
+
+    Attributes
+    ----------
+    weight : (fan_in, fan_out) array
+    bias : (fan_out,) array or None
+
+    Notes
+    -----
+    With ``delta = grad_a * activation'(z)``::
+
+        grad_weight = x.T @ delta      grad_bias = sum of delta over the rows      grad_x = delta @ weight.T
+
+    Rumelhart, Hinton and Williams, "Learning representations by back-propagating errors", Nature 323, 1986.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> layer = bp.Dense(2, 1, activation="relu")
+    >>> layer.weight = [[1.0], [2.0]]
+    >>> layer.forward(np.array([[3.0, 4.0]]), training=True)
+    array([[11.]])
+    >>> layer.backward(np.array([[1.0]]))
+    array([[1., 2.]])
+    >>> layer.grad_weight.tolist(), layer.grad_bias.tolist()
+    ([[3.0], [4.0]], [1.0])
+    """
+
+    fan_in: int
+    fan_out: int
+    weight: Array
+    grad_weight: Array
+    bias: Array | None
+    grad_bias: Array | None
+
+    def __init__(
+        self,
+        fan_in: int,
+        fan_out: int,
+        *,
+        activation: str | ActivationFunction | Mapping[str, Any] = "identity",
+        init: str | initializers.Draw | Mapping[str, Any] | None = None,
+        bias: bool = True,
+    ) -> None:
+        self.fan_in = check_count("fan_in", fan_in)
+        self.fan_out = check_count("fan_out", fan_out)
+        self.activation = activations.get(activation)
+        self.init = None if init is None else initializers.get(init)
+        self.use_bias = check_flag("bias", bias)
+        if not self.use_bias:
+            self.bias = self.grad_bias = None
+
+    def parameter_shapes(self) -> Shapes:
+        """Name and shape of its parameters."""
+        shapes: dict[str, tuple[int, ...]] = {"weight": (self.fan_in, self.fan_out)}
+        return {**shapes, "bias": (self.fan_out,)} if self.use_bias else shapes
+
+    def initialize(self, rng: Generator) -> None:
+        """Draw the weights and set the biases to zero."""
+        init = initializers.default_for(self.activation.name) if self.init is None else self.init
+        self.weight = np.asarray(init((self.fan_in, self.fan_out), rng))
+        if self.bias is not None:
+            self.bias[...] = 0
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return ``activation(x @ weight + bias)``."""
+        a = np.empty((len(x), self.fan_out), x.dtype)
+        z = np.empty_like(a) if self.activation.uses_z else None
+        self._compute(x, z, a)
+        self._kept = x, z, a
+        return a
+
+    def infer(self, x: Array) -> Array:
+        """Return ``activation(x @ weight + bias)``, keeping nothing."""
+        a = np.empty((len(x), self.fan_out), x.dtype)
+        self._compute(x, None, a)
+        return a
+
+    def _compute(self, x: Array, z: Array | None, a: Array) -> None:
+        kernels.active().dense_forward(x, self.weight, self.bias, z, a, self.activation.name, self.activation.alpha)
+
+    def backward(self, grad_outputs: Array) -> Array:
+        """Fill grad_weight and grad_bias and return dL/dx."""
+        grad_x = self._backward(grad_outputs, input_gradient=True)
+        assert grad_x is not None
+        return grad_x
+
+    def _backward(self, grad_outputs: Array, input_gradient: bool) -> Array | None:
+        x, z, a = self._take_kept()
+        delta = _delta(grad_outputs, z, a, self.activation)
+        grad_x = np.empty_like(x) if input_gradient else None
+        if self.trainable:
+            kernels.active().dense_backward(x, self.weight, delta, self.grad_weight, self.grad_bias, grad_x)
+        else:
+            kernels.active().dense_backward(x, self.weight, delta, None, None, grad_x)
+            self.grad_weight[...] = 0
+            if self.grad_bias is not None:
+                self.grad_bias[...] = 0
+        return grad_x
+
+    def config(self) -> dict[str, Any]:
+        """Return the keywords that make this layer again; an `init` that is the user's own function is not among them."""
+        init = self.init.config() if isinstance(self.init, initializers.Initializer) else None
+        return {
+            "fan_in": self.fan_in,
+            "fan_out": self.fan_out,
+            "activation": self.activation.config(),
+            "init": init,
+            "bias": self.use_bias,
+        }
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "bias" and value is not None and "_array_shapes" in self.__dict__ and not self.use_bias:
+            raise ValueError(f"{self!r} has no bias to assign to; make it without bias=False")
+        super().__setattr__(name, value)
+
+
+class Activation(Layer):
+    """An activation function as a layer of its own, for any width: ``a = activation(z)``.
+
+    Parameters
+    ----------
+    activation
+        A name in `activations.NAMES` or an `ActivationFunction`.
+    """
+
+    def __init__(self, activation: str | ActivationFunction | Mapping[str, Any]) -> None:
+        self.activation = activations.get(activation)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return ``activation(x)``."""
+        a = self.infer(x)
+        self._kept = x if self.activation.uses_z else None, a
+        return a
+
+    def infer(self, x: Array) -> Array:
+        """Return ``activation(x)``, keeping nothing."""
+        a = np.empty_like(x)
+        kernels.active().activation_forward(x, a, self.activation.name, self.activation.alpha)
+        return a
+
+    def backward(self, grad_outputs: Array) -> Array:
+        """Return ``grad_outputs * activation'(x)``."""
+        z, a = self._take_kept()
+        return _delta(grad_outputs, z, a, self.activation)
+
+    def config(self) -> dict[str, Any]:
+        """Return the keywords that make this layer again."""
+        return {"activation": self.activation.config()}
+
+
+def _delta(grad_a: Array, z: Array | None, a: Array, activation: ActivationFunction) -> Array:
+    """``delta = grad_a * activation'(z)``, which is dL/dz."""
+    if activation.name == "identity":
+        return grad_a
+    delta = np.empty_like(a)
+    kernels.active().activation_backward(grad_a, z, a, delta, activation.name, activation.alpha)
+    return delta

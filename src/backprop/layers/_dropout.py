@@ -1,0 +1,59 @@
+"""Dropout: noise against overfitting."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .. import kernels
+from .._arrays import check_in
+from .._types import Array
+from ._base import Layer, Noise
+
+
+class Dropout(Layer):
+    """In training, set each number to zero with probability `rate` and divide the others by ``1 - rate``; otherwise do nothing.
+
+    Parameters
+    ----------
+    rate
+        The probability of dropping, in [0, 1).
+
+    Notes
+    -----
+    What is dropped is a hash of the network's seed, the count of forwards in training mode, the layer's place in the network, row
+    and column: the same on every backend and for any number of threads.
+
+    Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014; scaled in training
+    ("inverted"), as everyone does now.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = check_in("rate", rate, 0, 1, closed="left")
+
+    def forward(self, x: Array, training: bool) -> Array:
+        """Return x, thinned out in training."""
+        if not training or self.rate == 0:
+            self._kept = (None,)
+            return x
+        if self._noise is None:
+            self._noise = Noise(seed=0)
+        step = self._noise.step
+        if self._owner is None:  # in a network, the network counts
+            self._noise.step += 1
+        self._kept = (step,)
+        return self._thinned(x, step)
+
+    def infer(self, x: Array) -> Array:
+        """Return x."""
+        return x
+
+    def backward(self, grad_outputs: Array) -> Array:
+        """Return the gradient, thinned out like the outputs."""
+        (step,) = self._take_kept()
+        return grad_outputs if step is None else self._thinned(grad_outputs, step)
+
+    def _thinned(self, x: Array, step: int) -> Array:
+        assert self._noise is not None
+        y = np.empty_like(x)
+        kernels.active().dropout(x, y, self.rate, self._noise.seed, step, self._index)
+        return y

@@ -1,0 +1,634 @@
+"""The network: layers in a row over flat buffers of parameters and gradients."""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+import weakref
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import activations, initializers
+from ._arrays import aligned_zeros, as_matrix, as_parameter, as_table, check_count, check_dtype, check_in, check_seed
+from ._types import Array
+from ._version import __version__
+from .activations import ActivationFunction
+from .layers import Activation, BatchNorm, Dense, Dropout, Layer, Noise, apply, apply_backward, apply_infer, chain_widths, walk
+
+if TYPE_CHECKING:
+    from .losses import Loss, LossFunction
+    from .optimizers import Optimizer
+    from .training import History
+
+_PICKLE_FORMAT = 1
+
+
+class ParameterEntry(NamedTuple):
+    """Where one parameter lies in the flat buffers."""
+
+    name: str
+    layer: Layer
+    offset: int
+    length: int
+    shape: tuple[int, ...]
+
+
+class Summary(str):
+    """A table that shows itself at a prompt, with or without ``print``."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+class Network:
+    """Layers applied one after another.
+
+    Parameters
+    ----------
+    layers
+        The layers, in order. Each joins this network: its parameters become views into the network's flat buffers, with the values
+        it was given before, if any, or freshly initialized.
+    dtype
+        "float32" or "float64": of parameters, inputs and outputs.
+    seed
+        An int in [0, 2**64) that fixes the initial weights and what dropout drops. None draws one; `seed` tells which.
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    parameters, gradients, buffers : 1-D array
+        All parameters in one row, densely packed in the order of `layout`; their gradients likewise; and what else layers
+        remember, such as running statistics. Assigning copies into them.
+    layout : tuple of ParameterEntry
+        Name, layer, offset, length and shape of each parameter.
+    n_inputs, n_outputs : int
+    dropout_step : int
+        The number of forwards in training mode so far, which is the step of the next one in the key of dropout's random numbers.
+    loss : Loss or None
+        The loss it was last trained with; saved with it, and read by `predict_proba`.
+
+    Raises
+    ------
+    ValueError
+        When widths do not fit, naming both layers; when a layer is there twice or belongs to another network.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> net = bp.Network([bp.Dense(2, 3, activation="tanh"), bp.Dense(3, 1)], seed=0)
+    >>> net.parameters.size, net.layers[0].weight.shape
+    (13, (2, 3))
+    >>> outputs = net.forward(np.ones((5, 2)), training=True)
+    >>> net.backward(np.ones_like(outputs)).shape
+    (5, 2)
+    >>> bp.Network([bp.Dense(2, 3), bp.Dense(4, 1)])
+    Traceback (most recent call last):
+    ValueError: layers.1 Dense(4, 1) takes 4 inputs but layers.0 Dense(2, 3) gives 3
+    """
+
+    def __init__(self, layers: Iterable[Layer], *, dtype: npt.DTypeLike = "float32", seed: int | None = None) -> None:
+        self._assemble(tuple(layers), check_dtype(dtype), Noise(check_seed(seed)), initialize=True)
+
+    def _assemble(self, layers: tuple[Layer, ...], dtype: np.dtype[Any], noise: Noise, initialize: bool) -> None:
+        self.layers = layers
+        self.n_inputs, self.n_outputs = _checked_widths(layers)
+        self._named = tuple(walk(layers, "layers"))
+        _check_free(self._named)
+        self.dtype = dtype
+        self.loss: Loss | None = None
+        self._noise = noise
+        self._rows: int | None = None  # of the forward that awaits its backward
+        self.layout = tuple(_entries(self._named, "_parameter_shapes"))
+        self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
+        self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)
+        self._gradients = aligned_zeros(self._parameters.size, dtype)
+        self._buffers = aligned_zeros(sum(entry.length for entry in self._buffer_layout), dtype)
+        self._hand_out_views(np.random.default_rng(noise.seed) if initialize else None)
+
+    def _hand_out_views(self, rng: np.random.Generator | None) -> None:
+        views: dict[Layer, dict[str, Array]] = {layer: {} for _, layer in self._named}
+        for entry in self.layout:
+            name = entry.name.rpartition(".")[2]
+            views[entry.layer][name] = _view(self._parameters, entry)
+            views[entry.layer][f"grad_{name}"] = _view(self._gradients, entry)
+        for entry in self._buffer_layout:
+            views[entry.layer][entry.name.rpartition(".")[2]] = _view(self._buffers, entry)
+        for index, (_, layer) in enumerate(self._named):
+            layer._bind(views[layer], rng)
+            layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
+
+    # --- state ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def parameters(self) -> Array:
+        """All parameters, one after another."""
+        return self._parameters
+
+    @parameters.setter
+    def parameters(self, values: npt.ArrayLike) -> None:
+        _assign(self._parameters, values, "parameters")
+
+    @property
+    def gradients(self) -> Array:
+        """The gradients of all parameters, in the same places; those of frozen layers are zero."""
+        return self._gradients
+
+    @gradients.setter
+    def gradients(self, values: npt.ArrayLike) -> None:
+        _assign(self._gradients, values, "gradients")
+
+    @property
+    def buffers(self) -> Array:
+        """What else layers remember, one after another."""
+        return self._buffers
+
+    @buffers.setter
+    def buffers(self, values: npt.ArrayLike) -> None:
+        _assign(self._buffers, values, "buffers")
+
+    @property
+    def seed(self) -> int:
+        """The seed of the initial weights and of dropout."""
+        return self._noise.seed
+
+    @property
+    def dropout_step(self) -> int:
+        """The number of forwards in training mode so far."""
+        return self._noise.step
+
+    @dropout_step.setter
+    def dropout_step(self, step: int) -> None:
+        self._noise.step = check_count("dropout_step", step, minimum=0)
+
+    @property
+    def output_activation(self) -> ActivationFunction:
+        """The activation function that the outputs come out of: identity unless the network ends in one."""
+        for layer in reversed(self.layers):
+            if isinstance(layer, (Dense, Activation)):
+                return layer.activation
+            if not isinstance(layer, Dropout):
+                break
+        return activations.identity
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and buffers by name: ``layers.0.weight``, ``layers.3.block.0.weight``, ..."""
+        return {entry.name: _view(flat, entry).copy() for flat, entry in self._state()}
+
+    def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
+        """Set all parameters and buffers from what `state_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            When names are missing or unknown, or a shape is wrong; nothing is changed then.
+        """
+        wanted = {entry.name for _, entry in self._state()}
+        if wanted != state.keys():
+            missing, unexpected = sorted(wanted - state.keys()), sorted(map(str, state.keys() - wanted))
+            raise ValueError(f"state does not fit the network: missing {missing}, unexpected {unexpected}")
+        values = {entry.name: as_parameter(state[entry.name], entry.name, entry.shape, self.dtype) for _, entry in self._state()}
+        for flat, entry in self._state():
+            _view(flat, entry)[...] = values[entry.name]
+
+    def _state(self) -> list[tuple[Array, ParameterEntry]]:
+        """Every parameter and buffer with the flat array it lies in, layer by layer."""
+        both = [(self._parameters, entry) for entry in self.layout] + [(self._buffers, entry) for entry in self._buffer_layout]
+        return sorted(both, key=lambda pair: pair[1].layer._index)
+
+    def blend(self, other: Network, tau: float) -> None:
+        """Move all parameters and buffers toward those of another network: ``own += tau (other - own)``.
+
+        Target networks and moving averages do this at every step with a small tau; tau = 1 copies.
+
+        Parameters
+        ----------
+        other
+            A network with the same layers and dtype.
+        tau
+            In [0, 1].
+        """
+        tau = check_in("tau", tau, 0, 1)
+        if not isinstance(other, Network):
+            raise TypeError(f"other must be a Network, got {type(other).__name__}")
+        if _shapes(self) != _shapes(other) or self.dtype != other.dtype:
+            raise ValueError("other must have the same parameters, buffers and dtype as this network")
+        for own, theirs in ((self._parameters, other._parameters), (self._buffers, other._buffers)):
+            if tau == 1:
+                own[...] = theirs
+            else:
+                own += own.dtype.type(tau) * (theirs - own)
+
+    # --- the algorithm --------------------------------------------------------------------------------------------------------
+
+    def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
+        """Return the outputs for x and keep what one `backward` needs.
+
+        Parameters
+        ----------
+        x
+            Shape (n, n_inputs), anything that NumPy reads as numbers. It is copied: changing it afterwards does no harm.
+        training
+            Whether dropout drops and batch normalization uses the batch.
+
+        Returns
+        -------
+        array (n, n_outputs)
+            Raw outputs, a fresh array.
+        """
+        rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
+        if rows is x or rows.base is not None:
+            rows = rows.copy()
+        return self._forward(rows, training).copy()
+
+    def _forward(self, x: Array, training: bool) -> Array:
+        """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""
+        self._rows = None
+        outputs = x
+        for layer in self.layers:
+            outputs = apply(layer, outputs, training)
+        self._noise.step += training
+        self._rows = len(x)
+        return outputs
+
+    def backward(self, grad_outputs: npt.ArrayLike, accumulate: bool = False) -> Array:
+        """Fill `gradients` and return dL/dx, given dL/doutputs of the last `forward`.
+
+        Parameters
+        ----------
+        grad_outputs
+            Shape (n, n_outputs).
+        accumulate
+            Add to the gradients that are there instead of overwriting them.
+
+        Returns
+        -------
+        array (n, n_inputs)
+
+        Raises
+        ------
+        RuntimeError
+            When there was no forward since the last backward.
+        ValueError
+            When grad_outputs has another shape than the outputs.
+        """
+        if self._rows is None:
+            raise RuntimeError("each backward needs a forward of its own before it: call net.forward(x) first")
+        grad = as_matrix(grad_outputs, "grad_outputs", self.dtype, self.n_outputs, check_finite=False)
+        if len(grad) != self._rows:
+            raise ValueError(f"grad_outputs must have the shape of the outputs, ({self._rows}, {self.n_outputs}), got {grad.shape}")
+        before = self._gradients.copy() if accumulate else None
+        grad_x = self._backward(grad)
+        assert grad_x is not None
+        if before is not None:
+            self._gradients += before
+        return grad_x.copy() if grad_x is grad else grad_x
+
+    def _backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
+        """`backward` of a matrix that is as kernels want it; without `input_gradient` dL/dx may be left out."""
+        self._rows = None
+        grad: Array | None = grad_outputs
+        for layer in reversed(self.layers):
+            assert grad is not None
+            grad = apply_backward(layer, grad, input_gradient or layer is not self.layers[0])
+        return grad
+
+    def predict(self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = 1024) -> Array:
+        """Return the raw outputs (logits) for x in evaluation mode.
+
+        Keeps nothing, so any number of threads may predict with one network at once.
+
+        Parameters
+        ----------
+        x
+            Shape (n, n_inputs), n may be zero.
+        out
+            An array (n, n_outputs) of the network's dtype to write into, sharing no memory with x.
+        batch_size
+            The number of rows that go through the layers at a time, which bounds the memory for what lies between them.
+
+        Returns
+        -------
+        array (n, n_outputs)
+            `out`, or a fresh array.
+        """
+        batch_size = check_count("batch_size", batch_size)
+        table = x if type(x) is np.ndarray and x.dtype == self.dtype else as_table(x, "x", self.n_inputs)
+        if out is None and len(table) <= batch_size:
+            outputs = self.infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=False))
+            return outputs.copy() if np.may_share_memory(outputs, table) else outputs
+        if table.ndim != 2 or table.shape[1] != self.n_inputs:
+            as_table(table, "x", self.n_inputs)
+        result = np.empty((len(table), self.n_outputs), self.dtype) if out is None else self._checked_out(out, table)
+        for start in range(0, len(table), batch_size):
+            rows = as_matrix(table[start : start + batch_size], "x", self.dtype, self.n_inputs, check_finite=False)
+            result[start : start + batch_size] = self.infer(rows)
+        return result
+
+    def infer(self, x: Array) -> Array:
+        """Return the outputs in evaluation mode for a matrix that is as kernels want it, unchecked, all rows at once.
+
+        Keeps nothing. A network that changes nothing in evaluation mode (dropout alone) returns x itself.
+        """
+        for layer in self.layers:
+            x = apply_infer(layer, x)
+        return x
+
+    def predict_proba(self, x: npt.ArrayLike, *, batch_size: int = 1024) -> Array:
+        """Return probabilities (n, n_outputs): softmax or sigmoid of the outputs, as the loss it was trained with says.
+
+        Raises
+        ------
+        ValueError
+            When the network was trained with a loss that is not about probabilities, or not trained and without softmax or
+            sigmoid at its end.
+        """
+        outputs = self.predict(x, batch_size=batch_size)
+        link = "identity" if self.loss is None else self.loss.link
+        if link in ("softmax", "sigmoid"):
+            return activations.get(link)(outputs)
+        if self.output_activation.name in ("softmax", "sigmoid"):
+            return outputs
+        trained = "the network has not been trained" if self.loss is None else f"the network was trained with {self.loss!r}"
+        raise ValueError(f"predict_proba needs a loss on logits, such as cross_entropy or binary_cross_entropy, but {trained}")
+
+    def jacobian(self, x: npt.ArrayLike) -> Array:
+        """Return d outputs / d inputs for every row, in evaluation mode; gradients and a pending backward are left alone.
+
+        One forward of each row repeated n_outputs times and one backward, in which each copy asks for another output.
+
+        Returns
+        -------
+        array (n, n_outputs, n_inputs)
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> layer = bp.Dense(2, 1)
+        >>> layer.weight = [[3.0], [4.0]]
+        >>> bp.Network([layer]).jacobian([[0.0, 0.0]])
+        array([[[3., 4.]]], dtype=float32)
+        """
+        rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
+        probe = self.copy()
+        for layer in probe.layers:
+            layer.trainable = False
+        jacobian = np.empty((len(rows), self.n_outputs, self.n_inputs), self.dtype)
+        step = max(1, 4096 // self.n_outputs)
+        for start in range(0, len(rows), step):
+            part = np.repeat(rows[start : start + step], self.n_outputs, axis=0)
+            probe._forward(part, training=False)
+            each_output = np.tile(np.eye(self.n_outputs, dtype=self.dtype), (len(part) // self.n_outputs, 1))
+            grad_x = probe._backward(each_output)
+            assert grad_x is not None
+            jacobian[start : start + step] = grad_x.reshape(-1, self.n_outputs, self.n_inputs)
+        return jacobian
+
+    # --- training and files: the work is done on higher floors ------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        loss: str | Loss | LossFunction,
+        optimizer: str | Optimizer = "adam",
+        **options: Any,
+    ) -> History:
+        """Train the network: make a `Trainer` and call its `fit`.
+
+        Parameters
+        ----------
+        x, y
+            Inputs and targets; see `Trainer.fit`.
+        loss, optimizer
+            Names or objects; see `Trainer`.
+        **options
+            Any other option of `Trainer` (``clip_norm=``, ``metrics=`` ...) or of `Trainer.fit` (``epochs=``, ``batch_size=``,
+            ``validation_data=`` ...).
+        """
+        from .training import fit
+
+        return fit(self, x, y, loss=loss, optimizer=optimizer, **options)
+
+    def evaluate(self, x: Any, y: Any = None, **options: Any) -> dict[str, float]:
+        """Return the loss and metrics on data; see `Trainer.evaluate`, ``loss=`` being the one it was trained with by default."""
+        from .training import evaluate
+
+        return evaluate(self, x, y, **options)
+
+    def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write architecture and weights to one file, which `load` reads; see `backprop.serialization.save`."""
+        from .serialization import save
+
+        save(self, path, metadata=metadata)
+
+    # --- copies -----------------------------------------------------------------------------------------------------------------
+
+    def copy(self) -> Network:
+        """Return an independent network with the same layers and values, and with gradients zero."""
+        return copy.deepcopy(self)
+
+    def astype(self, dtype: npt.DTypeLike) -> Network:
+        """Return an independent copy of this network in another dtype."""
+        state = self._copied_state()
+        state["dtype"] = check_dtype(dtype).name
+        network = Network.__new__(type(self))
+        network.__setstate__(state)
+        return network
+
+    def __copy__(self) -> Network:
+        return self.copy()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        network = Network.__new__(type(self))
+        memo[id(self)] = network
+        network.__setstate__(self._copied_state(memo))
+        return network
+
+    def _copied_state(self, memo: dict[int, Any] | None = None) -> dict[str, Any]:
+        state = self.__getstate__()
+        return {**state, "layers": copy.deepcopy(self.layers, memo), "loss": copy.deepcopy(self.loss, memo)}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the layers, which hold their values, and what else fixes the network's behaviour; never a view."""
+        return {
+            "format": _PICKLE_FORMAT,
+            "version": __version__,
+            "layers": self.layers,
+            "dtype": self.dtype.name,
+            "seed": self.seed,
+            "dropout_step": self.dropout_step,
+            # A function of the user's is code: like a saved file, a pickle goes without it.
+            "loss": None if self.loss is None or self.loss.task == "custom" else self.loss,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if state.get("format") != _PICKLE_FORMAT:
+            found = state.get("format")
+            raise ValueError(f"backprop {__version__} reads pickles of format {_PICKLE_FORMAT}, this one has format {found!r}")
+        if state["version"] != __version__:
+            warnings.warn(
+                f"this Network was pickled by backprop {state['version']} and is read by {__version__}; "
+                "net.save and backprop.load are made to last between versions, pickles are not",
+                stacklevel=3,
+            )
+        noise = Noise(state["seed"], state["dropout_step"])
+        self._assemble(tuple(state["layers"]), np.dtype(state["dtype"]), noise, initialize=False)
+        self.loss = state["loss"]
+
+    # --- what it looks like -----------------------------------------------------------------------------------------------------
+
+    def summary(self) -> Summary:
+        """Return a table of the layers: name, layer, shape, parameters, activation.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> bp.mlp([4, 32, 2], activation="tanh", seed=0).summary()
+        name      layer  shape    parameters  activation
+        layers.0  Dense  4 -> 32         160  tanh
+        layers.1  Dense  32 -> 2          66  identity
+        226 parameters, 226 trainable, float32, 904 bytes
+        """
+        table = [("name", "layer", "shape", "parameters", "activation")]
+        for name, layer in self._named:
+            shape = f"{layer.fan_in} -> {layer.fan_out}" if layer.fan_in is not None else "any"
+            frozen = "" if layer.trainable or not layer.n_parameters else " (frozen)"
+            activation = getattr(getattr(layer, "activation", None), "name", "")
+            table.append((name, type(layer).__name__ + frozen, shape, f"{layer.n_parameters:,}", activation))
+        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+        lines = []
+        for row in table:
+            cells = [cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
+            lines.append("  ".join(cells).rstrip())
+        trainable = sum(entry.length for entry in self.layout if entry.layer.trainable)
+        size, n_bytes = self._parameters.size, self._parameters.nbytes
+        lines.append(f"{size:,} parameters, {trainable:,} trainable, {self.dtype}, {n_bytes:,} bytes")
+        return Summary("\n".join(lines))
+
+    def __repr__(self) -> str:
+        layers = "".join(f"    {layer!r},\n" for layer in self.layers)
+        return f"Network([\n{layers}], dtype={self.dtype.name!r}, seed={self.seed})"
+
+    def _checked_out(self, out: Array, x: npt.NDArray[Any]) -> Array:
+        shape = (len(x), self.n_outputs)
+        if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
+            given = f"dtype {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
+            raise TypeError(f"out must be an array of {self.dtype}, got {given}")
+        if out.shape != shape:
+            raise ValueError(f"out must have shape {shape}, got {out.shape}")
+        if not out.flags.writeable:
+            raise ValueError("out must be writable")
+        if np.may_share_memory(out, x):
+            raise ValueError("out must share no memory with x")
+        return out
+
+
+def mlp(
+    sizes: Sequence[int],
+    *,
+    activation: str | ActivationFunction = "relu",
+    output_activation: str | ActivationFunction = "identity",
+    dropout: float = 0.0,
+    batch_norm: bool = False,
+    init: str | initializers.Draw | None = None,
+    dtype: npt.DTypeLike = "float32",
+    seed: int | None = None,
+) -> Network:
+    """Return a network of dense layers.
+
+    Parameters
+    ----------
+    sizes
+        The number of inputs, the width of each hidden layer, the number of outputs.
+    activation
+        Of the hidden layers.
+    output_activation
+        Of the last layer; "identity" gives the raw outputs that losses work on.
+    dropout
+        The rate of a `Dropout` after each hidden layer; 0 leaves it out.
+    batch_norm
+        Normalize between the sum and the activation of each hidden layer, which then needs no bias.
+    init
+        How weights start; None picks what suits the activation.
+    dtype, seed
+        As in `Network`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> bp.mlp([64, 32, 10], dropout=0.5, seed=0)
+    Network([
+        Dense(64, 32, activation='relu'),
+        Dropout(0.5),
+        Dense(32, 10),
+    ], dtype='float32', seed=0)
+    """
+    sizes = [check_count(f"sizes[{index}]", size) for index, size in enumerate(sizes)]
+    if len(sizes) < 2:
+        raise ValueError(f"sizes must hold at least the number of inputs and of outputs, got {sizes}")
+    rate = check_in("dropout", dropout, 0, 1, closed="left")
+    hidden = activations.get(activation)
+    layers: list[Layer] = []
+    for fan_in, fan_out in pairwise(sizes[:-1]):
+        if batch_norm:
+            start = initializers.default_for(hidden.name) if init is None else init
+            layers += [Dense(fan_in, fan_out, init=start, bias=False), BatchNorm(fan_out), Activation(hidden)]
+        else:
+            layers.append(Dense(fan_in, fan_out, activation=hidden, init=init))
+        if rate > 0:
+            layers.append(Dropout(rate))
+    layers.append(Dense(sizes[-2], sizes[-1], activation=output_activation, init=init))
+    return Network(layers, dtype=dtype, seed=seed)
+
+
+def _checked_widths(layers: tuple[Layer, ...]) -> tuple[int, int]:
+    """Return how many inputs and outputs the layers have, after a look at whether they fit."""
+    for layer in layers:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers must hold layers, got {layer!r}")
+    n_inputs, n_outputs = chain_widths(layers, "layers")
+    if n_inputs is None or n_outputs is None:
+        raise ValueError("a network needs at least one layer that says how wide it is, such as Dense")
+    return n_inputs, n_outputs
+
+
+def _check_free(named: tuple[tuple[str, Layer], ...]) -> None:
+    """Check that every layer is there once and belongs to no other network."""
+    seen: dict[int, str] = {}
+    for name, layer in named:
+        if id(layer) in seen:
+            raise ValueError(f"{seen[id(layer)]} and {name} are one and the same {layer!r}: make two layers")
+        if layer._owner is not None and layer._owner() is not None:
+            raise ValueError(f"{name} {layer!r} belongs to another network; copy.deepcopy(layer) makes one that is free")
+        seen[id(layer)] = name
+
+
+def _entries(named: tuple[tuple[str, Layer], ...], shapes: str) -> Iterable[ParameterEntry]:
+    offset = 0
+    for layer_name, layer in named:
+        for name, shape in getattr(layer, shapes).items():
+            length = int(np.prod(shape, dtype=object))
+            yield ParameterEntry(f"{layer_name}.{name}", layer, offset, length, shape)
+            offset += length
+
+
+def _view(flat: Array, entry: ParameterEntry) -> Array:
+    return flat[entry.offset : entry.offset + entry.length].reshape(entry.shape)
+
+
+def _assign(flat: Array, values: npt.ArrayLike, name: str) -> None:
+    if values is not flat:  # it is after `net.parameters -= step`
+        flat[...] = as_parameter(values, name, flat.shape, flat.dtype)
+
+
+def _shapes(network: Network) -> list[tuple[str, tuple[int, ...]]]:
+    return [(entry.name, entry.shape) for _, entry in network._state()]
