@@ -1,0 +1,28 @@
+"""See backpropagation happen: traces, diagnoses, plots and the page.
+
+Names are loaded when they are first used; matplotlib only by what draws with it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "LayerTrace": "tape",
+    "Recording": "recording",
+    "Trace": "trace",
+    "record": "recording",
+    "write_page": "page",
+}
+
+__all__ = sorted(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first asked for (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,131 @@
+"""A trace as text: the arithmetic of a small network with its numbers, shapes and histograms of a large one."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .formulas import Ref, Tokens
+from .trace import Array, Trace
+from .walk import PHASES, Step, walk
+
+SMALL = 100
+"""Up to this many parameters (and four rows) every operation is written out."""
+
+_HEADINGS = {"forward": "Forward pass", "error": "Error", "backward": "Backward pass", "update": "Update"}
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def render(trace: Trace) -> str:
+    """The text that `print` shows."""
+    if trace.n_parameters <= SMALL and len(trace.outputs) <= 4:
+        return "\n".join(_story(trace))
+    return "\n".join(_overview(trace))
+
+
+def plain(tokens: Tokens, trace: Trace) -> str:
+    """A line with the numbers looked up; a negative number inside an expression stands in parentheses.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> from backprop.explain.formulas import Ref
+    >>> trace = bp.trace(bp.mlp([1, 1], seed=0), [[-2.0]], [[1.0]], loss="mse")
+    >>> plain(("y = 3*", Ref("x", (0, 0))), trace)
+    'y = 3*(-2)'
+    """
+    out: list[str] = []
+    for token in tokens:
+        if isinstance(token, Ref):
+            number = format_number(float(trace[token.name][token.index]), trace.digits)
+            inside = out and not out[-1].endswith(("= ", "(", ", ", ": ", "|"))
+            out.append(f"({number})" if number.startswith("-") and inside else number)
+        else:
+            out.append(token)
+    return "".join(out)
+
+
+def format_number(value: float, digits: int) -> str:
+    """A number with so many significant digits, without trailing zeros."""
+    return f"{value + 0.0:.{digits}g}"
+
+
+def _title(trace: Trace) -> list[str]:
+    widths = [trace["x"].shape[1], *(layer.n_outputs for layer in trace.layers)]
+    rows = len(trace.outputs)
+    facts = [
+        f"{rows} row{'s' * (rows > 1)}",
+        f"loss {trace.loss_name}",
+        trace.optimizer_name or "no update",
+        str(trace.outputs.dtype),
+    ]
+    return [f"Trace of one step through {'-'.join(map(str, widths))}, {trace.n_parameters} parameters: {', '.join(facts)}"]
+
+
+def _story(trace: Trace) -> list[str]:
+    """Every operation of every row."""
+    rows = len(trace.outputs)
+    walks = [walk(trace, row) for row in range(rows)]
+    lines = _title(trace)
+    for phase in PHASES:
+        if not any(step.phase == phase for step in walks[0]):
+            continue
+        lines += ["", _HEADINGS[phase]]
+        # Gradients and updates of parameters are sums over the rows already: one row tells them all.
+        for position, step in enumerate(walks[0]):
+            if step.phase == phase:
+                per_row = [walks[row][position] for row in range(rows)]
+                lines += _step_lines(trace, per_row)
+    return lines
+
+
+def _step_lines(trace: Trace, per_row: list[Step]) -> list[str]:
+    step = per_row[0]
+    where = f" ({step.layer})" if step.layer else ""
+    lines = [f"  {step.title}{where}" + (f":  {step.formula}" if step.formula else "")]
+    seen: set[str] = set()
+    for row, same in enumerate(per_row):
+        texts = [plain(line, trace) for focus in same.foci for line in focus.lines]
+        if row and texts == [plain(line, trace) for focus in step.foci for line in focus.lines]:
+            continue
+        if len(per_row) > 1 and any(isinstance(t, Ref) and len(t.index) == 2 and t.index[0] == row for f in same.foci for line in f.lines for t in line):
+            lines.append(f"    row {row + 1}")
+        for text in texts:
+            if text not in seen:
+                lines.append(f"    {text}")
+        seen = set()
+    return lines
+
+
+def _overview(trace: Trace) -> list[str]:
+    """One line for each array: shape, norm, range, and how its numbers are spread."""
+    lines = _title(trace)
+    width = max(len(name) for name in trace)
+    lines.append(f"{'':{width}}  {'shape':>12} {'norm':>10} {'least':>10} {'mean':>10} {'most':>10}   zeros  spread")
+    for name, value in trace.items():
+        if value.ndim == 0:
+            lines.append(f"{name:{width}}  {'':>12} {float(value):>10.4g}")
+        else:
+            lines.append(f"{name:{width}}  {_facts(value)}  {trace.formulas[name]}")
+    return lines
+
+
+def _facts(value: Array) -> str:
+    shape = "x".join(map(str, value.shape))
+    numbers = value.astype(np.float64).ravel()
+    finite = numbers[np.isfinite(numbers)]
+    if not finite.size:
+        return f"{shape:>12} no finite number among {numbers.size}"
+    lost = f"  {numbers.size - finite.size} not finite" if finite.size < numbers.size else ""
+    return (
+        f"{shape:>12} {np.sqrt(np.sum(finite**2)):>10.4g} {finite.min():>10.4g} {finite.mean():>10.4g} {finite.max():>10.4g} "
+        f"{np.mean(numbers == 0):>7.0%}  {_spread(finite)}{lost}"
+    )
+
+
+def _spread(numbers: Array, bins: int = 12) -> str:
+    """A histogram in one line, between the least and the most."""
+    low, high = float(numbers.min()), float(numbers.max())
+    if low == high:
+        return f"{'all the same':<{bins}}"
+    counts, _ = np.histogram(numbers, bins=bins, range=(low, high))
+    return "".join(_BARS[int(np.ceil(8 * count / counts.max()))] for count in counts)
