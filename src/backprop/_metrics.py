@@ -1,0 +1,294 @@
+"""How metrics are computed over many batches: from a few sums where that is enough, else from all rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from inspect import signature
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.float64]
+RawArray = npt.NDArray[Any]
+MetricFunction = Callable[..., float]
+
+# --- gathering batches ------------------------------------------------------------------------------------------------------------
+
+
+class Metric:
+    """A metric that is computed over many batches.
+
+    Attributes
+    ----------
+    name : str
+        Its key in a history.
+    streaming : bool
+        Whether a few sums are enough; otherwise all rows are kept until `result`.
+    """
+
+    streaming = True
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+        """Take note of a batch. Rows count by the size of their weight, whatever its sign; arrays may be kept, not changed."""
+        raise NotImplementedError
+
+    def result(self) -> float:
+        """Return the metric over all rows since the last `result`, and forget them; NaN where it is not defined."""
+        raise NotImplementedError
+
+
+class Means(Metric):
+    """Anything that follows from the means over rows of some columns of numbers."""
+
+    def __init__(self, name: str, columns: Callable[[RawArray, RawArray], RawArray], finish: Callable[[Numbers], float]) -> None:
+        super().__init__(name)
+        self._columns = columns
+        self._finish = finish
+        self._sums: Numbers | float = 0.0
+        self._weight = 0.0
+
+    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+        columns = self._columns(outputs, targets)
+        if sample_weight is None:
+            self._sums = self._sums + columns.sum(axis=0, dtype=np.float64)
+            self._weight += len(columns)
+        else:
+            weight = np.abs(sample_weight.astype(np.float64))
+            self._sums = self._sums + weight @ columns
+            self._weight += weight.sum()
+
+    def result(self) -> float:
+        means = np.asarray(self._sums) / self._weight if self._weight else np.array(math.nan)
+        self._sums, self._weight = 0.0, 0.0
+        return float(self._finish(means)) if np.isfinite(means).all() else math.nan
+
+
+class Collected(Metric):
+    """A function of all rows at once."""
+
+    streaming = False
+
+    def __init__(self, name: str, function: MetricFunction) -> None:
+        super().__init__(name)
+        self._function = function
+        self._takes_weight = _takes_weight(function)
+        self._batches: list[tuple[RawArray, RawArray, RawArray | None]] = []
+
+    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+        self._batches.append((outputs, targets, sample_weight))
+
+    def result(self) -> float:
+        if not self._batches:
+            return math.nan
+        batches, self._batches = self._batches, []
+        outputs, targets, weights = zip(*batches, strict=True)
+        arrays = np.concatenate(outputs), np.concatenate(targets)
+        if not self._takes_weight or all(weight is None for weight in weights):
+            return float(self._function(*arrays))
+        full = [np.ones(len(rows)) if weight is None else np.abs(weight) for rows, weight in zip(outputs, weights, strict=True)]
+        return float(self._function(*arrays, sample_weight=np.concatenate(full)))
+
+
+def _takes_weight(function: MetricFunction) -> bool:
+    try:
+        return "sample_weight" in signature(function).parameters
+    except ValueError:  # some callables written in C have no signature
+        return False
+
+
+# --- yes or no, and one class of k ------------------------------------------------------------------------------------------------
+
+
+class _Decision:
+    """What outputs and targets say of each row and class, as two tables of yes and no.
+
+    With one column yes is above ``threshold``; so it is for each column of ``multilabel`` outputs; otherwise the largest wins.
+    """
+
+    def __init__(self, threshold: float, multilabel: bool) -> None:
+        self._threshold = threshold
+        self._multilabel = multilabel
+
+    def correct(self, outputs: RawArray, targets: RawArray) -> RawArray:
+        """The share of each row's decisions that are right."""
+        if self._separate(outputs):
+            predicted, actual = self._yes(outputs, targets)
+            return np.asarray((predicted == actual).mean(axis=1))
+        return np.equal(outputs.argmax(axis=1), labels_of(outputs, targets))
+
+    def counts(self, outputs: RawArray, targets: RawArray) -> RawArray:
+        """Three columns for each class: right and predicted as it, predicted as it, of it."""
+        if self._separate(outputs):
+            predicted, actual = self._yes(outputs, targets)
+        else:
+            classes = np.arange(outputs.shape[1])
+            predicted = outputs.argmax(axis=1)[:, np.newaxis] == classes
+            actual = labels_of(outputs, targets)[:, np.newaxis] == classes
+        return np.concatenate([predicted & actual, predicted, actual], axis=1)
+
+    def _separate(self, outputs: RawArray) -> bool:
+        return self._multilabel or outputs.shape[1] == 1
+
+    def _yes(self, outputs: RawArray, targets: RawArray) -> tuple[RawArray, RawArray]:
+        actual = targets if targets.ndim == 2 else targets[:, np.newaxis]
+        if actual.shape != outputs.shape:
+            raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")
+        return outputs > self._threshold, actual > 0.5
+
+
+def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
+    if targets.ndim == 2 and targets.shape[1] == outputs.shape[1]:
+        return np.asarray(targets.argmax(axis=1))
+    if targets.shape != (len(outputs),):
+        raise ValueError(f"targets must be labels (n,) or probabilities {outputs.shape}, got shape {targets.shape}")
+    return targets
+
+
+def _split(counts: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Right, predicted and actual, of the classes that occur in either."""
+    right, predicted, actual = counts.reshape(3, -1)
+    occurs = predicted + actual > 0
+    if len(occurs) == 1 or not occurs.any():
+        return right, predicted, actual
+    return right[occurs], predicted[occurs], actual[occurs]
+
+
+def _share(part: Numbers, whole: Numbers) -> float:
+    """The mean of part / whole, where 0 / 0 counts as 0."""
+    return float(np.mean(np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)))
+
+
+def _precision(counts: Numbers) -> float:
+    right, predicted, _ = _split(counts)
+    return _share(right, predicted)
+
+
+def _recall(counts: Numbers) -> float:
+    right, _, actual = _split(counts)
+    return _share(right, actual)
+
+
+def _f1(counts: Numbers) -> float:
+    right, predicted, actual = _split(counts)
+    return _share(2 * right, predicted + actual)
+
+
+def accuracy_metric(threshold: float, multilabel: bool) -> Metric:
+    return Means("accuracy", _Decision(threshold, multilabel).correct, float)
+
+
+def precision_metric(threshold: float, multilabel: bool) -> Metric:
+    return Means("precision", _Decision(threshold, multilabel).counts, _precision)
+
+
+def recall_metric(threshold: float, multilabel: bool) -> Metric:
+    return Means("recall", _Decision(threshold, multilabel).counts, _recall)
+
+
+def f1_metric(threshold: float, multilabel: bool) -> Metric:
+    return Means("f1", _Decision(threshold, multilabel).counts, _f1)
+
+
+def top_k_metric(k: int) -> Metric:
+    def hit(outputs: RawArray, targets: RawArray) -> RawArray:
+        labels = labels_of(outputs, targets)
+        rows = np.arange(len(labels))
+        score = outputs[rows, labels][:, np.newaxis]
+        before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
+        rank = ((outputs > score) | ((outputs == score) & before)).sum(axis=1)
+        return np.less(rank, k)
+
+    return Means(f"top_{k}_accuracy", hit, float)
+
+
+def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
+    if outputs.shape[1] > 2:
+        raise ValueError(f"auc is for two classes, got outputs of shape {outputs.shape}")
+    score = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+    actual = labels_of(outputs, targets) if outputs.shape[1] == 2 else targets.reshape(-1)
+    if len(actual) != len(score):
+        raise ValueError(f"targets must have one entry per row of outputs, got shapes {targets.shape} and {outputs.shape}")
+    positive = actual > 0.5
+    weight = np.ones(len(score)) if sample_weight is None else sample_weight.astype(np.float64)
+    _, group = np.unique(score, return_inverse=True)
+    yes = np.bincount(group, weight * positive)
+    no = np.bincount(group, weight * ~positive)
+    below = np.cumsum(no) - no / 2  # the weight of "no" under each distinct score, and half of that at it
+    pairs = yes.sum() * no.sum()
+    return float(np.dot(yes, below) / pairs) if pairs else math.nan
+
+
+# --- numbers ----------------------------------------------------------------------------------------------------------------------
+
+
+def _errors(outputs: RawArray, targets: RawArray) -> Numbers:
+    actual = targets[:, np.newaxis] if targets.ndim == 1 and outputs.shape[1] == 1 else targets
+    if actual.shape != outputs.shape:
+        raise ValueError(f"targets must have the shape of the outputs, {outputs.shape}, got {targets.shape}")
+    return outputs.astype(np.float64) - actual
+
+
+def mae_metric() -> Metric:
+    return Means("mae", lambda outputs, targets: np.abs(_errors(outputs, targets)).mean(axis=1), float)
+
+
+def mse_metric() -> Metric:
+    return Means("mse", lambda outputs, targets: (_errors(outputs, targets) ** 2).mean(axis=1), float)
+
+
+def rmse_metric() -> Metric:
+    return Means("rmse", lambda outputs, targets: _errors(outputs, targets) ** 2, lambda means: float(np.sqrt(means).mean()))
+
+
+class R2(Metric):
+    """``1 - sum(errors^2) / sum((target - mean)^2)``; targets are summed as differences from the first, which keeps digits."""
+
+    def __init__(self) -> None:
+        super().__init__("r2")
+        self._means = Means("r2", self._columns, self._finish)
+        self._first: RawArray | None = None
+        self._rows = 0
+
+    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+        if len(outputs):
+            self._rows += len(outputs)
+            self._means.update(outputs, targets, sample_weight)
+
+    def result(self) -> float:
+        r2 = self._means.result() if self._rows > 1 else math.nan
+        self._first, self._rows = None, 0
+        return r2
+
+    def _columns(self, outputs: RawArray, targets: RawArray) -> RawArray:
+        errors = _errors(outputs, targets)
+        actual = targets.reshape(outputs.shape).astype(np.float64)
+        if self._first is None:
+            self._first = actual[0]
+        shifted = actual - self._first
+        return np.concatenate([errors**2, shifted, shifted**2], axis=1)
+
+    @staticmethod
+    def _finish(means: Numbers) -> float:
+        unexplained, shifted, shifted_squares = means.reshape(3, -1)
+        variance = np.maximum(shifted_squares - shifted**2, 0.0)
+        exact = (unexplained == 0).astype(np.float64)
+        return float(np.mean(np.where(variance > 0, 1 - unexplained / np.where(variance > 0, variance, 1), exact)))
+
+
+class Exponentiated(Metric):
+    """A metric of predictions that are e to the outputs."""
+
+    def __init__(self, metric: Metric) -> None:
+        super().__init__(metric.name)
+        self._metric = metric
+
+    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+        self._metric.update(np.exp(outputs.astype(np.float64)), targets, sample_weight)
+
+    def result(self) -> float:
+        return self._metric.result()

@@ -1,0 +1,238 @@
+"""Metrics: how good predictions are, in numbers that people read.
+
+Each is a function of outputs and targets, with an optional weight for each row, and has the definition of scikit-learn's
+metric of that name. Outputs of k classes are scores (n, k), the largest of which names the class, whether they are logits or
+probabilities. Outputs of yes or no are scores (n,) or (n, 1): yes above a threshold, which is 0, for logits, unless given.
+
+In `fit` and `evaluate` metrics go by name, ``metrics=["accuracy", "f1"]``, or are functions of one's own,
+``metric(outputs, targets) -> float``. Either way their value is that over all rows of the epoch or data set at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import as_real_array, check_choice, check_count
+from ._metrics import (
+    R2,
+    Collected,
+    Exponentiated,
+    Metric,
+    MetricFunction,
+    Numbers,
+    RawArray,
+    accuracy_metric,
+    area_under_roc,
+    f1_metric,
+    labels_of,
+    mae_metric,
+    mse_metric,
+    precision_metric,
+    recall_metric,
+    rmse_metric,
+    top_k_metric,
+)
+
+# --- the functions ----------------------------------------------------------------------------------------------------------------
+
+
+def accuracy(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+) -> float:
+    """Return the share of rows whose predicted class is the target: scikit-learn's ``accuracy_score``.
+
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of yes against no.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+    threshold : float
+        Where yes begins, for one score per row.
+
+    Examples
+    --------
+    >>> accuracy([[0.1, 2.0], [1.0, -1.0]], [1, 1])
+    0.5
+    """
+    return _once(accuracy_metric(threshold, False), outputs, targets, sample_weight)
+
+
+def top_k_accuracy(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, k: int = 5
+) -> float:
+    """Return the share of rows whose target is among the k highest scores (of equal ones, the first); by name "top_5_accuracy"."""
+    return _once(top_k_metric(check_count("k", k)), outputs, targets, sample_weight)
+
+
+def precision(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+) -> float:
+    """Return the share of rows predicted as a class that are of it.
+
+    With one score per row the class is yes; with k scores it is the mean over the classes that occur, scikit-learn's
+    ``average="macro"``. Where nothing is predicted as a class, its precision is 0.
+    """
+    return _once(precision_metric(threshold, False), outputs, targets, sample_weight)
+
+
+def recall(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+) -> float:
+    """Return the share of rows of a class that are predicted as it; which classes count is as for `precision`."""
+    return _once(recall_metric(threshold, False), outputs, targets, sample_weight)
+
+
+def f1(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+) -> float:
+    """Return the harmonic mean of precision and recall; which classes count is as for `precision`."""
+    return _once(f1_metric(threshold, False), outputs, targets, sample_weight)
+
+
+def auc(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    """Return the area under the ROC curve: how often a yes has a higher score than a no, ties counted half.
+
+    Scikit-learn's ``roc_auc_score``; NaN where all targets are yes, or all no.
+
+    Parameters
+    ----------
+    outputs : array (n,), (n, 1) or (n, 2)
+        The score of yes; of two classes, the second's score less the first's.
+    targets : array (n,) or (n, 1)
+        0 or 1.
+    sample_weight : array (n,), optional
+
+    Examples
+    --------
+    >>> auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
+    0.75
+    """
+    return _once(Collected("auc", area_under_roc), outputs, targets, sample_weight)
+
+
+def confusion_matrix(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+) -> Numbers:
+    """Return the count, or the weight, of rows of class i that are predicted as class j, as (k, k).
+
+    Examples
+    --------
+    >>> confusion_matrix([[0.1, 2.0], [1.0, -1.0], [0.0, 1.0]], [1, 1, 0])
+    array([[0., 1.],
+           [1., 1.]])
+    """
+    scores, actual, weight = _arrays(outputs, targets, sample_weight)
+    if scores.shape[1] == 1:
+        predicted, labels = (scores[:, 0] > threshold).astype(np.intp), (actual.reshape(-1) > 0.5).astype(np.intp)
+    else:
+        predicted, labels = scores.argmax(axis=1), labels_of(scores, actual).astype(np.intp)
+    k = max(2, scores.shape[1])
+    return np.bincount(labels * k + predicted, weight, minlength=k * k).reshape(k, k).astype(np.float64)
+
+
+def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    """Return the mean absolute error, over rows and outputs."""
+    return _once(mae_metric(), outputs, targets, sample_weight)
+
+
+def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    """Return the mean squared error, over rows and outputs."""
+    return _once(mse_metric(), outputs, targets, sample_weight)
+
+
+def rmse(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    """Return the root of each output's mean squared error, averaged: scikit-learn's ``root_mean_squared_error``."""
+    return _once(rmse_metric(), outputs, targets, sample_weight)
+
+
+def r2(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
+    """Return the share of the targets' variance that is explained, averaged over outputs: scikit-learn's ``r2_score``.
+
+    Where a target is constant: 1 if it is met exactly, else 0. NaN for fewer than two rows.
+    """
+    return _once(R2(), outputs, targets, sample_weight)
+
+
+def _once(metric: Metric, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:
+    metric.update(*_arrays(outputs, targets, sample_weight))
+    return metric.result()
+
+
+def _arrays(
+    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
+) -> tuple[RawArray, RawArray, RawArray | None]:
+    scores, actual = as_real_array(outputs, "outputs"), as_real_array(targets, "targets")
+    if scores.ndim == 1:
+        scores = scores[:, np.newaxis]
+    if scores.ndim != 2 or actual.ndim not in (1, 2) or len(actual) != len(scores):
+        raise ValueError(f"outputs and targets must have as many rows, got shapes {scores.shape} and {actual.shape}")
+    if sample_weight is None:
+        return scores, actual, None
+    weight = as_real_array(sample_weight, "sample_weight")
+    if weight.shape != (len(scores),):
+        raise ValueError(f"sample_weight must have shape ({len(scores)},), got {weight.shape}")
+    return scores, actual, weight
+
+
+# --- by name ----------------------------------------------------------------------------------------------------------------------
+
+_DECIDING: dict[str, Callable[[float, bool], Metric]] = {
+    "accuracy": accuracy_metric,
+    "precision": precision_metric,
+    "recall": recall_metric,
+    "f1": f1_metric,
+}
+_MEASURING: dict[str, Callable[[], Metric]] = {"mae": mae_metric, "mse": mse_metric, "rmse": rmse_metric, "r2": R2}
+NAMES = (*_DECIDING, "auc", "top_k_accuracy", *_MEASURING)
+_DEFAULTS: dict[str, tuple[str, ...]] = {
+    "classification": ("accuracy",),
+    "binary": ("accuracy", "auc"),
+    "regression": ("mae", "rmse", "r2"),
+    "custom": (),
+}
+
+
+def defaults(task: str) -> tuple[str, ...]:
+    """Return the names of the metrics that fit a loss's task."""
+    return _DEFAULTS[task]
+
+
+def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
+    """Return the metric that a name or a function stands for.
+
+    Parameters
+    ----------
+    spec : str or callable
+        A name in `NAMES` ("top_5_accuracy" and so on for `top_k_accuracy`), or ``function(outputs, targets)``, which may
+        take ``sample_weight=`` as well.
+    task, link : str
+        Those of the loss, which say what its outputs mean.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name, or one that does not fit the task.
+    """
+    if callable(spec):
+        name = getattr(spec, "__name__", type(spec).__name__)
+        if spec is not globals().get(name):
+            return Collected("metric" if name == "<lambda>" else name, spec)
+        spec = name
+    if isinstance(spec, str) and spec.startswith("top_") and spec.endswith("_accuracy") and spec[4:-9].isdigit():
+        return top_k_metric(check_count("k", int(spec[4:-9])))
+    name = check_choice("metrics", spec, NAMES)
+    if name in _MEASURING:
+        if task in ("classification", "binary"):
+            raise ValueError(f"metric {name!r} is for numbers, but the loss is one for {task} targets")
+        return Exponentiated(_MEASURING[name]()) if link == "exp" else _MEASURING[name]()
+    if name == "auc":
+        return Collected("auc", area_under_roc)
+    if name == "top_k_accuracy":
+        return top_k_metric(5)
+    # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
+    return _DECIDING[name](0.5 if task == "regression" else 0.0, task == "binary")
