@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ def check_sample_weight(sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype
     return weight
 
 
-def class_weight_vector(spec: ClassWeight, targets: Array | Labels, n_classes: int) -> npt.NDArray[np.float64]:
+def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
     """Return one weight per class.
 
     Parameters
@@ -37,8 +37,9 @@ def class_weight_vector(spec: ClassWeight, targets: Array | Labels, n_classes: i
     spec : mapping, sequence or "balanced"
         A mapping from classes to weights (classes that it lacks have weight 1), a sequence of ``n_classes`` weights, or
         ``"balanced"``: ``n / (classes present * count of the class)`` over ``targets``, scikit-learn's ``compute_class_weight``.
-    targets : array
-        Prepared targets: labels (n,), probabilities (n, n_classes), or probabilities of class 1 as (n, 1).
+    targets : iterable of arrays
+        Prepared targets, in as many parts as they come: labels (n,), probabilities (n, n_classes), or probabilities of class 1
+        as (n, 1).
 
     Raises
     ------
@@ -64,17 +65,21 @@ def class_weight_vector(spec: ClassWeight, targets: Array | Labels, n_classes: i
     return vector
 
 
-def _balanced(targets: Array | Labels, n_classes: int) -> npt.NDArray[np.float64]:
-    if targets.ndim == 1:
-        counts = np.bincount(targets, minlength=n_classes).astype(np.float64)
-    else:
-        counts = targets.sum(axis=0, dtype=np.float64)
-        if targets.shape[1] == 1:
-            counts = np.array([len(targets) - counts[0], counts[0]])
+def _balanced(targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
+    counts = np.zeros(n_classes)
+    for part in targets:
+        counts += _counts(part, n_classes)
     present = counts > 0
     vector = np.ones(n_classes)
     vector[present] = counts.sum() / (present.sum() * counts[present])
     return vector
+
+
+def _counts(targets: Array | Labels, n_classes: int) -> npt.NDArray[np.float64]:
+    if targets.ndim == 1:
+        return np.bincount(targets, minlength=n_classes).astype(np.float64)
+    sums = targets.sum(axis=0, dtype=np.float64)
+    return np.array([len(targets) - sums[0], sums[0]]) if targets.shape[1] == 1 else sums
 
 
 def weigh_rows(

@@ -16,7 +16,7 @@ Targets are never broadcast: ``(n,)`` and ``(n, 1)`` mean the same where the net
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, signature
 from typing import Any, ClassVar, NamedTuple
 
@@ -102,7 +102,7 @@ class Loss:
             raise ValueError(f"targets must have as many rows as outputs, got shapes {np.shape(targets)} and {matrix.shape}")
         weight = None if sample_weight is None else check_sample_weight(sample_weight, rows, matrix.dtype)
         if self.class_weight is not None:
-            weight = weigh_rows(prepared, self.class_weight_vector(self.class_weight, prepared, k), weight, matrix.dtype)
+            weight = weigh_rows(prepared, self.class_weight_vector(self.class_weight, [prepared], k), weight, matrix.dtype)
         return matrix, prepared, weight
 
     def prepare_targets(
@@ -144,8 +144,17 @@ class Loss:
         loss: float = getattr(active, self.name)(outputs, targets, weight, grad)
         return loss
 
-    def class_weight_vector(self, spec: ClassWeight, targets: Array | Labels, n_outputs: int) -> npt.NDArray[np.float64]:
-        """Return one weight for each class, from a mapping, a sequence or ``"balanced"`` (computed over prepared ``targets``).
+    def class_weight_vector(
+        self, spec: ClassWeight, targets: Iterable[Array | Labels], n_outputs: int
+    ) -> npt.NDArray[np.float64]:
+        """Return one weight for each class, from a mapping, a sequence or ``"balanced"``.
+
+        Parameters
+        ----------
+        spec : mapping, sequence or "balanced"
+        targets : iterable of arrays
+            Prepared targets, in parts, which balanced weights are computed over.
+        n_outputs : int
 
         Raises
         ------

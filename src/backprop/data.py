@@ -1,0 +1,216 @@
+"""Rows of data on their way to training: batches, their order, and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import as_real_array, check_count, check_flag, check_number, check_seed
+
+Indices = npt.NDArray[np.intp]
+BLOCK = 1 << 22  # rows that are shuffled at a time: their order takes 32 MB
+
+
+class Batches:
+    """Batches of the rows of arrays, in a new random order each time it is gone through; `batches` makes one.
+
+    ``len()`` is the number of batches. With a seed, the first pass is always the same, and so are the second and all others.
+    """
+
+    def __init__(
+        self, arrays: tuple[npt.NDArray[Any], ...], batch_size: int, seed: int | None, shuffle: bool, drop_last: bool
+    ) -> None:
+        self._arrays = arrays
+        self._batch_size = batch_size
+        self._seed = check_seed(seed) if shuffle else None
+        self._drop_last = drop_last
+        self._passes = 0
+
+    def __len__(self) -> int:
+        """Return the number of batches."""
+        return count_batches(len(self._arrays[0]), self._batch_size, self._drop_last)
+
+    def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
+        """Yield tuples of arrays, each a copy of the rows of one batch."""
+        rng = None if self._seed is None else epoch_rng(self._seed, self._passes)
+        self._passes += 1
+        for order in row_order(len(self._arrays[0]), self._batch_size, rng, self._drop_last):
+            for start in range(0, len(order), self._batch_size):
+                rows = order[start : start + self._batch_size]
+                yield tuple([array[rows] for array in self._arrays])
+
+
+def batches(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike | None = None,
+    *,
+    batch_size: int = 32,
+    seed: int | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    sample_weight: npt.ArrayLike | None = None,
+) -> Batches:
+    """Return batches of rows to loop over.
+
+    Parameters
+    ----------
+    x, y, sample_weight : array-like
+        With as many rows each; those that are given come out of every batch, in this order. A memory map is read batch by
+        batch.
+    batch_size : int
+        Rows of a batch; the last one has what is left over.
+    seed : int, optional
+        Fixes the order. Each pass over the result has an order of its own.
+    shuffle : bool
+        False keeps the rows in their order.
+    drop_last : bool
+        Whether to leave out a last batch that is not full.
+
+    Raises
+    ------
+    ValueError
+        If row counts differ, or there is no row.
+
+    Examples
+    --------
+    >>> for x, y in batches([[1.0], [2.0], [3.0]], [0, 1, 1], batch_size=2, shuffle=False):
+    ...     print(x.ravel(), y)
+    [1. 2.] [0 1]
+    [3.] [1]
+    """
+    named = [("x", x), ("y", y), ("sample_weight", sample_weight)]
+    arrays = tuple(as_real_array(array, name) for name, array in named if array is not None)
+    check_same_rows(arrays)
+    if len(arrays[0]) == 0:
+        raise ValueError(f"x must have at least one row, got shape {arrays[0].shape}")
+    return Batches(
+        arrays, check_count("batch_size", batch_size), seed, check_flag("shuffle", shuffle), check_flag("drop_last", drop_last)
+    )
+
+
+def train_test_split(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    test_size: float = 0.25,
+    seed: int | None = None,
+    stratify: bool | None = None,
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
+    """Split rows at random into a training and a test set; scikit-learn's order of results.
+
+    Parameters
+    ----------
+    x, y : array-like
+        With as many rows each.
+    test_size : float
+        The share of rows in the test set, in (0, 1); at least one row is in either.
+    seed : int, optional
+        Fixes the split.
+    stratify : bool, optional
+        Whether each value of y gets its share in both sets; by default if y is 1-D and of integers or booleans.
+
+    Returns
+    -------
+    x_train, x_test, y_train, y_test : array
+        Copies of the rows, in their old order.
+
+    Examples
+    --------
+    >>> x_train, x_test, y_train, y_test = train_test_split([[1], [2], [3], [4]], [0, 0, 1, 1], test_size=0.5, seed=0)
+    >>> y_train, y_test
+    (array([0, 1]), array([0, 1]))
+    """
+    rows, targets = as_real_array(x, "x"), as_real_array(y, "y")
+    check_same_rows((rows, targets))
+    by_class = targets.ndim == 1 and targets.dtype.kind in "biu" if stratify is None else check_flag("stratify", stratify)
+    if by_class and targets.ndim != 1:
+        raise ValueError(f"y must be 1-D to be stratified, got shape {targets.shape}")
+    rng = np.random.default_rng(check_seed(seed))
+    train, test = split_rows(len(rows), test_size, rng, targets if by_class else None, name="test_size")
+    return rows[train], rows[test], targets[train], targets[test]
+
+
+def check_same_rows(arrays: tuple[npt.NDArray[Any], ...]) -> None:
+    """Raise a ValueError, with all shapes, unless the arrays have as many rows."""
+    if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) > 1:
+        shapes = " and ".join(str(array.shape) for array in arrays)
+        raise ValueError(f"x, y and sample_weight must have as many rows, got shapes {shapes}")
+
+
+def count_batches(rows: int, batch_size: int, drop_last: bool) -> int:
+    """Return how many batches there are."""
+    return rows // batch_size if drop_last else -(-rows // batch_size)
+
+
+def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
+    """Return the random numbers for the order of one epoch: the same for every run that has come this far."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, epoch)))
+
+
+def split_rng(seed: int) -> np.random.Generator:
+    """Return the random numbers for the validation split."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
+
+
+def row_order(
+    rows: int, batch_size: int, rng: np.random.Generator | None, drop_last: bool = False, block: int = BLOCK
+) -> Iterator[Indices]:
+    """Yield the order of one epoch in parts: index arrays that, but for the last, are multiples of the batch size long.
+
+    Up to ``block`` rows it is one permutation. Beyond, blocks of neighbouring rows come in random order and are shuffled each
+    in itself, and where the blocks begin is drawn anew each epoch: a permutation of 50 million rows would take 400 MB.
+    """
+    last = rows - rows % batch_size if drop_last else rows
+    left = np.empty(0, np.intp)
+    done = 0
+    for part in _blocks(rows, rng, block):
+        part = np.concatenate([left, part]) if len(left) else part
+        whole = len(part) - len(part) % batch_size
+        ready, left = part[:whole], part[whole:]
+        if len(ready):
+            yield ready
+        done += len(ready)
+    if done < last:
+        yield left
+
+
+def _blocks(rows: int, rng: np.random.Generator | None, block: int) -> Iterator[Indices]:
+    first = 0 if rng is None or rows <= block else int(rng.integers(1, block + 1))
+    starts = np.array([0, *range(first, rows, block)] if first else range(0, rows, block), np.intp)
+    ends = np.append(starts[1:], rows)
+    for i in range(len(starts)) if rng is None else rng.permutation(len(starts)):
+        indices = np.arange(starts[i], ends[i])
+        yield indices if rng is None else rng.permutation(indices)
+
+
+def split_rows(
+    rows: int, share: float, rng: np.random.Generator, classes: npt.NDArray[Any] | None, name: str
+) -> tuple[Indices, Indices]:
+    """Return the rows of two parts, ascending: the second has ``share`` of all rows, and of each class if these are given."""
+    if not 0 < check_number(name, share) < 1:
+        raise ValueError(f"{name} must be in (0, 1), got {share!r}")
+    if rows < 2:
+        raise ValueError(f"{name} needs at least two rows to split, got {rows}")
+    count = min(max(round(rows * share), 1), rows - 1)
+    shuffled = rng.permutation(rows)
+    if classes is None:
+        chosen = shuffled[:count]
+    else:
+        _, class_of, class_counts = np.unique(classes[shuffled], return_inverse=True, return_counts=True)
+        place = _place_in_class(class_of, class_counts)
+        # Rows ordered by how far into their class they come: any first part of this order has its share of each class.
+        chosen = shuffled[np.argsort((place + 0.5) / class_counts[class_of], kind="stable")[:count]]
+    second = np.zeros(rows, np.bool_)
+    second[chosen] = True
+    return np.flatnonzero(~second), np.flatnonzero(second)
+
+
+def _place_in_class(class_of: npt.NDArray[np.intp], class_counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    """Return for each row how many rows of its class come before it."""
+    place = np.empty_like(class_of)
+    first = np.repeat(np.cumsum(class_counts) - class_counts, class_counts)
+    place[np.argsort(class_of, kind="stable")] = np.arange(len(class_of)) - first
+    return place
