@@ -286,14 +286,14 @@ INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + 
 
 /* v * 2^n for such an n, in two factors, so that results beyond the normal numbers come out rounded once, not cut off. */
 #if defined(AVX512)
-INLINE vfloat scale_f(vfloat v, vfloat n) { return (vfloat)_mm512_scalef_ps((__m512)v, (__m512)(n - (float)ROUND_F)); }
-INLINE vdouble scale_d(vdouble v, vdouble n) { return (vdouble)_mm512_scalef_pd((__m512d)v, (__m512d)(n - ROUND_D)); }
+INLINE vfloat shift_exponent_f(vfloat v, vfloat n) { return (vfloat)_mm512_scalef_ps((__m512)v, (__m512)(n - (float)ROUND_F)); }
+INLINE vdouble shift_exponent_d(vdouble v, vdouble n) { return (vdouble)_mm512_scalef_pd((__m512d)v, (__m512d)(n - ROUND_D)); }
 #else
-INLINE vfloat scale_f(vfloat v, vfloat n) {
+INLINE vfloat shift_exponent_f(vfloat v, vfloat n) {
     bits_f both = to_bits_f(n) - 0x4b400000u, one = both >> 1;
     return v * from_bits_f(one << 23) * from_bits_f((both - one) << 23);
 }
-INLINE vdouble scale_d(vdouble v, vdouble n) {
+INLINE vdouble shift_exponent_d(vdouble v, vdouble n) {
     bits_d both = to_bits_d(n) - 0x4338000000000000u, one = both >> 1;
     return v * from_bits_d(one << 52) * from_bits_d((both - one) << 52);
 }

@@ -78,10 +78,10 @@ cdef extern from "_kernels/vector.h" nogil:
     float largest "largest_f"(vfloat v)  # maximum over the lanes
     double largest "largest_d"(vdouble v)
 
-    double rounder "round_f"(vfloat v)  # v + rounder - rounder is v rounded to an integer; see scale
+    double rounder "round_f"(vfloat v)  # v + rounder - rounder is v rounded to an integer; see shift_exponent
     double rounder "round_d"(vdouble v)
-    vfloat scale "scale_f"(vfloat v, vfloat n)  # v 2^k, where n = k + rounder
-    vdouble scale "scale_d"(vdouble v, vdouble n)
+    vfloat shift_exponent "shift_exponent_f"(vfloat v, vfloat n)  # v 2^k, where n = k + rounder
+    vdouble shift_exponent "shift_exponent_d"(vdouble v, vdouble n)
     vfloat significand "significand_f"(vfloat v)  # m in v = m 2^e, sqrt(1/2) <= m < sqrt(2); v positive and normal
     vdouble significand "significand_d"(vdouble v)
     vfloat exponent "exponent_f"(vfloat v)  # e

@@ -109,7 +109,7 @@ cdef inline vector vexp(vector x) noexcept nogil:
     shifted = x * like(x, 1.4426950408889634) + like(x, rounder(x))
     n = shifted - like(x, rounder(x))
     r = _minus_log2(x, n)
-    return scale(like(x, 1) + (r + r * r * _exp_tail(r)), shifted)
+    return shift_exponent(like(x, 1) + (r + r * r * _exp_tail(r)), shifted)
 
 
 cdef inline vector vexpm1(vector x) noexcept nogil:
@@ -119,7 +119,7 @@ cdef inline vector vexpm1(vector x) noexcept nogil:
     shifted = x * like(x, 1.4426950408889634) + like(x, rounder(x))
     n = shifted - like(x, rounder(x))
     r = _minus_log2(x, n)
-    power = scale(like(x, 1), shifted)
+    power = shift_exponent(like(x, 1), shifted)
     return power * (r + r * r * _exp_tail(r)) + (power - like(x, 1))
 
 
