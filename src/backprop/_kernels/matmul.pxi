@@ -144,14 +144,21 @@ cdef void _strip(
 
 # --- packing --------------------------------------------------------------------------------------------------------------------
 
-cdef inline void _transpose(const real *source, Py_ssize_t source_row, real *target, Py_ssize_t target_row) noexcept nogil:
-    """target = source.T for a square of as many rows as a vector has lanes, in log2(lanes) rounds of interleaving."""
-    cdef Py_ssize_t i, round, width = lanes(source)
+cdef inline void _transpose(
+    bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
+) noexcept nogil:
+    """target = source.T, for up to as many rows and columns as a vector has lanes (``whole``, a literal: exactly as many).
+
+    In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros.
+    """
+    cdef Py_ssize_t i, round = 1, width = lanes(source)
     a = cleared(source)
     b = cleared(source)
     for i in range(width):
-        a.v[i] = load(source + i * source_row)
-    round = 1
+        if whole:
+            a.v[i] = load(source + i * source_row)
+        else:
+            a.v[i] = load_part(source + min(i, rows - 1) * source_row, columns) if i < rows else zeros(source)
     while round < width:
         for i in range(width // 2):
             b.v[2 * i] = interleave_low(a.v[i], a.v[i + width // 2])
@@ -159,34 +166,39 @@ cdef inline void _transpose(const real *source, Py_ssize_t source_row, real *tar
         a = b
         round *= 2
     for i in range(width):
-        store(target + i * target_row, a.v[i])
+        if whole or i < columns:
+            store(target + i * target_row, a.v[i])
 
 
-cdef void _pack_panel(
-    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed
-) noexcept nogil:
-    """packed[k, j] = B[k, j] for one panel: rows of two vectors, filled up with zeros."""
-    cdef Py_ssize_t j, k, width = lanes(b), panel = 2 * lanes(b)
-    if b_column == 1 and columns == panel:
-        for k in range(depth):
+cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
+    """packed[k, j] = B[k, j] for one panel of a B whose columns are contiguous."""
+    cdef Py_ssize_t j, k, width = lanes(b), panel = 2 * lanes(b), high, wide
+    for j in range(0, 2):
+        high = max(0, min(width, columns - j * width))
+        k = 0
+        while k < depth:
+            wide = min(width, depth - k)
+            if high == width and wide == width:
+                _transpose(True, b + j * width * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
+            elif high > 0 or columns > 0:
+                _transpose(False, b + min(j * width, columns) * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
+            k += width
+
+
+cdef void _pack_panel(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
+    """packed[k, j] = B[k, j] for one panel of a B whose rows are contiguous: rows of two vectors, filled up with zeros."""
+    cdef Py_ssize_t k, width = lanes(b), panel = 2 * lanes(b)
+    for k in range(depth):
+        if columns == panel:
             store(packed, load(b))
             store(packed + width, load(b + width))
-            b += b_step
-            packed += panel
-    elif b_column == 1:
-        for k in range(depth):
-            store(packed, load_part(b, min(columns, width)))
-            store(packed + width, load_part(b + width, columns - width) if columns > width else zeros(b))
-            b += b_step
-            packed += panel
-    else:
-        for k in range(depth):
-            for j in range(columns):
-                packed[j] = b[j * b_column]
-            for j in range(columns, panel):
-                packed[j] = 0
-            b += b_step
-            packed += panel
+        elif columns > width:
+            store(packed, load(b))
+            store(packed + width, load_part(b + width, columns - width))
+        else:
+            store(packed, load_part(b, columns))
+        b += b_step
+        packed += panel
 
 
 cdef void _pack_strip(
@@ -203,6 +215,89 @@ cdef void _pack_strip(
 
 # --- few rows -------------------------------------------------------------------------------------------------------------------
 
+cdef inline void _row_piece(
+    int vectors, const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint relu, real *c, Py_ssize_t last
+) noexcept nogil:
+    """A piece of C = a B for one row a, ``vectors`` (8, 4, 2 or 1, literal) wide; several sums over k run side by side in each."""
+    cdef Py_ssize_t i, j, k, width = lanes(a), chains = 8 // vectors, whole = depth - depth % (8 // vectors)
+    acc = cleared(a)
+    if bias is not NULL:
+        for j in range(vectors):
+            acc.v[j] = load_part(bias + j * width, last if j == vectors - 1 else width)
+    k = 0
+    while k < depth:
+        for i in range(chains if k < whole else 1):
+            x = spread(a + (k + i) * a_step)
+            for j in range(vectors):
+                if j == vectors - 1 and last < width:
+                    acc.v[i * vectors + j] = acc.v[i * vectors + j] + x * load_part(b + (k + i) * b_step + j * width, last)
+                else:
+                    acc.v[i * vectors + j] = acc.v[i * vectors + j] + x * load(b + (k + i) * b_step + j * width)
+        k += chains if k < whole else 1
+    for i in range(1, chains):
+        for j in range(vectors):
+            acc.v[j] = acc.v[j] + acc.v[i * vectors + j]
+    for j in range(vectors):
+        if relu:
+            acc.v[j] = maximum(acc.v[j], zeros(a))
+        if j == vectors - 1 and last < width:
+            store_part(c + j * width, last, acc.v[j])
+        else:
+            store(c + j * width, acc.v[j])
+
+
+cdef void _row_product(
+    const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint relu, real *c, Py_ssize_t columns
+) noexcept nogil:
+    """C = a B + bias for one row."""
+    cdef Py_ssize_t j = 0, width = lanes(a), rest
+    cdef const real *piece
+    while j < columns:
+        rest = columns - j
+        piece = NULL if bias is NULL else bias + j
+        if rest >= 8 * width:
+            _row_piece(8, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 8 * width
+        elif rest >= 4 * width:
+            _row_piece(4, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 4 * width
+        elif rest >= 2 * width:
+            _row_piece(2, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 2 * width
+        else:
+            _row_piece(1, a, a_step, b + j, b_step, depth, piece, relu, c + j, min(rest, width))
+            j += width
+
+
+cdef void _dot_products(const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns) noexcept nogil:
+    """C = a B for one row and a B whose columns are contiguous: as many dot products at a time as a vector has lanes."""
+    cdef Py_ssize_t i, j, k, count, width = lanes(a)
+    j = 0
+    while j < columns:
+        count = min(width, columns - j)
+        acc = cleared(a)
+        k = 0
+        while k + width <= depth:
+            x = load(a + k)
+            for i in range(width):  # where columns are missing, the last one takes their place
+                acc.v[i] = acc.v[i] + x * load(b + min(i, count - 1) * b_column + k)
+            k += width
+        if k < depth:
+            y = load_part(a + k, depth - k)
+            for i in range(width):
+                acc.v[i] = acc.v[i] + y * load_part(b + min(i, count - 1) * b_column + k, depth - k)
+        k = width // 2
+        while k > 0:  # the sum across the lanes of all of them, which is a transposition that adds
+            for i in range(k):
+                acc.v[i] = interleave_low(acc.v[i], acc.v[i + k]) + interleave_high(acc.v[i], acc.v[i + k])
+            k //= 2
+        store_part(c + j, count, acc.v[0])
+        b += width * b_column
+        j += width
+
+
 # --- blocks ---------------------------------------------------------------------------------------------------------------------
 
 cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
@@ -211,10 +306,48 @@ cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 
 
 cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
-    """Elements of workspace that a thread needs for a product of that shape (and for every smaller one)."""
+    """Elements of workspace that a thread needs for a product of that shape."""
     cdef Py_ssize_t panel = 2 * LANES_F
-    return min(depth, DEPTH) * (
-        min((columns + panel - 1) // panel, PANELS) * panel + min(rows, STRIPS * TILE_ROWS))
+    return min(depth, DEPTH) * (min(_blocks(columns, panel), PANELS) * panel + min(rows, STRIPS * TILE_ROWS))
+
+
+cdef void _block(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, bint pack_a, real *packed_a,
+    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, bint pack_b, real *packed_b, bint packed,
+    Py_ssize_t depth, const real *bias, bint add, bint relu,
+    real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """C (+)= A B for one block of each; ``packed``: packed_b holds B already."""
+    cdef Py_ssize_t panel = 2 * lanes(a), strips = _blocks(rows, TILE_ROWS), strip, i, j = 0, height, wide, step
+    cdef const real *here
+    cdef real *copy
+    if pack_a:
+        for strip in range(strips):
+            i = rows * strip // strips
+            _pack_strip(a + i * a_row, a_row, a_step, rows * (strip + 1) // strips - i, depth, packed_a + i * depth)
+    while j < columns:
+        wide = min(panel, columns - j)
+        here = b + j * b_column
+        step = b_step
+        if pack_b or wide < panel:
+            copy = packed_b + j * depth if pack_b else packed_b
+            if not (packed and pack_b):
+                if b_column == 1:
+                    _pack_panel(here, b_step, depth, wide, copy)
+                else:
+                    _pack_transposed(here, b_column, depth, wide, copy)
+            here = copy
+            step = panel
+        for strip in range(strips):
+            i = rows * strip // strips
+            height = rows * (strip + 1) // strips - i
+            if pack_a:
+                _strip(height, packed_a + i * depth, 1, height, here, step, depth,
+                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
+            else:
+                _strip(height, a + i * a_row, a_row, a_step, here, step, depth,
+                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
+        j += panel
 
 
 cdef void product_share(
@@ -222,60 +355,40 @@ cdef void product_share(
     real *c, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint relu, real *workspace, int part, int parts
 ) noexcept nogil:
     """C = A B + bias, then relu: A (rows, depth), B (depth, columns), C (rows, columns) C-contiguous, bias (columns,) or NULL."""
-    cdef Py_ssize_t panel = 2 * lanes(a), first, stop, i, j, k, block, height, end, wide, row_blocks, row_block, strips, strip
-    cdef Py_ssize_t depth_blocks = _blocks(depth, DEPTH), depth_block, steps
-    cdef bint pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > UNPACKED
-    cdef real *packed_a = workspace + min(depth, DEPTH) * min((columns + panel - 1) // panel, PANELS) * panel
-    cdef const real *strip_a
-    cdef const real *panel_b
-    cdef Py_ssize_t panel_step, packed_index
-    cdef Py_ssize_t top = 0, bottom = rows
-    cdef bint pack_a = (a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0 or columns >= 1024
-    if (columns + panel - 1) // panel >= parts:
-        first = share_start(columns, panel, part, parts)
-        stop = share_start(columns, panel, part + 1, parts)
+    cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
+    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers
+    cdef bint pack_a, pack_b
+    cdef const real *piece
+    if panels >= parts:
+        left = share_start(columns, panel, part, parts)
+        right = share_start(columns, panel, part + 1, parts)
     else:
-        first = 0
-        stop = columns
         top = share_start(rows, 1, part, parts)
         bottom = share_start(rows, 1, part + 1, parts)
-    while first < stop:
-        end = min(stop, first + PANELS * panel)
-        for depth_block in range(depth_blocks):
-            k = depth * depth_block // depth_blocks
-            steps = depth * (depth_block + 1) // depth_blocks - k
-            row_blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
-            for row_block in range(row_blocks):
-                i = top + (bottom - top) * row_block // row_blocks
-                block = top + (bottom - top) * (row_block + 1) // row_blocks - i
-                strips = _blocks(block, TILE_ROWS)
-                if pack_a:
-                    for strip in range(strips):
-                        height = block * (strip + 1) // strips - block * strip // strips
-                        _pack_strip(a + (i + block * strip // strips) * a_row + k * a_step, a_row, a_step, height, steps,
-                                    packed_a + block * strip // strips * steps)
-                j = first
-                while j < end:
-                    wide = min(panel, end - j)
-                    panel_b = b + k * b_step + j * b_column
-                    panel_step = b_step
-                    if pack_b or wide < panel:
-                        packed_index = (j - first) * steps if pack_b else 0
-                        if row_block == 0 or not pack_b:
-                            _pack_panel(panel_b, b_step, b_column, steps, wide, workspace + packed_index)
-                        panel_b = workspace + packed_index
-                        panel_step = panel
-                    for strip in range(strips):
-                        height = block * (strip + 1) // strips - block * strip // strips
-                        if pack_a:
-                            strip_a = packed_a + block * strip // strips * steps
-                            _strip(height, strip_a, 1, height, panel_b, panel_step, steps,
-                                   NULL if bias is NULL else bias + j, k > 0, relu and k + steps == depth,
-                                   c + (i + block * strip // strips) * columns + j, columns, wide)
-                        else:
-                            strip_a = a + (i + block * strip // strips) * a_row + k * a_step
-                            _strip(height, strip_a, a_row, a_step, panel_b, panel_step, steps,
-                                   NULL if bias is NULL else bias + j, k > 0, relu and k + steps == depth,
-                                   c + (i + block * strip // strips) * columns + j, columns, wide)
-                    j += panel
-        first = end
+    if rows == 1 and b_column == 1:
+        if top < bottom:
+            _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, right - left)
+        return
+    if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and not relu:
+        for i in range(top, bottom):
+            _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)
+        return
+    pack_a = columns >= 1024 or ((a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0 and panels >= 4)
+    pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > UNPACKED
+    layers = _blocks(depth, DEPTH)
+    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
+    j = left
+    while j < right:
+        wide = min(PANELS * panel, right - j)
+        for layer in range(layers):
+            k = depth * layer // layers
+            steps = depth * (layer + 1) // layers - k
+            for block in range(blocks):
+                i = top + (bottom - top) * block // blocks
+                high = top + (bottom - top) * (block + 1) // blocks - i
+                _block(
+                    a + i * a_row + k * a_step, a_row, a_step, pack_a, workspace + min(depth, DEPTH) * min(panels, PANELS) * panel,
+                    b + j * b_column + k * b_step, b_step, b_column, pack_b, workspace, block > 0,
+                    steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
+                    c + i * columns + j, columns, high, wide)
+        j += wide
