@@ -69,6 +69,12 @@ cdef inline vector _gelu_argument(vector z) noexcept nogil:
     return z * (like(z, 1.5957691216057308) + like(z, 0.07135481627159471) * (z * z))
 
 
+cdef inline vector _sigmoid_slope(vector z) noexcept nogil:
+    """sigmoid'(z) = e / (1 + e)^2 with e = e^-|z|."""
+    cdef vector one = like(z, 1), e = vexp(-absolute(z)), inverse = one / (one + e)
+    return e * inverse * inverse
+
+
 cdef inline vector _value(int f, vector z, double alpha) noexcept nogil:
     """activation(z)."""
     cdef vector one = like(z, 1), zero = like(z, 0), e, w
@@ -113,7 +119,7 @@ cdef inline vector _value(int f, vector z, double alpha) noexcept nogil:
 
 cdef inline vector _slope(int f, vector z, vector a, double alpha) noexcept nogil:
     """activation'(z); z is read only where `slope_needs_z`."""
-    cdef vector one = like(a, 1), zero = like(a, 0), e, s, t, w
+    cdef vector one = like(a, 1), zero = like(a, 0), e, t, w
     if f == RELU:
         return where_less(zero, a, one, zero)
     elif f == LEAKY_RELU:
@@ -122,18 +128,17 @@ cdef inline vector _slope(int f, vector z, vector a, double alpha) noexcept nogi
         return where_less(zero, a, one, a + like(a, alpha))
     elif f == SELU:
         return where_less(zero, a, like(a, 1.0507009873554805), a + like(a, 1.0507009873554805 * 1.6732632423543772))
-    elif f == GELU:  # s + z s (1 - s) v',  s = sigmoid(v)
+    elif f == GELU:  # sigmoid(v) + z sigmoid'(v) v'
         z = _clamp(z, -_far(z), _far(z))
         t = _gelu_argument(z)
-        s = vsigmoid(t)
         w = z * (like(z, 1.5957691216057308) + like(z, 3 * 0.07135481627159471) * (z * z))
-        return s + w * s * vsigmoid(-t)
+        return vsigmoid(t) + w * _sigmoid_slope(t)
     elif f == GELU_EXACT:
         z = _clamp(z, -_far(z), _far(z))
         return vnormal_cdf(z) + z * vnormal_density(z)
-    elif f == SILU:  # s (1 + z (1 - s)),  1 - s = sigmoid(-z)
+    elif f == SILU:  # sigmoid(z) + z sigmoid'(z)
         z = _clamp(z, -_far(z), _far(z))
-        return vsigmoid(z) * (one + z * vsigmoid(-z))
+        return vsigmoid(z) + z * _sigmoid_slope(z)
     elif f == MISH:  # t + z (1 - t^2) sigmoid(z),  t = w / (w + 2),  1 - t^2 = 4 (1 + e)^2 / (w + 2)^2
         z = _clamp(z, -_far(z), 20)
         e = vexp(z)
@@ -231,36 +236,32 @@ cdef void softmax_rows(const real *z, real *a, Py_ssize_t rows, Py_ssize_t colum
     """a_ij = e^(z_ij - max_j z_ij) / (their sum)."""
     cdef Py_ssize_t i, j, width = lanes(z), rest = columns % lanes(z), whole = columns - columns % lanes(z)
     cdef real top
-    if columns == 0:
-        return
     for i in range(rows):
+        tail = load_or(z + whole, rest, -INFINITY)  # e^-inf is 0: the lanes beyond the row count for nothing
         peak = variable(z)
-        peak.v = spread(z)
+        peak.v = tail
         j = 0
         while j < whole:
             peak.v = maximum(peak.v, load(z + j))
             j += width
         top = largest(peak.v)
-        for j in range(whole, columns):
-            top = z[j] if z[j] > top else top
         shift = spread(&top)
+        last = variable(z)
+        last.v = vexp(tail - shift)
         sums = variable(z)
+        sums.v = last.v
         j = 0
         while j < whole:
             store(a + j, vexp(load(z + j) - shift))
             sums.v = sums.v + load(<const real *> a + j)
             j += width
-        if rest > 0:
-            store_part(a + j, rest, vexp(load_part(z + j, rest) - shift))
-            sums.v = sums.v + load_part(<const real *> a + j, rest)
         top = 1 / total(sums.v)
         scaling = spread(&top)
         j = 0
         while j < whole:
             store(a + j, load(<const real *> a + j) * scaling)
             j += width
-        if rest > 0:
-            store_part(a + j, rest, load_part(<const real *> a + j, rest) * scaling)
+        store_part(a + whole, rest, last.v * scaling)
         z += columns
         a += columns
 

@@ -1,6 +1,6 @@
 """The matrix product, register-blocked, without BLAS.
 
-`product_share` computes C = activation(A B + bias) for any shape. A and B are described by strides, so that all three products of
+`product_share` computes C = A B + bias for any shape, and an activation of it. A and B are described by strides, so that all three products of
 a dense layer are one function::
 
     x @ weight          A = x        B = weight              C = z or a
@@ -352,13 +352,18 @@ cdef void _block(
 
 cdef void product_share(
     const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t b_column, const real *bias,
-    real *c, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint relu, real *workspace, int part, int parts
+    real *c, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, int f, double alpha, real *activated,
+    real *workspace, int part, int parts
 ) noexcept nogil:
-    """C = A B + bias, then relu: A (rows, depth), B (depth, columns), C (rows, columns) C-contiguous, bias (columns,) or NULL."""
+    """C = A B + bias; activated = f(C), unless NULL: A (rows, depth), B (depth, columns), C and activated (rows, columns).
+
+    One stride of A and one of B is 1, C is C-contiguous; bias is (columns,) or NULL; activated may be C; f is elementwise.
+    """
     cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
     cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers
-    cdef bint pack_a, pack_b
-    cdef const real *piece
+    cdef bint pack_a, pack_b, relu = f == RELU and activated == c
+    if relu or f == IDENTITY and activated == c:
+        activated = NULL
     if panels >= parts:
         left = share_start(columns, panel, part, parts)
         right = share_start(columns, panel, part + 1, parts)
@@ -368,8 +373,10 @@ cdef void product_share(
     if rows == 1 and b_column == 1:
         if top < bottom:
             _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, right - left)
+            if activated is not NULL:
+                activation_block(f, alpha, c + left, activated + left, 1, right - left, columns)
         return
-    if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and not relu:
+    if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and activated is NULL and not relu:
         for i in range(top, bottom):
             _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)
         return
@@ -391,4 +398,6 @@ cdef void product_share(
                     b + j * b_column + k * b_step, b_step, b_column, pack_b, workspace, block > 0,
                     steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
                     c + i * columns + j, columns, high, wide)
+                if layer == layers - 1 and activated is not NULL:
+                    activation_block(f, alpha, c + i * columns + j, activated + i * columns + j, high, wide, columns)
         j += wide

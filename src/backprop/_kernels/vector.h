@@ -82,10 +82,10 @@ typedef uint64_t bits_d;
 #define interleave_low_d(a, b) (a)
 #define interleave_high_f(a, b) (b)
 #define interleave_high_d(a, b) (b)
-#define load_part_f(p, n) (*(p))
-#define load_part_d(p, n) (*(p))
-#define store_part_f(p, n, v) (*(p) = (v))
-#define store_part_d(p, n, v) (*(p) = (v))
+INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) { return n ? *p : other; }
+INLINE vdouble load_or_d(const double *p, Py_ssize_t n, double other) { return n ? *p : other; }
+INLINE void store_part_f(float *p, Py_ssize_t n, vfloat v) { if (n) *p = v; }
+INLINE void store_part_d(double *p, Py_ssize_t n, vdouble v) { if (n) *p = v; }
 INLINE vfloat where_less_f(vfloat a, vfloat b, vfloat x, vfloat y) { return a < b ? x : y; }
 INLINE vdouble where_less_d(vdouble a, vdouble b, vdouble x, vdouble y) { return a < b ? x : y; }
 INLINE vfloat square_root_f(vfloat v) { return sqrtf(v); }
@@ -117,11 +117,15 @@ typedef uint64_t bits_d __attribute__((vector_size(VECTOR_BYTES)));
 #define like_f(v, s) ((float)(s) - (vfloat){0})
 #define like_d(v, s) ((double)(s) - (vdouble){0})
 
-/* The first n <= lanes numbers at p, zero in the others; nothing is read or written beyond them. */
+/* The first n <= lanes numbers at p, `other` in the lanes that remain; nothing is read or written beyond them. */
 #if defined(AVX512)
 #define FIRST(n) ((1u << (n)) - 1)
-INLINE vfloat load_part_f(const float *p, Py_ssize_t n) { return (vfloat)_mm512_maskz_loadu_ps((__mmask16)FIRST(n), p); }
-INLINE vdouble load_part_d(const double *p, Py_ssize_t n) { return (vdouble)_mm512_maskz_loadu_pd((__mmask8)FIRST(n), p); }
+INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) {
+    return (vfloat)_mm512_mask_loadu_ps(_mm512_set1_ps(other), (__mmask16)FIRST(n), p);
+}
+INLINE vdouble load_or_d(const double *p, Py_ssize_t n, double other) {
+    return (vdouble)_mm512_mask_loadu_pd(_mm512_set1_pd(other), (__mmask8)FIRST(n), p);
+}
 INLINE void store_part_f(float *p, Py_ssize_t n, vfloat v) { _mm512_mask_storeu_ps(p, (__mmask16)FIRST(n), (__m512)v); }
 INLINE void store_part_d(double *p, Py_ssize_t n, vdouble v) { _mm512_mask_storeu_pd(p, (__mmask8)FIRST(n), (__m512d)v); }
 #elif defined(AVX2)
@@ -129,18 +133,22 @@ static const int32_t first_of_8[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
 static const int64_t first_of_4[8] = {-1, -1, -1, -1};
 #define FIRST_F(n) _mm256_loadu_si256((const __m256i *)(first_of_8 + 8 - (n)))
 #define FIRST_D(n) _mm256_loadu_si256((const __m256i *)(first_of_4 + 4 - (n)))
-INLINE vfloat load_part_f(const float *p, Py_ssize_t n) { return (vfloat)_mm256_maskload_ps(p, FIRST_F(n)); }
-INLINE vdouble load_part_d(const double *p, Py_ssize_t n) { return (vdouble)_mm256_maskload_pd(p, FIRST_D(n)); }
+INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) {
+    return (vfloat)_mm256_blendv_ps(_mm256_set1_ps(other), _mm256_maskload_ps(p, FIRST_F(n)), (__m256)FIRST_F(n));
+}
+INLINE vdouble load_or_d(const double *p, Py_ssize_t n, double other) {
+    return (vdouble)_mm256_blendv_pd(_mm256_set1_pd(other), _mm256_maskload_pd(p, FIRST_D(n)), (__m256d)FIRST_D(n));
+}
 INLINE void store_part_f(float *p, Py_ssize_t n, vfloat v) { _mm256_maskstore_ps(p, FIRST_F(n), (__m256)v); }
 INLINE void store_part_d(double *p, Py_ssize_t n, vdouble v) { _mm256_maskstore_pd(p, FIRST_D(n), (__m256d)v); }
 #else
-INLINE vfloat load_part_f(const float *p, Py_ssize_t n) {
-    vfloat v = {0};
+INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) {
+    vfloat v = like_f(0, other);
     for (Py_ssize_t i = 0; i < LANES_F; i++) if (i < n) v[i] = p[i];
     return v;
 }
-INLINE vdouble load_part_d(const double *p, Py_ssize_t n) {
-    vdouble v = {0};
+INLINE vdouble load_or_d(const double *p, Py_ssize_t n, double other) {
+    vdouble v = like_d(0, other);
     for (Py_ssize_t i = 0; i < LANES_D; i++) if (i < n) v[i] = p[i];
     return v;
 }
@@ -205,24 +213,6 @@ INLINE vfloat square_root_f(vfloat v) { for (int i = 0; i < LANES_F; i++) v[i] =
 INLINE vdouble square_root_d(vdouble v) { for (int i = 0; i < LANES_D; i++) v[i] = sqrt(v[i]); return v; }
 #endif
 
-/* Sum and maximum over the lanes, halving the vector: a fixed order, the same in every kernel. */
-#if defined(AVX512)
-INLINE float total_f(vfloat v) { return _mm512_reduce_add_ps((__m512)v); }
-INLINE double total_d(vdouble v) { return _mm512_reduce_add_pd((__m512d)v); }
-INLINE float largest_f(vfloat v) { return _mm512_reduce_max_ps((__m512)v); }
-INLINE double largest_d(vdouble v) { return _mm512_reduce_max_pd((__m512d)v); }
-#else
-#define HALVE(v, lanes, op) \
-    for (int half = (lanes) / 2; half; half /= 2) \
-        for (int i = 0; i < half; i++) v[i] = op(v[i], v[i + half]);
-#define SUM(a, b) ((a) + (b))
-#define LARGER(a, b) ((a) > (b) ? (a) : (b))
-INLINE float total_f(vfloat v) { HALVE(v, LANES_F, SUM) return v[0]; }
-INLINE double total_d(vdouble v) { HALVE(v, LANES_D, SUM) return v[0]; }
-INLINE float largest_f(vfloat v) { HALVE(v, LANES_F, LARGER) return v[0]; }
-INLINE double largest_d(vdouble v) { HALVE(v, LANES_D, LARGER) return v[0]; }
-#endif
-
 #endif
 
 /* ---- what follows is the same for one lane and for many ---- */
@@ -280,6 +270,26 @@ INLINE vfloat multiply_add_f(vfloat a, vfloat b, vfloat c) { return a * b + c; }
 INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + c; }
 #endif
 
+/* Sum and maximum over the lanes: halves onto halves, until every lane holds the result. */
+#if !defined(BACKPROP_PLAIN)
+INLINE float total_f(vfloat v) {
+    for (int n = LANES_F; n > 1; n /= 2) v = interleave_low_f(v, v) + interleave_high_f(v, v);
+    return v[0];
+}
+INLINE double total_d(vdouble v) {
+    for (int n = LANES_D; n > 1; n /= 2) v = interleave_low_d(v, v) + interleave_high_d(v, v);
+    return v[0];
+}
+INLINE float largest_f(vfloat v) {
+    for (int n = LANES_F; n > 1; n /= 2) v = maximum_f(interleave_low_f(v, v), interleave_high_f(v, v));
+    return v[0];
+}
+INLINE double largest_d(vdouble v) {
+    for (int n = LANES_D; n > 1; n /= 2) v = maximum_d(interleave_low_d(v, v), interleave_high_d(v, v));
+    return v[0];
+}
+#endif
+
 /* Adding ROUND rounds v to an integer n and leaves n + 2 * bias in the low bits; subtracting it again gives n. */
 #define ROUND_F (12582912.0 + 254)        /* 1.5 * 2^23 + 2 * 127 */
 #define ROUND_D (6755399441055744.0 + 2046) /* 1.5 * 2^52 + 2 * 1023 */
@@ -328,6 +338,8 @@ typedef struct { vdouble v[REGISTERS]; } registers_d;
 #define cleared_f(p) ((registers_f){{like_f(0, 0)}})
 #define cleared_d(p) ((registers_d){{like_d(0, 0)}})
 
+#define load_part_f(p, n) load_or_f(p, n, 0)
+#define load_part_d(p, n) load_or_d(p, n, 0)
 #define lanes_f(p) ((Py_ssize_t)LANES_F)
 #define lanes_d(p) ((Py_ssize_t)LANES_D)
 #define spread_f(p) like_f(0, *(p))

@@ -45,6 +45,8 @@ cdef extern from "_kernels/vector.h" nogil:
     void store "store_d"(double *p, vdouble v)
     vfloat load_part "load_part_f"(const float *p, Py_ssize_t n)  # the first n <= lanes, the others zero
     vdouble load_part "load_part_d"(const double *p, Py_ssize_t n)
+    vfloat load_or "load_or_f"(const float *p, Py_ssize_t n, float other)  # the others that number
+    vdouble load_or "load_or_d"(const double *p, Py_ssize_t n, double other)
     void store_part "store_part_f"(float *p, Py_ssize_t n, vfloat v)
     void store_part "store_part_d"(double *p, Py_ssize_t n, vdouble v)
     vfloat spread "spread_f"(const float *p)  # *p in every lane

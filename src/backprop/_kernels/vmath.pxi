@@ -162,8 +162,8 @@ cdef inline vector vtanh(vector x) noexcept nogil:
 
 cdef inline vector vsigmoid(vector x) noexcept nogil:
     """1 / (1 + e^-x), for negative x as e^x / (1 + e^x)."""
-    cdef vector one = like(x, 1), e = vexp(-absolute(x))
-    return where_less(x, like(x, 0), e, one) / (one + e)
+    cdef vector one = like(x, 1), e = vexp(-absolute(x)), inverse = one / (one + e)
+    return where_less(x, like(x, 0), e * inverse, inverse)
 
 
 cdef inline vector vsoftplus(vector x) noexcept nogil:
