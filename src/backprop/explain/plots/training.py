@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ...history import History, better_is
+from ...history import History
+from ...metrics import better_is
 from ._axes import axes_or_new, line_style, tidy
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def learning_curves(
         color, style = line_style(index)
         ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label)
         if label == "validation" and np.isfinite(values).any():
-            best = int(np.nanargmin(values) if better_is(metric, "auto") == "min" else np.nanargmax(values))
+            best = int(np.nanargmin(values) if better_is(metric) == "min" else np.nanargmax(values))
             ax.plot(best + 1, values[best], "o", color=color, label=f"best: {values[best]:.4g} in epoch {best + 1}")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.legend(frameon=False)
