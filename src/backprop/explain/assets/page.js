@@ -39,7 +39,7 @@ const look = (name) => (at.has(name) ? values()[at.get(name)] : undefined);
 const steps = () => data.examples[state.example].steps;
 const step = () => data.steps[steps()[state.step]];
 const focus = () => step().foci[Math.min(state.unit, step().foci.length - 1)];
-const unitName = (name, unit) => (name === "x" || name.includes(".") || data.rowed.includes(name) ? `${name}[0,${unit}]` : name);
+const unitName = (name, unit) => `${name}[${data.row},${unit}]`;
 
 // --- the drawing -----------------------------------------------------------------------------------------------------------------
 
@@ -121,8 +121,8 @@ function renderDrawing() {
 }
 
 function tagText(unit, now) {
-  const target = look(`target_probabilities[0,${unit}]`) ?? look(`targets[0,${unit}]`);
-  const p = look(`probabilities[0,${unit}]`);
+  const target = look(unitName("target_probabilities", unit)) ?? look(unitName("targets", unit));
+  const p = look(unitName("probabilities", unit));
   const last = data.columns.length - 1;
   const done = now.units[last][0] && now.phase !== "forward";
   const wanted = target === undefined ? "" : `target ${show(target, 3)}`;
@@ -134,7 +134,6 @@ const roleOf = (name) => name.slice(name.lastIndexOf(".") + 1);
 
 // Labels and moving dashes on the connections that take part, with an arrowhead in the direction of the flow.
 function renderFlow(now, hot) {
-  const backward = now.phase === "backward" && roleOf(step().foci[0]?.lines[0] ? step().formula : "") !== "";
   for (const svg of drawings) {
     const flow = svg.querySelector(".flow"), labels = svg.querySelector(".labels");
     flow.replaceChildren();
@@ -144,10 +143,8 @@ function renderFlow(now, hot) {
       const edge = svg.querySelector(`[data-edge="${address}"]`);
       if (!edge) continue;
       const [x1, y1, x2, y2] = ["x1", "y1", "x2", "y2"].map((name) => Number(edge.getAttribute(name)));
-      const line = draw("line", { x1, y1, x2, y2 });
-      const back = backward && !now.edges.some((role) => role && role.endsWith("grad_weight"));
-      if (back) line.classList.add("back");
-      flow.append(line, arrow(back ? [x2, y2, x1, y1] : [x1, y1, x2, y2]));
+      const back = now.toward === "backward";
+      if (now.toward) flow.append(draw("line", { x1, y1, x2, y2, class: now.toward }), arrow(back ? [x2, y2, x1, y1] : [x1, y1, x2, y2]));
       const [column, i, j] = address.split("-");
       const role = now.edges[Number(column)];
       if (role && hot.size <= 12) {
