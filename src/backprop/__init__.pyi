@@ -21,7 +21,6 @@ from .callbacks import LambdaCallback as LambdaCallback
 from .clipping import clip_grad_norm as clip_grad_norm
 from .clipping import clip_grad_value as clip_grad_value
 from .data import batches as batches
-from .data import train_test_split as train_test_split
 from .history import History as History
 from .kernels import Backend as Backend
 from .kernels import backend as backend
@@ -49,4 +48,5 @@ from .optimizers import RMSprop as RMSprop
 from .optimizers import Rprop as Rprop
 from .serialization import ModelFormatError as ModelFormatError
 from .serialization import load as load
+from .training import DivergenceError as DivergenceError
 from .training import Trainer as Trainer
