@@ -145,12 +145,12 @@ def compare(
         trainer, start = trainers[name], perf_counter()
         history = trainer.fit(
             x, y, epochs=epochs, batch_size=batch_size, seed=seed, verbose=False,
-            validation_data=validation_data, validation_split=None if validation_data is not None else validation_split,
+            validation_data=validation_data, validation_split=0.0 if validation_data is not None else validation_split,
         )  # fmt: skip
         best = history.best(key)
         score = history[key][history.epoch.index(best)]
         seconds = perf_counter() - start
-        return Result(name, score, best, len(history), seconds, trainer.net.parameters.size, history, trainer)
+        return Result(name, score, best, len(history.epoch), seconds, trainer.net.parameters.size, history, trainer)
 
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(copy_context().run, train, name) for name in trainers]
