@@ -24,7 +24,7 @@ Array = npt.NDArray[Any]
 
 
 def vanishing(
-    x: Array, y: Array, *, loss: str, n_outputs: int, activations: Sequence[str], width: int = 8, depth: int = 8, epochs: int = 60, seed: int = 0
+    x: Array, y: Array, *, loss: str, n_outputs: int, activations: Sequence[str], width: int = 8, depth: int = 8, epochs: int = 80, seed: int = 0
 ) -> dict[str, Any]:
     """The same deep network with different activations: the norm of each layer's gradient, the loss and the share of right answers.
 
@@ -36,7 +36,7 @@ def vanishing(
     runs = []
     for activation in activations:
         net = mlp(sizes, activation=activation, init="glorot_uniform", dtype="float64", seed=seed)
-        optimizer = SGD(lr=0.1, momentum=0.9)
+        optimizer = SGD(lr=0.1)
         rng = np.random.default_rng(seed)
         run: dict[str, Any] = {"name": activation, "norms": [], "losses": [], "accuracies": [], "ratios": []}
         for epoch in range(epochs + 1):
@@ -56,14 +56,14 @@ def vanishing(
         runs.append(run)
     found = [norm for run in runs for norms in run["norms"] for norm in norms if norm > 0]
     text = (
-        f"One network, {'-'.join(map(str, sizes))}, trained {len(runs)} times with {short(SGD(lr=0.1, momentum=0.9))}: only the activation "
+        f"One network, {'-'.join(map(str, sizes))}, trained {len(runs)} times with {short(SGD(lr=0.1))}: only the activation "
         "of the hidden layers differs. On the way back every layer multiplies the error by the slope of its activation. The slope of the sigmoid is 1/4 "
-        "at most, so little is left after a few layers: the first layers hardly move and nothing is learned. tanh and ReLU have slopes up to 1."
+        "at most: after a few layers little is left, and the first layers hardly move. tanh and ReLU have slopes up to 1."
     )
     return {"text": text, "epochs": at, "runs": runs, "range": [max(min(found), 1e-12), max(found)]}
 
 
-def clipping(*, steps: int = 120, max_norm: float = 1.0, seed: int = 1) -> dict[str, Any]:
+def clipping(*, steps: int = 80, max_norm: float = 1.0, seed: int = 1) -> dict[str, Any]:
     """Weights that start twice too large make gradients explode; the same training with their norm clipped goes well."""
     x = np.linspace(-1, 1, 48)[:, None]
     y = np.sin(3 * x)
@@ -97,31 +97,31 @@ def clipping(*, steps: int = 120, max_norm: float = 1.0, seed: int = 1) -> dict[
         "larger still, until the numbers overflow (NaN, not a number). "
         f"Clipping shortens a gradient whose norm is above {max_norm:g} to {max_norm:g}: the direction stays, the step is safe."
     )
-    return {"text": text, "runs": runs}
+    return {"text": text, "runs": runs, "ranges": {"losses": [1e-2, 1e6], "norms": [1.0, 1e6]}}
 
 
 def race(*, steps: int = 80) -> list[dict[str, Any]]:
     """Optimizers on two loss surfaces, each that of a network with two weights."""
     rng = np.random.default_rng(3)
-    x = rng.normal(size=(64, 2)) * (1.0, 0.22)
+    x = rng.normal(size=(64, 2)) * (1.0, 0.1)
     valley = _surface(
         "A narrow valley",
-        "A network with two inputs and two weights. Its first input varies five times as much as its second, so the loss falls steeply "
+        "A network with two inputs and two weights. Its first input varies ten times as much as its second, so the loss falls steeply "
         "along w1 and gently along w2. Plain gradient descent zigzags across and creeps along; momentum gathers speed; RMSprop and Adam "
         "give each weight a step of its own size.",
         [Dense(2, 1, bias=False)],
         x,
         np.array([1.0, -0.8]),
         start=np.array([-1.2, 1.6]),
-        bounds=((-2.2, 2.6), (-2.2, 2.4)),
-        optimizers=[SGD(lr=0.85), SGD(lr=0.1, momentum=0.9), Adagrad(lr=0.5), RMSprop(lr=0.08, alpha=0.9), Adam(lr=0.2)],
+        bounds=((-2.0, 3.4), (-2.6, 2.4)),
+        optimizers=[SGD(lr=0.8), SGD(lr=0.1, momentum=0.9), Adagrad(lr=0.5), RMSprop(lr=0.08, alpha=0.9), Adam(lr=0.2)],
         steps=steps,
     )
     x = rng.uniform(-2, 2, size=(64, 1))
     saddle = _surface(
         "A saddle between two valleys",
         "A network with one hidden tanh unit and two weights: output = w2 tanh(w1 x). Both signs together solve the task, so there are "
-        "two lowest points, and between them, at (0, 0), a saddle where the gradient vanishes. All start close to it.",
+        "two lowest points, and between them, at (0, 0), a saddle where the gradient vanishes. All start near it, and not all end in the same valley.",
         [Dense(1, 1, bias=False, activation="tanh"), Dense(1, 1, bias=False)],
         x,
         np.array([1.4, 1.2]),
@@ -181,6 +181,7 @@ def _surface(
         "levels": b64encode(bands.tobytes()).decode(),
         "lowest": twins,
         "runs": runs,
+        "range": [1e-6, max(max(run["losses"]) for run in runs)],
     }
 
 

@@ -76,7 +76,7 @@ def columns(trace: Trace, limit: int | None = None, row: int = 0) -> tuple[Colum
         last = number == len(trace.layers)
         if layer.kind == "Dense":
             label = "output" if last else f"layer {number}"
-            detail = layer.activation.name if layer.activation is not None else "identity"
+            detail = layer.activation.name if layer.activation is not None and _bends(layer) else ""
         else:
             label, detail = layer.kind, layer.activation.name if layer.activation is not None else ""
         connected = f"{layer.name}.weight" if layer.kind == "Dense" else None
