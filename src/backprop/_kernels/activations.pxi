@@ -66,7 +66,7 @@ cdef inline double _far(vector z) noexcept nogil:
 
 cdef inline vector _gelu_argument(vector z) noexcept nogil:
     """2 c (z + 0.044715 z^3) with c = sqrt(2 / pi): (1 + tanh u) / 2 is sigmoid(2 u), which keeps its digits in the left tail."""
-    return z * (like(z, 1.5957691216057308) + like(z, 0.07135481627159471) * (z * z))
+    return z * (like(z, 1.5957691216057308) + like(z, 0.07135481627260025) * (z * z))
 
 
 cdef inline vector _sigmoid_slope(vector z) noexcept nogil:
@@ -131,7 +131,7 @@ cdef inline vector _slope(int f, vector z, vector a, double alpha) noexcept nogi
     elif f == GELU:  # sigmoid(v) + z sigmoid'(v) v'
         z = _clamp(z, -_far(z), _far(z))
         t = _gelu_argument(z)
-        w = z * (like(z, 1.5957691216057308) + like(z, 3 * 0.07135481627159471) * (z * z))
+        w = z * (like(z, 1.5957691216057308) + like(z, 3 * 0.07135481627260025) * (z * z))
         return vsigmoid(t) + w * _sigmoid_slope(t)
     elif f == GELU_EXACT:
         z = _clamp(z, -_far(z), _far(z))

@@ -271,7 +271,12 @@ INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + 
 #endif
 
 /* Sum and maximum over the lanes: halves onto halves, until every lane holds the result. */
-#if !defined(BACKPROP_PLAIN)
+#if defined(AVX512)
+INLINE float total_f(vfloat v) { return _mm512_reduce_add_ps((__m512)v); }
+INLINE double total_d(vdouble v) { return _mm512_reduce_add_pd((__m512d)v); }
+INLINE float largest_f(vfloat v) { return _mm512_reduce_max_ps((__m512)v); }
+INLINE double largest_d(vdouble v) { return _mm512_reduce_max_pd((__m512d)v); }
+#elif !defined(BACKPROP_PLAIN)
 INLINE float total_f(vfloat v) {
     for (int n = LANES_F; n > 1; n /= 2) v = interleave_low_f(v, v) + interleave_high_f(v, v);
     return v[0];
