@@ -39,11 +39,7 @@ class BuildLevels(build_ext):
         self.parallel = os.cpu_count()
 
     def build_extension(self, extension):
-        """Translate and compile one level, unless it is newer than everything it is made of."""
-        target = Path(self.get_ext_fullpath(extension.name))
-        newest = max(Path(path).stat().st_mtime for path in [SOURCE, *INCLUDED, __file__])
-        if target.exists() and target.stat().st_mtime > newest and not self.force:
-            return
+        """Translate and compile one level, always: what is there may have been built with other switches."""
         translated = Path(self.build_temp, extension.name + ".c")
         translated.parent.mkdir(parents=True, exist_ok=True)
         name = ["--module-name", extension.name]

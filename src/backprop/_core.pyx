@@ -6,7 +6,6 @@ This file is the contents page, in reading order. It is compiled once per instru
 this module was compiled for.
 """
 
-cimport cython
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN
 

@@ -16,7 +16,10 @@ cdef void dense_forward_share(
     const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k,
     int f, double alpha, real *workspace, int part, int parts
 ) noexcept nogil:
-    """z = x @ weight + bias; a = f(z). z may be NULL. softmax needs whole rows: it is left out here, z or else a holds its argument."""
+    """z = x @ weight + bias; a = f(z). z may be NULL.
+
+    softmax needs whole rows: it is left to `softmax_rows` once all shares are done; until then z, or else a, holds its argument.
+    """
     product_share(x, p, 1, weight, k, 1, bias, a if z is NULL else z, n, k, p,
                   IDENTITY if f == SOFTMAX else f, alpha, NULL if f == SOFTMAX else a, workspace, part, parts)
 
@@ -37,7 +40,9 @@ cdef void grad_x_share(
     product_share(delta, k, 1, weight, 1, k, NULL, grad_x, n, p, k, IDENTITY, 0, NULL, workspace, part, parts)
 
 
-cdef inline void _column_sums(int vectors, const real *matrix, real *sums, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t last) noexcept nogil:
+cdef inline void _column_sums(
+    int vectors, const real *matrix, real *sums, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t last
+) noexcept nogil:
     """The sums of ``vectors`` (literal) times a vector of columns; even rows and odd rows apart, for two additions at a time."""
     cdef Py_ssize_t i, j, row, width = lanes(matrix)
     acc = cleared(matrix)
@@ -120,10 +125,12 @@ def dense_forward(x, weight, bias, z, a, str activation, double alpha):
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
             _forward_arrays[float](
-                <float *> x_, <float *> weight_, <float *> bias_, <float *> z_, <float *> a_, n, p, k, f, alpha, _aligned(workspace))
+                <float *> x_, <float *> weight_, <float *> bias_, <float *> z_, <float *> a_,
+                n, p, k, f, alpha, _aligned(workspace))
         else:
             _forward_arrays[double](
-                <double *> x_, <double *> weight_, <double *> bias_, <double *> z_, <double *> a_, n, p, k, f, alpha, _aligned(workspace))
+                <double *> x_, <double *> weight_, <double *> bias_, <double *> z_, <double *> a_,
+                n, p, k, f, alpha, _aligned(workspace))
         free(workspace)
 
 

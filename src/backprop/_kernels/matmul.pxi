@@ -9,17 +9,17 @@ a dense layer are one function::
 
 **The tile.** TILE_ROWS rows by two vectors of C stay in registers while the sum runs: per k, two vectors of B, and per row one
 element of A spread over a vector and two fused multiply-adds. The sum starts at the bias, or at C when an earlier block of k has
-left its part there. Heights are literal, so that each compiles to its own registers; a matrix's rows are split evenly over strips of
-nearly equal height, so that no strip is a thin one.
+left its part there. Heights are literal, so that each compiles to its own registers; the rows of a matrix are split evenly over
+strips of nearly equal height, so that no strip is a thin one.
 
 **Blocks.** k is cut into blocks of at most DEPTH and rows into blocks of at most STRIPS strips, so that a block of A stays in the
-second-level cache and a panel of B (two vectors wide) near the first. B is packed, panel after panel, where it is transposed, where
-its rows are 2 KB apart or more (they would compete for the same lines of the cache), where many rows reuse it, and always in a last
-panel that is not full: there the packed copy is filled up with zeros, and only C is written in part. A is packed where its stride is a multiple of 2 KB or many
-panels reuse it.
+second-level cache and a panel of B, two vectors wide, comes from there. B is packed, panel after panel, where it is transposed,
+where its rows are ALIAS bytes apart or more (they would compete for the same places in the cache), where many rows reuse it, and
+always in a last panel that is not full: the copy is filled up with zeros, and only C is written in part. A is packed where
+its rows lie at multiples of ALIAS or where many panels reuse it.
 
-**Few rows.** One row times B runs along the rows of B, 8 vectors wide. Up to FEW rows times a transposed B are dot products along
-its rows, as many at a time as a vector has lanes, summed across by a tree of interleavings.
+**Few rows.** One row times B runs along the rows of B, up to 8 vectors wide. Up to FEW rows times a transposed B are dot products,
+as many at a time as a vector has lanes, summed across by a tree of interleavings.
 
 **Shares.** Work is split over tiles of C: ``part`` of ``parts`` computes its own rows or columns and needs nothing from the others,
 so no barrier stands inside a product. Which loops run depends on the whole shape alone, each element is summed by one thread, and
@@ -37,7 +37,7 @@ cdef enum:
 
 
 cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
-    """Where share ``part`` begins when ``size`` elements are split over ``parts`` at multiples of ``unit``; share ``parts`` begins at the end."""
+    """Where share ``part`` of ``parts`` begins in ``size`` elements that are split at multiples of ``unit`` only."""
     return min(size, (size + unit - 1) // unit * part // parts * unit)
 
 
@@ -158,7 +158,7 @@ cdef inline void _transpose(
         if whole:
             a.v[i] = load(source + i * source_row)
         else:
-            a.v[i] = load_part(source + min(i, rows - 1) * source_row, columns) if i < rows else zeros(source)
+            a.v[i] = load_part(source + i * source_row, columns) if i < rows else zeros(source)
     while round < width:
         for i in range(width // 2):
             b.v[2 * i] = interleave_low(a.v[i], a.v[i + width // 2])
@@ -172,17 +172,17 @@ cdef inline void _transpose(
 
 cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
     """packed[k, j] = B[k, j] for one panel of a B whose columns are contiguous."""
-    cdef Py_ssize_t j, k, width = lanes(b), panel = 2 * lanes(b), high, wide
-    for j in range(0, 2):
-        high = max(0, min(width, columns - j * width))
+    cdef Py_ssize_t j = 0, k, width = lanes(b), panel = 2 * lanes(b), high
+    while j < columns:
+        high = min(width, columns - j)
         k = 0
         while k < depth:
-            wide = min(width, depth - k)
-            if high == width and wide == width:
-                _transpose(True, b + j * width * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
-            elif high > 0 or columns > 0:
-                _transpose(False, b + min(j * width, columns) * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
+            if high == width and k + width <= depth:
+                _transpose(True, b + j * b_column + k, b_column, width, width, packed + k * panel + j, panel)
+            else:
+                _transpose(False, b + j * b_column + k, b_column, high, min(width, depth - k), packed + k * panel + j, panel)
             k += width
+        j += width
 
 
 cdef void _pack_panel(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
@@ -271,7 +271,9 @@ cdef void _row_product(
             j += width
 
 
-cdef void _dot_products(const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns) noexcept nogil:
+cdef void _dot_products(
+    const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns
+) noexcept nogil:
     """C = a B for one row and a B whose columns are contiguous: as many dot products at a time as a vector has lanes."""
     cdef Py_ssize_t i, j, k, count, width = lanes(a)
     j = 0

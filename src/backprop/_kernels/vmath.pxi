@@ -57,7 +57,7 @@ cdef inline vector _log1p_tail(vector w) noexcept nogil:
 
 
 cdef inline vector _normal_tail(vector t) noexcept nogil:
-    """(y + 3.5) e^(y^2 / 2) P(Y > y), Y standard normal, of t = (y - 3.5) / (y + 3.5) for y >= 0, to 2^-25 (float), 2^-56 (double)."""
+    """(y + 3.5) e^(y^2 / 2) P(Y > y) with t = (y - 3.5) / (y + 3.5), y >= 0, Y standard normal, to 2^-25 (float), 2^-56 (double)."""
     cdef vector p
     if vector is vfloat:
         p = like(t, 0.00012143477044895548)
@@ -139,7 +139,7 @@ cdef inline vector vlog1p(vector e) noexcept nogil:
 
 
 cdef inline vector vlog(vector x) noexcept nogil:
-    """log x for normal positive x, of 0 and denormals -inf; negative x is NaN.  x = m 2^n, log m = 2 atanh((m - 1) / (m + 1))."""
+    """log x = n log 2 + 2 atanh((m - 1) / (m + 1)) with x = m 2^n; denormals count as 0, whose logarithm is -inf."""
     cdef vector n, m, s, w, y, one = like(x, 1), least
     least = like(x, 1.1754943508222875e-38 if vector is vfloat else 2.2250738585072014e-308)
     n = exponent(x)
