@@ -1,7 +1,7 @@
 """The matrix product, register-blocked, without BLAS.
 
-`product_share` computes C = A B + bias for any shape, and an activation of it. A and B are described by strides, so that all three products of
-a dense layer are one function::
+`product_share` computes C = A B + bias for any shape, and an activation of it. A and B are described by strides, so that all three
+products of a dense layer are one function::
 
     x @ weight          A = x        B = weight              C = z or a
     x.T @ delta         A = x.T      B = delta               C = grad_weight
@@ -28,12 +28,12 @@ elements.
 """
 
 cdef enum:
-    DEPTH = 512     # most of k in a block
-    STRIPS = 14     # most strips of rows in a block of A
-    PANELS = 32     # most panels in a block of B
-    FEW = 4         # rows up to which a product with a transposed matrix is made of dot products
-    UNPACKED = 64   # rows up to which an untransposed B of short rows is used where it lies
-    ALIAS = 2048    # bytes; rows at multiples of it share their places in the cache
+    DEPTH = 512    # most of k in a block
+    STRIPS = 14    # most strips of rows in a block of A
+    PANELS = 32    # most panels in a block of B
+    FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
+    UNPACKED = 64  # rows up to which a B of short rows is used where it lies
+    ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
 
 
 cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
@@ -47,7 +47,7 @@ cdef inline void _tile(
     int rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
     const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t last
 ) noexcept nogil:
-    """C (+)= A B for ``rows`` (at most TILE_ROWS) and ``vectors`` (1 or 2), both literal, the last vector having ``last`` elements."""
+    """C (+)= A B, ``rows`` high and ``vectors`` (1 or 2) wide, both literal; the last vector has ``last`` elements."""
     cdef Py_ssize_t i, k, width = lanes(a), edge = (vectors - 1) * width
     acc = cleared(a)
     b0 = zeros(a)

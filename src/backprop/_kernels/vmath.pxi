@@ -57,7 +57,7 @@ cdef inline vector _log1p_tail(vector w) noexcept nogil:
 
 
 cdef inline vector _normal_tail(vector t) noexcept nogil:
-    """(y + 3.5) e^(y^2 / 2) P(Y > y) with t = (y - 3.5) / (y + 3.5), y >= 0, Y standard normal, to 2^-25 (float), 2^-56 (double)."""
+    """(y + 3.5) e^(y^2 / 2) P(Y > y), Y standard normal, t = (y - 3.5) / (y + 3.5), y >= 0, to 2^-25 (float), 2^-56 (double)."""
     cdef vector p
     if vector is vfloat:
         p = like(t, 0.00012143477044895548)
@@ -177,7 +177,7 @@ cdef inline vector vnormal_density(vector x) noexcept nogil:
 
 
 cdef inline vector _gauss(vector x) noexcept nogil:
-    """e^(-x^2 / 2), x finite: the rounding error of the square, which the exponential would magnify by x^2, is put back as a factor."""
+    """e^(-x^2 / 2), x finite: the rounding error of the square, which exp would magnify by x^2, is put back as a factor."""
     cdef vector square = x * x, lost = multiply_add(x, x, -square)
     return vexp(like(x, -0.5) * square) * (like(x, 1) - like(x, 0.5) * lost)
 
