@@ -28,6 +28,7 @@ from libc.string cimport memset
 
 cdef enum:
     LOSS_BLOCK = 512
+    MOST_LANES = 16
 
 cdef enum Loss:
     CROSS_ENTROPY
@@ -101,42 +102,43 @@ cdef inline vector _terms(int loss, vector o, vector t, vector column, double pa
 
 
 cdef inline void _elements(
-    int loss, const real *o, const real *t, const real *column, double parameter, real *value, real *slope, Py_ssize_t n
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
 ) noexcept nogil:
-    cdef Py_ssize_t i, rest = n % lanes(o), whole = n - rest
-    derivative = like(load_part(o, 0), 0)
-    for i in range(n // lanes(o)):
-        at = i * lanes(o)
-        store(value + at, _terms(loss, load(o + at), load(t + at), load(column + at), parameter, &derivative))
-        store(slope + at, derivative)
+    cdef Py_ssize_t i, at, width = lanes(o), rest = n % width, whole = n - rest
+    slope, factors = variable(o), spread(&factor)
+    for i in range(n // width):
+        at = i * width
+        store(value + at, _terms(loss, load(o + at), load(t + at), load(column + at), parameter, &slope.v))
+        store(grad + at, factors * slope.v)
     if rest:
-        value, slope, o, t, column = value + whole, slope + whole, o + whole, t + whole, column + whole
-        store_part(value, rest, _terms(loss, load_part(o, rest), load_part(t, rest), load_part(column, rest), parameter, &derivative))
-        store_part(slope, rest, derivative)
+        o, t, column = o + whole, t + whole, column + whole
+        last = _terms(loss, load_part(o, rest), load_part(t, rest), load_part(column, rest), parameter, &slope.v)
+        store_part(value + whole, rest, last)
+        store_part(grad + whole, rest, factors * slope.v)
 
 
 cdef void loss_elements(
-    int loss, const real *o, const real *t, const real *column, double parameter, real *value, real *slope, Py_ssize_t n
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
 ) noexcept nogil:
-    """The losses of n elements and their derivatives."""
+    """The losses of n elements, and factor times their derivatives."""
     if loss == MSE:
-        _elements(MSE, o, t, column, parameter, value, slope, n)
+        _elements(MSE, o, t, column, parameter, factor, value, grad, n)
     elif loss == HALF_MSE:
-        _elements(HALF_MSE, o, t, column, parameter, value, slope, n)
+        _elements(HALF_MSE, o, t, column, parameter, factor, value, grad, n)
     elif loss == MAE:
-        _elements(MAE, o, t, column, parameter, value, slope, n)
+        _elements(MAE, o, t, column, parameter, factor, value, grad, n)
     elif loss == HUBER:
-        _elements(HUBER, o, t, column, parameter, value, slope, n)
+        _elements(HUBER, o, t, column, parameter, factor, value, grad, n)
     elif loss == LOG_COSH:
-        _elements(LOG_COSH, o, t, column, parameter, value, slope, n)
+        _elements(LOG_COSH, o, t, column, parameter, factor, value, grad, n)
     elif loss == POISSON:
-        _elements(POISSON, o, t, column, parameter, value, slope, n)
+        _elements(POISSON, o, t, column, parameter, factor, value, grad, n)
     elif loss == QUANTILE:
-        _elements(QUANTILE, o, t, column, parameter, value, slope, n)
+        _elements(QUANTILE, o, t, column, parameter, factor, value, grad, n)
     elif loss == HINGE:
-        _elements(HINGE, o, t, column, parameter, value, slope, n)
+        _elements(HINGE, o, t, column, parameter, factor, value, grad, n)
     elif loss == BINARY_CROSS_ENTROPY:
-        _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, value, slope, n)
+        _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, factor, value, grad, n)
 
 
 cdef inline real weighted(real weight, real x) noexcept nogil:
@@ -144,25 +146,29 @@ cdef inline real weighted(real weight, real x) noexcept nogil:
     return weight * x if weight != 0 else 0
 
 
-cdef void spread_over_block(
-    const real *by_row, const real *by_column, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count, real *weight, real *column
+cdef void apply_weights(
+    const real *sample_weight, real *value, real *grad, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count
 ) noexcept nogil:
-    """The weight of the row, and the number of the column, of elements start to start + count; 1 where there are none."""
+    """Multiply what belongs to elements start to start + count by the weights of their rows."""
+    cdef real weight[LOSS_BLOCK]
     cdef Py_ssize_t i, row = start // k, j = start % k
     for i in range(count):
-        weight[i] = 1
-        column[i] = 1
-    if by_row is NULL and by_column is NULL:
-        return
-    for i in range(count):
-        if by_row is not NULL:
-            weight[i] = by_row[row]
-        if by_column is not NULL:
-            column[i] = by_column[j]
+        weight[i] = sample_weight[row]
         j += 1
         if j == k:
             row += 1
             j = 0
+    for i in range(count):
+        value[i] = weighted(weight[i], value[i])
+        grad[i] = weighted(weight[i], grad[i])
+
+
+cdef void repeat_columns(const real *column, real *repeated, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+    """The numbers of the columns of elements start to start + count; 1 where there are none."""
+    cdef Py_ssize_t i, j = start % k
+    for i in range(count):
+        repeated[i] = 1 if column is NULL else column[j]
+        j = 0 if j + 1 == k else j + 1
 
 
 cdef double elementwise_block(
@@ -171,15 +177,12 @@ cdef double elementwise_block(
 ) noexcept nogil:
     """The weighted sum of the losses of elements start to start + count, and its gradient in ``grad[:count]``."""
     cdef real value[LOSS_BLOCK]
-    cdef real weight[LOSS_BLOCK]
     cdef real column[LOSS_BLOCK]
-    cdef real factor = <real> scale
-    cdef Py_ssize_t i
-    spread_over_block(sample_weight, <const real *> loss.column, k, start, count, weight, column)
-    loss_elements(loss.kind, outputs + start, targets + start, column, loss.parameter, value, grad, count)
-    for i in range(count):
-        value[i] = weighted(weight[i], value[i])
-        grad[i] = weighted(weight[i], grad[i]) * factor
+    if loss.kind == QUANTILE or loss.kind == BINARY_CROSS_ENTROPY:
+        repeat_columns(<const real *> loss.column, column, k, start, count)
+    loss_elements(loss.kind, outputs + start, targets + start, column, loss.parameter, <real> scale, value, grad, count)
+    if sample_weight is not NULL:
+        apply_weights(sample_weight, value, grad, k, start, count)
     return sum_of(value, count)
 
 
@@ -187,31 +190,40 @@ cdef double elementwise_block(
 #
 # With shift = max(z) and e_j = e^(z_j - shift) <= 1, nothing overflows: p_j = e_j / sum(e) and -log p_j = log sum(e) + (shift - z_j).
 
-cdef inline real row_max(const real *x, Py_ssize_t k) noexcept nogil:
-    """The largest number of a row without NaN."""
-    cdef real lane[SUM_LANES]
-    cdef real best = -<real> INFINITY
-    cdef Py_ssize_t c, b, blocks = k // SUM_LANES
-    if blocks:
-        for c in range(SUM_LANES):
-            lane[c] = x[c]
-        for b in range(1, blocks):
-            for c in range(SUM_LANES):
-                lane[c] = x[b * SUM_LANES + c] if x[b * SUM_LANES + c] > lane[c] else lane[c]
-        for c in range(SUM_LANES):
-            best = lane[c] if lane[c] > best else best
-    for c in range(blocks * SUM_LANES, k):
-        best = x[c] if x[c] > best else best
-    return best
-
-
-cdef inline void exp_all(real *x, Py_ssize_t n) noexcept nogil:
-    """x = e^x."""
-    cdef Py_ssize_t i, rest = n % lanes(x), whole = n - rest
-    for i in range(n // lanes(x)):
-        store(x + i * lanes(x), vexp(load(x + i * lanes(x))))
+cdef inline real shifted_exp(const real *z, real *e, real *sum_e, const real *dead, Py_ssize_t k) noexcept nogil:
+    """e = e^(z - max z) for a row of k, and their sum; returns max z. ``dead``: -inf in the lanes that the last vector has to spare."""
+    cdef Py_ssize_t i, width = lanes(z), rest = k % width, whole = k - rest
+    cdef real shift
+    last, most, running = variable(z), variable(z), variable(z)
+    last.v = load(dead + width)
+    most.v = last.v
     if rest:
-        store_part(x + whole, rest, vexp(load_part(x + whole, rest)))
+        last.v = load_part(z + whole, rest) + load(dead)
+    for i in range(k // width):
+        most.v = maximum(load(z + i * width), most.v)
+    most.v = maximum(last.v, most.v)
+    shift = largest(most.v)
+    top = spread(&shift)
+    for i in range(k // width):
+        v = vexp(load(z + i * width) - top)
+        store(e + i * width, v)
+        running.v = running.v + v
+    if rest:
+        v = vexp(last.v - top)
+        store_part(e + whole, rest, v)
+        running.v = running.v + v
+    sum_e[0] = total(running.v)
+    return shift
+
+
+cdef inline void multiply_subtract(const real *x, real factor, real constant, real *y, Py_ssize_t n) noexcept nogil:
+    """y = x * factor - constant."""
+    cdef Py_ssize_t i, rest = n % lanes(x), whole = n - rest
+    factors, constants = spread(&factor), spread(&constant)
+    for i in range(n // lanes(x)):
+        store(y + i * lanes(x), load(x + i * lanes(x)) * factors - constants)
+    if rest:
+        store_part(y + whole, rest, load_part(x + whole, rest) * factors - constants)
 
 
 cdef inline void log_all(const real *x, real *y, Py_ssize_t n) noexcept nogil:
@@ -224,90 +236,98 @@ cdef inline void log_all(const real *x, real *y, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline double label_row(
-    const real *z, Py_ssize_t label, double smoothing, double factor, double shift, double sum_e, double log_sum_e, real *grad,
+    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real log_sum_e, real *grad,
     Py_ssize_t k
 ) noexcept nogil:
-    """The loss for t = (1 - smoothing) onehot(label) + smoothing / k; ``grad`` holds e and becomes factor times the gradient."""
-    cdef double other = smoothing / k
-    cdef double loss = log_sum_e + (1 - smoothing) * (shift - z[label])
-    cdef real to_gradient = <real> (factor / sum_e), rest = <real> (factor * other)
-    cdef Py_ssize_t j
-    if smoothing != 0:
-        loss += other * (k * shift - sum_of(z, k))
-    for j in range(k):
-        grad[j] = grad[j] * to_gradient - rest
-    grad[label] -= <real> (factor * (1 - smoothing))
-    return loss
+    """-log p_label, and factor times the gradient for t = (1 - smoothing) onehot(label) + smoothing / k."""
+    cdef real to_p = factor / sum_e, other = factor * <real> (smoothing / k), hit = factor * <real> (1 - smoothing)
+    cdef real own = e[label] * to_p - other - hit
+    multiply_subtract(e, to_p, other, grad, k)
+    grad[label] = own
+    return log_sum_e + (shift - z[label])
 
 
-cdef double soft_row(
-    const real *z, const real *target, double smoothing, bint relative, double factor, real shift, double sum_e, real log_sum_e,
-    real *grad, Py_ssize_t k
+cdef inline vector _soft_term(bint relative, vector t, vector log_p) noexcept nogil:
+    """-t log p, or t (log t - log p); `vlog` takes normal numbers."""
+    if relative:
+        least = like(t, 1.1754943508222875e-38 if vector is vfloat else 2.2250738585072014e-308)
+        return _weighted(t, vlog(where_less(t, like(t, 0), t, maximum(t, least))) - log_p)
+    return _weighted(t, -log_p)
+
+
+cdef inline double soft_row(
+    bint relative, const real *z, const real *target, double smoothing, real factor, real shift, const real *e, real sum_e,
+    real log_sum_e, real *grad, Py_ssize_t k
 ) noexcept nogil:
-    """The loss for t = (1 - smoothing) target + smoothing / k, plus sum_j t_j log t_j when ``relative`` (the KL divergence)."""
-    cdef real t[LOSS_BLOCK]
-    cdef real log_t[LOSS_BLOCK]
-    cdef real keep = <real> (1 - smoothing), other = <real> (smoothing / k), to_gradient, negative = <real> -factor
-    cdef real least = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308  # vlog takes normal numbers
-    cdef double loss = 0, mass = 0
-    cdef Py_ssize_t b, j, count, blocks = (k + LOSS_BLOCK - 1) // LOSS_BLOCK
-    for b in range(blocks):
-        count = min(<Py_ssize_t> LOSS_BLOCK, k - b * LOSS_BLOCK)
-        for j in range(count):
-            t[j] = keep * target[b * LOSS_BLOCK + j] + other
-            log_t[j] = 0
-        mass += sum_of(t, count)
-        if relative:
-            for j in range(count):
-                log_t[j] = least if 0 <= t[j] < least else t[j]
-            log_all(log_t, log_t, count)
-        for j in range(count):
-            t[j] = weighted(t[j], log_t[j] + log_sum_e + (shift - z[b * LOSS_BLOCK + j]))
-        loss += sum_of(t, count)
-    to_gradient = <real> (factor * mass / sum_e)
-    for j in range(k):
-        grad[j] = grad[j] * to_gradient + negative * (keep * target[j] + other)
-    return loss
+    """-sum target log p, and factor times the gradient for t = (1 - smoothing) target + smoothing / k.
+
+    ``relative``, a literal: plus sum target log target.
+    """
+    cdef real to_p, keep = factor * <real> (1 - smoothing), other = factor * <real> (smoothing / k)
+    cdef Py_ssize_t i, at, width = lanes(z), rest = k % width, whole = k - rest
+    shifts, logs = spread(&shift), spread(&log_sum_e)
+    loss, mass = variable(z), variable(z)
+    for i in range(k // width):
+        t = load(target + i * width)
+        mass.v = mass.v + t
+        loss.v = loss.v + _soft_term(relative, t, load(z + i * width) - shifts - logs)
+    if rest:
+        t = load_part(target + whole, rest)
+        mass.v = mass.v + t
+        loss.v = loss.v + _soft_term(relative, t, load_part(z + whole, rest) - shifts - logs)
+    to_p = (keep * total(mass.v) + factor * <real> smoothing) / sum_e
+    to_ps, keeps, others = spread(&to_p), spread(&keep), spread(&other)
+    for i in range(k // width):
+        at = i * width
+        store(grad + at, load(e + at) * to_ps - load(target + at) * keeps - others)
+    if rest:
+        store_part(grad + whole, rest, load_part(e + whole, rest) * to_ps - load_part(target + whole, rest) * keeps - others)
+    return total(loss.v)
 
 
 cdef double cross_entropy_block(
     const loss_t *loss, const real *z, const void *targets, const real *sample_weight, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows
 ) noexcept nogil:
-    """The weighted sum of the losses of rows start to start + rows, and their gradients, in ``grad[:rows * k]``."""
+    """The weighted sum of the losses of rows start to start + rows, and its gradient in ``grad[:rows * k]``."""
     cdef real shift[LOSS_BLOCK]
     cdef real sum_e[LOSS_BLOCK]
     cdef real log_sum_e[LOSS_BLOCK]
-    cdef const int64_t *labels = <const int64_t *> targets + start
-    cdef const real *soft = <const real *> targets + start * k
-    cdef double total = 0, weight = 1, l
-    cdef Py_ssize_t i, j
+    cdef real dead[2 * MOST_LANES]
+    cdef real small_e[LOSS_BLOCK]
+    cdef real *e = grad
+    cdef const int64_t *label = <const int64_t *> targets + start
+    cdef const real *target = <const real *> targets + start * k
+    cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, l
+    cdef real factor
+    cdef Py_ssize_t i
+    if k <= LOSS_BLOCK:  # a gradient written over its e would make the load of the next row's e wait
+        e = small_e
     z += start * k
+    for i in range(lanes(z)):
+        dead[i] = 0 if i < k % lanes(z) else -<real> INFINITY
+        dead[lanes(z) + i] = -<real> INFINITY
     for i in range(rows):
-        shift[i] = row_max(z + i * k, k)
-        for j in range(i * k, i * k + k):
-            grad[j] = z[j] - shift[i]
-    exp_all(grad, rows * k)
-    for i in range(rows):
-        sum_e[i] = <real> sum_of(grad + i * k, k)
+        shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, dead, k)
     log_all(sum_e, log_sum_e, rows)
     for i in range(rows):
         if sample_weight is not NULL:
             weight = sample_weight[start + i]
-            if weight == 0:
-                memset(grad + i * k, 0, k * sizeof(real))
-                continue
-        if loss.kind == CROSS_ENTROPY:
-            l = label_row(
-                z + i * k, labels[i], loss.parameter, weight * scale, shift[i], sum_e[i], log_sum_e[i], grad + i * k, k
-            )
+        factor = <real> (weight * scale)
+        if weight == 0:
+            memset(grad, 0, k * sizeof(real))
+            l = 0
+        elif loss.kind == CROSS_ENTROPY:
+            l = label_row(z, label[i], smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+        elif loss.kind == CROSS_ENTROPY_SOFT:
+            l = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         else:
-            l = soft_row(
-                z + i * k, soft + i * k, loss.parameter, loss.kind == KL_DIVERGENCE, weight * scale,
-                shift[i], sum_e[i], log_sum_e[i], grad + i * k, k
-            )
-        total += weight * l
-    return total
+            l = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+        if smoothing != 0 and weight != 0:  # the share of uniform targets, whose loss is the mean of -log p
+            l = (1 - smoothing) * l + smoothing * (log_sum_e[i] + (shift[i] - sum_of(z, k) / k))
+        sum_of_losses += weight * l
+        z, e, grad, target = z + k, e + k, grad + k, target + k
+    return sum_of_losses
 
 
 # --- a loss in three calls -------------------------------------------------------------------------------------------------------
