@@ -22,8 +22,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Protocol, cast
 
 from ._types import SPAN as SPAN
 from ._types import Array, Labels, Spans
@@ -499,6 +500,9 @@ def _checked_name(name: str, source: str, modules: dict[str, Kernels]) -> str:
     return name
 
 
+_LEVELS = {"x86-64-v3": "backprop._core_v3", "x86-64-v4": "backprop._core_v4"}  # compiled from the source of _core, better last
+
+
 def _load() -> tuple[dict[str, Kernels], str]:
     """The backends that are installed, and the instruction set of the compiled one.
 
@@ -509,11 +513,21 @@ def _load() -> tuple[dict[str, Kernels], str]:
 
     modules: dict[str, Kernels] = {"numpy": _reference}
     if find_spec("backprop._core") is None:
+        if "BACKPROP_ISA" in os.environ:
+            raise ValueError("BACKPROP_ISA is set, but the compiled extension is not installed")
         return modules, "numpy"
     from . import _core
 
     modules["cython"] = _core
-    return modules, _core.ISA
+    usable = [_core.ISA]
+    if _core.ISA == "x86-64":
+        usable += [isa for isa, name in _LEVELS.items() if isa <= f"x86-64-v{_core.PROCESSOR_LEVEL}" and find_spec(name)]
+    isa = os.environ.get("BACKPROP_ISA", usable[-1])
+    if isa not in usable:
+        raise ValueError(f"BACKPROP_ISA must be one of those that are installed and run here, {', '.join(usable)}, got {isa!r}")
+    if isa in _LEVELS:
+        modules["cython"] = cast("Kernels", import_module(_LEVELS[isa]))
+    return modules, isa
 
 
 def _default(modules: dict[str, Kernels]) -> str:

@@ -306,21 +306,22 @@ def chain_widths(layers: Iterable[Layer], prefix: str) -> tuple[int | None, int 
     ValueError
         When a layer takes another number of inputs than the one before it gives.
     """
+    chain = list(layers)
     first: int | None = None
     width: int | None = None
-    giver = ""
-    for index, layer in enumerate(layers):
-        label = f"{prefix}.{index} {layer!r}"
+    giver = 0
+    for index, layer in enumerate(chain):
         if layer.fan_in is not None:
             if width is not None and width != layer.fan_in:
-                raise ValueError(f"{label} takes {layer.fan_in} inputs but {giver} gives {width}")
+                taker, source = (f"{prefix}.{i} {chain[i]!r}" for i in (index, giver))
+                raise ValueError(f"{taker} takes {layer.fan_in} inputs but {source} gives {width}")
             if width is None:
                 first = layer.fan_in
-            width, giver = layer.fan_in, label
+            width, giver = layer.fan_in, index
         elif layer.fan_out is not None and width is None:
-            raise ValueError(f"{label} has a fan_out but no fan_in, and nothing before it says how wide its input is")
+            raise ValueError(f"{prefix}.{index} {layer!r} has a fan_out but no fan_in, and no layer before it says how wide x is")
         if layer.fan_out is not None:
-            width, giver = layer.fan_out, label
+            width, giver = layer.fan_out, index
     return first, width
 
 

@@ -1,0 +1,23 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, infer_types=True
+# cython: embedsignature=True
+"""The kernels of `backprop.kernels.Kernels`, compiled; the contract with every formula is there.
+
+This file is the contents page, in reading order. It is compiled once per instruction set (setup.py); `ISA` names the one that
+this module was compiled for.
+"""
+
+cimport cython
+cimport numpy as cnp
+from libc.math cimport INFINITY, NAN
+
+cnp.import_array()
+
+include "_kernels/vector.pxi"
+include "_kernels/vmath.pxi"
+include "_kernels/checks.pxi"
+include "_kernels/matmul.pxi"
+include "_kernels/activations.pxi"
+include "_kernels/dense.pxi"
+
+ISA: str = BACKPROP_ISA.decode()
+PROCESSOR_LEVEL: int = processor_level()

@@ -1,0 +1,394 @@
+"""The matrix product, register-blocked, without BLAS.
+
+`product_share` computes C = activation(A B + bias) for any shape. A and B are described by strides, so that all three products of
+a dense layer are one function::
+
+    x @ weight          A = x        B = weight              C = z or a
+    x.T @ delta         A = x.T      B = delta               C = grad_weight
+    delta @ weight.T    A = delta    B = weight.T            C = grad_x
+
+**The tile.** TILE_ROWS rows by two vectors of C stay in registers while the sum runs: per k, two vectors of B, and per row one
+element of A spread over a vector and two fused multiply-adds. The sum starts at the bias, or at C when an earlier block of k has
+left its part there. Heights are literal, so that each compiles to its own registers; a matrix's rows are split evenly over strips of
+nearly equal height, so that no strip is a thin one.
+
+**Blocks.** k is cut into blocks of at most DEPTH and rows into blocks of at most STRIPS strips, so that a block of A stays in the
+second-level cache and a panel of B (two vectors wide) near the first. B is packed, panel after panel, where it is transposed, where
+its rows are 2 KB apart or more (they would compete for the same lines of the cache), where many rows reuse it, and always in a last
+panel that is not full: there the packed copy is filled up with zeros, and only C is written in part. A is packed where its stride is a multiple of 2 KB or many
+panels reuse it.
+
+**Few rows.** One row times B runs along the rows of B, 8 vectors wide. Up to FEW rows times a transposed B are dot products along
+its rows, as many at a time as a vector has lanes, summed across by a tree of interleavings.
+
+**Shares.** Work is split over tiles of C: ``part`` of ``parts`` computes its own rows or columns and needs nothing from the others,
+so no barrier stands inside a product. Which loops run depends on the whole shape alone, each element is summed by one thread, and
+in the order of k: the result does not depend on ``parts``, bit for bit. Every thread brings a workspace of `product_workspace`
+elements.
+"""
+
+cdef enum:
+    DEPTH = 512     # most of k in a block
+    STRIPS = 14     # most strips of rows in a block of A
+    PANELS = 32     # most panels in a block of B
+    FEW = 4         # rows up to which a product with a transposed matrix is made of dot products
+    UNPACKED = 64   # rows up to which an untransposed B of short rows is used where it lies
+    ALIAS = 2048    # bytes; rows at multiples of it share their places in the cache
+
+
+cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
+    """Where share ``part`` begins when ``size`` elements are split over ``parts`` at multiples of ``unit``; share ``parts`` begins at the end."""
+    return min(size, (size + unit - 1) // unit * part // parts * unit)
+
+
+# --- the tile -------------------------------------------------------------------------------------------------------------------
+
+cdef inline void _tile(
+    int rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t last
+) noexcept nogil:
+    """C (+)= A B for ``rows`` (at most TILE_ROWS) and ``vectors`` (1 or 2), both literal, the last vector having ``last`` elements."""
+    cdef Py_ssize_t i, k, width = lanes(a), edge = (vectors - 1) * width
+    acc = cleared(a)
+    b0 = zeros(a)
+    b1 = zeros(a)
+    if add:
+        for i in range(rows):
+            if vectors == 2:
+                acc.v[2 * i] = load(c + i * c_row)
+            acc.v[2 * i + 1] = load(c + i * c_row + edge) if last == width else load_part(c + i * c_row + edge, last)
+    else:
+        if bias is not NULL:
+            if vectors == 2:
+                b0 = load(bias)
+            b1 = load_part(bias + edge, last)
+        for i in range(rows):
+            acc.v[2 * i] = b0
+            acc.v[2 * i + 1] = b1
+    for k in range(depth):
+        if vectors == 2:
+            b0 = load(b)
+        b1 = load(b + edge)
+        for i in range(rows):
+            x = spread(a + i * a_row)
+            if vectors == 2:
+                acc.v[2 * i] = acc.v[2 * i] + x * b0
+            acc.v[2 * i + 1] = acc.v[2 * i + 1] + x * b1
+        a += a_step
+        b += b_step
+    if relu:
+        for i in range(rows):
+            acc.v[2 * i] = maximum(acc.v[2 * i], zeros(a))
+            acc.v[2 * i + 1] = maximum(acc.v[2 * i + 1], zeros(a))
+    for i in range(rows):
+        if vectors == 2:
+            store(c + i * c_row, acc.v[2 * i])
+        if last == width:
+            store(c + i * c_row + edge, acc.v[2 * i + 1])
+        else:
+            store_part(c + i * c_row + edge, last, acc.v[2 * i + 1])
+
+
+cdef inline void _height(
+    Py_ssize_t rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step,
+    Py_ssize_t depth, const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t last
+) noexcept nogil:
+    """The tile of that height."""
+    if rows == 1:
+        _tile(1, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif rows == 2:
+        _tile(2, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif rows == 3:
+        _tile(3, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif rows == 4:
+        _tile(4, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 5 and rows == 5:
+        _tile(5, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 6 and rows == 6:
+        _tile(6, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 7 and rows == 7:
+        _tile(7, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 8 and rows == 8:
+        _tile(8, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 9 and rows == 9:
+        _tile(9, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 10 and rows == 10:
+        _tile(10, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 11 and rows == 11:
+        _tile(11, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 12 and rows == 12:
+        _tile(12, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 13 and rows == 13:
+        _tile(13, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+    elif TILE_ROWS >= 14 and rows == 14:
+        _tile(14, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+
+
+cdef void _strip(
+    Py_ssize_t rows, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t columns
+) noexcept nogil:
+    """One tile of C, up to TILE_ROWS by two vectors; one of A's strides is 1, which makes it a literal."""
+    cdef Py_ssize_t width = lanes(a)
+    if columns > width:
+        if a_step == 1:
+            _height(rows, 2, a, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
+        else:
+            _height(rows, 2, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
+    else:
+        if a_step == 1:
+            _height(rows, 1, a, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns)
+        else:
+            _height(rows, 1, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns)
+
+
+# --- packing --------------------------------------------------------------------------------------------------------------------
+
+cdef inline void _transpose(
+    bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
+) noexcept nogil:
+    """target = source.T, for up to as many rows and columns as a vector has lanes (``whole``, a literal: exactly as many).
+
+    In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros.
+    """
+    cdef Py_ssize_t i, round = 1, width = lanes(source)
+    a = cleared(source)
+    b = cleared(source)
+    for i in range(width):
+        if whole:
+            a.v[i] = load(source + i * source_row)
+        else:
+            a.v[i] = load_part(source + min(i, rows - 1) * source_row, columns) if i < rows else zeros(source)
+    while round < width:
+        for i in range(width // 2):
+            b.v[2 * i] = interleave_low(a.v[i], a.v[i + width // 2])
+            b.v[2 * i + 1] = interleave_high(a.v[i], a.v[i + width // 2])
+        a = b
+        round *= 2
+    for i in range(width):
+        if whole or i < columns:
+            store(target + i * target_row, a.v[i])
+
+
+cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
+    """packed[k, j] = B[k, j] for one panel of a B whose columns are contiguous."""
+    cdef Py_ssize_t j, k, width = lanes(b), panel = 2 * lanes(b), high, wide
+    for j in range(0, 2):
+        high = max(0, min(width, columns - j * width))
+        k = 0
+        while k < depth:
+            wide = min(width, depth - k)
+            if high == width and wide == width:
+                _transpose(True, b + j * width * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
+            elif high > 0 or columns > 0:
+                _transpose(False, b + min(j * width, columns) * b_column + k, b_column, high, wide, packed + k * panel + j * width, panel)
+            k += width
+
+
+cdef void _pack_panel(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
+    """packed[k, j] = B[k, j] for one panel of a B whose rows are contiguous: rows of two vectors, filled up with zeros."""
+    cdef Py_ssize_t k, width = lanes(b), panel = 2 * lanes(b)
+    for k in range(depth):
+        if columns == panel:
+            store(packed, load(b))
+            store(packed + width, load(b + width))
+        elif columns > width:
+            store(packed, load(b))
+            store(packed + width, load_part(b + width, columns - width))
+        else:
+            store(packed, load_part(b, columns))
+        b += b_step
+        packed += panel
+
+
+cdef void _pack_strip(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t depth, real *packed
+) noexcept nogil:
+    """packed[k, i] = A[i, k] for one strip."""
+    cdef Py_ssize_t i, k
+    for k in range(depth):
+        for i in range(rows):
+            packed[i] = a[i * a_row]
+        a += a_step
+        packed += rows
+
+
+# --- few rows -------------------------------------------------------------------------------------------------------------------
+
+cdef inline void _row_piece(
+    int vectors, const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint relu, real *c, Py_ssize_t last
+) noexcept nogil:
+    """A piece of C = a B for one row a, ``vectors`` (8, 4, 2 or 1, literal) wide; several sums over k run side by side in each."""
+    cdef Py_ssize_t i, j, k, width = lanes(a), chains = 8 // vectors, whole = depth - depth % (8 // vectors)
+    acc = cleared(a)
+    if bias is not NULL:
+        for j in range(vectors):
+            acc.v[j] = load_part(bias + j * width, last if j == vectors - 1 else width)
+    k = 0
+    while k < depth:
+        for i in range(chains if k < whole else 1):
+            x = spread(a + (k + i) * a_step)
+            for j in range(vectors):
+                if j == vectors - 1 and last < width:
+                    acc.v[i * vectors + j] = acc.v[i * vectors + j] + x * load_part(b + (k + i) * b_step + j * width, last)
+                else:
+                    acc.v[i * vectors + j] = acc.v[i * vectors + j] + x * load(b + (k + i) * b_step + j * width)
+        k += chains if k < whole else 1
+    for i in range(1, chains):
+        for j in range(vectors):
+            acc.v[j] = acc.v[j] + acc.v[i * vectors + j]
+    for j in range(vectors):
+        if relu:
+            acc.v[j] = maximum(acc.v[j], zeros(a))
+        if j == vectors - 1 and last < width:
+            store_part(c + j * width, last, acc.v[j])
+        else:
+            store(c + j * width, acc.v[j])
+
+
+cdef void _row_product(
+    const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
+    const real *bias, bint relu, real *c, Py_ssize_t columns
+) noexcept nogil:
+    """C = a B + bias for one row."""
+    cdef Py_ssize_t j = 0, width = lanes(a), rest
+    cdef const real *piece
+    while j < columns:
+        rest = columns - j
+        piece = NULL if bias is NULL else bias + j
+        if rest >= 8 * width:
+            _row_piece(8, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 8 * width
+        elif rest >= 4 * width:
+            _row_piece(4, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 4 * width
+        elif rest >= 2 * width:
+            _row_piece(2, a, a_step, b + j, b_step, depth, piece, relu, c + j, width)
+            j += 2 * width
+        else:
+            _row_piece(1, a, a_step, b + j, b_step, depth, piece, relu, c + j, min(rest, width))
+            j += width
+
+
+cdef void _dot_products(const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns) noexcept nogil:
+    """C = a B for one row and a B whose columns are contiguous: as many dot products at a time as a vector has lanes."""
+    cdef Py_ssize_t i, j, k, count, width = lanes(a)
+    j = 0
+    while j < columns:
+        count = min(width, columns - j)
+        acc = cleared(a)
+        k = 0
+        while k + width <= depth:
+            x = load(a + k)
+            for i in range(width):  # where columns are missing, the last one takes their place
+                acc.v[i] = acc.v[i] + x * load(b + min(i, count - 1) * b_column + k)
+            k += width
+        if k < depth:
+            y = load_part(a + k, depth - k)
+            for i in range(width):
+                acc.v[i] = acc.v[i] + y * load_part(b + min(i, count - 1) * b_column + k, depth - k)
+        k = width // 2
+        while k > 0:  # the sum across the lanes of all of them, which is a transposition that adds
+            for i in range(k):
+                acc.v[i] = interleave_low(acc.v[i], acc.v[i + k]) + interleave_high(acc.v[i], acc.v[i + k])
+            k //= 2
+        store_part(c + j, count, acc.v[0])
+        b += width * b_column
+        j += width
+
+
+# --- blocks ---------------------------------------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
+    """How many blocks of at most ``most`` cover ``size``; even 0 gets one."""
+    return max(1, (size + most - 1) // most)
+
+
+cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    """Elements of workspace that a thread needs for a product of that shape."""
+    cdef Py_ssize_t panel = 2 * LANES_F
+    return min(depth, DEPTH) * (min(_blocks(columns, panel), PANELS) * panel + min(rows, STRIPS * TILE_ROWS))
+
+
+cdef void _block(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, bint pack_a, real *packed_a,
+    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, bint pack_b, real *packed_b, bint packed,
+    Py_ssize_t depth, const real *bias, bint add, bint relu,
+    real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """C (+)= A B for one block of each; ``packed``: packed_b holds B already."""
+    cdef Py_ssize_t panel = 2 * lanes(a), strips = _blocks(rows, TILE_ROWS), strip, i, j = 0, height, wide, step
+    cdef const real *here
+    cdef real *copy
+    if pack_a:
+        for strip in range(strips):
+            i = rows * strip // strips
+            _pack_strip(a + i * a_row, a_row, a_step, rows * (strip + 1) // strips - i, depth, packed_a + i * depth)
+    while j < columns:
+        wide = min(panel, columns - j)
+        here = b + j * b_column
+        step = b_step
+        if pack_b or wide < panel:
+            copy = packed_b + j * depth if pack_b else packed_b
+            if not (packed and pack_b):
+                if b_column == 1:
+                    _pack_panel(here, b_step, depth, wide, copy)
+                else:
+                    _pack_transposed(here, b_column, depth, wide, copy)
+            here = copy
+            step = panel
+        for strip in range(strips):
+            i = rows * strip // strips
+            height = rows * (strip + 1) // strips - i
+            if pack_a:
+                _strip(height, packed_a + i * depth, 1, height, here, step, depth,
+                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
+            else:
+                _strip(height, a + i * a_row, a_row, a_step, here, step, depth,
+                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
+        j += panel
+
+
+cdef void product_share(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t b_column, const real *bias,
+    real *c, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth, bint relu, real *workspace, int part, int parts
+) noexcept nogil:
+    """C = A B + bias, then relu: A (rows, depth), B (depth, columns), C (rows, columns) C-contiguous, bias (columns,) or NULL."""
+    cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
+    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers
+    cdef bint pack_a, pack_b
+    cdef const real *piece
+    if panels >= parts:
+        left = share_start(columns, panel, part, parts)
+        right = share_start(columns, panel, part + 1, parts)
+    else:
+        top = share_start(rows, 1, part, parts)
+        bottom = share_start(rows, 1, part + 1, parts)
+    if rows == 1 and b_column == 1:
+        if top < bottom:
+            _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, right - left)
+        return
+    if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and not relu:
+        for i in range(top, bottom):
+            _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)
+        return
+    pack_a = columns >= 1024 or ((a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0 and panels >= 4)
+    pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > UNPACKED
+    layers = _blocks(depth, DEPTH)
+    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
+    j = left
+    while j < right:
+        wide = min(PANELS * panel, right - j)
+        for layer in range(layers):
+            k = depth * layer // layers
+            steps = depth * (layer + 1) // layers - k
+            for block in range(blocks):
+                i = top + (bottom - top) * block // blocks
+                high = top + (bottom - top) * (block + 1) // blocks - i
+                _block(
+                    a + i * a_row + k * a_step, a_row, a_step, pack_a, workspace + min(depth, DEPTH) * min(panels, PANELS) * panel,
+                    b + j * b_column + k * b_step, b_step, b_column, pack_b, workspace, block > 0,
+                    steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
+                    c + i * columns + j, columns, high, wide)
+        j += wide

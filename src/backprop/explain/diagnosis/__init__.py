@@ -1,0 +1,6 @@
+"""Name what is wrong with a network, its data or its training, with evidence and cure."""
+
+from .diagnose import diagnose
+from .findings import CATALOGUE, Finding, Report
+
+__all__ = ["CATALOGUE", "Finding", "Report", "diagnose"]

@@ -1,0 +1,170 @@
+"""How sickness shows in one traced training step: rules that yield findings.
+
+The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import initializers
+from ..tape import LayerTrace
+from ..trace import Trace
+from .findings import Finding, Severity
+
+Array = npt.NDArray[Any]
+
+
+def rms(values: Array) -> float:
+    """The root mean square, 0 for no values; computed in float64."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+
+
+def non_finite_step(trace: Trace) -> Iterator[Finding]:
+    """The first place where a number of the step is not finite: weights, then forward, then backward."""
+    forward = [(layer, role) for layer in trace.layers for role in (*layer.parameters, "z", "a", "y") if role in layer.values]
+    backward = [(layer, f"grad_{role}") for layer in reversed(trace.layers) for role in layer.parameters]
+    for layer, role in forward + backward:
+        values = layer.values.get(role)
+        if values is not None and not np.isfinite(values).all():
+            share = 1 - float(np.isfinite(values).mean())
+            yield Finding(
+                "non-finite values", "critical", f"{share:.0%} of {role} of {layer.name} is not finite, and nothing before it.",
+                layer.name, {"share": share},
+            )  # fmt: skip
+            return
+
+
+def symmetric_weights(trace: Trace) -> Iterator[Finding]:
+    """Hidden layers whose units all have the same weights."""
+    for layer in _dense(trace)[:-1]:
+        weight = layer.values["weight"]
+        if weight.shape[1] > 1 and np.ptp(weight, axis=1).max(initial=0.0) <= 1e-6 * rms(weight):
+            yield Finding(
+                "symmetric weights", "critical",
+                f"All {weight.shape[1]} units have the same weights" + (" (zero)." if not weight.any() else "."),
+                layer.name, {"units": weight.shape[1]},
+            )  # fmt: skip
+
+
+def weight_scale(trace: Trace) -> Iterator[Finding]:
+    """Weights far from the scale that keeps signals even, where the signal indeed grows or shrinks."""
+    for layer in _dense(trace)[:-1]:
+        weight, z, x = layer.values["weight"], layer.values["z"], layer.values["x"]
+        usual = rms(initializers.default_for(_activation(layer))(weight.shape, np.random.default_rng(0)))
+        factor, gain = rms(weight) / usual, rms(z) / max(rms(x), 1e-300)
+        too_large, too_small = factor > 4 and gain > 4, 0 < factor < 0.25 and gain < 0.25
+        if too_large or too_small:
+            yield Finding(
+                "badly scaled weights", "critical" if factor > 10 or factor < 0.1 else "warning",
+                f"The weights' root mean square is {rms(weight):.3g}, {factor:.3g} times what is usual for "
+                f"{weight.shape[0]} inputs and {_activation(layer)}; z is {gain:.3g} times the size of the layer's input.",
+                layer.name, {"rms": rms(weight), "factor": factor, "gain": gain},
+            )  # fmt: skip
+            return
+
+
+def dead_units(trace: Trace) -> Iterator[Finding]:
+    """Relu units that are zero for every row."""
+    if len(trace.outputs) < 16:
+        return
+    for layer in trace.layers:
+        if _activation(layer) in ("relu", "relu6"):
+            share = float(np.mean(~layer.values["a"].any(axis=0)))
+            if share > 0.3:
+                yield Finding(
+                    "dead relu units", "critical" if share > 0.8 else "warning",
+                    f"{share:.0%} of the {layer.n_outputs} units are 0 for all {len(trace.outputs)} rows.",
+                    layer.name, {"share": share},
+                )  # fmt: skip
+
+
+def saturated_units(trace: Trace) -> Iterator[Finding]:
+    """Hidden sigmoid and tanh layers that are mostly in their flat ends."""
+    for layer in trace.layers[:-1]:
+        name = _activation(layer)
+        if name in ("sigmoid", "tanh"):
+            a = layer.values["a"].astype(np.float64)
+            slope = 4 * a * (1 - a) if name == "sigmoid" else 1 - a * a
+            share = float(np.mean(slope < 0.05))
+            if share > 0.6:
+                yield Finding(
+                    "saturated units", "critical" if share > 0.9 else "warning",
+                    f"For {share:.0%} of the values {name}' is below 5 % of its maximum.",
+                    layer.name, {"share": share},
+                )  # fmt: skip
+
+
+def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
+    """The error signal delta at the first dense layer against the last one, and the size of the whole gradient."""
+    dense = _dense(trace)
+    deltas = [rms(layer.values["delta"]) for layer in dense]
+    if len(deltas) >= 3 and deltas[-1] > 1e-12:
+        ratio = deltas[0] / deltas[-1]
+        steps = (
+            f"delta's root mean square is {deltas[-1]:.3g} in {dense[-1].name} and {deltas[0]:.3g} in {dense[0].name}: "
+            f"a factor of {ratio:.3g}."
+        )
+        if ratio < 1e-2:
+            yield Finding("vanishing gradients", "critical" if ratio < 1e-3 else "warning", steps, dense[0].name, {"ratio": ratio})
+        if ratio > 1e2:
+            yield Finding("exploding gradients", "critical" if ratio > 1e3 else "warning", steps, dense[0].name, {"ratio": ratio})
+            return
+    gradient = np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in _gradients(trace)))
+    weights = np.sqrt(sum(float(np.sum(np.square(layer.values["weight"], dtype=np.float64))) for layer in dense))
+    if gradient > 100 * max(weights, 1.0):
+        yield Finding(
+            "exploding gradients", "critical" if gradient > 1e4 * max(weights, 1.0) else "warning",
+            f"The gradient's norm is {gradient:.3g} where the weights' norm is {weights:.3g}.",
+            numbers={"gradient": float(gradient), "weights": float(weights)},
+        )  # fmt: skip
+
+
+def update_size(trace: Trace) -> Iterator[Finding]:
+    """The size of the update against the size of the weights."""
+    ratios = {
+        layer.name: rms(layer.values["update_weight"]) / rms(layer.values["weight"])
+        for layer in _dense(trace)
+        if "update_weight" in layer.values and layer.values["weight"].any()
+    }
+    if not ratios:
+        return
+    name, ratio = max(ratios.items(), key=lambda item: item[1])
+    numbers = {"ratio": ratio}
+    if ratio > 0.3:
+        severity: Severity = "critical" if ratio > 1 else "warning"
+        evidence = f"One update is {ratio:.3g} times the size of the weights."
+        yield Finding("learning rate too high", severity, evidence, name, numbers)
+    elif 0 < ratio < 1e-6:
+        evidence = f"The largest update is {ratio:.3g} times the size of the weights."
+        yield Finding("learning rate too low", "warning", evidence, name, numbers)
+
+
+def batch_norm_rows(trace: Trace, batch_size: int | None) -> Iterator[Finding]:
+    """Batch normalization over a handful of rows."""
+    for layer in trace.layers:
+        if layer.kind == "BatchNorm" and batch_size is not None and batch_size < 8:
+            yield Finding(
+                "tiny batches with batch norm", "warning", f"It normalizes over {batch_size} rows at a time.",
+                layer.name, {"batch_size": batch_size},
+            )  # fmt: skip
+            return
+
+
+def _dense(trace: Trace) -> list[LayerTrace]:
+    return [layer for layer in trace.layers if layer.kind == "Dense"]
+
+
+def _activation(layer: LayerTrace) -> str:
+    return layer.activation.name if layer.activation is not None else "identity"
+
+
+def _gradients(trace: Trace) -> Iterator[Array]:
+    for layer in trace.layers:
+        for role in layer.parameters:
+            if f"grad_{role}" in layer.values:
+                yield layer.values[f"grad_{role}"]

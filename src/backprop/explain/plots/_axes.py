@@ -1,0 +1,46 @@
+"""What every plot shares: where it draws, and colours that colour-blind readers can tell apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# M. Okabe and K. Ito, "Color Universal Design" (2008), without its yellow, which vanishes on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+STYLES = ("-", "--", "-.", ":")
+POSITIVE, NEGATIVE = COLORS[0], COLORS[1]
+
+
+def axes_or_new(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> Axes:
+    """Return `ax`, or the axes of a new figure of that size in inches.
+
+    Raises
+    ------
+    ImportError
+        When matplotlib is missing; the message names the extra to install.
+    """
+    if ax is not None:
+        return ax
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'backprop[plot]'") from error
+    _, new = pyplot.subplots(figsize=(width, height), layout="constrained")
+    return new
+
+
+def line_style(index: int) -> tuple[str, str]:
+    """Colour and dash of the line number `index`: lines differ in both, so they read without colour too."""
+    return COLORS[index % len(COLORS)], STYLES[index % len(STYLES)]
+
+
+def tidy(ax: Axes, *, xlabel: str, ylabel: str, title: str | None = None) -> Axes:
+    """Label the axes, thin the frame and return `ax`."""
+    ax.set_xlabel(xlabel)
+    ax.set_ylabel(ylabel)
+    if title:
+        ax.set_title(title)
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax

@@ -1,0 +1,87 @@
+"""The network as a diagram: units as circles, weights as edges whose width, colour and dash show size and sign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...layers import Dense, Layer, Residual
+from ...network import Network
+from ._axes import NEGATIVE, POSITIVE, axes_or_new
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from matplotlib.axes import Axes
+
+
+def network_diagram(net: Network, *, max_units: int = 10, ax: Axes | None = None) -> Axes:
+    """Draw the dense layers of a network: positive weights solid, negative ones dashed, the widest edge for the largest weight.
+
+    Parameters
+    ----------
+    net
+        The network.
+    max_units
+        Of a wider layer the first units are drawn, with the number of those left out below them.
+    ax
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When the network has no dense layer.
+    """
+    dense = list(_dense_layers(net.layers))
+    if not dense:
+        raise ValueError("net has no Dense layer to draw")
+    widths = [dense[0].weight.shape[0], *(layer.weight.shape[1] for layer in dense)]
+    heights = [_positions(width, max_units) for width in widths]
+    ax = axes_or_new(ax, width=1.4 + 1.6 * len(widths), height=1.2 + 0.42 * min(max(widths), max_units))
+    for column, layer in enumerate(dense):
+        _edges(ax, layer.weight, column, heights[column], heights[column + 1])
+    for column, (width, height) in enumerate(zip(widths, heights, strict=True)):
+        ax.scatter(np.full(height.size, column), height, s=130, color="white", edgecolor="black", zorder=3)
+        if width > height.size:
+            ax.annotate(f"+ {width - height.size} more", (column, height.min() - 0.7), ha="center", va="center", fontsize="small")
+        names = [] if column == 0 else [dense[column - 1].activation.name]
+        role = {0: "inputs", len(widths) - 1: "outputs"}.get(column, "units")
+        caption = ", ".join([f"{width} {role}", *(name for name in names if name != "identity")])
+        ax.annotate(caption, (column, _top(heights) + 0.8), ha="center", fontsize="small")
+    ax.set_xlim(-0.5, len(widths) - 0.5)
+    ax.set_ylim(-_top(heights) - 1.4, _top(heights) + 1.5)
+    ax.axis("off")
+    return ax
+
+
+def _top(heights: list[np.ndarray]) -> float:
+    """The height of the highest unit of all columns."""
+    return float(max(column.max() for column in heights))
+
+
+def _dense_layers(layers: list[Layer] | tuple[Layer, ...]) -> Iterator[Dense]:
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from _dense_layers(layer.block)
+        elif isinstance(layer, Dense):
+            yield layer
+
+
+def _positions(width: int, most: int) -> np.ndarray:
+    shown = min(width, most)
+    return np.arange(shown)[::-1] - (shown - 1) / 2
+
+
+def _edges(ax: Axes, weight: np.ndarray, column: int, left: np.ndarray, right: np.ndarray) -> None:
+    from matplotlib.collections import LineCollection
+
+    shown = weight[: left.size, : right.size]
+    largest = float(np.abs(weight).max(initial=0.0)) or 1.0
+    for sign, color, style in ((1, POSITIVE, "solid"), (-1, NEGATIVE, "dashed")):
+        rows, columns = np.nonzero(np.sign(shown) == sign)
+        here, there = np.full(rows.size, column), np.full(rows.size, column + 1)
+        segments = np.stack([np.column_stack([here, left[rows]]), np.column_stack([there, right[columns]])], axis=1)
+        strength = np.abs(shown[rows, columns]) / largest
+        look = {"linewidths": 0.3 + 2.7 * strength, "alpha": 0.3 + 0.7 * strength}
+        ax.add_collection(LineCollection(list(segments), colors=color, linestyles=style, **look))

@@ -1,0 +1,138 @@
+"""Plots of what a network predicts: decision boundary, confusion matrix, predicted against true."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from ...network import Network
+from ._axes import COLORS, axes_or_new, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_MARKERS = "os^DvP*X"
+
+
+def decision_boundary(
+    net: Network, x: npt.ArrayLike, labels: npt.ArrayLike, *, resolution: int = 200, ax: Axes | None = None
+) -> Axes:
+    """Draw which class a network gives each point of the plane, with the data on it.
+
+    Parameters
+    ----------
+    net
+        A classifier of 2 inputs: one output (its sign decides) or one a class (the largest decides).
+    x
+        The data, (n, 2).
+    labels
+        Their classes, (n,).
+    resolution
+        Grid points along each side.
+    ax
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When the network or `x` does not have 2 inputs.
+    """
+    points, classes = np.asarray(x, dtype=float), np.asarray(labels).ravel()
+    if net.n_inputs != 2 or points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"a decision boundary needs 2 inputs; the network takes {net.n_inputs} and x has shape {points.shape}")
+    ax = axes_or_new(ax, width=5.0, height=4.6)
+    margin = 0.1 * np.ptp(points, axis=0) + 1e-9
+    low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
+    first, second = (np.linspace(low[axis], high[axis], resolution) for axis in (0, 1))
+    outputs = net.predict(np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2))
+    chosen = (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    regions = chosen.reshape(resolution, resolution)
+    levels = np.arange(max(int(chosen.max()), int(classes.max())) + 2) - 0.5
+    colors = [COLORS[index % len(COLORS)] for index in range(levels.size - 1)]
+    ax.contourf(first, second, regions, levels=levels, colors=colors, alpha=0.25)
+    ax.contour(first, second, regions, levels=levels[1:-1], colors="black", linewidths=1)
+    for index in np.unique(classes):
+        inside = classes == index
+        ax.scatter(
+            points[inside, 0], points[inside, 1], s=18, color=colors[int(index)], edgecolor="white", linewidth=0.5,
+            marker=_MARKERS[int(index) % len(_MARKERS)], label=f"class {index}",
+        )  # fmt: skip
+    ax.legend(frameon=False, fontsize="small")
+    return tidy(ax, xlabel="input 1", ylabel="input 2")
+
+
+def confusion_matrix(
+    labels: npt.ArrayLike, predicted: npt.ArrayLike, *, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how often each class (row) was taken for each class (column): the count in the cell, the share of its row as its shade.
+
+    Parameters
+    ----------
+    labels
+        The true classes, (n,) integers from 0.
+    predicted
+        The predicted classes, (n,), or the network's outputs, (n, K).
+    names
+        The classes' names, in order.
+    ax
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When the row counts differ.
+    """
+    true, guess = np.asarray(labels).ravel(), np.asarray(predicted)
+    if guess.ndim == 2:
+        guess = guess.argmax(axis=1)
+    if true.shape != guess.shape:
+        raise ValueError(f"labels and predicted must have as many rows, got {true.shape} and {guess.shape}")
+    size = max(int(true.max(initial=0)), int(guess.max(initial=0)), len(names or ()) - 1) + 1
+    counts = np.bincount(true * size + guess, minlength=size * size).reshape(size, size)
+    share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    ax = axes_or_new(ax, width=1.8 + 0.45 * size, height=1.4 + 0.45 * size)
+    ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.argwhere(counts):
+        color = "white" if share[row, column] > 0.5 else "black"
+        ax.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize="small")
+    ticks = list(names) if names else [str(index) for index in range(size)]
+    ax.set_xticks(range(size), ticks, rotation=45 if names else 0)
+    ax.set_yticks(range(size), ticks)
+    tidy(ax, xlabel="predicted class", ylabel="true class")
+    ax.spines[:].set_visible(False)
+    return ax
+
+
+def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw predicted against true values; a perfect prediction lies on the diagonal.
+
+    Parameters
+    ----------
+    targets
+        The true values, (n,) or (n, 1).
+    outputs
+        The predicted ones, of as many values.
+    ax
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When the numbers of values differ.
+    """
+    true, guess = np.asarray(targets, dtype=float).ravel(), np.asarray(outputs, dtype=float).ravel()
+    if true.shape != guess.shape:
+        raise ValueError(f"targets and outputs must have as many values, got {true.size} and {guess.size}")
+    ax = axes_or_new(ax, width=4.8, height=4.6)
+    ax.plot(true, guess, "o", color=COLORS[0], markersize=4, alpha=min(1.0, 30 / max(true.size, 1) ** 0.5), linestyle="none")
+    both = np.concatenate([true, guess])
+    if both.size:
+        ends = both.min(), both.max()
+        ax.plot(ends, ends, "-", color="0.4", linewidth=1)
+        rmse = float(np.sqrt(np.mean((true - guess) ** 2)))
+        ax.annotate(f"RMSE {rmse:.4g}", (0.03, 0.95), xycoords="axes fraction", va="top")
+    ax.set_aspect("equal", adjustable="datalim")
+    return tidy(ax, xlabel="true value", ylabel="predicted value")

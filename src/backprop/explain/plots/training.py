@@ -1,0 +1,106 @@
+"""Plots of a training run: learning curves, gradient flow, update-to-weight ratios."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ...history import History, better_is
+from ._axes import axes_or_new, line_style, tidy
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def learning_curves(
+    history: History | Mapping[str, Sequence[float]], metric: str = "loss", *, ax: Axes | None = None
+) -> Axes:
+    """Draw a metric of training and validation over the epochs, and mark the best validation epoch.
+
+    Parameters
+    ----------
+    history
+        Values by name, one an epoch, with Keras' keys (``loss``, ``val_loss`` ...): what `fit` returns.
+    metric
+        Which one; its validation curve is ``val_`` + metric and is drawn when it is there.
+    ax
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When `history` has neither curve.
+    """
+    curves = [(name, label) for name, label in ((metric, "training"), (f"val_{metric}", "validation")) if name in history]
+    if not curves:
+        raise ValueError(f"metric must be one of {sorted(history)}, got {metric!r}")
+    ax = axes_or_new(ax)
+    from matplotlib.ticker import MaxNLocator
+
+    for index, (name, label) in enumerate(curves):
+        values = np.asarray(history[name], dtype=float)
+        color, style = line_style(index)
+        ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label)
+        if label == "validation" and np.isfinite(values).any():
+            best = int(np.nanargmin(values) if better_is(metric, "auto") == "min" else np.nanargmax(values))
+            ax.plot(best + 1, values[best], "o", color=color, label=f"best: {values[best]:.4g} in epoch {best + 1}")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.legend(frameon=False)
+    return tidy(ax, xlabel="epoch", ylabel=metric)
+
+
+def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw how much gradient reaches each layer, on a logarithmic scale.
+
+    Where the bars shrink toward the input, gradients vanish; where they grow, gradients explode.
+
+    Parameters
+    ----------
+    norms
+        By layer, from input to output: the norm of its gradient, or its norms over time (then a line a layer).
+    ax
+        Where to draw; a new figure without it.
+    """
+    ax = axes_or_new(ax)
+    values = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in norms.items()}
+    if all(value.size == 1 for value in values.values()):
+        ax.bar(list(values), [_positive(value)[0] for value in values.values()], color=line_style(0)[0], width=0.6)
+        ax.set_yscale("log")
+        ax.tick_params(axis="x", rotation=30 if len(values) > 5 else 0)
+        return tidy(ax, xlabel="layer, from input to output", ylabel="gradient norm")
+    _lines(ax, {name: _positive(value) for name, value in values.items()})
+    return tidy(ax, xlabel="record", ylabel="gradient norm")
+
+
+def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+    """Draw by layer how large each update was against the weights: ``norm(update) / norm(weight)`` over time.
+
+    The line at 1e-3 marks what is usual for a well-chosen learning rate; far above it training is unstable, far below it is slow.
+
+    Parameters
+    ----------
+    ratios
+        By layer, its ratios over time.
+    ax
+        Where to draw; a new figure without it.
+    """
+    ax = axes_or_new(ax)
+    _lines(ax, {name: _positive(np.asarray(value, dtype=float)) for name, value in ratios.items()})
+    ax.axhline(1e-3, color="0.5", linewidth=1)
+    ax.annotate("usual: 1e-3", (0, 1e-3), (3, 3), textcoords="offset points", color="0.35", fontsize="small")
+    return tidy(ax, xlabel="record", ylabel="norm(update) / norm(weight)")
+
+
+def _lines(ax: Axes, series: Mapping[str, np.ndarray]) -> None:
+    for index, (name, values) in enumerate(series.items()):
+        color, style = line_style(index)
+        ax.plot(values, style, color=color, label=name)
+    ax.set_yscale("log")
+    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    """Zeros become gaps: a logarithmic scale has no place for them."""
+    return np.where(values > 0, values, np.nan)
