@@ -7,8 +7,8 @@ the first-level cache:
     cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one
 
 A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, when nobody wants the gradient, to
-``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of blocks.
-So a loss on several threads is
+``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
+blocks. So a loss on several threads is
 
     scale = loss_scale(...)                            every thread for itself
     loss_blocks(..., part, parts)                      every thread its share
@@ -17,8 +17,8 @@ So a loss on several threads is
 
 and bit for bit the loss on one thread.
 
-A row of weight 0 is absent, even if its loss is infinite or NaN: `weighted` is the product in which 0 times anything is 0. By the same
-rule an output of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
+A row of weight 0 is absent, even if its loss is infinite or NaN: `weighted` is the product in which 0 times anything is 0. By the
+same rule an output of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
 """
 
 from libc.math cimport INFINITY
@@ -50,7 +50,7 @@ cdef struct loss_t:
     const void *column  # (k,) numbers like the outputs: pos_weight of binary_cross_entropy, q of quantile; or NULL
 
 
-# --- elementwise losses ----------------------------------------------------------------------------------------------------------
+# --- elementwise losses -------------------------------------------------------------------------------------------------------
 
 cdef inline vector _weighted(vector weight, vector x) noexcept nogil:
     """weight * x; 0 where weight is 0, whatever x."""
@@ -186,12 +186,17 @@ cdef double elementwise_block(
     return sum_of(value, count)
 
 
-# --- cross entropies: rows, l = -sum_j t_j log p_j with p = softmax(z), dl/dz = sum(t) p - t ---------------------------------------
+# --- cross entropies: l = -sum_j t_j log p_j with p = softmax(z), and dl/dz = sum(t) p - t ------------------------------------
 #
-# With shift = max(z) and e_j = e^(z_j - shift) <= 1, nothing overflows: p_j = e_j / sum(e) and -log p_j = log sum(e) + (shift - z_j).
+# With shift = max(z) and e_j = e^(z_j - shift), at most 1, nothing overflows:
+#
+#     p_j = e_j / sum(e)          -log p_j = log sum(e) + shift - z_j
 
 cdef inline real shifted_exp(const real *z, real *e, real *sum_e, const real *dead, Py_ssize_t k) noexcept nogil:
-    """e = e^(z - max z) for a row of k, and their sum; returns max z. ``dead``: -inf in the lanes that the last vector has to spare."""
+    """e = e^(z - max z) for a row of k, and their sum; returns max z.
+
+    ``dead``: a vector that is -inf in the lanes that the row's last vector has to spare, 0 before; and a vector of -inf.
+    """
     cdef Py_ssize_t i, width = lanes(z), rest = k % width, whole = k - rest
     cdef real shift
     last, most, running = variable(z), variable(z), variable(z)
@@ -236,8 +241,8 @@ cdef inline void log_all(const real *x, real *y, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline double label_row(
-    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real log_sum_e, real *grad,
-    Py_ssize_t k
+    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real log_sum_e,
+    real *grad, Py_ssize_t k
 ) noexcept nogil:
     """-log p_label, and factor times the gradient for t = (1 - smoothing) onehot(label) + smoothing / k."""
     cdef real to_p = factor / sum_e, other = factor * <real> (smoothing / k), hit = factor * <real> (1 - smoothing)
@@ -298,7 +303,7 @@ cdef double cross_entropy_block(
     cdef real *e = grad
     cdef const int64_t *label = <const int64_t *> targets + start
     cdef const real *target = <const real *> targets + start * k
-    cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, l
+    cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
     cdef real factor
     cdef Py_ssize_t i
     if k <= LOSS_BLOCK:  # a gradient written over its e would make the load of the next row's e wait
@@ -316,21 +321,21 @@ cdef double cross_entropy_block(
         factor = <real> (weight * scale)
         if weight == 0:
             memset(grad, 0, k * sizeof(real))
-            l = 0
+            row_loss = 0
         elif loss.kind == CROSS_ENTROPY:
-            l = label_row(z, label[i], smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = label_row(z, label[i], smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         elif loss.kind == CROSS_ENTROPY_SOFT:
-            l = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         else:
-            l = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         if smoothing != 0 and weight != 0:  # the share of uniform targets, whose loss is the mean of -log p
-            l = (1 - smoothing) * l + smoothing * (log_sum_e[i] + (shift[i] - sum_of(z, k) / k))
-        sum_of_losses += weight * l
+            row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum_e[i] + (shift[i] - sum_of(z, k) / k))
+        sum_of_losses += weight * row_loss
         z, e, grad, target = z + k, e + k, grad + k, target + k
     return sum_of_losses
 
 
-# --- a loss in three calls -------------------------------------------------------------------------------------------------------
+# --- a loss in three calls ----------------------------------------------------------------------------------------------------
 
 cdef Py_ssize_t block_rows(const loss_t *loss, Py_ssize_t k) noexcept nogil:
     """How many rows a block of a cross entropy has; 0 for elementwise losses, whose blocks don't end with rows."""
@@ -349,7 +354,7 @@ cdef Py_ssize_t loss_scratch_size(Py_ssize_t k) noexcept nogil:
 
 
 cdef double loss_scale(const loss_t *loss, const real *sample_weight, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    """What the weighted sum over rows, or over elements, is multiplied by: 1 / sum |w|, and 1 / k where l_i is a mean; 0 without weight."""
+    """The factor of the weighted sum: 1 / sum |w|, and 1 / k where l_i is a mean; 0 where nothing has weight."""
     cdef double total = n if sample_weight is NULL else sum_of_absolutes(sample_weight, n)
     if loss.kind > HALF_MSE:
         total *= k
@@ -358,20 +363,22 @@ cdef double loss_scale(const loss_t *loss, const real *sample_weight, Py_ssize_t
 
 cdef void loss_blocks(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, double scale,
-    real *grad, real *scratch, double *partial, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    real *grad, real *scratch, double *partial, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
-    """The partial sums and the gradient of a share of the blocks. ``targets`` are int64 labels (cross_entropy) or numbers like outputs.
+    """The partial sums and the gradient of a share of the blocks.
 
-    ``grad`` may be NULL; only then ``scratch`` is used, one per thread.
+    ``targets`` are int64 labels for CROSS_ENTROPY, else numbers like the outputs. ``grad`` may be NULL; only then ``scratch`` is
+    used, one for each thread.
     """
     cdef Py_ssize_t b, start, count, rows = block_rows(loss, k), blocks = loss_block_count(loss, n, k)
     cdef real *out = scratch
-    for b in range(blocks * part // parts, blocks * (part + 1) // parts):
+    for b in range(share_start(blocks, 1, part, parts), share_start(blocks, 1, part + 1, parts)):
         if rows:
             start = b * rows
             if grad is not NULL:
                 out = grad + start * k
-            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, min(rows, n - start))
+            count = min(rows, n - start)
+            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count)
         else:
             start = b * LOSS_BLOCK
             if grad is not NULL:
@@ -381,10 +388,11 @@ cdef void loss_blocks(
 
 
 cdef double loss_total(double scale, const double *partial, Py_ssize_t blocks) noexcept nogil:
+    """The loss, when all blocks are done."""
     return scale * sum_of(partial, blocks)
 
 
-# --- faces -----------------------------------------------------------------------------------------------------------------------
+# --- faces --------------------------------------------------------------------------------------------------------------------
 
 cdef double _run(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, real *grad, Py_ssize_t n, Py_ssize_t k

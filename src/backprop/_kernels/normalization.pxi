@@ -16,18 +16,14 @@ order whatever the share, so results don't depend on the number of threads.
 Columns are taken in strips whose sums fit on the stack; loops run along rows, where memory is contiguous and vectors form.
 """
 
+from libc.math cimport sqrt
+
 cdef enum:
     STRIP = 128  # columns summed at once
     COLUMN_ALIGN = 16  # shares of columns start at multiples: a cache line, and whole vectors, of either dtype
 
 
-cdef inline Py_ssize_t column_share(Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
-    """The first column of a share; the share ends where the next begins."""
-    cdef Py_ssize_t groups = (k + COLUMN_ALIGN - 1) // COLUMN_ALIGN
-    return min(k, groups * part // parts * COLUMN_ALIGN)
-
-
-# --- batch norm: columns ---------------------------------------------------------------------------------------------------------
+# --- batch norm: columns ------------------------------------------------------------------------------------------------------
 
 cdef inline void strip_moments(
     const real *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t width, real *centre, real *offset, double *var
@@ -58,14 +54,14 @@ cdef inline void strip_moments(
 
 cdef void batch_norm_forward_columns(
     const real *x, const real *weight, const real *bias, real *running_mean, real *running_var, real *x_hat, real *inv_std, real *y,
-    double momentum, double eps, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    double momentum, double eps, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """x_hat = (x - mean) * inv_std; y = weight x_hat + bias; running += momentum (batch - running)."""
     cdef real centre[STRIP]
     cdef real offset[STRIP]
     cdef double var[STRIP]
     cdef Py_ssize_t i, j, c, width, strip
-    cdef Py_ssize_t first = column_share(k, part, parts), last = column_share(k, part + 1, parts)
+    cdef Py_ssize_t first = share_start(k, COLUMN_ALIGN, part, parts), last = share_start(k, COLUMN_ALIGN, part + 1, parts)
     cdef real h
     for strip in range((last - first + STRIP - 1) // STRIP):
         c = first + strip * STRIP
@@ -84,14 +80,14 @@ cdef void batch_norm_forward_columns(
 
 cdef void column_sums(
     const real *grad_y, const real *x_hat, real *grad_weight, real *grad_bias,
-    Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """grad_weight = sum(grad_y x_hat); grad_bias = sum(grad_y): over the rows, for a share of the columns."""
     cdef double products[STRIP]
     cdef double total[STRIP]
     cdef double g
     cdef Py_ssize_t i, j, c, width, strip
-    cdef Py_ssize_t first = column_share(k, part, parts), last = column_share(k, part + 1, parts)
+    cdef Py_ssize_t first = share_start(k, COLUMN_ALIGN, part, parts), last = share_start(k, COLUMN_ALIGN, part + 1, parts)
     for strip in range((last - first + STRIP - 1) // STRIP):
         c = first + strip * STRIP
         width = min(STRIP, last - c)
@@ -109,12 +105,12 @@ cdef void column_sums(
 
 
 cdef void batch_norm_backward_columns(
-    const real *grad_y, const real *x_hat, const real *weight, const real *inv_std, real *grad_weight, real *grad_bias, real *grad_x,
-    Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    const real *grad_y, const real *x_hat, const real *weight, const real *inv_std,
+    real *grad_weight, real *grad_bias, real *grad_x, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """grad_x = weight inv_std (grad_y - mean(grad_y) - x_hat mean(grad_y x_hat))."""
     cdef Py_ssize_t i, j
-    cdef Py_ssize_t first = column_share(k, part, parts), last = column_share(k, part + 1, parts)
+    cdef Py_ssize_t first = share_start(k, COLUMN_ALIGN, part, parts), last = share_start(k, COLUMN_ALIGN, part + 1, parts)
     cdef real per_row = <real> (1.0 / n) if n else 0
     column_sums(grad_y, x_hat, grad_weight, grad_bias, n, k, part, parts)
     for i in range(n):
@@ -126,12 +122,12 @@ cdef void batch_norm_backward_columns(
 
 cdef void batch_norm_inference_columns(
     const real *x, const real *weight, const real *bias, const real *running_mean, const real *running_var, real *y,
-    double eps, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    double eps, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """y = weight (x - running_mean) / sqrt(running_var + eps) + bias."""
     cdef real factor[STRIP]
     cdef Py_ssize_t i, j, c, width, strip
-    cdef Py_ssize_t first = column_share(k, part, parts), last = column_share(k, part + 1, parts)
+    cdef Py_ssize_t first = share_start(k, COLUMN_ALIGN, part, parts), last = share_start(k, COLUMN_ALIGN, part + 1, parts)
     for strip in range((last - first + STRIP - 1) // STRIP):
         c = first + strip * STRIP
         width = min(STRIP, last - c)
@@ -145,7 +141,7 @@ cdef void batch_norm_inference_columns(
 cdef void batch_norm_inference_backward_columns(
     const real *grad_y, const real *x, const real *weight, const real *running_mean, const real *running_var,
     real *grad_weight, real *grad_bias, real *grad_x,
-    double eps, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    double eps, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """grad_x = grad_y weight / sqrt(running_var + eps); grad_weight = sum(grad_y x_hat); grad_bias = sum(grad_y)."""
     cdef double products[STRIP]
@@ -154,7 +150,7 @@ cdef void batch_norm_inference_backward_columns(
     cdef double inv_std
     cdef real g
     cdef Py_ssize_t i, j, c, width, strip
-    cdef Py_ssize_t first = column_share(k, part, parts), last = column_share(k, part + 1, parts)
+    cdef Py_ssize_t first = share_start(k, COLUMN_ALIGN, part, parts), last = share_start(k, COLUMN_ALIGN, part + 1, parts)
     for strip in range((last - first + STRIP - 1) // STRIP):
         c = first + strip * STRIP
         width = min(STRIP, last - c)
@@ -174,17 +170,17 @@ cdef void batch_norm_inference_backward_columns(
             grad_bias[c + j] = <real> total[j]
 
 
-# --- layer norm: rows ------------------------------------------------------------------------------------------------------------
+# --- layer norm: rows ---------------------------------------------------------------------------------------------------------
 
 cdef void layer_norm_forward_rows(
     const real *x, const real *weight, const real *bias, real *x_hat, real *inv_std, real *y,
-    double eps, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    double eps, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """x_hat = (x - mean) * inv_std; y = weight x_hat + bias, with each row's mean and biased variance."""
     cdef real centre, offset, scale
     cdef double total, var
     cdef Py_ssize_t i, j
-    for i in range(n * part // parts, n * (part + 1) // parts):
+    for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
         row, d, out = x + i * k, x_hat + i * k, y + i * k
         centre = <real> (sum_of(row, k) / k)
         for j in range(k):
@@ -201,12 +197,12 @@ cdef void layer_norm_forward_rows(
 
 cdef void layer_norm_backward_rows(
     const real *grad_y, const real *x_hat, const real *weight, const real *inv_std, real *grad_x,
-    Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """g = grad_y weight; grad_x = inv_std (g - mean(g) - x_hat mean(g x_hat))."""
     cdef real mean, mean_product
     cdef Py_ssize_t i, j
-    for i in range(n * part // parts, n * (part + 1) // parts):
+    for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
         g, h = grad_x + i * k, x_hat + i * k
         for j in range(k):
             g[j] = grad_y[i * k + j] * weight[j]
@@ -216,7 +212,7 @@ cdef void layer_norm_backward_rows(
             g[j] = inv_std[i] * (g[j] - mean - h[j] * mean_product)
 
 
-# --- faces -----------------------------------------------------------------------------------------------------------------------
+# --- faces --------------------------------------------------------------------------------------------------------------------
 
 def batch_norm_forward(x, weight, bias, running_mean, running_var, x_hat, inv_std, y, double momentum, double eps):
     """x_hat = (x - mean) * inv_std; y = weight x_hat + bias, with the mean and biased variance of each column."""
@@ -335,11 +331,13 @@ def layer_norm_forward(x, weight, bias, x_hat, inv_std, y, double eps):
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
             layer_norm_forward_rows(
-                <const float *> x_, <const float *> w, <const float *> b, <float *> h, <float *> s, <float *> y_, eps, n, k, 0, 1
+                <const float *> x_, <const float *> w, <const float *> b, <float *> h, <float *> s, <float *> y_,
+                eps, n, k, 0, 1
             )
         else:
             layer_norm_forward_rows(
-                <const double *> x_, <const double *> w, <const double *> b, <double *> h, <double *> s, <double *> y_, eps, n, k, 0, 1
+                <const double *> x_, <const double *> w, <const double *> b, <double *> h, <double *> s, <double *> y_,
+                eps, n, k, 0, 1
             )
 
 

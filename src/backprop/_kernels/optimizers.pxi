@@ -1,7 +1,7 @@
 """Gradient norms, clipping, and one update for each optimizer, over spans of the flat parameter buffer.
 
-A span is cut into blocks of SPAN_BLOCK parameters, from its own start. A block stays in the first-level cache, so that decay can be a
-step of its own, the same for every optimizer, and yet memory is read once:
+A span is cut into blocks of SPAN_BLOCK parameters, from its own start. A block stays in the first-level cache, so that decay can be
+a step of its own, the same for every optimizer, and yet memory is read once:
 
     decay    param *= 1 - lr weight_decay when decoupled, else g = grad + weight_decay param; then g += l1 sign(param)
     update   the optimizer's formula, of g
@@ -14,7 +14,8 @@ The scalars of a step live in an `update_t`, which the faces below, or a plan, f
 are formed in float64 and cast once.
 """
 
-from libc.math cimport fabsf, sqrt, sqrtf
+from libc.math cimport fabs, fabsf, sqrt, sqrtf
+from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from backprop._types import SPAN
@@ -41,7 +42,7 @@ cdef struct span_t:  # the layout of kernels.SPAN
     double weight_decay
     double l1
 
-cdef struct update_t:
+cdef struct update_t:  # one step; an optimizer reads those numbers that its formula names
     int kind
     void *state[3]  # the moments, in the order of the kernel's arguments; NULL for those it does without
     bint decoupled
@@ -66,7 +67,7 @@ cdef struct update_t:
     double step_max
 
 
-# --- scalars ---------------------------------------------------------------------------------------------------------------------
+# --- scalars ------------------------------------------------------------------------------------------------------------------
 
 cdef inline real magnitude(real x) noexcept nogil:
     if real is float:
@@ -97,7 +98,7 @@ cdef inline real bounded(real x, real limit) noexcept nogil:
     return limit if x > limit else (-limit if x < -limit else x)
 
 
-# --- walking over the blocks of a share -------------------------------------------------------------------------------------------
+# --- walking over the blocks of a share ---------------------------------------------------------------------------------------
 
 cdef struct walk_t:
     const span_t *span  # the block's span
@@ -120,13 +121,13 @@ cdef Py_ssize_t span_block_count(const span_t *spans, Py_ssize_t n_spans) noexce
     return blocks
 
 
-cdef walk_t walk(const span_t *spans, Py_ssize_t n_spans, Py_ssize_t part, Py_ssize_t parts) noexcept nogil:
+cdef walk_t walk(const span_t *spans, Py_ssize_t n_spans, int part, int parts) noexcept nogil:
     """Stand before the first block of a share."""
     cdef walk_t w
     cdef Py_ssize_t blocks = span_block_count(spans, n_spans)
     w.span = spans
-    w.block = blocks * part // parts - 1
-    w.end = blocks * (part + 1) // parts
+    w.block = share_start(blocks, 1, part, parts) - 1
+    w.end = share_start(blocks, 1, part + 1, parts)
     w.in_span = w.block
     w.start = 0
     w.count = 0
@@ -146,10 +147,10 @@ cdef inline bint next_block(walk_t *w) noexcept nogil:
     return True
 
 
-# --- norms and clipping ------------------------------------------------------------------------------------------------------------
+# --- norms and clipping -------------------------------------------------------------------------------------------------------
 
 cdef void squared_norm_blocks(
-    const real *grad, const span_t *spans, Py_ssize_t n_spans, double *partial, Py_ssize_t part, Py_ssize_t parts
+    const real *grad, const span_t *spans, Py_ssize_t n_spans, double *partial, int part, int parts
 ) noexcept nogil:
     """The sum of squares of each block; ``partial`` has `span_block_count` entries."""
     cdef walk_t w = walk(spans, n_spans, part, parts)
@@ -158,7 +159,7 @@ cdef void squared_norm_blocks(
 
 
 cdef void scale_blocks(
-    const span_t *spans, Py_ssize_t n_spans, real *grad, double factor, Py_ssize_t part, Py_ssize_t parts
+    const span_t *spans, Py_ssize_t n_spans, real *grad, double factor, int part, int parts
 ) noexcept nogil:
     cdef walk_t w = walk(spans, n_spans, part, parts)
     cdef Py_ssize_t i
@@ -168,7 +169,7 @@ cdef void scale_blocks(
 
 
 cdef void clip_value_blocks(
-    const span_t *spans, Py_ssize_t n_spans, real *grad, double limit, Py_ssize_t part, Py_ssize_t parts
+    const span_t *spans, Py_ssize_t n_spans, real *grad, double limit, int part, int parts
 ) noexcept nogil:
     cdef walk_t w = walk(spans, n_spans, part, parts)
     cdef Py_ssize_t i
@@ -177,10 +178,9 @@ cdef void clip_value_blocks(
             grad[i] = bounded(grad[i], <real> limit)
 
 
-# --- the update of one block: g the gradient with decay in it, n parameters --------------------------------------------------------
+# --- the update of one block: g the gradient with decay in it, n parameters ---------------------------------------------------
 #
-# In a loop every number is read once and written once, last, with local names between: what is stored and read again would have to
-# wait for the store.
+# A loop reads and writes each number once, with local names between: reading again what was just stored would wait for the store.
 
 cdef void sgd_block(const update_t *u, double lr, const real *g, real *param, real *velocity, Py_ssize_t n) noexcept nogil:
     cdef real step = <real> lr, momentum = <real> u.momentum, fresh = <real> (1 - u.dampening)
@@ -362,7 +362,7 @@ cdef void rprop_block(const update_t *u, const real *g, real *param, real *previ
         step_size[i] = step
 
 
-# --- one step --------------------------------------------------------------------------------------------------------------------
+# --- one step -----------------------------------------------------------------------------------------------------------------
 
 cdef const real *with_decay(
     const update_t *u, const span_t *span, double lr, const real *grad, real *param, real *g, Py_ssize_t n
@@ -410,7 +410,7 @@ cdef inline void update_block(
 
 
 cdef void update_blocks(
-    const update_t *u, const real *grad, const span_t *spans, Py_ssize_t n_spans, real *param, Py_ssize_t part, Py_ssize_t parts
+    const update_t *u, const real *grad, const span_t *spans, Py_ssize_t n_spans, real *param, int part, int parts
 ) noexcept nogil:
     """One step of an optimizer, on a share of the blocks."""
     cdef walk_t w = walk(spans, n_spans, part, parts)
@@ -426,7 +426,7 @@ cdef void update_blocks(
         update_block(u, lr, g, param + w.start, state[0], state[1], state[2], w.count)
 
 
-# --- faces -----------------------------------------------------------------------------------------------------------------------
+# --- faces --------------------------------------------------------------------------------------------------------------------
 
 cdef object span_dtype = SPAN
 assert span_dtype.itemsize == sizeof(span_t)
@@ -454,7 +454,7 @@ cdef const span_t *spans_in(Arrays *seen, object spans, Py_ssize_t size) except?
 
 cdef int _update(
     update_t *u, object grad, object spans, object param, int required,
-    const char *name0=NULL, object state0=None, const char *name1=NULL, object state1=None, const char *name2=NULL, object state2=None
+    const char *name0, object state0, const char *name1=NULL, object state1=None, const char *name2=NULL, object state2=None
 ) except -1:
     """Check the arguments of a face and run it. The first ``required`` states must be arrays, the others may be None."""
     cdef Arrays seen

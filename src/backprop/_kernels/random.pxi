@@ -9,7 +9,7 @@ Like every kernel that a plan runs on several threads, the loop takes a share (p
 
 from libc.math cimport llrint
 from libc.stdint cimport uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 
 cdef enum:
@@ -40,7 +40,7 @@ cdef uint32_t dropout_key(uint64_t seed, uint64_t step, uint32_t layer) noexcept
 
 
 cdef void dropout_rows(
-    const real *x, real *y, double rate, uint32_t key, Py_ssize_t n, Py_ssize_t k, Py_ssize_t part, Py_ssize_t parts
+    const real *x, real *y, double rate, uint32_t key, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
     """y = x / (1 - rate) where the element's hash reaches round(rate 2^32), else 0."""
     cdef uint64_t threshold = <uint64_t> llrint(rate * 4294967296.0)
@@ -48,7 +48,7 @@ cdef void dropout_rows(
     cdef real keep = <real> (1.0 / (1.0 - rate))
     cdef uint32_t row_key
     cdef Py_ssize_t i, j
-    cdef Py_ssize_t first = n * part // parts, last = n * (part + 1) // parts
+    cdef Py_ssize_t first = share_start(n, 1, part, parts), last = share_start(n, 1, part + 1, parts)
     if threshold >> 32:  # a rate that rounds to 1 drops everything; as a 32-bit number its threshold would be 0
         memset(y + first * k, 0, (last - first) * k * sizeof(real))
         return

@@ -1,7 +1,7 @@
 """Sums over contiguous numbers, accumulated in float64 whatever the dtype.
 
-A sum in one variable is a chain of additions that no compiler may reorder, so it would take them one at a time. Running sums of their
-own for each position modulo SUM_SUM_LANES are independent: they form vectors, and the order of additions is the same on every machine.
+A sum in one variable is a chain of additions that no compiler may reorder, so they would run one at a time. One running sum for
+each position modulo SUM_LANES makes independent chains: they form vectors, and the order of additions is the same on every machine.
 """
 
 from libc.math cimport fabs
@@ -21,6 +21,7 @@ cdef inline double fold(double *lane) noexcept nogil:
 
 
 cdef inline double sum_of(const real *x, Py_ssize_t n) noexcept nogil:
+    """sum_i x_i."""
     cdef double lane[SUM_LANES]
     cdef double total = 0
     cdef Py_ssize_t c, b, blocks = n // SUM_LANES
@@ -37,6 +38,7 @@ cdef inline double sum_of(const real *x, Py_ssize_t n) noexcept nogil:
 
 
 cdef inline double dot(const real *x, const real *y, Py_ssize_t n) noexcept nogil:
+    """sum_i x_i y_i."""
     cdef double lane[SUM_LANES]
     cdef double total = 0
     cdef Py_ssize_t c, b, blocks = n // SUM_LANES
@@ -53,6 +55,7 @@ cdef inline double dot(const real *x, const real *y, Py_ssize_t n) noexcept nogi
 
 
 cdef inline double sum_of_absolutes(const real *x, Py_ssize_t n) noexcept nogil:
+    """sum_i |x_i|."""
     cdef double total = 0
     cdef Py_ssize_t i
     for i in range(n):
