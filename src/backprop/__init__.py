@@ -19,6 +19,7 @@ _MODULES = (
     "metrics",
     "optimizers",
     "schedules",
+    "serialization",
     "tabular",
 )
 _NAMES = {
@@ -27,12 +28,13 @@ _NAMES = {
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "EMA", "LambdaCallback"),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "data": ("batches",),
+    "history": ("History",),
     "kernels": ("Backend", "backend", "set_num_threads", "use_backend"),
     "layers": ("Activation", "BatchNorm", "Dense", "Dropout", "Layer", "LayerNorm", "Residual"),
     "network": ("Network", "mlp"),
     "optimizers": ("SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Lion", "NAdam", "RAdam", "RMSprop", "Rprop"),
     "serialization": ("ModelFormatError", "load"),
-    "training": ("History", "Trainer"),
+    "training": ("DivergenceError", "Trainer"),
 }
 _HOMES = {name: module for module, names in _NAMES.items() for name in names}
 

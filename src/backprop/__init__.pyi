@@ -8,6 +8,7 @@ from . import losses as losses
 from . import metrics as metrics
 from . import optimizers as optimizers
 from . import schedules as schedules
+from . import serialization as serialization
 from . import tabular as tabular
 from ._gradcheck import gradcheck as gradcheck
 from ._version import __version__ as __version__
@@ -20,6 +21,7 @@ from .callbacks import LambdaCallback as LambdaCallback
 from .clipping import clip_grad_norm as clip_grad_norm
 from .clipping import clip_grad_value as clip_grad_value
 from .data import batches as batches
+from .history import History as History
 from .kernels import Backend as Backend
 from .kernels import backend as backend
 from .kernels import set_num_threads as set_num_threads
@@ -46,5 +48,5 @@ from .optimizers import RMSprop as RMSprop
 from .optimizers import Rprop as Rprop
 from .serialization import ModelFormatError as ModelFormatError
 from .serialization import load as load
-from .training import History as History
+from .training import DivergenceError as DivergenceError
 from .training import Trainer as Trainer

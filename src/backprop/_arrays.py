@@ -209,12 +209,11 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
 def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """`dtype` as float32 or float64 in native byte order."""
     try:
-        checked = np.dtype(dtype)
+        if dtype is not None and (checked := np.dtype(dtype)) in DTYPES:  # None would mean float64
+            return checked
     except TypeError:
-        checked = None
-    if dtype is None or checked not in DTYPES:
-        raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
-    return checked
+        pass
+    raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
 
 
 def check_seed(seed: int | None) -> int:

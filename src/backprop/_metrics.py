@@ -118,8 +118,8 @@ class _Decision:
         """The share of each row's decisions that are right."""
         if self._separate(outputs):
             predicted, actual = self._yes(outputs, targets)
-            return np.asarray((predicted == actual).mean(axis=1))
-        return np.equal(outputs.argmax(axis=1), labels_of(outputs, targets))
+            return np.asarray(np.equal(predicted, actual).mean(axis=1))
+        return np.asarray(outputs.argmax(axis=1) == labels_of(outputs, targets))
 
     def counts(self, outputs: RawArray, targets: RawArray) -> RawArray:
         """Three columns for each class: right and predicted as it, predicted as it, of it."""
@@ -201,7 +201,7 @@ def top_k_metric(k: int) -> Metric:
         score = outputs[rows, labels][:, np.newaxis]
         before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
         rank = ((outputs > score) | ((outputs == score) & before)).sum(axis=1)
-        return np.less(rank, k)
+        return np.asarray(rank < k)
 
     return Means(f"top_{k}_accuracy", hit, float)
 

@@ -426,11 +426,13 @@ def _normalize(x: Array, axis: int, eps: float, x_hat: Array, inv_std: Array) ->
     """Write ``x_hat`` and ``inv_std``, with the mean and the biased variance along an axis in float64; return these two."""
     mean = x.mean(axis=axis, dtype=np.float64, keepdims=True)
     centered = x - mean
+    correction = centered.mean(axis=axis, keepdims=True)  # the rounding of the mean, which shows where it is far from 0
+    centered -= correction
     var = np.mean(centered * centered, axis=axis, keepdims=True)
     scale = 1 / np.sqrt(var + eps)
     x_hat[...] = centered * scale
     inv_std[...] = scale.squeeze(axis)
-    return mean.squeeze(axis), var.squeeze(axis)
+    return (mean + correction).squeeze(axis), var.squeeze(axis)
 
 
 @checked(
@@ -522,6 +524,8 @@ def _mix(h: Words) -> Words:
 
 @checked("x (n, k) -> y (n, k)", may_be_same=("x", "y"))
 def dropout(x: Array, y: Array, rate: float, seed: int, step: int, layer: int) -> None:
+    if not 0 <= rate < 1:
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
     rows, columns = (np.arange(size, dtype=np.uint32) for size in x.shape)
     key = np.zeros(1, np.uint32)
     for word in (seed & 0xFFFFFFFF, seed >> 32, step & 0xFFFFFFFF, step >> 32, layer):

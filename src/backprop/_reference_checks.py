@@ -132,9 +132,9 @@ def _address(array: AnyArray) -> int:
 
 
 def _check_labels(labels: Labels, n_classes: int) -> None:
-    wrong = labels[(labels < 0) | (labels >= n_classes)]
+    wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))
     if wrong.size:
-        raise ValueError(f"labels must be in [0, {n_classes}), got {wrong[0]}")
+        raise ValueError(f"labels must be in [0, {n_classes}), got {labels[wrong[0]]} in row {wrong[0]}")
 
 
 def _check_spans(spans: Spans, size: int) -> None:

@@ -16,7 +16,8 @@ SPAN = np.dtype(
         ("lr", np.float64),
         ("weight_decay", np.float64),
         ("l1", np.float64),
-    ]
+    ],
+    align=True,
 )
 """A run of the flat parameter buffer that one optimizer update treats alike.
 

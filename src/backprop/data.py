@@ -91,46 +91,53 @@ def batches(
     )
 
 
-def train_test_split(
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
-    *,
-    test_size: float = 0.25,
-    seed: int | None = None,
-    stratify: bool | None = None,
-) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
-    """Split rows at random into a training and a test set; scikit-learn's order of results.
+def split(
+    rows: int, share: float, *, stratify: npt.ArrayLike | None = None, seed: int | None = None
+) -> tuple[Indices, Indices]:
+    """Split rows at random into two parts, such as training and test set.
 
     Parameters
     ----------
-    x, y : array-like
-        With as many rows each.
-    test_size : float
-        The share of rows in the test set, in (0, 1); at least one row is in either.
+    rows : int
+        How many rows there are; at least two.
+    share : float
+        The share of them that goes to the second part, in (0, 1); at least one row is in either.
+    stratify : array (rows,), optional
+        Classes, each of which gets its share in both parts.
     seed : int, optional
         Fixes the split.
-    stratify : bool, optional
-        Whether each value of y gets its share in both sets; by default if y is 1-D and of integers or booleans.
 
     Returns
     -------
-    x_train, x_test, y_train, y_test : array
-        Copies of the rows, in their old order.
+    first, second : array of int
+        Row numbers, ascending.
 
     Examples
     --------
-    >>> x_train, x_test, y_train, y_test = train_test_split([[1], [2], [3], [4]], [0, 0, 1, 1], test_size=0.5, seed=0)
-    >>> y_train, y_test
+    >>> y = np.array([0, 0, 1, 1])
+    >>> train, test = split(len(y), 0.5, stratify=y, seed=0)
+    >>> y[train], y[test]
     (array([0, 1]), array([0, 1]))
     """
-    rows, targets = as_real_array(x, "x"), as_real_array(y, "y")
-    check_same_rows((rows, targets))
-    by_class = targets.ndim == 1 and targets.dtype.kind in "biu" if stratify is None else check_flag("stratify", stratify)
-    if by_class and targets.ndim != 1:
-        raise ValueError(f"y must be 1-D to be stratified, got shape {targets.shape}")
-    rng = np.random.default_rng(check_seed(seed))
-    train, test = split_rows(len(rows), test_size, rng, targets if by_class else None, name="test_size")
-    return rows[train], rows[test], targets[train], targets[test]
+    if not 0 < check_number("share", share) < 1:
+        raise ValueError(f"share must be in (0, 1), got {share!r}")
+    rows = check_count("rows", rows, 2)
+    count = min(max(round(rows * share), 1), rows - 1)
+    rng = np.random.default_rng(np.random.SeedSequence(check_seed(seed), spawn_key=(0,)))
+    shuffled = rng.permutation(rows)
+    if stratify is None:
+        chosen = shuffled[:count]
+    else:
+        classes = np.asarray(stratify)
+        if classes.shape != (rows,):
+            raise ValueError(f"stratify must have one class per row, shape ({rows},), got shape {classes.shape}")
+        _, class_of, class_counts = np.unique(classes[shuffled], return_inverse=True, return_counts=True)
+        place = _place_in_class(class_of, class_counts)
+        # Rows ordered by how far into their class they come: any first part of this order has its share of each class.
+        chosen = shuffled[np.argsort((place + 0.5) / class_counts[class_of], kind="stable")[:count]]
+    second = np.zeros(rows, np.bool_)
+    second[chosen] = True
+    return np.flatnonzero(~second), np.flatnonzero(second)
 
 
 def check_same_rows(arrays: tuple[npt.NDArray[Any], ...]) -> None:
@@ -148,11 +155,6 @@ def count_batches(rows: int, batch_size: int, drop_last: bool) -> int:
 def epoch_rng(seed: int, epoch: int) -> np.random.Generator:
     """Return the random numbers for the order of one epoch: the same for every run that has come this far."""
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, epoch)))
-
-
-def split_rng(seed: int) -> np.random.Generator:
-    """Return the random numbers for the validation split."""
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0,)))
 
 
 def row_order(
@@ -184,28 +186,6 @@ def _blocks(rows: int, rng: np.random.Generator | None, block: int) -> Iterator[
     for i in range(len(starts)) if rng is None else rng.permutation(len(starts)):
         indices = np.arange(starts[i], ends[i])
         yield indices if rng is None else rng.permutation(indices)
-
-
-def split_rows(
-    rows: int, share: float, rng: np.random.Generator, classes: npt.NDArray[Any] | None, name: str
-) -> tuple[Indices, Indices]:
-    """Return the rows of two parts, ascending: the second has ``share`` of all rows, and of each class if these are given."""
-    if not 0 < check_number(name, share) < 1:
-        raise ValueError(f"{name} must be in (0, 1), got {share!r}")
-    if rows < 2:
-        raise ValueError(f"{name} needs at least two rows to split, got {rows}")
-    count = min(max(round(rows * share), 1), rows - 1)
-    shuffled = rng.permutation(rows)
-    if classes is None:
-        chosen = shuffled[:count]
-    else:
-        _, class_of, class_counts = np.unique(classes[shuffled], return_inverse=True, return_counts=True)
-        place = _place_in_class(class_of, class_counts)
-        # Rows ordered by how far into their class they come: any first part of this order has its share of each class.
-        chosen = shuffled[np.argsort((place + 0.5) / class_counts[class_of], kind="stable")[:count]]
-    second = np.zeros(rows, np.bool_)
-    second[chosen] = True
-    return np.flatnonzero(~second), np.flatnonzero(second)
 
 
 def _place_in_class(class_of: npt.NDArray[np.intp], class_counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

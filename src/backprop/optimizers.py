@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
-from ._optimizer import Groups, LearningRate, Optimizer
+from ._optimizer import Groups, LearningRate
+from ._optimizer import Optimizer as Optimizer
 from ._spans import FlatNetwork
 from ._types import Array
 from .schedules import Schedule

@@ -66,7 +66,7 @@ cdef inline double _far(vector z) noexcept nogil:
 
 cdef inline vector _gelu_argument(vector z) noexcept nogil:
     """2 c (z + 0.044715 z^3) with c = sqrt(2 / pi): (1 + tanh u) / 2 is sigmoid(2 u), which keeps its digits in the left tail."""
-    return z * (like(z, 1.5957691216057308) + like(z, 0.07135481627159471) * (z * z))
+    return z * (like(z, 1.5957691216057308) + like(z, 0.07135481627260025) * (z * z))
 
 
 cdef inline vector _value(int f, vector z, double alpha) noexcept nogil:
@@ -126,7 +126,7 @@ cdef inline vector _slope(int f, vector z, vector a, double alpha) noexcept nogi
         z = _clamp(z, -_far(z), _far(z))
         t = _gelu_argument(z)
         s = vsigmoid(t)
-        w = z * (like(z, 1.5957691216057308) + like(z, 3 * 0.07135481627159471) * (z * z))
+        w = z * (like(z, 1.5957691216057308) + like(z, 3 * 0.07135481627260025) * (z * z))
         return s + w * s * vsigmoid(-t)
     elif f == GELU_EXACT:
         z = _clamp(z, -_far(z), _far(z))

@@ -37,15 +37,17 @@ def arrange(shown: Sequence[Column], *, tall: bool = False) -> Layout:
     if tall:
         width = 360.0
         spacing = min(84.0, (width - 8) / most)
-        radius = min(23.0, spacing * 0.46)
-        step = max(104.0, radius * 2 + 64)
-        lanes = [radius + 26 + step * number for number in range(len(shown))]
-        height = lanes[-1] + radius + 108
+        radius = min(22.0, spacing * 0.46)
+        step = radius * 2 + 50
+        lanes = [radius + 18 + step * number for number in range(len(shown))]
+        beside = len(shown[-1].units) <= 2  # room for the loss next to the outputs
+        height = lanes[-1] + radius + (40 if beside else 110)
+        centers = [width / 2] * (len(shown) - 1) + [width / 2 - 40 * beside]
         units = tuple(
-            tuple((width / 2 + (k - (len(column.units) - 1) / 2) * spacing, lane) for k in range(len(column.units)))
-            for column, lane in zip(shown, lanes, strict=True)
+            tuple((center + (k - (len(column.units) - 1) / 2) * spacing, lane) for k in range(len(column.units)))
+            for column, lane, center in zip(shown, lanes, centers, strict=True)
         )
-        return Layout(width, height, radius, tall, units, (width / 2, height - 30))
+        return Layout(width, height, radius, tall, units, (width - 50, lanes[-1]) if beside else (width / 2, height - 28))
     spacing = 82.0 if most <= 5 else 66.0 if most <= 8 else 54.0
     radius = 25.0 if most <= 5 else 22.0 if most <= 8 else 19.0
     height = max(300.0, spacing * most + 64)
@@ -72,11 +74,12 @@ def draw(shown: Sequence[Column], layout: Layout) -> str:
     ]
     lx, ly = layout.loss
     for x, y in layout.units[-1]:
-        end = (x, y + layout.radius, lx, ly - 24) if layout.tall else (x + layout.radius, y, lx - 44, ly)
+        below = ly > y + layout.radius + 24
+        end = (x, y + layout.radius, lx, ly - 24) if below else (x + layout.radius, y, lx - 44, ly)
         out.append('<line class="edge plain" x1="{:g}" y1="{:g}" x2="{:g}" y2="{:g}"/>'.format(*end))
     out.append('</g><g class="flow" aria-hidden="true"></g>')
+    out += [_heading(column, places, layout) for column, places in zip(shown, layout.units, strict=True)]
     for number, (column, places) in enumerate(zip(shown, layout.units, strict=True)):
-        out.append(_heading(column, places, layout))
         out += [_unit(number, unit, place, column, layout) for unit, place in zip(column.units, places, strict=True)]
     for unit, (x, y) in zip(shown[-1].units, layout.units[-1], strict=True):
         x, y = (x, y + layout.radius + 30) if layout.tall else (x, y - layout.radius - 6)

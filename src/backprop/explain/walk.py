@@ -57,6 +57,8 @@ class Step:
     foci: tuple[Focus, ...]
     units: tuple[tuple[str | None, str | None], ...]
     """For each column the names of the arrays known by now: value and gradient."""
+    toward: str
+    """Which way numbers flow along the connections in focus: ``"forward"``, ``"backward"``, or ``""`` where they stay."""
     edges: tuple[str | None, ...]
     """For each column the name of the array its connections show now: weights, their gradients, or the new weights."""
 
@@ -74,7 +76,7 @@ def columns(trace: Trace, limit: int | None = None, row: int = 0) -> tuple[Colum
         last = number == len(trace.layers)
         if layer.kind == "Dense":
             label = "output" if last else f"layer {number}"
-            detail = layer.activation.name if layer.activation is not None else "identity"
+            detail = layer.activation.name if layer.activation is not None and _bends(layer) else ""
         else:
             label, detail = layer.kind, layer.activation.name if layer.activation is not None else ""
         connected = f"{layer.name}.weight" if layer.kind == "Dense" else None
@@ -142,10 +144,12 @@ class _Walk:
         """The address of one unit's number in the row that is followed."""
         return Ref(name, (self.row, unit))
 
-    def _add(self, phase: str, layer: LayerTrace | None, title: str, text: str, formula: str, foci: Sequence[Focus]) -> None:
+    def _add(
+        self, phase: str, layer: LayerTrace | None, title: str, text: str, formula: str, foci: Sequence[Focus], toward: str = ""
+    ) -> None:
         units = tuple(zip(self.known, self.gradients, strict=True))
         name = None if layer is None else layer.name
-        self.result.append(Step(phase, name, title, text, formula, tuple(foci), units, tuple(self.edges)))
+        self.result.append(Step(phase, name, title, text, formula, tuple(foci), units, toward, tuple(self.edges)))
 
     def _terms(self, units: Sequence[int], size: int) -> tuple[Sequence[int], int]:
         """The units whose terms are written out, and how many are not."""
@@ -168,6 +172,7 @@ class _Walk:
                 + (", then adds its bias." if "bias" in layer.values else "."),
                 layer.formulas["z"],
                 [self._sum_focus(column, layer, unit, here, before) for unit in here.units],
+                "forward",
             )
             if not bent:
                 self.known[column] = f"{name}.a"
@@ -198,6 +203,7 @@ class _Walk:
                 Focus(column, unit, (self._other_line(column, layer, unit),), self._one_to_one(column, layer, unit))
                 for unit in here.units
             ],
+            "forward",
         )
 
     def _sum_focus(self, column: int, layer: LayerTrace, unit: int, here: Column, before: Column) -> Focus:
@@ -371,6 +377,7 @@ class _Walk:
             else "What arrives is multiplied by how the output depends on the input, as the formula says.",
             layer.formulas["grad_x"],
             [Focus(column - 1, i, (self._back_line(column, layer, i),), self._back_edges(column, layer, i)) for i in before.units],
+            "backward",
         )
         for later, residual in zip(self.columns[1:], self.trace.layers, strict=True):
             if later.skip == column - 1 and name == f"{residual.name}.block.0":

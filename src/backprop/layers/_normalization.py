@@ -96,8 +96,9 @@ class BatchNorm(_Normalization):
     def forward(self, x: Array, training: bool) -> Array:
         """Return the normalized x; in training, running statistics move."""
         if not training:
+            y = self.infer(x)
             self._kept = False, x, None
-            return self.infer(x)
+            return y
         if len(x) == 1:
             raise ValueError(f"{self!r} needs at least 2 rows in training, got 1 (drop_last=True leaves a last small batch out)")
         x_hat, y, inv_std = np.empty_like(x), np.empty_like(x), np.empty(self.width, x.dtype)

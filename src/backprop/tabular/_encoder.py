@@ -166,5 +166,3 @@ def _why_useless(column: Column, kind_given: bool) -> str | None:
     if numbers is None and distinct > max(10, there.sum() / 2):
         return f"is text that hardly ever repeats ({distinct} different values in {there.sum()} rows)"
     return None
-
-

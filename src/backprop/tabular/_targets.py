@@ -162,5 +162,3 @@ def _target_column(name: str, values: Any) -> Column:
     if missing.size:
         raise ValueError(f"target {name!r} must not miss values, row {missing[0] + 1} does")
     return column
-
-

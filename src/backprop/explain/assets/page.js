@@ -34,12 +34,19 @@ function show(value, digits = 6) {
   return text.replace(/-/g, "−");
 }
 
+// At most about six characters, for crowded drawings.
+function brief(value) {
+  const text = show(value, 2);
+  if (text.length <= 6 || !Number.isFinite(number(value))) return text;
+  return number(value).toExponential(0).replace("e+", "e").replace(/-/g, "−");
+}
+
 const values = () => data.values[state.moment][state.example];
 const look = (name) => (at.has(name) ? values()[at.get(name)] : undefined);
 const steps = () => data.examples[state.example].steps;
 const step = () => data.steps[steps()[state.step]];
 const focus = () => step().foci[Math.min(state.unit, step().foci.length - 1)];
-const unitName = (name, unit) => (name === "x" || name.includes(".") || data.rowed.includes(name) ? `${name}[0,${unit}]` : name);
+const unitName = (name, unit) => `${name}[${data.row},${unit}]`;
 
 // --- the drawing -----------------------------------------------------------------------------------------------------------------
 
@@ -84,11 +91,11 @@ function renderDrawing() {
     const [value, gradient] = now.units[column];
     const small = Number(unit.querySelector("circle").getAttribute("r")) < 22;
     const text = value ? show(look(unitName(value, index)), small ? 2 : 3) : "";
-    unit.querySelector(".value").textContent = text.length > (small ? 6 : 8) ? show(look(unitName(value, index)), 1) : text;
+    unit.querySelector(".value").textContent = text.length > (small ? 5 : 7) ? brief(look(unitName(value, index))) : text;
     const arrived = gradient ? show(look(unitName(gradient, index)), small ? 2 : 3) : "";
     const mark = gradient && gradient.endsWith(".delta") ? "δ " : "∂ ";
     const below = unit.querySelector(".gradient");
-    below.textContent = arrived ? (small ? "" : mark) + arrived : "";
+    below.textContent = arrived ? (small ? brief(look(unitName(gradient, index))) : mark + arrived) : "";
     const inStep = part.has(unit.dataset.unit);
     const isNow = chosen && chosen.column === column && chosen.unit === index;
     below.classList.toggle("fresh", now.phase === "backward" && inStep);
@@ -121,8 +128,8 @@ function renderDrawing() {
 }
 
 function tagText(unit, now) {
-  const target = look(`target_probabilities[0,${unit}]`) ?? look(`targets[0,${unit}]`);
-  const p = look(`probabilities[0,${unit}]`);
+  const target = look(unitName("target_probabilities", unit)) ?? look(unitName("targets", unit));
+  const p = look(unitName("probabilities", unit));
   const last = data.columns.length - 1;
   const done = now.units[last][0] && now.phase !== "forward";
   const wanted = target === undefined ? "" : `target ${show(target, 3)}`;
@@ -134,24 +141,21 @@ const roleOf = (name) => name.slice(name.lastIndexOf(".") + 1);
 
 // Labels and moving dashes on the connections that take part, with an arrowhead in the direction of the flow.
 function renderFlow(now, hot) {
-  const backward = now.phase === "backward" && roleOf(step().foci[0]?.lines[0] ? step().formula : "") !== "";
   for (const svg of drawings) {
     const flow = svg.querySelector(".flow"), labels = svg.querySelector(".labels");
     flow.replaceChildren();
     labels.replaceChildren();
-    const tall = svg.classList.contains("tall");
     for (const address of hot) {
       const edge = svg.querySelector(`[data-edge="${address}"]`);
       if (!edge) continue;
       const [x1, y1, x2, y2] = ["x1", "y1", "x2", "y2"].map((name) => Number(edge.getAttribute(name)));
-      const line = draw("line", { x1, y1, x2, y2 });
-      const back = backward && !now.edges.some((role) => role && role.endsWith("grad_weight"));
-      if (back) line.classList.add("back");
-      flow.append(line, arrow(back ? [x2, y2, x1, y1] : [x1, y1, x2, y2]));
+      const back = now.toward === "backward";
+      if (now.toward) flow.append(draw("line", { x1, y1, x2, y2, class: now.toward }), arrow(back ? [x2, y2, x1, y1] : [x1, y1, x2, y2], hot.size > 5 ? 0.6 : 1));
       const [column, i, j] = address.split("-");
       const role = now.edges[Number(column)];
-      if (role && hot.size <= 12) {
-        const share = back ? 0.36 : (tall ? 0.36 : 0.32);
+      if (role && hot.size <= (svg.classList.contains("tall") ? 4 : 12)) {
+        const share = back ? 0.66 : 0.34; // next to the units that are many, where labels stand apart
+
         const place = { x: x1 + share * (x2 - x1), y: y1 + share * (y2 - y1), dy: ".35em", class: "label" };
         labels.append(draw("text", place, show(look(`${role}[${i},${j}]`), hot.size > 6 ? 2 : 3)));
       }
@@ -159,9 +163,9 @@ function renderFlow(now, hot) {
   }
 }
 
-function arrow([x1, y1, x2, y2]) {
+function arrow([x1, y1, x2, y2], size) {
   const angle = Math.atan2(y2 - y1, x2 - x1), degrees = (angle * 180) / Math.PI;
-  return draw("path", { d: "M0 0 L-9 -4 L-9 4 Z", transform: `translate(${x2} ${y2}) rotate(${degrees})` });
+  return draw("path", { d: "M-7 0 L-17 -4.5 L-17 4.5 Z", transform: `translate(${x2} ${y2}) rotate(${degrees}) scale(${size})` });
 }
 
 // --- the story -----------------------------------------------------------------------------------------------------------------
@@ -339,30 +343,10 @@ const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
 function renderBoundary(grid, moment) {
   const canvas = $("boundary"), size = 540, context = canvas.getContext("2d");
   canvas.width = canvas.height = size;
-  const n = grid.size, levels = bytes(grid.frames[moment]), cell = size / n;
-  const card = rgb("--card"), hues = ["--s2", "--s1", "--s3", "--s4", "--s5", "--s6"].map(rgb);
+  const n = grid.size, levels = bytes(grid.frames[moment]);
   const classes = grid.classes > 2 ? bytes(grid.winners[moment]) : null;
-  for (let row = 0; row < n; row++) {
-    for (let column = 0; column < n; column++) {
-      const k = row * n + column, p = levels[k] / 255;
-      const shade = classes ? mix(card, hues[classes[k] % 6], 0.15 + 0.55 * p) : mix(card, p < 0.5 ? hues[0] : hues[1], 0.1 + 1.1 * Math.abs(p - 0.5));
-      context.fillStyle = `rgb(${shade})`;
-      context.fillRect(column * cell, (n - 1 - row) * cell, cell + 1, cell + 1);
-    }
-  }
-  // The line where the answer changes: between neighbours on different sides.
-  const side = (k) => (classes ? classes[k] : levels[k] >= 128 ? 1 : 0);
-  context.strokeStyle = color("--ink");
-  context.lineWidth = 3;
-  context.beginPath();
-  if (!grid.regression) for (let row = 0; row < n; row++) {
-    for (let column = 0; column < n; column++) {
-      const k = row * n + column, x = column * cell, y = (n - 1 - row) * cell;
-      if (column + 1 < n && side(k) !== side(k + 1)) { context.moveTo(x + cell, y); context.lineTo(x + cell, y + cell); }
-      if (row + 1 < n && side(k) !== side(k + n)) { context.moveTo(x, y); context.lineTo(x + cell, y); }
-    }
-  }
-  context.stroke();
+  context.drawImage(shades(n, levels, classes), 0, 0, size, size);
+  if (!grid.regression && !classes) outline(context, n, levels, size / n);
   const place = ([x, y]) => [((x - grid.x[0]) / (grid.x[1] - grid.x[0])) * size, (1 - (y - grid.y[0]) / (grid.y[1] - grid.y[0])) * size];
   for (const point of grid.points) dot(context, place(point), point[2], 6.5, grid.regression);
   const chosen = place(data.examples[state.example].x);
@@ -374,6 +358,41 @@ function renderBoundary(grid, moment) {
   $("boundary-caption").textContent = grid.caption;
   $("boundary-key").textContent = grid.key;
   canvas.setAttribute("aria-label", `${grid.caption}. ${grid.key}`);
+}
+
+// One pixel for each recorded point; the canvas smooths between them, except where classes have no order.
+function shades(n, levels, classes) {
+  const small = document.createElement("canvas"), context = small.getContext("2d"), picture = context.createImageData(n, n);
+  small.width = small.height = n;
+  const card = rgb("--card"), hues = ["--s2", "--s1", "--s3", "--s4", "--s5", "--s6"].map(rgb);
+  levels.forEach((level, k) => {
+    const p = level / 255;
+    const shade = classes ? mix(card, hues[classes[k] % 6], 0.15 + 0.55 * p) : mix(card, p < 0.5 ? hues[0] : hues[1], 1.2 * Math.abs(p - 0.5));
+    picture.data.set([...shade, 255], 4 * ((n - 1 - Math.floor(k / n)) * n + (k % n)));
+  });
+  context.putImageData(picture, 0, 0);
+  return small;
+}
+
+// The line p = 0.5 through the recorded points: in each square of four neighbours, from side to side.
+function outline(context, n, levels, cell) {
+  const half = 127.5, x = (column) => (column + 0.5) * cell, y = (row) => (n - row - 0.5) * cell;
+  context.strokeStyle = color("--ink");
+  context.lineWidth = 3.5;
+  context.lineCap = "round";
+  context.beginPath();
+  for (let row = 0; row + 1 < n; row++) {
+    for (let column = 0; column + 1 < n; column++) {
+      const corners = [[column, row], [column + 1, row], [column + 1, row + 1], [column, row + 1]];
+      const crossings = [];
+      corners.forEach(([c, r], k) => {
+        const [c2, r2] = corners[(k + 1) % 4], a = levels[r * n + c] - half, b = levels[r2 * n + c2] - half;
+        if (a * b < 0) crossings.push([x(c + (c2 - c) * (a / (a - b))), y(r + (r2 - r) * (a / (a - b)))]);
+      });
+      for (let k = 0; k + 1 < crossings.length; k += 2) { context.moveTo(...crossings[k]); context.lineTo(...crossings[k + 1]); }
+    }
+  }
+  context.stroke();
 }
 
 const SHAPES = [
@@ -455,7 +474,10 @@ function chart(place, { series, logY = false, xlabel = "", cursor = null, range 
   const px = (x) => left + ((x - x0) / (x1 - x0 || 1)) * (width - left - right);
   const scale = (y) => (logY ? Math.log10(y) : y);
   const py = (y) => height - bottom - ((scale(y) - scale(low)) / (scale(high) - scale(low))) * (height - top - bottom);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" }), inside = `inside-${place.id}`;
+  const window = draw("clipPath", { id: inside });
+  window.append(draw("rect", { x: left - 6, y: top - 6, width: width - left - right + 12, height: height - top - bottom + 12 }));
+  svg.append(window);
   svg.setAttribute("aria-label", `Chart over ${xlabel}: ${series.map((s) => `${s.name} ends at ${show(s.y.at(-1), 3)}`).join(", ")}`);
   for (const value of yTicks) {
     svg.append(draw("line", { class: "axis", x1: left, x2: width - right, y1: py(value), y2: py(value) }));
@@ -471,11 +493,11 @@ function chart(place, { series, logY = false, xlabel = "", cursor = null, range 
       path += `${pen ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`;
       pen = true;
     });
-    svg.append(draw("path", { class: "series", d: path, stroke: hue(k), "stroke-dasharray": DASHES[k % 6] }));
+    svg.append(draw("path", { class: "series", d: path, stroke: hue(k), "stroke-dasharray": DASHES[k % 6], "clip-path": `url(#${inside})` }));
     const marked = one.marks ? one.x.map((_, i) => i) : cursor === null ? [] : [one.x.findIndex((x) => x >= cursor)];
     for (const i of marked) {
       const y = number(one.y[i]);
-      if (i >= 0 && Number.isFinite(y) && (!logY || y > 0)) svg.append(draw("path", { class: "dot", d: MARKS[k % 6](px(one.x[i]), py(y)), fill: hue(k) }));
+      if (i >= 0 && Number.isFinite(y) && y >= low && y <= high) svg.append(draw("path", { class: "dot", d: MARKS[k % 6](px(one.x[i]), py(y)), fill: hue(k) }));
     }
   });
   if (cursor !== null) svg.append(draw("line", { class: "cursor", x1: px(cursor), x2: px(cursor), y1: top, y2: height - bottom }));
@@ -530,8 +552,9 @@ function prepareClipping(part) {
   const count = part.runs[0].losses.length, steps = part.runs[0].losses.map((_, k) => k);
   const set = slider($("clip-step"), $("clip-label"), count, (k) => `step ${k} of ${count - 1}`, (k) => {
     const lines = (what) => part.runs.map((run) => ({ name: run.name, x: steps, y: run[what] }));
-    chart($("clip-loss"), { series: lines("losses"), logY: true, xlabel: "step", cursor: k });
-    chart($("clip-norm"), { series: lines("norms"), logY: true, xlabel: "step", cursor: k });
+    for (const [place, what] of [["clip-loss", "losses"], ["clip-norm", "norms"]]) {
+      chart($(place), { series: lines(what), logY: true, xlabel: "step", cursor: k, range: part.ranges[what] });
+    }
     table($("clip-table"), ["", "loss", "gradient norm"], part.runs.map((run) => [run.name, show(run.losses[k], 4), show(run.norms[k], 4)]));
   });
   set(count - 1);
@@ -542,7 +565,7 @@ function prepareRace(part) {
   const change = (k) => {
     renderRace(surface, k);
     const series = surface.runs.map((run) => ({ name: run.name, x: run.losses.map((_, i) => i), y: run.losses }));
-    chart($("race-chart"), { series, logY: true, xlabel: "step", cursor: k });
+    chart($("race-chart"), { series, logY: true, xlabel: "step", cursor: k, range: surface.range });
     table($("race-table"), ["optimizer", surface.axes[0], surface.axes[1], "loss"], surface.runs.map((run) => [
       run.name, show(run.path[k][0], 3), show(run.path[k][1], 3), show(run.losses[k], 3),
     ]));
@@ -569,7 +592,7 @@ function renderRace(surface, k) {
   for (let row = 0; row < n; row++) {
     for (let column = 0; column < n; column++) {
       const band = levels[row * n + column] / 15;
-      picture.data.set([...mix(card, deep, 0.75 * (1 - band)), 255], 4 * ((n - 1 - row) * n + column));
+      picture.data.set([...mix(card, deep, 0.95 * (1 - band)), 255], 4 * ((n - 1 - row) * n + column));
     }
   }
   context.putImageData(picture, 0, 0);

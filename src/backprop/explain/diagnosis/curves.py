@@ -28,7 +28,8 @@ def loss_against_chance(loss: float, chance: float | None) -> Iterator[Finding]:
 
 def loss_curves(history: History | Mapping[str, Sequence[float]], chance: float | None) -> Iterator[Finding]:
     """What the shapes of the training and validation losses say."""
-    losses, validation = (np.asarray(history[key] if key in history else (), dtype=float) for key in ("loss", "val_loss"))
+    recorded = dict(history)
+    losses, validation = (np.asarray(recorded.get(key, ()), dtype=float) for key in ("loss", "val_loss"))
     if losses.size < 4 or not np.isfinite(losses).all():
         return
     yield from _instability(losses)

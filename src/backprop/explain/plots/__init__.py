@@ -7,17 +7,19 @@ from .diagram import network_diagram
 from .layers import activation_functions, distributions
 from .predictions import confusion_matrix, decision_boundary, predicted_vs_true
 from .surface import LossSurface, loss_surface, plot_loss_surface
-from .training import gradient_flow, learning_curves, update_ratios
+from .training import curves, gradient_flow, learning_curves, lr_curve, update_ratios
 
 __all__ = [
     "LossSurface",
     "activation_functions",
     "confusion_matrix",
+    "curves",
     "decision_boundary",
     "distributions",
     "gradient_flow",
     "learning_curves",
     "loss_surface",
+    "lr_curve",
     "network_diagram",
     "plot_loss_surface",
     "predicted_vs_true",

@@ -36,6 +36,13 @@ def line_style(index: int) -> tuple[str, str]:
     return COLORS[index % len(COLORS)], STYLES[index % len(STYLES)]
 
 
+def whole_epochs(ax: Axes) -> None:
+    """Let the x axis have ticks at whole numbers only."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def tidy(ax: Axes, *, xlabel: str, ylabel: str, title: str | None = None) -> Axes:
     """Label the axes, thin the frame and return `ax`."""
     ax.set_xlabel(xlabel)

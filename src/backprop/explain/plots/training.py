@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
-from ...history import History, better_is
-from ._axes import axes_or_new, line_style, tidy
+from ...history import History
+from ...metrics import better_is
+from ._axes import axes_or_new, line_style, tidy, whole_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def learning_curves(
-    history: History | Mapping[str, Sequence[float]], metric: str = "loss", *, ax: Axes | None = None
-) -> Axes:
+def learning_curves(history: History | Mapping[str, Sequence[float]], metric: str = "loss", *, ax: Axes | None = None) -> Axes:
     """Draw a metric of training and validation over the epochs, and mark the best validation epoch.
 
     Parameters
@@ -37,16 +37,14 @@ def learning_curves(
     if not curves:
         raise ValueError(f"metric must be one of {sorted(history)}, got {metric!r}")
     ax = axes_or_new(ax)
-    from matplotlib.ticker import MaxNLocator
-
     for index, (name, label) in enumerate(curves):
         values = np.asarray(history[name], dtype=float)
         color, style = line_style(index)
         ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label)
         if label == "validation" and np.isfinite(values).any():
-            best = int(np.nanargmin(values) if better_is(metric, "auto") == "min" else np.nanargmax(values))
+            best = int(np.nanargmin(values) if better_is(metric) == "min" else np.nanargmax(values))
             ax.plot(best + 1, values[best], "o", color=color, label=f"best: {values[best]:.4g} in epoch {best + 1}")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    whole_epochs(ax)
     ax.legend(frameon=False)
     return tidy(ax, xlabel="epoch", ylabel=metric)
 
@@ -91,6 +89,51 @@ def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = No
     ax.axhline(1e-3, color="0.5", linewidth=1)
     ax.annotate("usual: 1e-3", (0, 1e-3), (3, 3), textcoords="offset points", color="0.35", fontsize="small")
     return tidy(ax, xlabel="record", ylabel="norm(update) / norm(weight)")
+
+
+def lr_curve(
+    lrs: npt.ArrayLike, losses: npt.ArrayLike, smoothed: npt.ArrayLike, suggestion: float, *, ax: Axes | None = None
+) -> Axes:
+    """Draw the loss over a growing learning rate, and mark the suggested one.
+
+    Parameters
+    ----------
+    lrs, losses, smoothed
+        One entry a step, as `lr_range_test` returns them.
+    suggestion
+        The learning rate to mark.
+    ax
+        Where to draw; a new figure without it.
+    """
+    ax = axes_or_new(ax)
+    color = line_style(0)[0]
+    ax.plot(lrs, losses, color=color, alpha=0.35, label="loss of the batch")
+    ax.plot(lrs, smoothed, color=color, label="smoothed")
+    ax.axvline(suggestion, color=line_style(1)[0], linestyle="--", label=f"suggestion: {suggestion:.2g}")
+    ax.set_xscale("log")
+    ax.legend(frameon=False)
+    return tidy(ax, xlabel="learning rate", ylabel="loss")
+
+
+def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | None = None) -> Axes:
+    """Draw several runs' values over the epochs in one picture.
+
+    Parameters
+    ----------
+    values
+        By run, one value an epoch.
+    ylabel
+        What the values are.
+    ax
+        Where to draw; a new figure without it.
+    """
+    ax = axes_or_new(ax)
+    for index, (name, run) in enumerate(values.items()):
+        color, style = line_style(index)
+        ax.plot(np.arange(1, len(run) + 1), run, style, color=color, label=name)
+    whole_epochs(ax)
+    ax.legend(frameon=False)
+    return tidy(ax, xlabel="epoch", ylabel=ylabel)
 
 
 def _lines(ax: Axes, series: Mapping[str, np.ndarray]) -> None:

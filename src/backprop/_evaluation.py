@@ -1,0 +1,61 @@
+"""The loss and metrics over many batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from . import metrics as metric_functions
+from ._rows import Batch
+from ._types import Array
+from .metrics import Metric, MetricFunction
+
+if TYPE_CHECKING:
+    from .losses import Loss
+    from .network import Network
+
+MetricSpec = str | MetricFunction
+
+
+class Meter:
+    """Gathers the loss and metrics of batches into those of all their rows."""
+
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self._metrics = list(metrics)
+        self._loss = 0.0
+        self._weight = 0.0
+
+    def add(self, loss: float, outputs: Array, batch: Batch) -> None:
+        """Take note of a batch."""
+        weight = batch.total_weight()
+        self._loss += weight * loss
+        self._weight += weight
+        for metric in self._metrics:
+            metric.update(outputs, batch.targets, batch.sample_weight)
+
+    def result(self) -> dict[str, float]:
+        """Return the loss, averaged by the rows' weights, and the metrics."""
+        loss = self._loss / self._weight if self._weight else 0.0
+        return {"loss": loss, **{metric.name: metric.result() for metric in self._metrics}}
+
+
+def make_metrics(specs: Sequence[MetricSpec] | None, loss: Loss, streaming_only: bool = False) -> list[Metric]:
+    """Return metrics ready to gather: those given, or those that fit the loss's task.
+
+    ``streaming_only`` leaves metrics out of the latter that would keep all rows of an epoch.
+    """
+    chosen: Sequence[MetricSpec] = metric_functions.defaults(loss.task) if specs is None else specs
+    made = [metric_functions.get(spec, loss.task, loss.link) for spec in chosen]
+    names = [metric.name for metric in made]
+    if len(set(names)) < len(names) or "loss" in names or "lr" in names:
+        raise ValueError(f"metrics must have names that differ from each other, 'loss' and 'lr', got {', '.join(names)}")
+    return [metric for metric in made if metric.streaming or specs is not None or not streaming_only]
+
+
+def evaluate_batches(net: Network, loss: Loss, batches: Iterable[Batch], metrics: Iterable[Metric]) -> dict[str, float]:
+    """Return loss and metrics of the network, in evaluation mode."""
+    meter = Meter(metrics)
+    for batch in batches:
+        outputs = net.infer(batch.x)
+        meter.add(loss.compute(outputs, batch.targets, batch.weight, None), outputs, batch)
+    return meter.result()

@@ -1,0 +1,143 @@
+"""The loop over epochs: order, training, validation, history and callbacks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._evaluation import Meter, make_metrics
+from ._progress import Progress
+from ._rows import Rows, Stream
+from .callbacks import CallbackList
+from .data import Indices, count_batches, epoch_rng, row_order
+from .history import History
+from .layers import BatchNorm, walk
+from .schedules import ReduceOnPlateau
+
+if TYPE_CHECKING:
+    from .training import Trainer
+
+LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
+
+
+class FitOptions(NamedTuple):
+    """The checked arguments of `Trainer.fit` that say how to go through the data."""
+
+    epochs: int
+    batch_size: int
+    shuffle: bool
+    drop_last: bool
+    verbose: bool | None
+    seed: int
+
+
+def run_fit(
+    trainer: Trainer, data: Rows | Stream, validation: Rows | Stream | None, callbacks: Any, options: FitOptions
+) -> History:
+    """Train for some epochs and return their history."""
+    if isinstance(data, Rows):
+        _check_batches(trainer, data.count, options)
+    trainer.history_keys = _keys(trainer, validation is not None)
+    monitored = _check_schedule(trainer)
+    hooks = CallbackList(callbacks, trainer)
+    trainer.net.loss = trainer.loss
+    trainer.stop_training = False
+    history = History()
+    logs: dict[str, float] = {}
+    steps = count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
+    progress = Progress(options.verbose, options.epochs, steps)
+    with trainer.interrupts:
+        try:
+            hooks.call("on_train_begin", {})
+            for index in range(options.epochs):
+                progress.begin_epoch(index)
+                hooks.call("on_epoch_begin", trainer.epoch, {})
+                logs = _train_epoch(trainer, data, hooks, progress, options)
+                if validation is not None:
+                    logs |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
+                logs["lr"] = trainer.last_lr
+                trainer.epoch += 1
+                trainer.optimizer.epoch += 1
+                if monitored is not None:
+                    monitored.observe(logs[monitored.monitor or ("val_loss" if "val_loss" in logs else "loss")])
+                history.append(trainer.epoch - 1, logs)
+                progress.end_epoch(logs)
+                hooks.call("on_epoch_end", trainer.epoch - 1, logs)
+                if trainer.stop_training:
+                    break
+            hooks.call("on_train_end", logs)
+        finally:
+            progress.close()
+    return history
+
+
+def _train_epoch(
+    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions
+) -> dict[str, float]:
+    """Train one epoch and return the loss and metrics over it."""
+    meter = Meter(make_metrics(trainer.metrics, trainer.loss, streaming_only=True))
+    each_step = hooks.has("on_train_batch_end")
+    batch = 0
+
+    def finished(loss: float) -> None:
+        nonlocal batch
+        if each_step:
+            hooks.call("on_train_batch_end", batch, {"loss": loss})
+        batch += 1
+        progress.advance(1)
+
+    if isinstance(data, Rows):
+        for order in _slices(trainer, data, options):
+            trainer.train_rows(data, order, options.batch_size, meter, finished)
+    else:
+        for ready in data.epoch():
+            trainer.train_and_measure(ready, meter, finished)
+    trainer.flush()
+    trainer.check_parameters()
+    return meter.result()
+
+
+def _slices(trainer: Trainer, data: Rows, options: FitOptions) -> Iterator[Indices]:
+    """Yield the row numbers of one epoch in their order, as many steps at a time as take about `LONG_ENOUGH`."""
+    rng = epoch_rng(options.seed, trainer.epoch) if options.shuffle else None
+    steps = 1
+    for order in row_order(data.count, options.batch_size, rng, options.drop_last):
+        start = 0
+        while start < len(order):
+            stop = start + steps * options.batch_size
+            began = perf_counter()
+            yield order[start:stop]
+            if perf_counter() - began < LONG_ENOUGH:
+                steps *= 2
+            start = stop
+
+
+def _check_batches(trainer: Trainer, rows: int, options: FitOptions) -> None:
+    """Refuse batch sizes that leave nothing to train on, or a batch too small for batch normalization."""
+    if count_batches(rows, options.batch_size, options.drop_last) == 0:
+        raise ValueError(f"drop_last leaves no batch of {options.batch_size}: there are {rows} rows")
+    last = rows % options.batch_size or options.batch_size
+    smallest = options.batch_size if options.drop_last else last
+    if smallest == 1 and any(isinstance(layer, BatchNorm) for _, layer in walk(trainer.net.layers, "layers")):
+        raise ValueError(
+            f"BatchNorm needs at least two rows in a batch, but {rows} rows in batches of {options.batch_size} end with one of a "
+            "single row: use another batch_size, or drop_last=True"
+        )
+
+
+def _keys(trainer: Trainer, validated: bool) -> tuple[str, ...]:
+    """The keys that the history will have."""
+    training = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss, streaming_only=True))]
+    full = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss))]
+    return (*training, *(f"val_{key}" for key in full if validated), "lr")
+
+
+def _check_schedule(trainer: Trainer) -> ReduceOnPlateau | None:
+    """The learning rate schedule, if it follows results."""
+    schedule = trainer.optimizer.lr
+    if not isinstance(schedule, ReduceOnPlateau):
+        return None
+    if schedule.monitor is not None and schedule.monitor not in trainer.history_keys:
+        raise ValueError(f"monitor of ReduceOnPlateau must be one of {', '.join(trainer.history_keys)}, got {schedule.monitor!r}")
+    return schedule

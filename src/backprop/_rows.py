@@ -1,0 +1,236 @@
+"""Training data as a network takes it: checked, in its dtype, batch by batch; from arrays, memory maps or a stream of batches."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterable, Iterator
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._arrays import as_matrix, as_real_array, as_table, check_count
+from ._class_weights import ClassWeight, check_sample_weight, weigh_rows
+from ._types import Array, Labels
+from .data import Indices, check_same_rows
+
+if TYPE_CHECKING:
+    from .losses import Loss
+    from .network import Network
+
+ClassVector = npt.NDArray[np.float64]
+CHUNK = 65536  # rows of a memory map that are looked at together
+
+
+class Batch(NamedTuple):
+    """Rows ready for one step.
+
+    ``weight`` is what the loss weighs rows with, the class weight included; ``sample_weight`` leaves that out.
+    """
+
+    x: Array
+    targets: Any
+    weight: Array | None
+    sample_weight: Array | None
+
+    def total_weight(self) -> float:
+        """Return what the batch counts for in a mean over batches: the sum of |weight|, or the number of rows."""
+        return float(len(self.x)) if self.weight is None else float(np.abs(self.weight).sum(dtype=np.float64))
+
+
+class Converter:
+    """Turns arrays as they were given into what one network and loss take."""
+
+    def __init__(self, net: Network, loss: Loss, check_finite: bool = True) -> None:
+        self.loss = loss
+        self.n_inputs, self.n_outputs = net.n_inputs, net.n_outputs
+        self.dtype = net.dtype
+        self._check_finite = check_finite
+
+    def inputs(self, x: npt.ArrayLike) -> Array:
+        """Return inputs as a matrix."""
+        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self._check_finite)
+
+    def targets(self, y: npt.ArrayLike) -> Array | Labels:
+        """Return targets as the loss's kernel takes them."""
+        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self._check_finite)
+
+    def weigh(self, targets: Array | Labels, class_vector: ClassVector | None, sample_weight: Array | None) -> Array | None:
+        """Return the rows' weights, those of their classes included."""
+        return weigh_rows(targets, class_vector, sample_weight, self.dtype)
+
+    def batch(
+        self, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None, class_weight: ClassWeight | None
+    ) -> Batch:
+        """Return all rows of these arrays as one batch."""
+        matrix, targets = self.inputs(x), self.targets(y)
+        if len(matrix) != len(targets):
+            raise ValueError(f"x and y must have as many rows, got shapes {matrix.shape} and {np.shape(y)}")
+        if len(matrix) == 0:
+            raise ValueError(f"x must have at least one row, got shape {matrix.shape}")
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(matrix), self.dtype)
+        vector = None if class_weight is None else self.loss.class_weight_vector(class_weight, [targets], self.n_outputs)
+        return Batch(matrix, targets, self.weigh(targets, vector, weight), weight)
+
+
+class Rows:
+    """Rows of arrays, any of which can be taken as a `Batch`.
+
+    Arrays in memory are checked and converted at once. Memory maps stay where they are: their rows are checked and converted
+    batch by batch, so that data may be larger than memory.
+    """
+
+    def __init__(
+        self, converter: Converter, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+    ) -> None:
+        self._converter = converter
+        table = as_table(x, "x", converter.n_inputs)
+        given = as_real_array(y, "y")
+        check_same_rows((table, given))
+        self.count = len(table)
+        if self.count == 0:
+            raise ValueError(f"x must have at least one row, got shape {table.shape}")
+        self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
+        self._x = table if self._x_mapped else converter.inputs(table)
+        self._targets = given if self._y_mapped else converter.targets(given)
+        self._sample_weight = None if sample_weight is None else check_sample_weight(sample_weight, self.count, converter.dtype)
+        self._class_vector: ClassVector | None = None
+        self._weight = self._sample_weight
+        self._index: Indices | None = None
+
+    def subset(self, index: Indices) -> Rows:
+        """Return the rows with these numbers; nothing is copied."""
+        part = copy(self)
+        part._index = index
+        part.count = len(index)
+        return part
+
+    def labels(self) -> npt.NDArray[Any] | None:
+        """Return the class of each row, where each row has one, to stratify by."""
+        targets = self._targets
+        if self._converter.loss.task == "classification" and targets.ndim == 1:
+            return targets
+        if self._converter.loss.task == "binary" and targets.size == len(targets):
+            column = np.asarray(targets).reshape(-1)
+            return column if np.isin(column, (0, 1)).all() else None
+        return None
+
+    def use_class_weight(self, class_weight: ClassWeight | None) -> ClassVector | None:
+        """Weigh rows by their classes too, and return the weight of each class; balanced weights are those of these rows."""
+        if class_weight is not None:
+            parts = (self._take_targets(self._numbers(part)) for part in self.slices(CHUNK))
+            vector = self._converter.loss.class_weight_vector(class_weight, parts, self._converter.n_outputs)
+            self._class_vector = vector
+            if not self._y_mapped:
+                self._weight = self._converter.weigh(self._targets, vector, self._sample_weight)
+        if self._weight is not None and not self._weight[self._numbers(slice(None))].any():
+            raise ValueError("the weights of all rows are zero: there is nothing to learn from")
+        return self._class_vector
+
+    def take(self, rows: Indices | slice) -> Batch:
+        """Return the batch of these rows."""
+        numbers = self._numbers(rows)
+        x = self._x[numbers]
+        if self._x_mapped:
+            x = self._converter.inputs(x)
+        targets = self._take_targets(numbers)
+        sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
+        if self._y_mapped:
+            weight = self._converter.weigh(targets, self._class_vector, sample_weight)
+        else:
+            weight = None if self._weight is None else self._weight[numbers]
+        return Batch(x, targets, weight, sample_weight)
+
+    def _numbers(self, rows: Indices | slice) -> Indices | slice:
+        return rows if self._index is None else self._index[rows]
+
+    def _take_targets(self, numbers: Indices | slice) -> Array | Labels:
+        targets: Array | Labels = self._targets[numbers]
+        return self._converter.targets(targets) if self._y_mapped else targets
+
+    def slices(self, batch_size: int) -> Iterator[slice]:
+        """Yield all rows in their order, so many at a time."""
+        for start in range(0, self.count, batch_size):
+            yield slice(start, start + batch_size)
+
+    def batches(self, batch_size: int) -> Iterator[Batch]:
+        """Yield all rows in their order as batches."""
+        return map(self.take, self.slices(batch_size))
+
+
+class Stream:
+    """Batches ``(x, y)`` or ``(x, y, sample_weight)`` that come from outside, as they come.
+
+    Parameters
+    ----------
+    source : iterable, iterator, or callable that returns one
+        Gone through again for each epoch; an iterator goes on where it was.
+    steps_per_epoch : int, optional
+        How many batches make an epoch. None: as many as there are.
+    """
+
+    def __init__(
+        self,
+        converter: Converter,
+        source: Iterable[Any] | Callable[[], Iterable[Any]],
+        steps_per_epoch: int | None = None,
+        class_weight: ClassWeight | None = None,
+    ) -> None:
+        if not (callable(source) or isinstance(source, Iterable)):
+            raise TypeError(f"x must be an array with y, or an iterable of batches (x, y), got {type(source).__name__}")
+        if isinstance(class_weight, str):
+            raise ValueError("class_weight='balanced' needs y as an array; give the weights themselves with an iterable of batches")
+        self._converter = converter
+        self._class_weight = class_weight
+        self._source = source
+        self.steps = None if steps_per_epoch is None else check_count("steps_per_epoch", steps_per_epoch)
+        self._iterator: Iterator[Any] | None = None
+
+    def epoch(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch.
+
+        Raises
+        ------
+        ValueError
+            If there is no batch, or fewer than ``steps_per_epoch`` even after starting again.
+        """
+        if self.steps is None:
+            count = 0
+            for item in self._fresh():
+                yield self._converted(item)
+                count += 1
+            if not count:
+                raise ValueError("x gave no batch; an iterator can be gone through once only: pass a list, or steps_per_epoch")
+            return
+        for _ in range(self.steps):
+            yield self._converted(self._next())
+
+    def _next(self) -> Any:
+        nothing = object()
+        for _ in range(2):
+            if self._iterator is None:
+                self._iterator = iter(self._fresh())
+            item = next(self._iterator, nothing)
+            if item is not nothing:
+                return item
+            self._iterator = None
+        raise ValueError(f"x ran out of batches before {self.steps} steps of an epoch")
+
+    def _fresh(self) -> Iterable[Any]:
+        return self._source() if callable(self._source) else self._source
+
+    def _converted(self, item: Any) -> Batch:
+        if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+            raise ValueError(f"x must give batches (x, y) or (x, y, sample_weight), got {type(item).__name__}")
+        x, y, *weight = item
+        return self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
+
+
+def is_mapped(array: Any) -> bool:
+    """Tell whether an array, or what it is a view of, is a memory map."""
+    while array is not None:
+        if isinstance(array, np.memmap | mmap.mmap):
+            return True
+        array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
+    return False

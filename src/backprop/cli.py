@@ -1,0 +1,238 @@
+"""The command line: ``backprop demo``, ``bench``, ``train`` and ``predict``."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from ._version import __version__
+
+DESCRIPTION = "Dense neural networks on the CPU, from the command line."
+
+TRAIN = """\
+Train a network to predict one column of a CSV file from the others, and save
+it together with all that `backprop predict` needs to take new rows as they are.
+
+The file has a header. Columns of numbers are standardised; true/false columns
+become 0 and 1; of text, each of the 64 most frequent values gets an input of
+its own. Missing values (empty, NA, NaN, null, None, ?) are filled in (median,
+or most frequent value) and flagged by a further input. Columns with one value
+only and text that hardly ever repeats are left out; what was done is printed.
+
+The target decides the task: text, true/false and few different whole numbers
+make a classification, other numbers a regression. Training stops when the loss
+on the validation rows, drawn at random in every class's proportion, has not
+improved for --patience epochs, and keeps the best weights."""
+
+TRAIN_EXAMPLES = """\
+examples:
+  backprop train houses.csv --target price
+  backprop train houses.csv --target price --hidden 128,64 --dropout 0.1 \\
+      --ignore id,address --out houses.safetensors
+  backprop train churn.csv --target left --class-weight balanced \\
+      --categorical zip,branch"""
+
+PREDICT = """\
+Predict the target for the rows of a CSV file with a model that `backprop train`
+made. The file needs the columns the model was trained on, in any order; others
+are passed over. Values of text columns that training never saw count as none of
+those known. The predictions are a CSV file with one row for each row of data."""
+
+PREDICT_EXAMPLES = """\
+examples:
+  backprop predict houses.safetensors new.csv
+  backprop predict churn.safetensors new.csv --proba --out predictions.csv
+  head -100 new.csv | backprop predict churn.safetensors -"""
+
+DEMO = """\
+Train a network on handwritten digits that ship with the package: progress,
+accuracy on digits it has not seen, and how long the Cython and the NumPy
+kernels take for the same training, side by side."""
+
+EPILOG = """\
+`backprop COMMAND --help` explains a command. Exit codes: 0 done, 1 the data or
+a file is at fault, 2 the command line is, 130 interrupted."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; errors of data and files are one line on standard error."""
+    try:
+        try:
+            arguments = _parser().parse_args(argv)
+            arguments.command(arguments)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has left: nothing more to say, not even when Python flushes at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        print("\nbackprop: interrupted", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, ArithmeticError, MemoryError) as error:
+        print(f"backprop: error: {_message(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
+
+
+# --- commands: their modules are imported when they run, so that --help is quick ------------------------------------------------
+
+
+def _demo(arguments: argparse.Namespace) -> None:
+    from ._demo import demo
+
+    demo(epochs=arguments.epochs, seed=arguments.seed)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from ._table_models import train
+
+    train(arguments)
+
+
+def _predict(arguments: argparse.Namespace) -> None:
+    from ._table_models import predict
+
+    predict(arguments)
+
+
+# --- the parser -----------------------------------------------------------------------------------------------------------------
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Paragraphs as written, and the default of every option that has one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        shown = action.help is not None and action.default not in (None, False, "", argparse.SUPPRESS)
+        return f"{action.help} (default: %(default)s)" if shown else action.help
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("backprop", description=DESCRIPTION, epilog=EPILOG, formatter_class=_Help)
+    parser.add_argument("--version", action="version", version=f"backprop {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], **texts: Any) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, formatter_class=_Help, **texts)
+        added.set_defaults(command=run)
+        return added
+
+    demo = command(
+        "demo",
+        _demo,
+        help="train on handwritten digits that ship with the package",
+        description=DEMO,
+    )
+    demo.add_argument("--epochs", type=_count, default=30, metavar="N", help="passes over the 1437 training images")
+    demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the images")
+
+    train = command("train", _train, help="learn to predict a column of a CSV file", description=TRAIN, epilog=TRAIN_EXAMPLES)
+    _add_train_arguments(train)
+
+    predict = command("predict", _predict, help="predict with a trained model", description=PREDICT, epilog=PREDICT_EXAMPLES)
+    predict.add_argument("model", metavar="MODEL", help="a file that `backprop train` wrote")
+    predict.add_argument("data", metavar="DATA.csv", help="rows to predict for, - for standard input")
+    predict.add_argument("--out", metavar="FILE", help="write here instead of to standard output")
+    predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
+    _add_delimiter(predict)
+    return parser
+
+
+def _add_train_arguments(train: argparse.ArgumentParser) -> None:
+    from . import activations, optimizers
+
+    train.add_argument("data", metavar="DATA.csv", help="the training rows, - for standard input")
+    train.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
+    train.add_argument("--out", default="model.safetensors", metavar="FILE", help="where to save the model")
+
+    table = train.add_argument_group("the table")
+    table.add_argument("--task", choices=("auto", "classification", "regression"), default="auto", help="what to predict")
+    table.add_argument("--ignore", type=_names, default="", metavar="A,B", help="columns not to learn from")
+    table.add_argument("--categorical", type=_names, default="", metavar="A,B", help="columns of numbers that are but names")
+    _add_delimiter(table)
+
+    network = train.add_argument_group("the network")
+    network.add_argument("--hidden", type=_widths, default="64,32", metavar="N,N", help="widths of the hidden layers, or none")
+    hidden = [name for name in activations.NAMES if name != "softmax"]
+    network.add_argument("--activation", choices=hidden, default="relu", metavar="NAME", help=f"one of {', '.join(hidden)}")
+    network.add_argument("--dropout", type=_rate, default=0.0, metavar="RATE", help="share of hidden units dropped in training")
+    network.add_argument("--batch-norm", action="store_true", help="batch normalization after every hidden layer")
+
+    training = train.add_argument_group("training")
+    training.add_argument("--epochs", type=_count, default=200, metavar="N", help="passes over the data, at most")
+    training.add_argument("--batch-size", type=_count, default=32, metavar="N", help="rows for one update")
+    names = optimizers.NAMES
+    training.add_argument("--optimizer", choices=names, default="adam", metavar="NAME", help=f"one of {', '.join(names)}")
+    training.add_argument("--lr", type=_positive, metavar="RATE", help="learning rate, instead of the optimizer's own default")
+    training.add_argument("--weight-decay", type=_nonnegative, default=0.0, metavar="X", help="pull of weights toward zero")
+    training.add_argument("--class-weight", choices=("balanced",), help="let every class count the same in the loss")
+    training.add_argument("--validation", type=_share, default=0.2, metavar="SHARE", help="share of rows kept aside to judge by")
+    training.add_argument("--patience", type=_count, default=20, metavar="N", help="epochs without improvement before stopping")
+    training.add_argument("--seed", type=_seed, default=0, metavar="N", help="same seed, same model")
+    training.add_argument("--quiet", action="store_true", help="print errors only")
+
+
+def _add_delimiter(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--delimiter", type=_delimiter, metavar="C", help="what separates fields, instead of what the header shows")
+
+
+# --- kinds of arguments: argparse prints the message of an ArgumentTypeError and exits with code 2 ----------------------------
+
+
+def _count(text: str) -> int:
+    return _checked(int, text, lambda value: value >= 1, "a whole number, at least 1")
+
+
+def _seed(text: str) -> int:
+    return _checked(int, text, lambda value: 0 <= value < 2**64, "a whole number, 0 or more")
+
+
+def _positive(text: str) -> float:
+    return _checked(float, text, lambda value: 0 < value < float("inf"), "a number above 0")
+
+
+def _nonnegative(text: str) -> float:
+    return _checked(float, text, lambda value: 0 <= value < float("inf"), "a number, 0 or more")
+
+
+def _rate(text: str) -> float:
+    return _checked(float, text, lambda value: 0 <= value < 1, "a number from 0 up to, but not including, 1")
+
+
+def _share(text: str) -> float:
+    return _checked(float, text, lambda value: 0 < value < 1, "a number between 0 and 1")
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return () if text == "none" else tuple(_count(part) for part in text.split(","))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _delimiter(text: str) -> str:
+    character = "\t" if text in ("tab", "\\t") else text
+    return _checked(str, character, lambda value: len(value) == 1 and value not in '"\r\n', "one character, or tab")
+
+
+T = TypeVar("T")
+
+
+def _checked(kind: type[T], text: str, allowed: Callable[[T], bool], wanted: str) -> T:
+    value: T | None
+    try:
+        value = kind(text)  # type: ignore[call-arg]
+    except ValueError:
+        value = None
+    if value is None or not allowed(value):
+        raise argparse.ArgumentTypeError(f"must be {wanted}, got {text!r}")
+    return value

@@ -1,0 +1,135 @@
+"""Find a learning rate by trying all of them: `lr_range_test`."""
+
+from __future__ import annotations
+
+import copy
+from itertools import cycle, islice
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ... import schedules
+from ..._arrays import check_count, check_positive
+from ...data import batches
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ...training import Trainer
+
+
+class LrRange(NamedTuple):
+    """What `lr_range_test` measured.
+
+    ``lrs`` and ``losses`` (the loss before the step with that learning rate) have one entry a step; ``smoothed`` is a running mean
+    of the losses; ``suggestion`` is the learning rate at which it falls fastest.
+    """
+
+    lrs: npt.NDArray[np.float64]
+    losses: npt.NDArray[np.float64]
+    smoothed: npt.NDArray[np.float64]
+    suggestion: float
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the loss over the learning rate, and mark the suggestion."""
+        from ..plots import lr_curve
+
+        return lr_curve(self.lrs, self.losses, self.smoothed, self.suggestion, ax=ax)
+
+
+def lr_range_test(
+    trainer: Trainer,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    low: float = 1e-6,
+    high: float = 10.0,
+    steps: int = 100,
+    batch_size: int = 32,
+    seed: int = 0,
+) -> LrRange:
+    """Train a copy with a learning rate that grows from step to step, until the loss explodes.
+
+    L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The trainer, its network and its
+    optimizer stay as they are.
+
+    Parameters
+    ----------
+    trainer
+        What would be trained.
+    x, y
+        The training data.
+    low, high
+        The first and the last learning rate; they grow by an equal factor a step.
+    steps
+        How many learning rates to try; it stops early where the loss is above 4 times its least value.
+    batch_size, seed
+        As for `Trainer.fit`.
+
+    Raises
+    ------
+    ValueError
+        Unless ``0 < low < high``, for fewer than 10 steps, or where the loss is not finite from the start.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> (x, y), _ = bp.datasets.digits()
+    >>> trainer = bp.Trainer(bp.mlp([64, 32, 10], seed=0), loss="cross_entropy", optimizer="adam")
+    >>> result = bp.lr_range_test(trainer, x, y)
+    >>> 1e-4 < result.suggestion < 0.3
+    True
+    """
+    low, high = check_positive("low", low), check_positive("high", high)
+    if low >= high:
+        raise ValueError(f"low must be below high, got {low} and {high}")
+    steps = check_count("steps", steps, 10)
+    lrs = np.geomspace(low, high, steps)
+    probe = _copy_with_lr(trainer, schedules.Function(lambda step: float(lrs[min(step, steps - 1)]), lr=low))
+    losses = []
+    rows = cycle(batches(x, y, batch_size=batch_size, seed=seed))
+    for batch_x, batch_y in islice(rows, steps):
+        loss = _step(probe, batch_x, batch_y)
+        if not np.isfinite(loss):
+            break
+        losses.append(loss)
+        if loss > 4 * min(losses):
+            break
+    if not losses:
+        raise ValueError("the loss is not finite before any step; look at the data and the initial weights with diagnose")
+    values = np.array(losses)
+    smoothed = _smooth(values)
+    return LrRange(lrs[: values.size], values, smoothed, _steepest(lrs[: values.size], smoothed))
+
+
+def _copy_with_lr(trainer: Trainer, lr: schedules.Schedule) -> Trainer:
+    probe = copy.deepcopy(trainer)
+    probe.optimizer.reset()
+    probe.optimizer.lr = lr
+    return probe
+
+
+def _step(probe: Trainer, x: npt.NDArray[np.generic], y: npt.NDArray[np.generic]) -> float:
+    """The loss before the step; infinity where the step diverges."""
+    try:
+        return probe.step(x, y)
+    except ArithmeticError:
+        return np.inf
+
+
+def _smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """A mean over about a tenth of the steps on each side, shorter at the ends."""
+    reach = max(1, values.size // 10)
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    index = np.arange(values.size)
+    first, last = np.maximum(index - reach, 0), np.minimum(index + reach + 1, values.size)
+    return (total[last] - total[first]) / (last - first)
+
+
+def _steepest(lrs: npt.NDArray[np.float64], smoothed: npt.NDArray[np.float64]) -> float:
+    """Where the smoothed loss falls fastest over the logarithm of the learning rate, before its least value."""
+    if smoothed.size < 3:
+        return float(lrs[0])
+    slope = np.gradient(smoothed, np.log(lrs))
+    return float(lrs[: max(int(smoothed.argmin()), 1)][np.argmin(slope[: max(int(smoothed.argmin()), 1)])])

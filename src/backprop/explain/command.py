@@ -1,0 +1,186 @@
+"""``backprop explain``: train a small network and write the page that shows how it learned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import optimizers
+from ..datasets import digits
+from ..network import mlp
+from ..tabular import TableEncoder, fit_target, read_csv
+from .comparisons import clipping, race, vanishing
+from .page import write_page
+from .recording import record
+from .toys import TOYS
+
+MAX_NUMBERS = 60_000
+"""About how many recorded numbers the page may hold: it stays well below two megabytes."""
+
+# Rates at which a small network learns these small data sets well; elsewhere the optimizer's own default serves.
+_RATES = {"sgd": 0.3, "rmsprop": 0.01, "adagrad": 0.1, "adam": 0.02, "adamw": 0.02, "adamax": 0.03, "nadam": 0.02, "radam": 0.03, "lion": 0.005}
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What to learn, and how to speak about it."""
+
+    title: str
+    x: npt.NDArray[Any]
+    y: npt.NDArray[Any]
+    n_outputs: int
+    loss: str
+    hidden: tuple[int, ...]
+    epochs: int
+    class_names: tuple[str, ...] | None = None
+    image_shape: tuple[int, int] | None = None
+
+
+def explain(
+    data: str = "xor",
+    *,
+    hidden: Sequence[int] | None = None,
+    activation: str = "tanh",
+    optimizer: str = "sgd",
+    lr: float | None = None,
+    epochs: int | None = None,
+    target: str | None = None,
+    seed: int = 0,
+    out: str = "backprop.html",
+    open_page: bool = False,
+    quiet: bool = False,
+) -> None:
+    """Train a network on a small data set and write the page.
+
+    Parameters
+    ----------
+    data : str
+        ``"xor"``, ``"circles"``, ``"spirals"``, ``"digits"`` or a CSV file with a header.
+    hidden : sequence of int, optional
+        Widths of the hidden layers; a choice that suits the data when None.
+    activation, optimizer : str
+        Their names.
+    lr : float, optional
+        The learning rate; one that suits small data when None.
+    epochs : int, optional
+        Passes over the data.
+    target : str, optional
+        The column of a CSV file to predict; the last one when None.
+    seed : int
+        Of the weights and of the order of the rows.
+    out : str
+        The file to write.
+    open_page : bool
+        Open it in the browser.
+    quiet : bool
+        Say nothing.
+
+    Raises
+    ------
+    ValueError
+        Where the data are none of the above.
+    """
+    task = _load(data, target)
+    sizes = [task.x.shape[1], *(task.hidden if hidden is None else hidden), task.n_outputs]
+    net = mlp(sizes, activation=activation, dtype="float64", seed=seed)
+    rule: dict[str, Any] = {"name": optimizer}
+    if rate := lr or _RATES.get(optimizer):
+        rule["lr"] = rate
+    examples = _examples(task)
+    if not quiet:
+        print(f"Training {'-'.join(map(str, sizes))} ({activation}, {optimizer}) on {task.title} ...")
+    recording = record(
+        net,
+        task.x,
+        task.y,
+        loss=task.loss,
+        optimizer=optimizers.get(rule),
+        epochs=epochs or task.epochs,
+        batch_size=16,
+        examples=examples,
+        snapshots=_snapshots(sizes, len(examples)),
+        seed=seed,
+    )
+    if not quiet:
+        right = recording.snapshots[-1].accuracy
+        print(f"Loss {recording.losses[0]:.4g} -> {recording.losses[-1]:.4g}" + ("" if right is None else f", {right:.1%} right"))
+    write_page(
+        recording,
+        out,
+        comparisons={
+            "vanishing": _vanishing(task, sizes, activation, seed),
+            "clipping": clipping(),
+            "race": race(),
+        },
+        title=task.title,
+        image_shape=task.image_shape,
+        class_names=task.class_names,
+    )
+    if not quiet:
+        print(f"Wrote {out} ({Path(out).stat().st_size / 1e6:.2f} MB)")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(Path(out).resolve().as_uri())
+
+
+def _vanishing(task: _Data, sizes: Sequence[int], activation: str, seed: int) -> dict[str, Any]:
+    """The user's data, and a network as wide as the user's but deep."""
+    names = list(dict.fromkeys(["sigmoid", "tanh", "relu", activation]))
+    rows = np.random.default_rng(seed).permutation(len(task.x))[:400]
+    width = min(16, max(8, *sizes[1:-1])) if len(sizes) > 2 else 8
+    return vanishing(
+        task.x[rows], task.y[rows], loss=task.loss, n_outputs=task.n_outputs, activations=names, width=width, depth=8, seed=seed
+    )
+
+
+def _load(name: str, target: str | None) -> _Data:
+    if name in TOYS:
+        x, y = TOYS[name]()
+        hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]
+        return _Data(name, x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
+    if name == "digits":
+        (x, y), _ = digits()
+        return _Data("handwritten digits", x[:800], y[:800], 10, "cross_entropy", (16, 16), 30, tuple("0123456789"), (8, 8))
+    if not Path(name).suffix and not Path(name).exists():
+        raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
+    return _load_csv(name, target)
+
+
+def _load_csv(path: str, target: str | None) -> _Data:
+    table = read_csv(path)
+    column = list(table)[-1] if target is None else target
+    if column not in table:
+        raise ValueError(f"target must be one of the columns {', '.join(table)}, got {target!r}")
+    values = table.pop(column)
+    wanted = fit_target(column, values)
+    encoder = TableEncoder.fit(table)
+    x = encoder.transform(table, np.float64)
+    y = wanted.transform(values)
+    title = f"{Path(path).name} ({column} from {', '.join(encoder.names[:4])}{', ...' if len(encoder.names) > 4 else ''})"
+    classes = getattr(wanted, "classes", None)
+    loss = "mse" if classes is None else "cross_entropy"
+    names = None if classes is None else tuple(map(str, classes))
+    return _Data(title, x[:2000], y[:2000], wanted.n_outputs, loss, (4, 4), 100, names)
+
+
+def _examples(task: _Data) -> list[int]:
+    """Four rows to trace: one of each class, as far as they go, from the start of the data."""
+    if task.x.shape[1] == 2 and len(task.x) >= 4 and task.title == "xor":
+        return [0, 1, 2, 3]
+    kinds = task.y.ravel() if task.loss != "mse" else np.arange(len(task.y))
+    first = [int(np.flatnonzero(kinds == kind)[0]) for kind in np.unique(kinds)]
+    return sorted({*first[:4], *range(min(4, len(task.x)))}, key=lambda row: (row not in first, row))[:4]
+
+
+def _snapshots(sizes: Sequence[int], examples: int) -> int:
+    """As many snapshots as the page has room for."""
+    widths = [min(size, 8) for size in sizes]
+    connections = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    numbers = 3 * connections + 9 * sum(widths)
+    return int(np.clip(MAX_NUMBERS // (numbers * examples), 8, 40))

@@ -1,0 +1,328 @@
+"""One self-contained HTML file on which to watch backpropagation: a trace to step through, or a whole training run.
+
+The file holds recorded numbers, a drawing and a script that looks numbers up; nothing is computed in the browser and nothing is
+loaded from elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import svg
+from .formulas import Ref
+from .recording import Recording, Snapshot
+from .trace import Trace
+from .walk import Column, Step, columns, walk
+
+DIGITS = 6
+"""Significant digits of every number on the page."""
+MAX_UNITS = 8
+"""The most units of a layer that are drawn (of the last one: ten), and the most terms of a sum that are written out."""
+
+_ROW_ARRAYS = ("x", "outputs", "targets", "probabilities", "target_probabilities", "grad_outputs")
+
+
+def trace_page(trace: Trace, row: int = 0) -> str:
+    """The page that steps through one row of a trace."""
+    shown = _columns(trace, row)
+    data = _walks([[trace]], shown, ["this row"], row)
+    n_inputs = trace["x"].shape[1]
+    sizes = "-".join(map(str, [n_inputs, *(layer.n_outputs for layer in trace.layers)]))
+    facts = f"One step of a {sizes} network, loss {trace.loss_name}" + (f", {trace.optimizer_name}" if trace.optimizer_name else "")
+    return _html(data, shown, facts, training=False)
+
+
+def write_page(
+    recording: Recording,
+    path: str | PathLike[str] | None = None,
+    *,
+    comparisons: Mapping[str, Any],
+    title: str = "",
+    labels: Sequence[str] | None = None,
+    image_shape: tuple[int, int] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> str:
+    """Make the page of a training run; returns the HTML text, and writes it where a path is given.
+
+    Parameters
+    ----------
+    recording : Recording
+        What `record` returned.
+    path : path, optional
+        Where to write.
+    comparisons : mapping
+        ``vanishing``, ``clipping`` and ``race``, as the functions of `comparisons` return them.
+    title : str
+        What the data are, for the line under the heading.
+    labels : sequence of str, optional
+        What the examples are called; from their numbers when None.
+    image_shape : (rows, columns), optional
+        Draw the inputs as an image of gray levels.
+    class_names : sequence of str, optional
+        What the classes are called.
+    """
+    last = recording.snapshots[-1]
+    shown = _columns(last.traces[0], 0)
+    data = _walks([snapshot.traces for snapshot in recording.snapshots], shown, labels or _labels(recording, class_names), 0)
+    data["training"] = _training(recording, image_shape, class_names)
+    data |= comparisons
+    facts = (
+        f"{title}{': ' if title else ''}{recording.description}, trained with {recording.optimizer} on {len(recording.x)} examples, "
+        f"{recording.batch_size} at a time, for {recording.epochs} epochs. Loss: {recording.loss.name}. "
+        f"Each step below is the update that one example alone would make; the training averages over {recording.batch_size}."
+    )
+    text = _html(data, shown, facts, training=True)
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
+
+
+def _columns(trace: Trace, row: int) -> tuple[Column, ...]:
+    shown = list(columns(trace, limit=MAX_UNITS, row=row))
+    if 8 < shown[-1].size <= 10:
+        shown[-1] = columns(trace, limit=10, row=row)[-1]
+    return tuple(shown)
+
+
+# --- the steps, and the numbers they look up ------------------------------------------------------------------------------------
+
+
+def _walks(moments: Sequence[Sequence[Trace]], shown: Sequence[Column], labels: Sequence[str], row: int) -> dict[str, Any]:
+    """Steps as JSON, with each number replaced by its place in a list; and that list for every moment and example."""
+    ids: dict[Ref, int] = {}
+
+    def place(ref: Ref) -> int:
+        return ids.setdefault(ref, len(ids))
+
+    steps: list[dict[str, Any]] = []
+    known: dict[str, int] = {}
+    examples = []
+    for trace, label in zip(moments[-1], labels, strict=True):
+        numbers = []
+        for step in walk(trace, row, shown, MAX_UNITS):
+            as_json = _step(step, place)
+            numbers.append(known.setdefault(json.dumps(as_json), len(steps)))
+            if numbers[-1] == len(steps):
+                steps.append(as_json)
+        examples.append({"label": label, "x": _rounded(trace["x"][row]), "steps": numbers})
+    for ref in _drawn(steps, shown, moments[-1][0], row):
+        place(ref)
+    values = [[[_number(trace[ref.name][ref.index]) for ref in ids] for trace in traces] for traces in moments]
+    return {
+        "names": [f"{ref.name}[{','.join(map(str, ref.index))}]" if ref.index else ref.name for ref in ids],
+        "row": row,
+        "columns": [{"label": column.label, "units": list(column.units), "size": column.size} for column in shown],
+        "connections": [
+            [] if not column.connected else [[i, j] for i in shown[number - 1].units for j in column.units]
+            for number, column in enumerate(shown)
+        ],
+        "steps": steps,
+        "examples": examples,
+        "values": values,
+    }
+
+
+def _step(step: Step, place: Any) -> dict[str, Any]:
+    return {
+        "phase": step.phase,
+        "layer": step.layer,
+        "title": step.title,
+        "text": step.text,
+        "formula": step.formula,
+        "toward": step.toward,
+        "units": [list(pair) for pair in step.units],
+        "edges": list(step.edges),
+        "foci": [
+            {
+                "column": focus.column,
+                "unit": focus.unit,
+                "lines": [[place(token) if isinstance(token, Ref) else token for token in line] for line in focus.lines],
+                "edges": [list(edge) for edge in focus.edges],
+            }
+            for focus in step.foci
+        ],
+    }
+
+
+def _drawn(steps: Sequence[Mapping[str, Any]], shown: Sequence[Column], trace: Trace, row: int) -> list[Ref]:
+    """The numbers in the drawing."""
+    refs = [Ref(name, (row, unit)) for name in _ROW_ARRAYS if name in trace and trace[name].ndim == 2 for unit in
+            (shown[0] if name == "x" else shown[-1]).units]  # fmt: skip
+    refs += [Ref(name) for name in ("loss", "new_loss") if name in trace]
+    for step in steps:
+        for column, names, edge in zip(shown, step["units"], step["edges"], strict=True):
+            refs += [Ref(name, (row, unit)) for name in names if name for unit in column.units]
+            if edge:
+                before = shown[shown.index(column) - 1]
+                refs += [Ref(edge, (i, j)) for i in before.units for j in column.units]
+    return refs
+
+
+def _number(value: Any) -> float | str | int:
+    """A number with six significant digits, as JSON can hold it."""
+    value = float(value)
+    if not np.isfinite(value):
+        return "nan" if np.isnan(value) else "inf" if value > 0 else "-inf"
+    rounded = float(f"{value:.{DIGITS - 1}e}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e6 else rounded
+
+
+def _rounded(value: Any) -> Any:
+    """Everything in nested lists, mappings and arrays, as `_number` has it."""
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return _number(value) if isinstance(value, float | np.floating) else value
+
+
+# --- the training ----------------------------------------------------------------------------------------------------------------
+
+
+def _training(recording: Recording, image_shape: tuple[int, int] | None, class_names: Sequence[str] | None) -> dict[str, Any]:
+    snapshots = recording.snapshots
+    pace = -(-len(recording.losses) // 400)
+    curve = {"name": "loss", "x": list(range(0, recording.epochs + 1, pace)), "y": recording.losses[::pace]}
+    finite = [norm for snapshot in snapshots for norm in snapshot.norms if 0 < norm < np.inf]
+    positive = [value for value in recording.losses if value > 0]
+    data: dict[str, Any] = {
+        "epochs": recording.epochs,
+        "start": len(snapshots) // 3,
+        "layers": [f"layer {k + 1}" for k in range(len(recording.layers) - 1)] + ["output"],
+        "curves": [curve],
+        "logLoss": bool(positive) and max(positive) > 50 * min(positive),
+        "normRange": [min(finite, default=0.1) / 2, max(finite, default=1.0)],
+        "snapshots": [
+            {"epoch": s.epoch, "loss": s.loss, "norms": s.norms} | ({} if s.accuracy is None else {"accuracy": s.accuracy})
+            for s in snapshots
+        ],
+    }
+    if recording.bounds is not None:
+        data["grid"] = _grid(recording, class_names)
+    if image_shape is not None:
+        data["image"] = _image(recording, image_shape, class_names)
+    return data
+
+
+def _grid(recording: Recording, class_names: Sequence[str] | None) -> dict[str, Any]:
+    """The answers over the plane, one byte for each point, and the training set."""
+    assert recording.bounds is not None
+    loss, n_outputs = recording.loss, recording.snapshots[-1].answers.shape[1]
+    regression = loss.task not in ("classification", "binary")
+    classes = 2 if n_outputs == 1 else n_outputs
+    names = list(class_names or [f"class {k}" for k in range(classes)])
+    shapes = ["circle", "square", "triangle", "diamond"]
+    kinds = np.zeros(len(recording.y), int) if regression else _classes(recording)
+    answers = [snapshot.grid for snapshot in recording.snapshots if snapshot.grid is not None]
+    grid: dict[str, Any] = {
+        "size": int(np.sqrt(len(answers[0]))),
+        "x": list(recording.bounds[0]),
+        "y": list(recording.bounds[1]),
+        "classes": classes,
+        "regression": regression,
+        "points": [[float(a), float(b), int(kind)] for (a, b), kind in list(zip(recording.x, kinds, strict=True))[:400]],
+    }
+    if regression:
+        low, high = min(float(a.min()) for a in answers), max(float(a.max()) for a in answers)
+        shares = [(a[:, 0] - low) / ((high - low) or 1) for a in answers]
+        grid["caption"] = "What the network answers, everywhere in the plane"
+        grid["key"] = f"Shades run from {low:.3g} to {high:.3g}. Dots: the training set. Ring: the example."
+    elif classes == 2:
+        shares = [a[:, -1] for a in answers]
+        grid["caption"] = "What the network answers, everywhere in the plane"
+        grid["key"] = f"Circles: {names[0]}. Squares: {names[1]}. Thick line: p = 0.5. Ring: the example."
+    else:
+        shares = [a.max(axis=1) for a in answers]
+        grid["winners"] = [_bytes(a.argmax(axis=1)) for a in answers]
+        grid["caption"] = "The class of the largest probability, everywhere in the plane"
+        grid["key"] = ". ".join(f"{shapes[k % 4].capitalize()}s: {name}" for k, name in enumerate(names)) + ". Ring: the example."
+    grid["frames"] = [_bytes(np.rint(255 * np.clip(share, 0, 1))) for share in shares]
+    return grid
+
+
+def _classes(recording: Recording) -> npt.NDArray[np.int64]:
+    y = recording.y
+    if y.ndim == 1:
+        return y.astype(np.int64)
+    return (y[:, 0] > 0.5).astype(np.int64) if y.shape[1] == 1 else y.argmax(axis=1)
+
+
+def _image(recording: Recording, shape: tuple[int, int], class_names: Sequence[str] | None) -> dict[str, Any]:
+    """The examples as gray levels, and the probabilities that they get at each moment."""
+    chosen = recording.x[list(recording.examples)]
+    low, high = float(recording.x.min()), float(recording.x.max())
+    kinds = _classes(recording)[list(recording.examples)]
+    n_outputs = recording.snapshots[-1].answers.shape[1]
+    return {
+        "width": shape[1],
+        "height": shape[0],
+        "pixels": np.rint(255 * (chosen - low) / (high - low)).astype(int).tolist(),
+        "labels": kinds.tolist(),
+        "names": list(class_names or map(str, range(n_outputs))),
+        "answers": [_answers(snapshot) for snapshot in recording.snapshots],
+    }
+
+
+def _answers(snapshot: Snapshot) -> list[list[float]]:
+    return snapshot.answers.astype(float).tolist()
+
+
+def _bytes(values: npt.ArrayLike) -> str:
+    return b64encode(np.asarray(values).astype(np.uint8).tobytes()).decode()
+
+
+def _labels(recording: Recording, class_names: Sequence[str] | None) -> list[str]:
+    """What the examples are called: their inputs where there are few, and their class."""
+    kinds = None if recording.loss.task not in ("classification", "binary") else _classes(recording)
+    labels = []
+    for row in recording.examples:
+        numbers = ", ".join(f"{value:.3g}" for value in recording.x[row]) if recording.x.shape[1] <= 3 else f"row {row + 1}"
+        answer = f"{recording.y[row, 0]:.3g}" if kinds is None else str(class_names[kinds[row]] if class_names else kinds[row])
+        labels.append(f"({numbers}) → {answer}".replace("-", "−") if recording.x.shape[1] <= 3 else f"{numbers} → {answer}")
+    return labels
+
+
+# --- the file --------------------------------------------------------------------------------------------------------------------
+
+
+def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, training: bool) -> str:
+    text = _asset("page.html")
+    if training:
+        text = text.replace("<!--training-->", "").replace("<!--/training-->", "")
+    else:
+        text = re.sub(r"<!--training-->.*?<!--/training-->", "", text, flags=re.DOTALL)
+    drawing = svg.draw(shown, svg.arrange(shown)) + svg.draw(shown, svg.arrange(shown, tall=True))
+    origin = (
+        "Every number on this page was computed and recorded by backprop, a Python library, in double precision; none is computed here. "
+        f"Numbers are stored with {DIGITS} significant digits; drawings show fewer. "
+        'Hold the pointer over a number in a formula to see its name: it is the one that <code>bp.trace(...)["name"]</code> gives.'
+    )
+    packed = json.dumps(_rounded(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    parts = {
+        "/*style*/": _asset("drawing.css") + _asset("page.css"),
+        "/*script*/": _asset("page.js"),
+        "<!--drawing-->": drawing,
+        "<!--facts-->": escape(facts),
+        "<!--origin-->": origin,
+        "<!--data-->": packed,
+    }
+    for hole, part in parts.items():
+        text = text.replace(hole, part, 1)
+    return text
+
+
+def _asset(name: str) -> str:
+    return files(__package__).joinpath("assets", name).read_text(encoding="utf-8")

@@ -1,0 +1,209 @@
+"""A training run with snapshots: at some moments, everything that `trace` knows about a few examples, and what the network answers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import losses, optimizers
+from .._arrays import as_matrix
+from ..layers import Dense, walk
+from ..losses import Loss
+from .trace import Trace, short, trace
+
+if TYPE_CHECKING:
+    from ..network import Network
+    from ..optimizers import Optimizer
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """One moment of the training."""
+
+    epoch: int
+    loss: float
+    """Over all rows, in evaluation mode."""
+    accuracy: float | None
+    norms: list[float]
+    """The norm of grad_weight over all rows, layer by layer."""
+    traces: tuple[Trace, ...]
+    """One for each example, of the update that this one example would make."""
+    answers: Array
+    """Probabilities (or raw outputs, for a regression) for the examples."""
+    grid: Array | None
+    """The same for a grid of points over the plane, where there are two inputs."""
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """A training run: what was trained, on what, and its snapshots."""
+
+    description: str
+    optimizer: str
+    loss: Loss
+    epochs: int
+    batch_size: int
+    x: Array
+    y: Array
+    examples: tuple[int, ...]
+    """The rows of x that are traced."""
+    bounds: tuple[tuple[float, float], tuple[float, float]] | None
+    """The plane that the grid covers: (least, most) of both inputs."""
+    layers: tuple[str, ...]
+    """The names of the layers with weights."""
+    losses: list[float]
+    """The loss over all rows before the training and after each epoch."""
+    snapshots: tuple[Snapshot, ...]
+
+
+def record(
+    net: Network,
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    *,
+    loss: str | Loss,
+    optimizer: str | Optimizer = "adam",
+    epochs: int = 200,
+    batch_size: int = 16,
+    examples: Sequence[int] = (0,),
+    snapshots: int = 40,
+    grid_size: int = 40,
+    seed: int = 0,
+) -> Recording:
+    """Train a network and take snapshots of the way.
+
+    Parameters
+    ----------
+    net : Network
+        It is trained.
+    x : array_like, (n, inputs)
+        The training set. With two inputs, the answers over the plane are recorded too.
+    y : array_like
+        Its targets, as for `Network.fit`.
+    loss : str or Loss
+        What is made small.
+    optimizer : str or Optimizer
+        How.
+    epochs, batch_size : int
+        Passes over the data, and rows a step.
+    examples : sequence of int
+        The rows to trace in every snapshot.
+    snapshots : int
+        How many snapshots to take at most, close together at the start where most happens.
+    grid_size : int
+        The plane is recorded at so many points each way.
+    seed : int
+        Of the order of the rows.
+
+    Returns
+    -------
+    Recording
+        Which `write_page` makes a page of.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> from backprop.explain import record
+    >>> recording = record(bp.mlp([2, 4, 1], activation="tanh", seed=0), [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0],
+    ...                    loss="binary_cross_entropy", optimizer=bp.SGD(lr=0.5), epochs=20, snapshots=5)
+    >>> [snapshot.epoch for snapshot in recording.snapshots]
+    [0, 1, 4, 9, 20]
+    """
+    loss, optimizer = losses.get(loss), optimizers.get(optimizer)
+    x = as_matrix(x, "x", net.dtype, net.n_inputs)
+    targets = loss.prepare_targets(y, net.n_outputs, net.dtype)
+    bounds = None
+    if net.n_inputs == 2:
+        low, high = x.min(axis=0), x.max(axis=0)
+        margin = 0.12 * (high - low) + 1e-9
+        bounds = tuple((float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True))
+    at = moments(epochs, snapshots)
+    taken: list[Snapshot] = []
+    curve: list[float] = []
+    rng = np.random.default_rng(seed)
+    for epoch in range(epochs + 1):
+        outputs = net.predict(x)
+        curve.append(loss.value(outputs, targets))
+        if epoch in at:
+            taken.append(
+                Snapshot(
+                    epoch,
+                    curve[-1],
+                    correct_share(outputs, targets, loss) if loss.task in ("classification", "binary") else None,
+                    gradient_norms(net, x, targets, loss),
+                    tuple(
+                        trace(net, x[row : row + 1], targets[row : row + 1], loss=loss, optimizer=optimizer, training=False)
+                        for row in examples
+                    ),
+                    _answers(net, x[list(examples)], loss),
+                    None if bounds is None else _answers(net, _grid(bounds, grid_size, x.dtype), loss),
+                )
+            )
+        if epoch < epochs:
+            order = rng.permutation(len(x))
+            for start in range(0, len(x), batch_size):
+                rows = order[start : start + batch_size]
+                _, grad = loss(net.forward(x[rows], training=True), targets[rows])
+                net.backward(grad)
+                optimizer.step(net)
+        optimizer.epoch += epoch < epochs
+    names = tuple(name for name, layer in walk(net.layers, "layers") if "weight" in layer.parameter_shapes())
+    return Recording(
+        _description(net), short(optimizer), loss, epochs, batch_size, x, targets, tuple(examples), bounds, names, curve, tuple(taken)
+    )
+
+
+def _description(net: Network) -> str:
+    dense = [layer for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense)]
+    if not dense:
+        return repr(net)
+    sizes = "-".join(map(str, [net.n_inputs, *(layer.fan_out for layer in dense)]))
+    return f"a {sizes} network with {dense[0].activation.name}"
+
+
+def moments(epochs: int, snapshots: int) -> list[int]:
+    """The epochs to take snapshots at: the first and the last, and between them closer together at the start."""
+    share = np.linspace(0, 1, max(2, snapshots))
+    return sorted({round(float(epochs * s**2)) for s in share})
+
+
+def gradient_norms(net: Network, x: Array, targets: Array, loss: Loss) -> list[float]:
+    """The norm of grad_weight over these rows, for every layer that has weights; the network is left as it is."""
+    copied = copy.deepcopy(net)
+    _, grad = loss(copied.forward(x), targets)
+    copied.backward(grad)
+    return [
+        float(np.linalg.norm(layer.grad_weight))
+        for _, layer in walk(copied.layers, "layers")
+        if "weight" in layer.parameter_shapes()
+    ]
+
+
+def correct_share(outputs: Array, targets: Array, loss: Loss) -> float:
+    """The share of rows (for several yes-or-no outputs: of answers) that are right."""
+    if loss.task == "binary":
+        return float(np.mean((outputs > 0) == (targets > 0.5).reshape(outputs.shape)))
+    wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
+    return float(np.mean(outputs.argmax(axis=1) == wanted))
+
+
+def _answers(net: Network, x: Array, loss: Loss) -> Array:
+    from .. import activations
+
+    outputs = net.predict(x)
+    return activations.get(loss.link)(outputs) if loss.link in ("softmax", "sigmoid") else outputs
+
+
+def _grid(bounds: tuple[tuple[float, float], ...], size: int, dtype: Any) -> Array:
+    (x0, x1), (y0, y1) = bounds
+    # The middle of each cell, from the lower left corner, row by row.
+    steps = (np.arange(size) + 0.5) / size
+    across, up = np.meshgrid(x0 + (x1 - x0) * steps, y0 + (y1 - y0) * steps)
+    return np.ascontiguousarray(np.stack([across.ravel(), up.ravel()], axis=1), dtype)

@@ -1,0 +1,70 @@
+"""What a training run has recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .metrics import better_is
+
+
+class History(Mapping[str, list[float]]):
+    """The numbers of each epoch: ``history["val_loss"]`` is a list with one entry per epoch.
+
+    The keys are Keras': ``loss`` and the metrics over the training data (means over the epoch, in training mode), the same with
+    ``val_`` over the validation data (at the end of the epoch, in evaluation mode), and ``lr``.
+
+    Attributes
+    ----------
+    epoch : list of int
+        The number of each epoch, counted from 0 over the life of the trainer.
+    history : dict of str to list of float
+        The same numbers as a plain dict.
+
+    Examples
+    --------
+    >>> history = History()
+    >>> history.append(0, {"loss": 0.5, "val_loss": 0.6})
+    >>> history.append(1, {"loss": 0.3, "val_loss": 0.7})
+    >>> history["loss"], history.best("val_loss")
+    ([0.5, 0.3], 0)
+    """
+
+    def __init__(self) -> None:
+        self.epoch: list[int] = []
+        self.history: dict[str, list[float]] = {}
+
+    def append(self, epoch: int, logs: Mapping[str, float]) -> None:
+        """Add the numbers of an epoch."""
+        self.epoch.append(epoch)
+        for key, value in logs.items():
+            self.history.setdefault(key, []).append(value)
+
+    def best(self, key: str, mode: str = "auto") -> int:
+        """Return the number of the epoch with the best value of a key, which is "min" or "max" or what the name tells."""
+        values = self[key]
+        pick = min if better_is(key, mode) == "min" else max
+        return self.epoch[values.index(pick(value for value in values if value == value))]
+
+    def __getitem__(self, key: str) -> list[float]:
+        """Return the values of a key, epoch by epoch."""
+        return self.history[key]
+
+    def __iter__(self) -> Iterator[str]:
+        """Go through the keys."""
+        return iter(self.history)
+
+    def __len__(self) -> int:
+        """Return the number of keys; ``len(history.epoch)`` is the number of epochs."""
+        return len(self.history)
+
+    def plot(self, *args: Any, **options: Any) -> Any:
+        """Draw the learning curves; see `backprop.explain.plots.learning_curves`."""
+        from .explain.plots import learning_curves
+
+        return learning_curves(self, *args, **options)
+
+    def __repr__(self) -> str:
+        """Return the last value of each key."""
+        last = ", ".join(f"{key}={values[-1]:.4g}" for key, values in self.history.items())
+        return f"History({len(self.epoch)} epochs{': ' if last else ''}{last})"

@@ -1,0 +1,609 @@
+"""The trainer: a network, a loss and an optimizer, put to work step by step or epoch by epoch."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels, losses, optimizers
+from ._arrays import (
+    aligned_zeros,
+    as_matrix,
+    as_parameter,
+    check_count,
+    check_flag,
+    check_nonnegative,
+    check_positive,
+    check_seed,
+)
+from ._class_weights import ClassWeight
+from ._evaluation import Meter, MetricSpec, evaluate_batches, make_metrics
+from ._fit import FitOptions, run_fit
+from ._interrupts import Interrupts
+from ._model_file import StrPath
+from ._rows import Batch, ClassVector, Converter, Rows, Stream
+from ._types import Array
+from .clipping import grad_norm, scale_to_norm
+from .data import Indices, split
+from .history import History
+from .layers import Layer
+from .losses import Loss, LossFunction
+from .network import Network
+from .optimizers import Optimizer
+
+__all__ = ["DivergenceError", "History", "Trainer", "evaluate", "fit"]
+
+EVALUATION_BATCH = 1024
+
+
+class DivergenceError(FloatingPointError):
+    """Training broke off because the loss, the gradient or the parameters were no longer finite."""
+
+
+class Trainer:
+    """Trains a network.
+
+    Parameters
+    ----------
+    net : Network
+    loss : str, Loss or callable
+        A name in `losses.NAMES`, a `Loss`, or ``loss(outputs, targets) -> (value, dL/doutputs)``.
+    optimizer : str or Optimizer
+        A name starts fresh; an object keeps its moments, and goes on with them on the same network.
+    clip_norm : float, optional
+        The most that the global norm of the gradients may be; see `clip_grad_norm`.
+    clip_value : float, optional
+        The most that any gradient may be, instead; see `clip_grad_value`.
+    metrics : sequence of str or callable, optional
+        What is computed beside the loss; see `backprop.metrics`. By default those that fit the loss: accuracy for classes;
+        accuracy and, outside training, auc for yes and no; mae, rmse and r2 for numbers.
+    accumulate_steps : int
+        Update only after so many steps, with the gradient of all their rows together.
+
+    Attributes
+    ----------
+    net, loss, optimizer
+        The parts.
+    epoch : int
+        The number of epochs trained so far, by all calls of `fit`.
+    stop_training : bool
+        A callback that sets it ends `fit` after the epoch.
+
+    Raises
+    ------
+    ValueError
+        If the network ends in an activation that the loss includes, or the optimizer belongs to another network.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([2, 8, 1], activation="tanh", seed=0)
+    >>> trainer = bp.Trainer(net, loss="binary_cross_entropy", optimizer=bp.Adam(lr=0.05))
+    >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> history = trainer.fit(x, y, epochs=100, batch_size=4)
+    >>> history["accuracy"][-1]
+    1.0
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        *,
+        loss: str | Loss | LossFunction,
+        optimizer: str | Optimizer = "adam",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        metrics: Sequence[MetricSpec] | None = None,
+        accumulate_steps: int = 1,
+    ) -> None:
+        if not isinstance(net, Network):
+            raise TypeError(f"net must be a Network, got {type(net).__name__}")
+        self.net = net
+        self.loss = losses.get(loss)
+        _check_output_activation(net, self.loss)
+        if clip_norm is not None and clip_value is not None:
+            raise ValueError(f"clip_norm and clip_value exclude each other, got {clip_norm!r} and {clip_value!r}")
+        self.clip_norm = None if clip_norm is None else check_positive("clip_norm", clip_norm)
+        self.clip_value = None if clip_value is None else check_positive("clip_value", clip_value)
+        if isinstance(metrics, str) or callable(metrics):
+            raise TypeError(f"metrics must be a list of names and functions, got {metrics!r}")
+        self.metrics = None if metrics is None else tuple(metrics)
+        make_metrics(self.metrics, self.loss)
+        self.accumulate_steps = check_count("accumulate_steps", accumulate_steps)
+        self.optimizer = optimizers.get(optimizer)
+        self.optimizer.attach(net)
+        self.epoch = 0
+        self.stop_training = False
+        self.history_keys: tuple[str, ...] = ()
+        self.interrupts = Interrupts()
+        self._seed: int | None = None
+        self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
+        self._gathered: Array | None = None  # the sum of the gradients of steps that wait for their update, times their weights
+        self._gathered_steps = 0
+        self._gathered_weight = 0.0
+        self._before_forward: tuple[Array | None, int] = (None, 0)
+        self.last_lr = self.optimizer.learning_rate
+        self._lock = threading.RLock()
+
+    # --- one step ---------------------------------------------------------------------------------------------------------------
+
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Train on one batch: forward, loss, backward, clip, update.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs)
+        y : array
+            Targets, as the loss takes them; n rows.
+        sample_weight : array (n,), optional
+            Weights of the rows. A batch whose weights are all zero changes nothing.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss or the gradient is not finite; nothing is updated then.
+        RuntimeError
+            If another thread is using the trainer.
+        """
+        with self._exclusively():
+            self.net.loss = self.loss
+            batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
+            return self.train_batch(batch)[0]
+
+    def forward(self, x: npt.ArrayLike) -> Array:
+        """Return the outputs in training mode; `backward_step` takes it from there.
+
+        The two are for losses that need more than targets: compute dL/doutputs of your own in between.
+        """
+        with self._exclusively():
+            matrix = as_matrix(x, "x", self.net.dtype, self.net.n_inputs)
+            self._remember()
+            return self.net.forward(matrix, training=True)
+
+    def backward_step(self, grad_outputs: npt.ArrayLike) -> None:
+        """Go backward from dL/doutputs of the last `forward`, clip and update.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no forward since the last backward.
+        DivergenceError
+            If the gradient is not finite; nothing is updated then.
+        """
+        with self._exclusively(), self._undoing():
+            grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
+            self.net.backward(grad)
+            self._learn(float(len(grad)))
+
+    def train_batch(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
+        if batch.weight is not None and not batch.weight.any():
+            return 0.0, None
+        self._remember()
+        with self._undoing():
+            outputs = self.net._forward(batch.x, training=True)
+            # A loss of the user's own may change what it is given.
+            given = outputs.copy() if self.loss.task == "custom" else outputs
+            grad_outputs = np.empty_like(outputs)
+            loss = self.loss.compute(given, batch.targets, batch.weight, grad_outputs)
+            if not math.isfinite(loss):
+                raise self._divergence("loss", loss)
+            self.net._backward(grad_outputs, input_gradient=False)
+            self._learn(batch.total_weight())
+        return loss, outputs
+
+    def train_rows(
+        self, rows: Rows, order: Indices, batch_size: int, meter: Meter, finished: Callable[[float], Any]
+    ) -> None:
+        """Train on rows in this order, batch by batch; ``finished(loss)`` is called after each."""
+        for start in range(0, len(order), batch_size):
+            self.train_and_measure(rows.take(order[start : start + batch_size]), meter, finished)
+
+    def train_and_measure(self, batch: Batch, meter: Meter, finished: Callable[[float], Any]) -> None:
+        """Train on a batch, uninterrupted, and let the meter have its loss and outputs."""
+        self.interrupts.begin()
+        try:
+            loss, outputs = self.train_batch(batch)
+        finally:
+            self.interrupts.end()
+        if outputs is not None:
+            meter.add(loss, outputs, batch)
+        finished(loss)
+
+    def _learn(self, weight: float) -> None:
+        """Use the gradients of a batch that counts ``weight``: update, or put them by until enough steps have gathered."""
+        if self.accumulate_steps == 1:
+            self._update()
+            return
+        if self._gathered is None:
+            self._gathered = aligned_zeros(self.net.gradients.size, self.net.dtype)
+        self._gathered += self.net.dtype.type(weight) * self.net.gradients
+        self._gathered_steps += 1
+        self._gathered_weight += weight
+        if self._gathered_steps >= self.accumulate_steps:
+            self.flush()
+
+    def flush(self) -> None:
+        """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
+        if self._gathered is None or not self._gathered_steps:
+            return
+        self.net.gradients[...] = self._gathered / self.net.dtype.type(self._gathered_weight)
+        self._gathered[...] = 0
+        self._gathered_steps, self._gathered_weight = 0, 0.0
+        self._update()
+
+    def _update(self) -> None:
+        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
+        norm = grad_norm(gradients, spans)
+        if not math.isfinite(norm):
+            raise self._divergence("gradient norm", norm)
+        if self.clip_norm is not None:
+            scale_to_norm(gradients, spans, norm, self.clip_norm)
+        elif self.clip_value is not None:
+            kernels.active().clip_value(spans, gradients, self.clip_value)
+        self.last_lr = self.optimizer.learning_rate
+        self.optimizer.step(self.net)
+
+    def _remember(self) -> None:
+        """Note what a forward in training mode changes beside the parameters."""
+        buffers = self.net.buffers
+        self._before_forward = buffers.copy() if buffers.size else None, self.net.dropout_step
+
+    @contextmanager
+    def _undoing(self) -> Iterator[None]:
+        """Undo the forward if what follows fails."""
+        try:
+            yield
+        except BaseException:
+            buffers, dropout_step = self._before_forward
+            if buffers is not None:
+                self.net.buffers[...] = buffers
+            self.net.dropout_step = dropout_step
+            raise
+
+    @contextmanager
+    def _exclusively(self) -> Iterator[None]:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("this Trainer is in use by another thread; give each thread a trainer and network of its own")
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    def _divergence(self, what: str, value: float) -> DivergenceError:
+        return DivergenceError(
+            f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}: training has diverged. The "
+            f"parameters are those of the update before. Try a lower learning rate (it was {self.optimizer.learning_rate:g}), "
+            "clip_norm=1.0, or inputs and targets scaled to mean 0 and variance 1"
+        )
+
+    def check_parameters(self) -> None:
+        """Raise a DivergenceError if a parameter or buffer is no longer finite."""
+        for values in (self.net.parameters, self.net.buffers):
+            if not np.isfinite(values).all():
+                raise DivergenceError(
+                    f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has "
+                    f"diverged. Start again with a lower learning rate (it was {self.last_lr:g})"
+                )
+
+    # --- epochs -----------------------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        class_weight: ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        callbacks: Any = (),
+        seed: int | None = None,
+        steps_per_epoch: int | None = None,
+        verbose: bool | None = None,
+        check_finite: bool = True,
+    ) -> History:
+        """Train for some epochs.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs), or iterable of batches
+            Inputs. A memory map is read batch by batch, so that it may be larger than memory. Without y: an iterable (or a
+            function that returns one) of batches ``(x, y)`` or ``(x, y, sample_weight)``.
+        y : array
+            Targets as the loss takes them, n rows.
+        epochs : int
+            How many more epochs to train.
+        batch_size : int
+            Rows of a step; the last one of an epoch has what is left over.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches
+            What is evaluated after each epoch.
+        validation_split : float
+            The share of the rows to keep for that instead, in [0, 1), drawn at random and so that each class has its share.
+        shuffle : bool
+            Whether rows come in a new random order each epoch.
+        drop_last : bool
+            Whether to leave out a last batch that is not full.
+        class_weight : mapping, sequence or "balanced", optional
+            Weights of the classes in training, multiplied with ``sample_weight``; see `losses.CrossEntropy`.
+        sample_weight : array (n,), optional
+            Weights of the rows, for the loss and the metrics.
+        callbacks : list
+            See `backprop.callbacks`.
+        seed : int, optional
+            Fixes the order of the rows of each epoch. By default it goes on as the last `fit` did, or follows from the
+            network's seed.
+        steps_per_epoch : int, optional
+            Where x is an iterable: how many batches make an epoch. None: as many as there are.
+        verbose : bool, optional
+            Whether to show a progress bar; None shows it on a terminal only.
+        check_finite : bool
+            Whether to refuse NaN and infinities in x and y.
+
+        Returns
+        -------
+        History
+
+        Raises
+        ------
+        ValueError, TypeError
+            If arguments do not make sense, before anything is changed (for memory maps and iterables, when a batch does not).
+        DivergenceError
+            If the loss, the gradient or the parameters are no longer finite.
+        RuntimeError
+            If another thread is using the trainer.
+
+        Notes
+        -----
+        The order of an epoch follows from the seed and from `epoch` alone. So training that was saved after some epochs and
+        loaded again goes on exactly as if it had not been interrupted.
+        """
+        with self._exclusively():
+            converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
+            if class_weight is not None and self.loss.class_weight is not None:
+                raise ValueError("class_weight is given twice, to fit and to the loss")
+            in_training = self.loss.class_weight if class_weight is None else class_weight
+            seed = self._seed_for(seed)
+            data: Rows | Stream
+            validation: Rows | Stream | None = None
+            if y is None:
+                if sample_weight is not None or validation_split:
+                    raise ValueError("sample_weight and validation_split need y; batches bring weights of their own")
+                data = Stream(converter, x, steps_per_epoch, in_training)
+            else:
+                if steps_per_epoch is not None:
+                    raise ValueError("steps_per_epoch is for iterables of batches; with arrays an epoch is all rows")
+                data = Rows(converter, x, y, sample_weight)
+                if validation_split:
+                    if validation_data is not None:
+                        raise ValueError("validation_data and validation_split exclude each other")
+                    kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=seed)
+                    data, validation = data.subset(kept), data.subset(held_out)
+                vector = data.use_class_weight(in_training)
+                self._class_vector = vector if class_weight is None else None
+            if validation_data is not None:
+                validation = self._evaluation_data(converter, *_as_data(validation_data))
+            elif isinstance(validation, Rows) and self._class_vector is not None:
+                validation.use_class_weight(self._class_vector)
+            options = FitOptions(
+                epochs=check_count("epochs", epochs),
+                batch_size=check_count("batch_size", batch_size),
+                shuffle=check_flag("shuffle", shuffle),
+                drop_last=check_flag("drop_last", drop_last),
+                verbose=None if verbose is None else bool(verbose),
+                seed=seed,
+            )
+            self._seed = seed
+            return run_fit(self, data, validation, callbacks, options)
+
+    def _seed_for(self, seed: int | None) -> int:
+        if seed is not None:
+            return check_seed(seed)
+        if self._seed is not None:
+            return self._seed
+        state = np.random.SeedSequence([self.net.seed, self.net.dropout_step]).generate_state(1, np.uint64)
+        return int(state[0])
+
+    def evaluate(
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        *,
+        sample_weight: npt.ArrayLike | None = None,
+        batch_size: int = EVALUATION_BATCH,
+        check_finite: bool = True,
+    ) -> dict[str, float]:
+        """Return the loss and the metrics on data, in evaluation mode.
+
+        Parameters
+        ----------
+        x, y, sample_weight
+            As in `fit`. Class weights of the loss count, those that were given to `fit` do not.
+        batch_size : int
+            Rows that go through the network at a time.
+
+        Returns
+        -------
+        dict of str to float
+            ``{"loss": ..., "accuracy": ...}``; the loss without weight decay, averaged over rows.
+        """
+        converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
+        return self.evaluate_data(self._evaluation_data(converter, x, y, sample_weight), check_count("batch_size", batch_size))
+
+    def _evaluation_data(
+        self, converter: Converter, x: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Rows | Stream:
+        class_weight = self.loss.class_weight if self._class_vector is None else self._class_vector
+        if y is None:
+            return Stream(converter, x, None, class_weight)
+        data = Rows(converter, x, y, sample_weight)
+        data.use_class_weight(class_weight)
+        return data
+
+    def evaluate_data(self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
+        """Return the loss and the metrics on prepared data."""
+        batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
+        return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
+
+    # --- saving -----------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: StrPath) -> None:
+        """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.
+
+        `backprop.load` reads the network alone from such a file.
+
+        Raises
+        ------
+        TypeError
+            If something is there that a file cannot hold, such as a learning rate or metric that is a function.
+        """
+        from ._checkpoint import save_trainer
+
+        save_trainer(self, path)
+
+    @classmethod
+    def load(
+        cls,
+        path: StrPath,
+        *,
+        layers: Mapping[str, type[Layer]] | None = None,
+        loss: str | Loss | LossFunction | None = None,
+        metrics: Sequence[MetricSpec] | None = None,
+    ) -> Trainer:
+        """Return a trainer that goes on where the saved one was.
+
+        Parameters
+        ----------
+        path : str or path
+        layers : mapping, optional
+            The classes of layers of your own, by name.
+        loss, metrics
+            Instead of the saved ones; a loss function of your own is not saved and has to be given.
+
+        Raises
+        ------
+        ModelFormatError
+            If the file is damaged, or is not a checkpoint.
+        TypeError
+            If it needs a class or function of your own that is not given.
+
+        Examples
+        --------
+        >>> import os, tempfile
+        >>> import backprop as bp
+        >>> path = os.path.join(tempfile.mkdtemp(), "run.safetensors")
+        >>> trainer = bp.Trainer(bp.mlp([2, 1], seed=0), loss="mse", optimizer="adam")
+        >>> loss = trainer.step([[1.0, 2.0]], [3.0])
+        >>> trainer.save(path)
+        >>> again = bp.Trainer.load(path)
+        >>> again.step([[1.0, 2.0]], [3.0]) == trainer.step([[1.0, 2.0]], [3.0])
+        True
+        """
+        from ._checkpoint import load_trainer
+
+        return load_trainer(cls, path, layers, loss, metrics)
+
+    def progress_state(self) -> tuple[Array | None, dict[str, Any]]:
+        """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""
+        counts = {
+            "epoch": self.epoch,
+            "seed": self._seed,
+            "gathered_steps": self._gathered_steps,
+            "gathered_weight": self._gathered_weight,
+            "class_vector": None if self._class_vector is None else self._class_vector.tolist(),
+        }
+        return self._gathered if self._gathered_steps else None, counts
+
+    def load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
+        """Restore what `progress_state` returned."""
+        self.epoch = check_count("epoch", counts["epoch"], 0)
+        self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
+        self._gathered_steps = check_count("gathered_steps", counts["gathered_steps"], 0)
+        self._gathered_weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
+        vector = counts["class_vector"]
+        self._class_vector = None if vector is None else self.loss.class_weight_vector(vector, (), self.net.n_outputs)
+        if self._gathered_steps:
+            self._gathered = aligned_zeros(self.net.gradients.size, self.net.dtype)
+            waiting = () if gathered is None else gathered
+            self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or pickle keeps: all but the lock."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "interrupts")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the lock anew."""
+        self.__dict__.update(state, _lock=threading.RLock(), interrupts=Interrupts())
+
+
+def fit(
+    net: Network,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: str | Loss | LossFunction,
+    optimizer: str | Optimizer = "adam",
+    **options: Any,
+) -> History:
+    """Train a network with a new `Trainer`; ``options`` are those of `Trainer` and of `Trainer.fit`."""
+    for_trainer = {key: options.pop(key) for key in ("clip_norm", "clip_value", "metrics", "accumulate_steps") if key in options}
+    return Trainer(net, loss=loss, optimizer=optimizer, **for_trainer).fit(x, y, **options)
+
+
+def evaluate(
+    net: Network,
+    x: Any,
+    y: Any = None,
+    *,
+    loss: str | Loss | LossFunction | None = None,
+    metrics: Sequence[MetricSpec] | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    batch_size: int = EVALUATION_BATCH,
+    check_finite: bool = True,
+) -> dict[str, float]:
+    """Return the loss and metrics of a network on data, in evaluation mode; see `Trainer.evaluate`."""
+    loss = net.loss if loss is None else loss
+    if loss is None:
+        raise ValueError("loss must be given: the network has not been trained with one")
+    criterion = losses.get(loss)
+    _check_output_activation(net, criterion)
+    converter = Converter(net, criterion, check_flag("check_finite", check_finite))
+    made = make_metrics(metrics, criterion)
+    if y is None:
+        return evaluate_batches(net, criterion, Stream(converter, x, None, criterion.class_weight).epoch(), made)
+    rows = Rows(converter, x, y, sample_weight)
+    rows.use_class_weight(criterion.class_weight)
+    return evaluate_batches(net, criterion, rows.batches(check_count("batch_size", batch_size)), made)
+
+
+def _check_output_activation(net: Network, loss: Loss) -> None:
+    """Refuse a network that ends in what the loss does itself."""
+    activation = net.output_activation.name
+    if loss.link in ("softmax", "sigmoid") and activation in ("softmax", "sigmoid"):
+        raise ValueError(
+            f"{loss.name} works on logits and includes the {loss.link}, but the network ends in {activation}: give its last layer "
+            "activation='identity' (predict_proba gives probabilities), or use a loss on probabilities such as mse"
+        )
+
+
+def _as_data(validation_data: Any) -> tuple[Any, ...]:
+    if isinstance(validation_data, tuple):
+        if len(validation_data) not in (2, 3):
+            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got a tuple of {len(validation_data)}")
+        return validation_data
+    return (validation_data,)
