@@ -467,6 +467,7 @@ def test_config_needs_the_attributes():
 
     with pytest.raises(TypeError, match=r"Hidden.__init__ takes 'secret' but the layer has no attribute of that name"):
         Hidden(3).config()
+    assert repr(Hidden(3)) == "Hidden(...)"
 
 
 def test_subclasses_of_subclasses_declare_once():

@@ -91,6 +91,9 @@ class Layer(ABC):
     _trusted = False  # whether what it returns needs no check
     _TRANSIENT: ClassVar = frozenset({"_owner", "_noise", "_index", "_kept"})
 
+    def __init__(self) -> None:
+        """Take nothing."""
+
     # --- what a layer of one's own writes -----------------------------------------------------------------------------------
 
     def parameter_shapes(self) -> Shapes:
@@ -164,7 +167,11 @@ class Layer(ABC):
         return own + sum(layer.n_parameters for layer in self.children().values())
 
     def __repr__(self) -> str:
-        config, parts = self.config(), []
+        try:
+            config = self.config()
+        except TypeError:  # a layer of the user's that cannot say; its name must do
+            return f"{type(self).__name__}(...)"
+        parts = []
         for name, parameter in inspect.signature(type(self)).parameters.items():
             if parameter.default is parameter.empty:
                 parts.append(repr(config[name]))

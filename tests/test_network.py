@@ -1,0 +1,714 @@
+"""The network: flat buffers, forward and backward, prediction, copies, state."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import pickle
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop import losses
+from backprop._version import __version__
+
+
+def rich(dtype="float32", seed=0):
+    """A network with every kind of layer: 5 inputs, 3 outputs."""
+    return bp.Network(
+        [
+            bp.Dense(5, 6, activation="gelu"),
+            bp.BatchNorm(6),
+            bp.Residual([bp.Dense(6, 4, activation="relu", bias=False), bp.Dropout(0.3), bp.Dense(4, 6), bp.LayerNorm(6)]),
+            bp.Activation("tanh"),
+            bp.Dropout(0.2),
+            bp.Dense(6, 3),
+        ],
+        dtype=dtype,
+        seed=seed,
+    )
+
+
+NAMES = [
+    "layers.0.weight",
+    "layers.0.bias",
+    "layers.1.weight",
+    "layers.1.bias",
+    "layers.2.block.0.weight",
+    "layers.2.block.2.weight",
+    "layers.2.block.2.bias",
+    "layers.2.block.3.weight",
+    "layers.2.block.3.bias",
+    "layers.5.weight",
+    "layers.5.bias",
+]
+
+
+def trained(net, rows=7):
+    """The network after a forward and backward and an update, so that nothing is as it started."""
+    x = np.random.default_rng(1).normal(size=(rows, net.n_inputs))
+    net.backward(net.forward(x, training=True))
+    net.parameters -= 0.05 * net.gradients
+    return net
+
+
+# --- flat buffers -----------------------------------------------------------------------------------------------------------------
+
+
+def test_layout(dtype):
+    net = rich(dtype)
+    assert [entry.name for entry in net.layout] == NAMES
+    assert [entry.offset for entry in net.layout] == np.cumsum([0, *(entry.length for entry in net.layout)])[:-1].tolist()
+    assert net.parameters.size == net.gradients.size == sum(layer.n_parameters for layer in net.layers) == 135
+    assert net.buffers.size == 12
+    for flat in (net.parameters, net.gradients, net.buffers):
+        assert flat.dtype == dtype
+        assert flat.flags.c_contiguous
+        assert flat.__array_interface__["data"][0] % 64 == 0
+    for entry in net.layout:
+        name = entry.name.rpartition(".")[2]
+        for flat, array in ((net.parameters, name), (net.gradients, f"grad_{name}")):
+            view = getattr(entry.layer, array)
+            assert view.shape == entry.shape
+            assert np.shares_memory(view, flat[entry.offset : entry.offset + entry.length])
+            assert np.may_share_memory(view, flat)
+
+
+def test_layers_see_the_flat_arrays_and_the_other_way_round():
+    net = rich()
+    net.parameters[...] = 1
+    assert all((getattr(entry.layer, entry.name.rpartition(".")[2]) == 1).all() for entry in net.layout)
+    net.layers[1].running_mean = np.full(6, 3)
+    np.testing.assert_array_equal(net.buffers[:6], 3)
+
+
+@pytest.mark.parametrize("name", ["parameters", "gradients", "buffers"])
+def test_assigning_a_flat_array_copies(name):
+    net = rich()
+    flat = getattr(net, name)
+    setattr(net, name, np.arange(flat.size))
+    assert getattr(net, name) is flat
+    np.testing.assert_array_equal(flat, np.arange(flat.size))
+    with pytest.raises(ValueError, match=rf"{name} must have shape \({flat.size},\), got \(2,\)"):
+        setattr(net, name, [1, 2])
+
+
+def test_augmented_assignment():
+    net = rich()
+    flat, before = net.parameters, net.parameters.copy()
+    net.parameters -= 1
+    assert net.parameters is flat
+    np.testing.assert_array_equal(flat, before - 1)
+
+
+# --- joining ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_values_given_before_are_kept(dtype):
+    layer = bp.Dense(2, 2)
+    layer.weight = [[0.15, 0.25], [0.2, 0.3]]
+    net = bp.Network([layer, bp.Dense(2, 1)], dtype=dtype, seed=0)
+    np.testing.assert_array_equal(layer.weight, np.array([[0.15, 0.25], [0.2, 0.3]], dtype))
+    assert np.shares_memory(layer.weight, net.parameters)
+    # and the other layers start as they would have anyway
+    other = bp.Network([bp.Dense(2, 2), bp.Dense(2, 1)], dtype=dtype, seed=0)
+    np.testing.assert_array_equal(net.layers[1].weight, other.layers[1].weight)
+    assert net.layers[1].weight.any()
+
+
+def test_values_seen_before_are_kept():
+    layer = bp.Dense(3, 4)
+    seen = layer.weight.copy()
+    bp.Network([layer], dtype="float64", seed=0)
+    np.testing.assert_array_equal(layer.weight, seen)
+
+
+def test_one_layer_in_two_networks():
+    layer = bp.Dense(2, 2)
+    net = bp.Network([layer], seed=0)
+    with pytest.raises(ValueError, match=r"layers.0 Dense\(2, 2\) belongs to another network; copy.deepcopy\(layer\) makes one"):
+        bp.Network([layer])
+    with pytest.raises(ValueError, match=r"layers.0.block.0 Dense\(2, 2\) belongs to another network"):
+        bp.Network([bp.Residual([layer])])
+    weight = layer.weight.copy()
+    other = bp.Network([copy.deepcopy(layer)])
+    np.testing.assert_array_equal(other.layers[0].weight, weight)
+    assert np.shares_memory(layer.weight, net.parameters)
+
+
+def test_one_layer_twice():
+    layer = bp.Dense(2, 2)
+    with pytest.raises(ValueError, match=r"layers.0 and layers.1.block.0 are one and the same Dense\(2, 2\)"):
+        bp.Network([layer, bp.Residual([layer])])
+    bp.Network([layer])  # it is still free
+
+
+def test_a_layer_is_free_when_its_network_is_gone():
+    layer = bp.Dense(2, 2)
+    net = bp.Network([layer], seed=0)
+    weight = layer.weight.copy()
+    del net
+    gc.collect()
+    bp.Network([layer], seed=1)
+    np.testing.assert_array_equal(layer.weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: bp.Network([bp.Dense(64, 64), bp.Dense(128, 10)]),
+            ValueError,
+            r"layers.1 Dense\(128, 10\) takes 128 inputs but layers.0 Dense\(64, 64\) gives 64",
+        ),
+        (
+            lambda: bp.Network([bp.Dense(4, 3), bp.Dropout(0.1), bp.BatchNorm(4)]),
+            ValueError,
+            r"layers.2 BatchNorm\(4\) takes 4 inputs but layers.0 Dense\(4, 3\) gives 3",
+        ),
+        (lambda: bp.Network([]), ValueError, "at least one layer that says how wide it is"),
+        (lambda: bp.Network([bp.Dropout(0.5)]), ValueError, "at least one layer that says how wide it is"),
+        (lambda: bp.Network([bp.Dense]), TypeError, "layers must hold layers, got <class"),
+        (lambda: bp.Network([bp.Dense(2, 2)], dtype="float16"), ValueError, "dtype must be 'float32' or 'float64', got 'float16'"),
+        (lambda: bp.Network([bp.Dense(2, 2)], seed=-1), ValueError, "seed must be at least 0"),
+        (lambda: bp.Network([bp.Dense(2, 2)], seed=1.0), TypeError, "seed must be an integer"),
+        (lambda: bp.mlp([3]), ValueError, "sizes must hold at least the number of inputs and of outputs"),
+        (lambda: bp.mlp([3, 0, 1]), ValueError, r"sizes\[1\] must be at least 1, got 0"),
+        (lambda: bp.mlp([3, 1], dropout=1), ValueError, r"dropout must be in \[0, 1\)"),
+        (lambda: bp.Network([bp.Dense(2**31, 2**31)], dtype="float64"), MemoryError, "Unable to allocate|cannot allocate"),
+    ],
+)
+def test_refused(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_same_seed_same_network(dtype):
+    np.testing.assert_array_equal(rich(dtype).parameters, rich(dtype).parameters)
+    assert (rich(dtype, seed=1).parameters != rich(dtype).parameters).any()
+    drawn = rich(dtype, seed=None)
+    np.testing.assert_array_equal(rich(dtype, seed=drawn.seed).parameters, drawn.parameters)
+
+
+def test_mlp():
+    net = bp.mlp([4, 8, 6, 2], activation="tanh", dropout=0.1, batch_norm=True, output_activation="sigmoid", seed=0)
+    hidden = [bp.Dense, bp.BatchNorm, bp.Activation, bp.Dropout]
+    assert [type(layer) for layer in net.layers] == [*hidden, *hidden, bp.Dense]
+    assert net.layers[0].bias is None
+    assert net.output_activation.name == "sigmoid"
+    assert (net.n_inputs, net.n_outputs) == (4, 2)
+    assert len(bp.mlp([3, 2]).layers) == 1
+
+
+@pytest.mark.parametrize(
+    ("last", "name"),
+    [
+        ([bp.Dense(3, 2, activation="sigmoid")], "sigmoid"),
+        ([bp.Dense(3, 2), bp.Activation("softmax"), bp.Dropout(0.5)], "softmax"),
+        ([bp.Dense(3, 2, activation="relu"), bp.LayerNorm(2)], "identity"),
+        ([bp.Dense(3, 2, activation="relu"), bp.Residual([bp.Activation("softmax")])], "identity"),
+    ],
+)
+def test_output_activation(last, name):
+    assert bp.Network(last).output_activation.name == name
+
+
+# --- forward and backward ---------------------------------------------------------------------------------------------------------
+
+
+def test_forward_and_backward_by_hand(backend, dtype, rtol):
+    # The 2-2-2 sigmoid network that many texts work through.
+    hidden, last = bp.Dense(2, 2, activation="sigmoid"), bp.Dense(2, 2, activation="sigmoid")
+    hidden.weight, hidden.bias = [[0.15, 0.25], [0.20, 0.30]], [0.35, 0.35]
+    last.weight, last.bias = [[0.40, 0.50], [0.45, 0.55]], [0.60, 0.60]
+    net = bp.Network([hidden, last], dtype=dtype)
+    outputs = net.forward([[0.05, 0.10]], training=True)
+    np.testing.assert_allclose(outputs, [[0.75136507, 0.772928465]], rtol=1e-6)
+    net.backward(outputs - np.array([[0.01, 0.99]], dtype))
+    net.parameters -= 0.5 * net.gradients
+    np.testing.assert_allclose(last.weight, [[0.35891648, 0.51130127], [0.408666186, 0.561370121]], rtol=1e-6)
+    np.testing.assert_allclose(hidden.weight, [[0.149780716, 0.24975114], [0.19956143, 0.29950229]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_backward_is_the_slope(backend, training, rng):
+    net, x = rich("float64"), rng.normal(size=(6, 5))
+    grad_outputs = rng.normal(size=(6, 3))
+    net.buffers[...] = rng.uniform(0.5, 1.5, net.buffers.size)
+    buffers = net.buffers.copy()
+
+    def value():
+        net.dropout_step, net.buffers = 3, buffers
+        return (net.forward(x, training) * grad_outputs).sum()
+
+    value()
+    grad_x = net.backward(grad_outputs)
+    gradients = net.gradients.copy()
+    for array, gradient in ((net.parameters, gradients), (x.reshape(-1), grad_x.reshape(-1))):
+        assert (gradient != 0).mean() > 0.6
+        for index in range(array.size):
+            before = array[index]
+            array[index] = before + 1e-6
+            above = value()
+            array[index] = before - 1e-6
+            slope = (above - value()) / 2e-6
+            array[index] = before
+            assert gradient[index] == pytest.approx(slope, rel=1e-5, abs=1e-7)
+
+
+def test_forward_and_backward_return_fresh_arrays(rng):
+    net = bp.Network([bp.Dense(3, 2, activation="sigmoid"), bp.Dropout(0.5)], dtype="float64", seed=0)
+    x, grad = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+    net.forward(x)
+    expected = net.backward(grad)
+    gradients = net.gradients.copy()
+    outputs = net.forward(x)
+    outputs[...] = 5  # neither what was returned
+    x[...] = 7  # nor what was given
+    np.testing.assert_array_equal(net.backward(grad), expected)
+    np.testing.assert_array_equal(net.gradients, gradients)
+
+
+def test_backward_overwrites_or_adds(backend, rng):
+    net, x, grad = rich("float64"), rng.normal(size=(4, 5)), rng.normal(size=(4, 3))
+    net.forward(x)
+    net.backward(grad)
+    once = net.gradients.copy()
+    net.forward(x)
+    net.backward(grad)
+    np.testing.assert_array_equal(net.gradients, once)
+    net.forward(x)
+    net.backward(grad, accumulate=True)
+    np.testing.assert_array_equal(net.gradients, 2 * once)
+
+
+def test_each_backward_needs_its_forward(rng):
+    net, grad = rich(), np.ones((4, 3))
+    with pytest.raises(RuntimeError, match=r"call net.forward\(x\) first"):
+        net.backward(grad)
+    net.forward(np.ones((4, 5)))
+    net.backward(grad)
+    with pytest.raises(RuntimeError, match=r"call net.forward\(x\) first"):
+        net.backward(grad)
+
+
+def test_a_refused_gradient_changes_nothing(rng):
+    net = trained(rich())
+    gradients = net.gradients.copy()
+    net.forward(rng.normal(size=(4, 5)))
+    for grad, message in (
+        (np.ones((4, 2)), r"grad_outputs must have shape \(rows, 3\), got \(4, 2\)"),
+        (np.ones((3, 3)), r"grad_outputs must have the shape of the outputs, \(4, 3\), got \(3, 3\)"),
+        (np.ones(3), "grad_outputs must be 2-D"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            net.backward(grad)
+    np.testing.assert_array_equal(net.gradients, gradients)
+    net.backward(np.ones((4, 3)))
+
+
+def test_batch_norm_of_one_row_changes_nothing():
+    net = rich()
+    buffers = net.buffers.copy()
+    with pytest.raises(ValueError, match="needs at least 2 rows in training"):
+        net.forward(np.ones((1, 5)), training=True)
+    np.testing.assert_array_equal(net.buffers, buffers)
+    assert net.dropout_step == 0
+
+
+def test_dropout_follows_seed_and_step(rng):
+    net, x = rich(), rng.normal(size=(4, 5))
+    first, second = net.forward(x, training=True), net.forward(x, training=True)
+    assert net.dropout_step == 2
+    assert (first != second).any()
+    net.dropout_step = 0
+    np.testing.assert_array_equal(net.forward(x, training=True), first)
+    net.forward(x)
+    assert net.dropout_step == 1  # evaluation does not count
+    with pytest.raises(ValueError, match="dropout_step must be at least 0"):
+        net.dropout_step = -1
+
+
+def test_two_dropouts_drop_differently():
+    net = bp.Network([bp.LayerNorm(50), bp.Dropout(0.5), bp.Dropout(0.5)], seed=0)
+    net.layers[0].weight, net.layers[0].bias = np.zeros(50), np.ones(50)
+    y = net.forward(np.ones((40, 50)), training=True)
+    assert (y == 0).mean() == pytest.approx(0.75, abs=0.03)
+
+
+def test_backends_agree(rng, dtype):
+    x, grad = rng.normal(size=(6, 5)), rng.normal(size=(6, 3))
+    results = []
+    for name in ("numpy", "cython"):
+        if name in bp.kernels.available():
+            with bp.use_backend(name):
+                net = rich(dtype)
+                outputs = net.forward(x, training=True)
+                results.append((outputs, net.backward(grad), net.gradients, net.buffers, net.predict(x), net.jacobian(x)))
+    tolerance = {"float32": 1e-4, "float64": 1e-11}[np.dtype(dtype).name]
+    for one, other in zip(*results, strict=True) if len(results) == 2 else ():
+        np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+# --- input ------------------------------------------------------------------------------------------------------------------------
+
+
+def misaligned(x):
+    raw = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
+    raw[...] = x
+    return raw
+
+
+INPUTS = {
+    "int": lambda x: x.astype(int),
+    "uint8": lambda x: x.astype(np.uint8),
+    "float16": lambda x: x.astype(np.float16),
+    "longdouble": lambda x: x.astype(np.longdouble),
+    "big-endian": lambda x: x.astype(">f4"),
+    "Fortran": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 3, axis=0)[::3],
+    "negative strides": lambda x: x[::-1].copy()[::-1],
+    "misaligned": misaligned,
+    "list": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("call", ["forward", "predict", "predict in slices", "jacobian", "backward"])
+def test_any_input_gives_what_the_plain_one_gives(kind, call, dtype, rng):
+    net = rich(dtype)
+    plain = rng.integers(0, 9, size=(6, 3 if call == "backward" else 5)).astype(dtype)
+    given = INPUTS[kind](plain)
+    before = copy.deepcopy(given)
+
+    def result(array):
+        if call == "backward":
+            net.forward(np.ones((6, 5)))
+            return net.backward(array)
+        if call == "predict in slices":
+            return net.predict(array, batch_size=4)
+        return getattr(net, call)(array)
+
+    np.testing.assert_array_equal(result(given), result(plain))
+    np.testing.assert_array_equal(given, before)
+
+
+@pytest.mark.parametrize("call", ["forward", "predict", "jacobian", "predict_proba"])
+@pytest.mark.parametrize(
+    ("x", "error", "message"),
+    [
+        (np.ones(5), ValueError, r"x must be 2-D with shape \(rows, 5\), got shape \(5,\); x.reshape\(1, -1\) makes one row"),
+        (np.ones((2, 5, 1)), ValueError, r"x must be 2-D with shape \(rows, 5\), got shape \(2, 5, 1\)"),
+        (np.ones(5, np.float32), ValueError, "x must be 2-D"),
+        (np.ones((2, 4)), ValueError, r"x must have shape \(rows, 5\), got \(2, 4\)"),
+        (np.ones((2, 4), np.float32), ValueError, r"x must have shape \(rows, 5\), got \(2, 4\)"),
+        (np.ones((2, 5), complex), TypeError, "x must hold real numbers"),
+        ([["a"] * 5], TypeError, "x must hold real numbers"),
+        (np.full((2, 5), 1e300), ValueError, "x holds a number too large for float32"),
+    ],
+)
+def test_bad_input(call, x, error, message):
+    with pytest.raises(error, match=message):
+        getattr(rich(), call)(x)
+
+
+# --- predict ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_predict_is_the_forward_of_evaluation(backend, dtype, rng):
+    net, x = trained(rich(dtype)), rng.normal(size=(10, 5)).astype(dtype)
+    expected = net.forward(x)
+    np.testing.assert_array_equal(net.predict(x), expected)
+    for batch_size in (1, 3, 10, 100):
+        np.testing.assert_allclose(net.predict(x, batch_size=batch_size), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(net.infer(x), expected)
+
+
+def test_predict_keeps_nothing_and_changes_nothing(rng):
+    net, x = trained(rich()), rng.normal(size=(4, 5))
+    state = net.state_dict()
+    net.forward(x)
+    net.predict(rng.normal(size=(9, 5)))
+    net.backward(np.ones((4, 3)))  # the forward before is still the one that counts
+    for name, value in net.state_dict().items():
+        np.testing.assert_array_equal(value, state[name])
+
+
+def test_predict_zero_rows(backend, dtype):
+    for x in (np.empty((0, 5)), np.empty((0, 5), dtype)):
+        assert rich(dtype).predict(x).shape == (0, 3)
+        assert rich(dtype).forward(x).shape == (0, 3)
+        assert rich(dtype).jacobian(x).shape == (0, 3, 5)
+
+
+def test_predict_into_out(dtype, rng):
+    net, x = rich(dtype), rng.normal(size=(7, 5))
+    for out in (np.empty((7, 3), dtype), np.empty((3, 7), dtype).T, np.empty((7, 6), dtype)[:, ::2]):
+        assert net.predict(x, out, batch_size=3) is out
+        np.testing.assert_allclose(out, net.predict(x), rtol=1e-5, atol=1e-6)
+
+
+def test_predict_refuses_a_wrong_out():
+    net, x = bp.mlp([3, 3], seed=0), np.ones((4, 3), np.float32)
+    read_only = np.empty((4, 3), np.float32)
+    read_only.flags.writeable = False
+    for out, error, message in (
+        (np.empty((4, 3)), TypeError, "out must be an array of float32, got dtype float64"),
+        ([[0.0]], TypeError, "out must be an array of float32, got list"),
+        (np.empty((3, 3), np.float32), ValueError, r"out must have shape \(4, 3\), got \(3, 3\)"),
+        (read_only, ValueError, "out must be writable"),
+        (x, ValueError, "out must share no memory with x"),
+    ):
+        with pytest.raises(error, match=message):
+            net.predict(x, out)
+    with pytest.raises(ValueError, match="batch_size must be at least 1"):
+        net.predict(x, batch_size=0)
+
+
+def test_predict_returns_a_fresh_array():
+    # In evaluation nothing here changes x.
+    class Same(bp.Layer):
+        fan_in = fan_out = 3
+
+        def forward(self, x, training):
+            return x[:]
+
+        def backward(self, grad_outputs):
+            return grad_outputs
+
+    x = np.ones((4, 3), np.float32)
+    net = bp.Network([Same(), bp.Dropout(0.5)])
+    for y in (net.predict(x), net.predict(x, batch_size=2), net.forward(x), net.backward(x)):
+        np.testing.assert_array_equal(y, x)
+        assert not np.shares_memory(y, x)
+
+
+def test_predict_reads_a_memory_map_in_slices(tmp_path, rng):
+    x = rng.normal(size=(50, 5)).astype(np.float32)
+    x.tofile(tmp_path / "x")
+    mapped = np.memmap(tmp_path / "x", np.float32, mode="r", shape=x.shape)
+    net = rich()
+    np.testing.assert_array_equal(net.predict(mapped, batch_size=8), net.predict(x, batch_size=8))
+
+
+def test_many_threads_predict_with_one_network(rng):
+    net = trained(rich())
+    inputs = [rng.normal(size=(rows, 5)) for rows in range(1, 41)]
+    expected = [net.predict(x) for x in inputs]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            for got, want in zip(pool.map(net.predict, inputs), expected, strict=True):
+                np.testing.assert_array_equal(got, want)
+
+
+def test_predict_proba(rng):
+    net, x = bp.mlp([3, 4], seed=0), rng.normal(size=(5, 3))
+    with pytest.raises(ValueError, match=r"predict_proba needs a loss on logits.* the network has not been trained"):
+        net.predict_proba(x)
+    outputs = net.predict(x).astype(float)
+    net.loss = losses.get("cross_entropy")
+    np.testing.assert_allclose(net.predict_proba(x), np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True), rtol=1e-5)
+    net.loss = losses.get("binary_cross_entropy")
+    np.testing.assert_allclose(net.predict_proba(x), 1 / (1 + np.exp(-outputs)), rtol=1e-5)
+    net.loss = losses.get("mse")
+    with pytest.raises(ValueError, match=r"the network was trained with MSE\(\)"):
+        net.predict_proba(x)
+
+
+def test_predict_proba_of_a_network_that_ends_in_softmax(rng):
+    net, x = bp.mlp([3, 4], output_activation="softmax", seed=0), rng.normal(size=(5, 3))
+    np.testing.assert_array_equal(net.predict_proba(x), net.predict(x))
+
+
+# --- jacobian ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_jacobian(backend, rng):
+    net, x = trained(rich("float64")), rng.normal(size=(4, 5))
+    jacobian = net.jacobian(x)
+    for column in range(5):
+        step = np.zeros(5)
+        step[column] = 1e-6
+        slope = (net.predict(x + step) - net.predict(x - step)) / 2e-6
+        assert abs(slope).max() > 1e-3
+        np.testing.assert_allclose(jacobian[:, :, column], slope, rtol=1e-6, atol=1e-8)
+
+
+def test_jacobian_in_slices(rng):
+    net = bp.mlp([3, 2000], activation="tanh", dtype="float64", seed=0)
+    np.testing.assert_allclose(net.jacobian(rng.normal(size=(5, 3))), np.tile(net.layers[0].weight.T, (5, 1, 1)), rtol=1e-12)
+
+
+def test_jacobian_disturbs_nothing(rng):
+    net, x = trained(rich()), rng.normal(size=(4, 5))
+    net.layers[0].trainable = False
+    gradients, state, step = net.gradients.copy(), net.state_dict(), net.dropout_step
+    net.forward(x)
+    net.jacobian(rng.normal(size=(2, 5)))
+    np.testing.assert_array_equal(net.gradients, gradients)
+    assert all((value == state[name]).all() for name, value in net.state_dict().items())
+    assert net.dropout_step == step
+    assert [layer.trainable for layer in net.layers] == [False, True, True, True, True, True]
+    net.backward(np.ones((4, 3)))
+
+
+# --- state, copies ----------------------------------------------------------------------------------------------------------------
+
+
+def test_state_dict(dtype):
+    net = trained(rich(dtype))
+    state = net.state_dict()
+    buffers = ["layers.1.running_mean", "layers.1.running_var"]
+    assert sorted(state) == sorted(NAMES + buffers)
+    other = rich(dtype, seed=5)
+    other.load_state_dict(state)
+    np.testing.assert_array_equal(other.parameters, net.parameters)
+    np.testing.assert_array_equal(other.buffers, net.buffers)
+    state["layers.0.weight"][...] = 9
+    assert not (net.layers[0].weight == 9).any()
+
+
+def test_a_state_that_does_not_fit_changes_nothing():
+    net = rich()
+    before = net.state_dict()
+    states = [
+        ({name: before[name] for name in before if name != "layers.0.bias"}, r"missing \['layers.0.bias'\], unexpected \[\]"),
+        ({**before, "layers.9.weight": 1}, r"missing \[\], unexpected \['layers.9.weight'\]"),
+        ({**before, "layers.0.weight": before["layers.0.weight"].T}, r"layers.0.weight must have shape \(5, 6\), got \(6, 5\)"),
+        ({**before, "layers.5.bias": np.full(3, 1e300)}, r"layers.5.bias holds a number too large for float32"),
+    ]
+    for state, message in states:
+        state = {name: np.asarray(value) + 1 for name, value in state.items()}
+        with pytest.raises(ValueError, match=message):
+            net.load_state_dict(state)
+        assert all((value == before[name]).all() for name, value in net.state_dict().items())
+
+
+def check_independent_twin(net, twin, rng):
+    x = rng.normal(size=(4, 5)).astype(net.dtype)
+    assert repr(twin) == repr(net)
+    assert twin.dropout_step == net.dropout_step
+    np.testing.assert_array_equal(twin.parameters, net.parameters)
+    np.testing.assert_array_equal(twin.buffers, net.buffers)
+    for entry in twin.layout:
+        assert np.may_share_memory(getattr(entry.layer, entry.name.rpartition(".")[2]), twin.parameters)
+    assert not np.may_share_memory(twin.parameters, net.parameters)
+    before = net.parameters.copy()
+    np.testing.assert_array_equal(twin.forward(x, training=True), net.forward(x, training=True))
+    np.testing.assert_array_equal(twin.backward(np.ones((4, 3))), net.backward(np.ones((4, 3))))
+    np.testing.assert_array_equal(twin.gradients, net.gradients)
+    assert twin.gradients.any()
+    twin.layers[0].weight = np.zeros((5, 6))
+    assert not twin.parameters[:30].any()
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [copy.copy, copy.deepcopy, bp.Network.copy, lambda net: pickle.loads(pickle.dumps(net)), lambda net: net.astype(net.dtype)],
+    ids=["copy", "deepcopy", "net.copy", "pickle", "astype"],
+)
+def test_copies_rebuild_their_views(make, dtype, rng):
+    net = trained(rich(dtype))
+    net.layers[2].trainable = False
+    twin = make(net)
+    assert not twin.layers[2].trainable
+    assert not twin.gradients.any()
+    with pytest.raises(RuntimeError, match="forward"):
+        twin.backward(np.ones((7, 3)))
+    check_independent_twin(net, twin, rng)
+
+
+def test_copies_keep_the_loss():
+    net = bp.mlp([2, 2], seed=0)
+    net.loss = losses.get("huber")
+    assert repr(net.copy().loss) == repr(net.loss)
+    assert repr(pickle.loads(pickle.dumps(net)).loss) == repr(net.loss)
+    net.loss = losses.get(lambda outputs, targets: (0.0, outputs))
+    assert pickle.loads(pickle.dumps(net)).loss is None  # code stays out of pickles
+
+
+def test_networks_in_a_list_are_copied_once():
+    net = bp.mlp([2, 2], seed=0)
+    one, other = copy.deepcopy([net, net])
+    assert one is other
+    assert one is not net
+
+
+def test_pickle_of_another_version_warns():
+    net = bp.mlp([2, 2], seed=0)
+    state = net.__getstate__()
+    other = bp.Network.__new__(bp.Network)
+    state["layers"] = copy.deepcopy(net.layers)
+    with pytest.warns(UserWarning, match=f"pickled by backprop 0.0.9 and is read by {__version__}"):
+        other.__setstate__({**state, "version": "0.0.9"})
+    np.testing.assert_array_equal(other.parameters, net.parameters)
+    for bad in ({**state, "format": 99}, {}):
+        with pytest.raises(ValueError, match="reads pickles of format 1"):
+            other.__setstate__(bad)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pickle.loads(pickle.dumps(net))
+
+
+def test_astype(rng):
+    net, x = trained(rich("float32")), rng.normal(size=(4, 5))
+    double = net.astype("float64")
+    assert double.parameters.dtype == double.predict(x).dtype == np.float64
+    np.testing.assert_array_equal(double.parameters, net.parameters)
+    np.testing.assert_array_equal(double.astype("float32").parameters, net.parameters)
+    assert net.dtype == np.float32
+    with pytest.raises(ValueError, match="dtype must be"):
+        net.astype("int8")
+
+
+def test_blend(dtype, rtol):
+    target, net = rich(dtype, seed=1), trained(rich(dtype))
+    before, buffers = target.parameters.copy(), target.buffers.copy()
+    target.blend(net, 0.25)
+    np.testing.assert_allclose(target.parameters, 0.75 * before + 0.25 * net.parameters, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(target.buffers, 0.75 * buffers + 0.25 * net.buffers, rtol=rtol, atol=rtol)
+    target.blend(net, 0)
+    target.blend(net, 1)
+    np.testing.assert_array_equal(target.parameters, net.parameters)
+    np.testing.assert_array_equal(target.buffers, net.buffers)
+
+
+@pytest.mark.parametrize(
+    ("other", "tau", "error", "message"),
+    [
+        (lambda: bp.mlp([2, 2]), 1.5, ValueError, r"tau must be in \[0, 1\], got 1.5"),
+        (lambda: bp.mlp([2, 2]), "1", TypeError, "tau must be a number"),
+        (lambda: bp.mlp([2, 3]), 0.5, ValueError, "same parameters, buffers and dtype"),
+        (lambda: bp.mlp([2, 2], dtype="float64"), 0.5, ValueError, "same parameters, buffers and dtype"),
+        (lambda: None, 0.5, TypeError, "other must be a Network, got NoneType"),
+    ],
+)
+def test_blend_refuses(other, tau, error, message):
+    net = bp.mlp([2, 2], seed=0)
+    before = net.parameters.copy()
+    with pytest.raises(error, match=message):
+        net.blend(other(), tau)
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+# --- what it looks like -----------------------------------------------------------------------------------------------------------
+
+
+def test_summary_shows_itself():
+    net = rich()
+    net.layers[0].trainable = False
+    table = net.summary()
+    assert repr(table) == str(table)
+    assert "layers.0          Dense (frozen)  5 -> 6          36  gelu" in table
+    assert "layers.2.block.1  Dropout         any              0" in table
+    assert table.splitlines()[-1] == "135 parameters, 99 trainable, float32, 540 bytes"
+
+
+def test_repr():
+    assert repr(bp.mlp([2, 3, 1], dropout=0.5, dtype="float64", seed=4)) == (
+        "Network([\n    Dense(2, 3, activation='relu'),\n    Dropout(0.5),\n    Dense(3, 1),\n], dtype='float64', seed=4)"
+    )
