@@ -144,7 +144,7 @@ def _saved_with(path: str) -> tuple[TableEncoder, Target]:
     description = serialization.read_metadata(path).get("table")
     if not isinstance(description, dict):
         raise ValueError(f"{path} holds a network, but no description of a table; only files of `backprop train` do")
-    return TableEncoder.from_config(description.get("encoder")), target_from_config(description.get("target"))
+    return TableEncoder.from_config(description.get("encoder", {})), target_from_config(description.get("target", {}))
 
 
 def _text(value: str | float) -> str:
