@@ -29,6 +29,8 @@ _NAMES = {
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "EMA", "LambdaCallback"),
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "data": ("batches",),
+    "explain.choosing": ("compare", "lr_range_test"),
+    "explain.diagnosis": ("Monitor", "diagnose"),
     "explain.trace": ("trace",),
     "history": ("History",),
     "kernels": ("Backend", "backend", "set_num_threads", "use_backend"),

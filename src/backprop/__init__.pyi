@@ -22,6 +22,10 @@ from .callbacks import LambdaCallback as LambdaCallback
 from .clipping import clip_grad_norm as clip_grad_norm
 from .clipping import clip_grad_value as clip_grad_value
 from .data import batches as batches
+from .explain.choosing import compare as compare
+from .explain.choosing import lr_range_test as lr_range_test
+from .explain.diagnosis import Monitor as Monitor
+from .explain.diagnosis import diagnose as diagnose
 from .explain.trace import trace as trace
 from .history import History as History
 from .kernels import Backend as Backend
