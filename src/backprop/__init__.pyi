@@ -2,6 +2,7 @@ from . import activations as activations
 from . import callbacks as callbacks
 from . import data as data
 from . import datasets as datasets
+from . import explain as explain
 from . import initializers as initializers
 from . import layers as layers
 from . import losses as losses
@@ -21,6 +22,11 @@ from .callbacks import LambdaCallback as LambdaCallback
 from .clipping import clip_grad_norm as clip_grad_norm
 from .clipping import clip_grad_value as clip_grad_value
 from .data import batches as batches
+from .explain.choosing import compare as compare
+from .explain.choosing import lr_range_test as lr_range_test
+from .explain.diagnosis import Monitor as Monitor
+from .explain.diagnosis import diagnose as diagnose
+from .explain.trace import trace as trace
 from .history import History as History
 from .kernels import Backend as Backend
 from .kernels import backend as backend

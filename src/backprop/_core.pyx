@@ -17,6 +17,11 @@ include "_kernels/checks.pxi"
 include "_kernels/matmul.pxi"
 include "_kernels/activations.pxi"
 include "_kernels/dense.pxi"
+include "_kernels/sums.pxi"
+include "_kernels/losses.pxi"
+include "_kernels/optimizers.pxi"
+include "_kernels/normalization.pxi"
+include "_kernels/random.pxi"
 
 ISA: str = BACKPROP_ISA.decode()
 PROCESSOR_LEVEL: int = processor_level()

@@ -20,7 +20,7 @@ def demo(epochs: int, seed: int) -> None:
     steps = epochs * -(-len(x_train) // BATCH_SIZE)
     print(f"digits    {len(x_train)} training and {len(x_test)} test images of 8 x 8 pixels")
 
-    def train(progress: bool | None) -> Network:
+    def train(verbose: bool | None) -> Network:
         net = mlp(SIZES, activation="relu", dropout=0.1, seed=seed)
         optimizer = Adam(lr=Cosine(2e-3, steps=steps))
         net.fit(
@@ -31,11 +31,11 @@ def demo(epochs: int, seed: int) -> None:
             epochs=epochs,
             batch_size=BATCH_SIZE,
             seed=seed,
-            progress=progress,
+            verbose=verbose,
         )
         return net
 
-    net = train(progress=None)
+    net = train(verbose=None)
     accuracy = net.evaluate(x_test, y_test)["accuracy"]
     print(f"network   {'-'.join(map(str, SIZES))}, relu, dropout; {net.parameters.size:,} parameters, {net.dtype}")
     print(f"training  {epochs} epochs, {steps} steps of {BATCH_SIZE} images, Adam with a cosine schedule")
@@ -46,7 +46,7 @@ def demo(epochs: int, seed: int) -> None:
         for name in kernels.available():
             with kernels.use_backend(name):
                 start = perf_counter()
-                train(progress=False)
+                train(verbose=False)
                 seconds[name] = min(seconds.get(name, float("inf")), perf_counter() - start)
     _print_times(seconds, steps)
 

@@ -43,6 +43,8 @@ def run_fit(
     hooks = CallbackList(callbacks, trainer)
     trainer.net.loss = trainer.loss
     trainer.stop_training = False
+    trainer.training_data = data
+    trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     history = History()
     logs: dict[str, float] = {}
     steps = count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
@@ -69,6 +71,7 @@ def run_fit(
             hooks.call("on_train_end", logs)
         finally:
             progress.close()
+            trainer.training_data = trainer.batch_size = None
     return history
 
 

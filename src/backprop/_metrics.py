@@ -14,7 +14,7 @@ Numbers = npt.NDArray[np.float64]
 RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
 
-# --- gathering batches ------------------------------------------------------------------------------------------------------------
+# --- gathering batches ----------------------------------------------------------------------------------------------------------
 
 
 class Metric:
@@ -101,7 +101,7 @@ def _takes_weight(function: MetricFunction) -> bool:
         return False
 
 
-# --- yes or no, and one class of k ------------------------------------------------------------------------------------------------
+# --- yes or no, and one class of k ----------------------------------------------------------------------------------------------
 
 
 class _Decision:
@@ -223,7 +223,7 @@ def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray
     return float(np.dot(yes, below) / pairs) if pairs else math.nan
 
 
-# --- numbers ----------------------------------------------------------------------------------------------------------------------
+# --- numbers --------------------------------------------------------------------------------------------------------------------
 
 
 def _errors(outputs: RawArray, targets: RawArray) -> Numbers:

@@ -129,9 +129,9 @@ def complaints_about(path: StrPath) -> Iterator[None]:
     except RecursionError:
         raise ModelFormatError(f"{os.fspath(path)}: it is nested too deeply") from None
     except KeyError as error:
-        raise ModelFormatError(f"{os.fspath(path)}: {error} is missing") from error
+        raise ModelFormatError(f"{os.fspath(path)}: {error!s:.100} is missing") from error
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise ModelFormatError(f"{os.fspath(path)}: {error}") from error
+        raise ModelFormatError(f"{os.fspath(path)}: {error!s:.500}") from error  # an error may quote what the file says
 
 
 def expect(kind: type, value: Any, what: str) -> Any:

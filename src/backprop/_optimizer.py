@@ -71,7 +71,7 @@ class Optimizer:
         self.lr = lr
         self.groups = groups
 
-    # --- one update -----------------------------------------------------------------------------------------------------------
+    # --- one update -------------------------------------------------------------------------------------------------------------
 
     def step(self, net: FlatNetwork) -> None:
         """Update the network's trainable parameters from its gradients.
@@ -103,7 +103,7 @@ class Optimizer:
         """The kernel's scalars, except the last, for update number ``step``, counted from 1."""
         raise NotImplementedError
 
-    # --- settings -------------------------------------------------------------------------------------------------------------
+    # --- settings ---------------------------------------------------------------------------------------------------------------
 
     @property
     def lr(self) -> float | schedules.Schedule:
@@ -192,7 +192,7 @@ class Optimizer:
         """A moment before the first update."""
         return aligned_zeros(net.parameters.size, net.parameters.dtype)
 
-    # --- state ----------------------------------------------------------------------------------------------------------------
+    # --- state ------------------------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Forget the network, its moments and all counts."""

@@ -7,6 +7,7 @@ import errno
 import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from . import optimizers, serialization
 from ._files import replace_file
 from .callbacks import EarlyStopping
-from .data import split_rng, split_rows
+from .data import split
 from .network import Network, mlp
 from .optimizers import Optimizer
 from .tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
@@ -30,14 +31,14 @@ Say = Callable[[str], None]
 
 def train(options: argparse.Namespace) -> None:
     """Train a network on a CSV file and save it with its encoding; the options are those of the command line."""
-    say = _silent if options.quiet else print
+    say = _silent if options.quiet else partial(print, flush=True)
     if not Path(options.out).absolute().parent.is_dir():  # said before the work, not after it
         raise FileNotFoundError(errno.ENOENT, "the folder to write to does not exist", options.out)
     table, column = _labelled_rows(options, say)
     target = fit_target(options.target, column, options.task)
     y = target.transform(column)
     classes = y if isinstance(target, ClassTarget) else None
-    learn, judge = split_rows(len(y), options.validation, split_rng(options.seed), classes, "the share of validation rows")
+    learn, judge = split(len(y), options.validation, stratify=classes, seed=options.seed)
     kinds = dict.fromkeys(options.categorical, "categorical")
     encoder = TableEncoder.fit(_take(table, learn), kinds=kinds, ignore=options.ignore)
     x_learn, x_judge = encoder.transform(_take(table, learn)), encoder.transform(_take(table, judge))
@@ -60,7 +61,7 @@ def train(options: argparse.Namespace) -> None:
         class_weight=options.class_weight,
         callbacks=[EarlyStopping(patience=options.patience, restore_best_weights=True)],
         seed=options.seed,
-        progress=False if options.quiet else None,
+        verbose=False if options.quiet else None,
     )
     say(f"result     {_quality(net.predict(x_judge), y[judge], target)}")
     net.save(options.out, metadata={"table": {"encoder": encoder.config(), "target": target.config()}})
@@ -143,7 +144,7 @@ def _saved_with(path: str) -> tuple[TableEncoder, Target]:
     description = serialization.read_metadata(path).get("table")
     if not isinstance(description, dict):
         raise ValueError(f"{path} holds a network, but no description of a table; only files of `backprop train` do")
-    return TableEncoder.from_config(description.get("encoder")), target_from_config(description.get("target"))
+    return TableEncoder.from_config(description.get("encoder", {})), target_from_config(description.get("target", {}))
 
 
 def _text(value: str | float) -> str:

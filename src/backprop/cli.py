@@ -1,4 +1,4 @@
-"""The command line: ``backprop demo``, ``bench``, ``train`` and ``predict``."""
+"""The command line: ``backprop demo``, ``bench``, ``train``, ``predict`` and ``explain``."""
 
 from __future__ import annotations
 
@@ -52,6 +52,18 @@ Train a network on handwritten digits that ship with the package: progress,
 accuracy on digits it has not seen, and how long the Cython and the NumPy
 kernels take for the same training, side by side."""
 
+EXPLAIN = """\
+Train a small network and write a page, one HTML file, on which to watch
+backpropagation happen: every number of the forward pass, the error, the
+backward pass and the update, at any moment of the training; and what the choice
+of activation, clipping and optimizer does."""
+
+EXPLAIN_EXAMPLES = """\
+examples:
+  backprop explain --open
+  backprop explain --data spirals --hidden 8,8 --activation relu --optimizer adam
+  backprop explain --data houses.csv --target price --out houses.html"""
+
 EPILOG = """\
 `backprop COMMAND --help` explains a command. Exit codes: 0 done, 1 the data or
 a file is at fault, 2 the command line is, 130 interrupted."""
@@ -104,6 +116,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     predict(arguments)
 
 
+def _explain(arguments: argparse.Namespace) -> None:
+    from .explain.command import explain
+
+    explain(**{key: value for key, value in vars(arguments).items() if key != "command"})
+
+
 # --- the parser -----------------------------------------------------------------------------------------------------------------
 
 
@@ -131,7 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         help="train on handwritten digits that ship with the package",
         description=DEMO,
     )
-    demo.add_argument("--epochs", type=_count, default=30, metavar="N", help="passes over the 1437 training images")
+    demo.add_argument("--epochs", type=_count, default=20, metavar="N", help="passes over the 1437 training images")
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the images")
 
     train = command("train", _train, help="learn to predict a column of a CSV file", description=TRAIN, epilog=TRAIN_EXAMPLES)
@@ -143,7 +161,28 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--out", metavar="FILE", help="write here instead of to standard output")
     predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
     _add_delimiter(predict)
+
+    explain = command("explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES)
+    _add_explain_arguments(explain)
     return parser
+
+
+def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
+    from . import activations, optimizers
+
+    explain.add_argument("--data", default="xor", metavar="DATA", help="xor, circles, spirals, digits or a CSV file with a header")
+    explain.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict; without it the last one")
+    explain.add_argument("--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data")
+    hidden = [name for name in activations.NAMES if name != "softmax"]
+    explain.add_argument("--activation", choices=hidden, default="tanh", metavar="NAME", help=f"one of {', '.join(hidden)}")
+    names = optimizers.NAMES
+    explain.add_argument("--optimizer", choices=names, default="sgd", metavar="NAME", help=f"one of {', '.join(names)}")
+    explain.add_argument("--lr", type=_positive, metavar="RATE", help="learning rate, instead of one that suits small data")
+    explain.add_argument("--epochs", type=_count, metavar="N", help="passes over the data")
+    explain.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the rows")
+    explain.add_argument("--out", default="backprop.html", metavar="FILE", help="the page to write")
+    explain.add_argument("--open", action="store_true", dest="open_page", help="open it in the browser")
+    explain.add_argument("--quiet", action="store_true", help="print errors only")
 
 
 def _add_train_arguments(train: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ from ._metrics import (
 from ._metrics import Metric as Metric
 from ._metrics import MetricFunction as MetricFunction
 
-# --- the functions ----------------------------------------------------------------------------------------------------------------
+# --- the functions --------------------------------------------------------------------------------------------------------------
 
 
 def accuracy(
@@ -179,7 +179,7 @@ def _arrays(
     return scores, actual, weight
 
 
-# --- by name ----------------------------------------------------------------------------------------------------------------------
+# --- by name --------------------------------------------------------------------------------------------------------------------
 
 _DECIDING: dict[str, Callable[[float, bool], Metric]] = {
     "accuracy": accuracy_metric,

@@ -333,7 +333,9 @@ class ReduceOnPlateau(Schedule):
             self.cooling -= 1
             self.bad_epochs = 0
         if self.bad_epochs > self.patience:
-            self.current = max(self.current * self.factor, self.min_lr)
+            reduced = max(self.current * self.factor, self.min_lr)
+            if self.current - reduced > 1e-8:  # PyTorch's eps: smaller changes are not worth making
+                self.current = reduced
             self.cooling = self.cooldown
             self.bad_epochs = 0
 

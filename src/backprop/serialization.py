@@ -196,7 +196,7 @@ def _encoded(value: Any, owner: str) -> Any:
 def _made(description: Any, layers: LayerTypes) -> Layer:
     """The layer that `_describe` described."""
     name = expect(str, expect(dict, description, "a layer")["layer"], "a layer's class")
-    if description.get("custom", False):
+    if expect(bool, description.get("custom", False), "custom"):
         if name not in layers:
             raise UnknownLayerError(f"it has a layer of your own class {name}; say which that is: layers={{{name!r}: {name}}}")
         kind = layers[name]
@@ -206,7 +206,7 @@ def _made(description: Any, layers: LayerTypes) -> Layer:
         raise ValueError(f"{name!r} is not a layer")
     config = expect(dict, description["config"], "a layer's config")
     layer = kind(**{key: _decoded(value, layers) for key, value in config.items()})
-    if not description.get("trainable", True):
+    if not expect(bool, description.get("trainable", True), "trainable"):
         layer.trainable = False
     return layer
 

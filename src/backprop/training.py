@@ -74,6 +74,10 @@ class Trainer:
         The number of epochs trained so far, by all calls of `fit`.
     stop_training : bool
         A callback that sets it ends `fit` after the epoch.
+    training_data : Rows, Stream or None
+        During `fit`, for callbacks: what is trained on, prepared.
+    batch_size : int or None
+        During `fit`, for callbacks: the rows of a step, where the data are rows.
 
     Raises
     ------
@@ -120,6 +124,8 @@ class Trainer:
         self.optimizer.attach(net)
         self.epoch = 0
         self.stop_training = False
+        self.training_data: Rows | Stream | None = None
+        self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
         self.interrupts = Interrupts()
         self._seed: int | None = None
@@ -543,12 +549,12 @@ class Trainer:
             self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or pickle keeps: all but the lock."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "interrupts")}
+        """Return what a copy or pickle keeps: all but the lock and the data of a `fit` under way."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "interrupts", "training_data")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Make the lock anew."""
-        self.__dict__.update(state, _lock=threading.RLock(), interrupts=Interrupts())
+        self.__dict__.update(state, _lock=threading.RLock(), interrupts=Interrupts(), training_data=None)
 
 
 def fit(

@@ -124,7 +124,8 @@ def _smooth(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     total = np.concatenate([[0.0], np.cumsum(values)])
     index = np.arange(values.size)
     first, last = np.maximum(index - reach, 0), np.minimum(index + reach + 1, values.size)
-    return (total[last] - total[first]) / (last - first)
+    means: npt.NDArray[np.float64] = (total[last] - total[first]) / (last - first)
+    return means
 
 
 def _steepest(lrs: npt.NDArray[np.float64], smoothed: npt.NDArray[np.float64]) -> float:

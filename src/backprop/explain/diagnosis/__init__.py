@@ -2,5 +2,6 @@
 
 from .diagnose import diagnose
 from .findings import CATALOGUE, Finding, Report
+from .monitor import Monitor
 
-__all__ = ["CATALOGUE", "Finding", "Report", "diagnose"]
+__all__ = ["CATALOGUE", "Finding", "Monitor", "Report", "diagnose"]

@@ -32,17 +32,18 @@ def loss_curves(history: History | Mapping[str, Sequence[float]], chance: float 
     losses, validation = (np.asarray(recorded.get(key, ()), dtype=float) for key in ("loss", "val_loss"))
     if losses.size < 4 or not np.isfinite(losses).all():
         return
-    yield from _instability(losses)
+    yield from _instability(losses, chance)
     yield from _overfitting(losses, validation)
     yield from _standstill(losses, chance)
 
 
-def _instability(losses: Array) -> Iterator[Finding]:
+def _instability(losses: Array, chance: float | None) -> Iterator[Finding]:
     start, end, best = float(losses[0]), float(losses[-1]), float(losses.min())
     jumps = int(np.sum(losses[1:] > 1.5 * losses[:-1]))
     diverged = end > 1.2 * start and end > 1.5 * best
     unsteady = jumps >= max(2, losses.size // 4) and end > 0.3 * start
-    if diverged or unsteady:
+    thrown_off = chance is not None and losses.max() > 10 * chance and end > 0.5 * chance
+    if diverged or unsteady or thrown_off:
         yield Finding(
             "learning rate too high", "critical" if end > start else "warning",
             f"The loss went from {start:.4g} to {end:.4g} (best {best:.4g}) and rose by more than half in {jumps} epochs.",

@@ -85,12 +85,19 @@ def diagnose(
     with np.errstate(all="ignore"):
         traced = trace(net, inputs[sample], targets[sample], loss=function, optimizer=optimizer)
     chance = data.chance_loss(function, targets)
-    findings = [*data_findings(inputs, targets, net.n_outputs, function), *step_findings(traced, batch_size)]
+    findings = data_findings(inputs, targets, net.n_outputs, function)
     if history:
-        findings += curves.loss_curves(history, chance)
+        findings += blame_learning_rate(list(curves.loss_curves(history, chance)), step_findings(traced, batch_size))
     else:
-        findings += curves.loss_against_chance(traced.loss, chance)
+        findings += [*step_findings(traced, batch_size), *curves.loss_against_chance(traced.loss, chance)]
     return Report.of(findings)
+
+
+def blame_learning_rate(of_run: list[Finding], of_step: list[Finding]) -> list[Finding]:
+    """Join what a run and a step show: where the run shows too high a learning rate, it made the weights what they are."""
+    if any(finding.name == "learning rate too high" for finding in of_run):
+        of_step = [finding for finding in of_step if finding.name != "badly scaled weights"]
+    return of_run + of_step
 
 
 def data_findings(x: npt.NDArray[Any], targets: npt.NDArray[Any], n_outputs: int, loss: Loss) -> list[Finding]:

@@ -55,8 +55,7 @@ def weight_scale(trace: Trace) -> Iterator[Finding]:
     """Weights far from the scale that keeps signals even, where the signal indeed grows or shrinks."""
     for layer in _dense(trace)[:-1]:
         weight, z, x = layer.values["weight"], layer.values["z"], layer.values["x"]
-        usual = rms(initializers.default_for(_activation(layer))(weight.shape, np.random.default_rng(0)))
-        factor, gain = rms(weight) / usual, rms(z) / max(rms(x), 1e-300)
+        factor, gain = rms(weight) / usual_size(layer), rms(z) / max(rms(x), 1e-300)
         too_large, too_small = factor > 4 and gain > 4, 0 < factor < 0.25 and gain < 0.25
         if too_large or too_small:
             yield Finding(
@@ -66,6 +65,11 @@ def weight_scale(trace: Trace) -> Iterator[Finding]:
                 layer.name, {"rms": rms(weight), "factor": factor, "gain": gain},
             )  # fmt: skip
             return
+
+
+def usual_size(layer: LayerTrace) -> float:
+    """The root mean square of a dense layer's weights as the initializer made for its activation draws them."""
+    return rms(initializers.default_for(_activation(layer))(layer.values["weight"].shape, np.random.default_rng(0)))
 
 
 def dead_units(trace: Trace) -> Iterator[Finding]:
@@ -125,11 +129,11 @@ def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
 
 
 def update_size(trace: Trace) -> Iterator[Finding]:
-    """The size of the update against the size of the weights."""
+    """The size of the update against the size of the weights, or their usual initial size where they are smaller."""
     ratios = {
-        layer.name: rms(layer.values["update_weight"]) / rms(layer.values["weight"])
+        layer.name: rms(layer.values["update_weight"]) / max(rms(layer.values["weight"]), usual_size(layer))
         for layer in _dense(trace)
-        if "update_weight" in layer.values and layer.values["weight"].any()
+        if "update_weight" in layer.values
     }
     if not ratios:
         return

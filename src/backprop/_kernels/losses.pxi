@@ -1,0 +1,507 @@
+"""Losses with their gradients.
+
+A loss is sum_i w_i l_i / sum_i |w_i| over the rows. Value and gradient come from one pass over the outputs, in blocks that stay in
+the first-level cache:
+
+    elementwise losses   LOSS_BLOCK elements, wherever rows begin and end
+    cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one
+
+A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, when nobody wants the gradient, to
+``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
+blocks. So a loss on several threads is
+
+    scale = loss_scale(...)                            every thread for itself
+    loss_blocks(..., part, parts)                      every thread its share
+    (barrier)
+    loss_total(scale, partial, loss_block_count(...))  the partial sums, added in order
+
+and bit for bit the loss on one thread.
+
+A row of weight 0 is absent, even if its loss is infinite or NaN: `weighted` is the product in which 0 times anything is 0. By the
+same rule an output of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
+"""
+
+from libc.math cimport INFINITY
+from libc.stdint cimport int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memset
+
+cdef enum:
+    LOSS_BLOCK = 512
+    MOST_LANES = 16
+
+cdef enum Loss:
+    CROSS_ENTROPY
+    CROSS_ENTROPY_SOFT
+    KL_DIVERGENCE  # up to here, rows; from here on, elements
+    HALF_MSE  # up to here, l_i is a sum over the outputs; from here on, a mean
+    MSE
+    MAE
+    HUBER
+    LOG_COSH
+    POISSON
+    QUANTILE
+    HINGE
+    BINARY_CROSS_ENTROPY
+
+cdef struct loss_t:
+    int kind
+    double parameter  # label_smoothing of the cross entropies, threshold of huber
+    const void *column  # (k,) numbers like the outputs: pos_weight of binary_cross_entropy, q of quantile; or NULL
+
+
+# --- elementwise losses -------------------------------------------------------------------------------------------------------
+
+cdef inline vector _weighted(vector weight, vector x) noexcept nogil:
+    """weight * x; 0 where weight is 0, whatever x."""
+    return where_less(like(x, 0), absolute(weight), weight * x, weight)
+
+
+cdef inline vector _sign(vector x) noexcept nogil:
+    """-1, 0 or 1; NaN stays."""
+    return where_less(like(x, 0), x, like(x, 1), where_less(x, like(x, 0), like(x, -1), x))
+
+
+cdef inline vector _terms(int loss, vector o, vector t, vector column, double parameter, vector *slope) noexcept nogil:
+    """The loss of each element of outputs ``o`` and targets ``t``, and its derivative by o. ``loss`` is a literal."""
+    cdef vector zero = like(o, 0), one = like(o, 1), limit = like(o, parameter), d = o - t, size = absolute(d), u, s
+    if loss == MSE:
+        slope[0] = d + d
+        return d * d
+    elif loss == HALF_MSE:
+        slope[0] = d
+        return like(o, 0.5) * d * d
+    elif loss == MAE:
+        slope[0] = _sign(d)
+        return size
+    elif loss == HUBER:
+        slope[0] = minimum(maximum(d, -limit), limit)
+        return where_less(limit, size, limit * (size - like(o, 0.5) * limit), like(o, 0.5) * d * d)
+    elif loss == LOG_COSH:
+        slope[0] = vtanh(d)
+        return size + vlog1p(vexp(-(size + size))) - like(o, 0.6931471805599453)
+    elif loss == POISSON:
+        u = vexp(o)
+        slope[0] = u - t
+        return u - _weighted(t, o)
+    elif loss == QUANTILE:  # -d is what the output falls short of
+        slope[0] = where_less(d, zero, -column, where_less(zero, d, one - column, d))
+        return where_less(d, zero, -column * d, (one - column) * d)
+    elif loss == HINGE:
+        s = t + t - one
+        u = maximum(one - s * o, zero)
+        slope[0] = -s * _sign(u)
+        return u
+    else:  # binary cross entropy: -log sigmoid(o) = softplus(-o) = max(-o, 0) + log(1 + u), with u = e^-|o|
+        u = vexp(-absolute(o))
+        s = vlog1p(u)
+        column = column * t
+        d = one / (one + u)  # sigmoid(|o|), and u d is sigmoid(-|o|)
+        slope[0] = (one - t) * where_less(o, zero, u * d, d) - column * where_less(o, zero, d, u * d)
+        return _weighted(column, maximum(-o, zero) + s) + _weighted(one - t, maximum(o, zero) + s)
+
+
+cdef inline void _elements(
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
+) noexcept nogil:
+    cdef Py_ssize_t i, at, width = lanes(o), rest = n % width, whole = n - rest
+    slope, factors = variable(o), spread(&factor)
+    for i in range(n // width):
+        at = i * width
+        store(value + at, _terms(loss, load(o + at), load(t + at), load(column + at), parameter, &slope.v))
+        store(grad + at, factors * slope.v)
+    if rest:
+        o, t, column = o + whole, t + whole, column + whole
+        last = _terms(loss, load_part(o, rest), load_part(t, rest), load_part(column, rest), parameter, &slope.v)
+        store_part(value + whole, rest, last)
+        store_part(grad + whole, rest, factors * slope.v)
+
+
+cdef void loss_elements(
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
+) noexcept nogil:
+    """The losses of n elements, and factor times their derivatives."""
+    if loss == MSE:
+        _elements(MSE, o, t, column, parameter, factor, value, grad, n)
+    elif loss == HALF_MSE:
+        _elements(HALF_MSE, o, t, column, parameter, factor, value, grad, n)
+    elif loss == MAE:
+        _elements(MAE, o, t, column, parameter, factor, value, grad, n)
+    elif loss == HUBER:
+        _elements(HUBER, o, t, column, parameter, factor, value, grad, n)
+    elif loss == LOG_COSH:
+        _elements(LOG_COSH, o, t, column, parameter, factor, value, grad, n)
+    elif loss == POISSON:
+        _elements(POISSON, o, t, column, parameter, factor, value, grad, n)
+    elif loss == QUANTILE:
+        _elements(QUANTILE, o, t, column, parameter, factor, value, grad, n)
+    elif loss == HINGE:
+        _elements(HINGE, o, t, column, parameter, factor, value, grad, n)
+    elif loss == BINARY_CROSS_ENTROPY:
+        _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, factor, value, grad, n)
+
+
+cdef inline real weighted(real weight, real x) noexcept nogil:
+    """weight * x; 0 where weight is 0, whatever x."""
+    return weight * x if weight != 0 else 0
+
+
+cdef void apply_weights(
+    const real *sample_weight, real *value, real *grad, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count
+) noexcept nogil:
+    """Multiply what belongs to elements start to start + count by the weights of their rows."""
+    cdef real weight[LOSS_BLOCK]
+    cdef Py_ssize_t i, row = start // k, j = start % k
+    for i in range(count):
+        weight[i] = sample_weight[row]
+        j += 1
+        if j == k:
+            row += 1
+            j = 0
+    for i in range(count):
+        value[i] = weighted(weight[i], value[i])
+        grad[i] = weighted(weight[i], grad[i])
+
+
+cdef void repeat_columns(const real *column, real *repeated, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
+    """The numbers of the columns of elements start to start + count; 1 where there are none."""
+    cdef Py_ssize_t i, j = start % k
+    for i in range(count):
+        repeated[i] = 1 if column is NULL else column[j]
+        j = 0 if j + 1 == k else j + 1
+
+
+cdef double elementwise_block(
+    const loss_t *loss, const real *outputs, const real *targets, const real *sample_weight, double scale, real *grad,
+    Py_ssize_t k, Py_ssize_t start, Py_ssize_t count
+) noexcept nogil:
+    """The weighted sum of the losses of elements start to start + count, and its gradient in ``grad[:count]``."""
+    cdef real value[LOSS_BLOCK]
+    cdef real column[LOSS_BLOCK]
+    if loss.kind == QUANTILE or loss.kind == BINARY_CROSS_ENTROPY:
+        repeat_columns(<const real *> loss.column, column, k, start, count)
+    loss_elements(loss.kind, outputs + start, targets + start, column, loss.parameter, <real> scale, value, grad, count)
+    if sample_weight is not NULL:
+        apply_weights(sample_weight, value, grad, k, start, count)
+    return sum_of(value, count)
+
+
+# --- cross entropies: l = -sum_j t_j log p_j with p = softmax(z), and dl/dz = sum(t) p - t ------------------------------------
+#
+# With shift = max(z) and e_j = e^(z_j - shift), at most 1, nothing overflows:
+#
+#     p_j = e_j / sum(e)          -log p_j = log sum(e) + shift - z_j
+
+cdef inline real shifted_exp(const real *z, real *e, real *sum_e, const real *dead, Py_ssize_t k) noexcept nogil:
+    """e = e^(z - max z) for a row of k, and their sum; returns max z.
+
+    ``dead``: a vector that is -inf in the lanes that the row's last vector has to spare, 0 before; and a vector of -inf.
+    """
+    cdef Py_ssize_t i, width = lanes(z), rest = k % width, whole = k - rest
+    cdef real shift
+    last, most, running = variable(z), variable(z), variable(z)
+    last.v = load(dead + width)
+    most.v = last.v
+    if rest:
+        last.v = load_part(z + whole, rest) + load(dead)
+    for i in range(k // width):
+        most.v = maximum(load(z + i * width), most.v)
+    most.v = maximum(last.v, most.v)
+    shift = largest(most.v)
+    top = spread(&shift)
+    for i in range(k // width):
+        v = vexp(load(z + i * width) - top)
+        store(e + i * width, v)
+        running.v = running.v + v
+    if rest:
+        v = vexp(last.v - top)
+        store_part(e + whole, rest, v)
+        running.v = running.v + v
+    sum_e[0] = total(running.v)
+    return shift
+
+
+cdef inline void multiply_subtract(const real *x, real factor, real constant, real *y, Py_ssize_t n) noexcept nogil:
+    """y = x * factor - constant."""
+    cdef Py_ssize_t i, rest = n % lanes(x), whole = n - rest
+    factors, constants = spread(&factor), spread(&constant)
+    for i in range(n // lanes(x)):
+        store(y + i * lanes(x), load(x + i * lanes(x)) * factors - constants)
+    if rest:
+        store_part(y + whole, rest, load_part(x + whole, rest) * factors - constants)
+
+
+cdef inline void log_all(const real *x, real *y, Py_ssize_t n) noexcept nogil:
+    """y = log x."""
+    cdef Py_ssize_t i, rest = n % lanes(x), whole = n - rest
+    for i in range(n // lanes(x)):
+        store(y + i * lanes(x), vlog(load(x + i * lanes(x))))
+    if rest:
+        store_part(y + whole, rest, vlog(load_part(x + whole, rest)))
+
+
+cdef inline double label_row(
+    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real log_sum_e,
+    real *grad, Py_ssize_t k
+) noexcept nogil:
+    """-log p_label, and factor times the gradient for t = (1 - smoothing) onehot(label) + smoothing / k."""
+    cdef real to_p = factor / sum_e, other = factor * <real> (smoothing / k), hit = factor * <real> (1 - smoothing)
+    cdef real own = e[label] * to_p - other - hit
+    multiply_subtract(e, to_p, other, grad, k)
+    grad[label] = own
+    return log_sum_e + (shift - z[label])
+
+
+cdef inline vector _soft_term(bint relative, vector t, vector log_p) noexcept nogil:
+    """-t log p, or t (log t - log p); `vlog` takes normal numbers."""
+    if relative:
+        least = like(t, 1.1754943508222875e-38 if vector is vfloat else 2.2250738585072014e-308)
+        return _weighted(t, vlog(where_less(t, like(t, 0), t, maximum(t, least))) - log_p)
+    return _weighted(t, -log_p)
+
+
+cdef inline double soft_row(
+    bint relative, const real *z, const real *target, double smoothing, real factor, real shift, const real *e, real sum_e,
+    real log_sum_e, real *grad, Py_ssize_t k
+) noexcept nogil:
+    """-sum target log p, and factor times the gradient for t = (1 - smoothing) target + smoothing / k.
+
+    ``relative``, a literal: plus sum target log target.
+    """
+    cdef real to_p, keep = factor * <real> (1 - smoothing), other = factor * <real> (smoothing / k)
+    cdef Py_ssize_t i, at, width = lanes(z), rest = k % width, whole = k - rest
+    shifts, logs = spread(&shift), spread(&log_sum_e)
+    loss, mass = variable(z), variable(z)
+    for i in range(k // width):
+        t = load(target + i * width)
+        mass.v = mass.v + t
+        loss.v = loss.v + _soft_term(relative, t, load(z + i * width) - shifts - logs)
+    if rest:
+        t = load_part(target + whole, rest)
+        mass.v = mass.v + t
+        loss.v = loss.v + _soft_term(relative, t, load_part(z + whole, rest) - shifts - logs)
+    to_p = (keep * total(mass.v) + factor * <real> smoothing) / sum_e
+    to_ps, keeps, others = spread(&to_p), spread(&keep), spread(&other)
+    for i in range(k // width):
+        at = i * width
+        store(grad + at, load(e + at) * to_ps - load(target + at) * keeps - others)
+    if rest:
+        store_part(grad + whole, rest, load_part(e + whole, rest) * to_ps - load_part(target + whole, rest) * keeps - others)
+    return total(loss.v)
+
+
+cdef double cross_entropy_block(
+    const loss_t *loss, const real *z, const void *targets, const real *sample_weight, double scale, real *grad,
+    Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows
+) noexcept nogil:
+    """The weighted sum of the losses of rows start to start + rows, and its gradient in ``grad[:rows * k]``."""
+    cdef real shift[LOSS_BLOCK]
+    cdef real sum_e[LOSS_BLOCK]
+    cdef real log_sum_e[LOSS_BLOCK]
+    cdef real dead[2 * MOST_LANES]
+    cdef real small_e[LOSS_BLOCK]
+    cdef real *e = grad
+    cdef const int64_t *label = <const int64_t *> targets + start
+    cdef const real *target = <const real *> targets + start * k
+    cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
+    cdef real factor
+    cdef Py_ssize_t i
+    if k <= LOSS_BLOCK:  # a gradient written over its e would make the load of the next row's e wait
+        e = small_e
+    z += start * k
+    for i in range(lanes(z)):
+        dead[i] = 0 if i < k % lanes(z) else -<real> INFINITY
+        dead[lanes(z) + i] = -<real> INFINITY
+    for i in range(rows):
+        shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, dead, k)
+    log_all(sum_e, log_sum_e, rows)
+    for i in range(rows):
+        if sample_weight is not NULL:
+            weight = sample_weight[start + i]
+        factor = <real> (weight * scale)
+        if weight == 0:
+            memset(grad, 0, k * sizeof(real))
+            row_loss = 0
+        elif loss.kind == CROSS_ENTROPY:
+            row_loss = label_row(z, label[i], smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+        elif loss.kind == CROSS_ENTROPY_SOFT:
+            row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+        else:
+            row_loss = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+        if smoothing != 0 and weight != 0:  # the share of uniform targets, whose loss is the mean of -log p
+            row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum_e[i] + (shift[i] - sum_of(z, k) / k))
+        sum_of_losses += weight * row_loss
+        z, e, grad, target = z + k, e + k, grad + k, target + k
+    return sum_of_losses
+
+
+# --- a loss in three calls ----------------------------------------------------------------------------------------------------
+
+cdef Py_ssize_t block_rows(const loss_t *loss, Py_ssize_t k) noexcept nogil:
+    """How many rows a block of a cross entropy has; 0 for elementwise losses, whose blocks don't end with rows."""
+    return max(<Py_ssize_t> 1, LOSS_BLOCK // max(<Py_ssize_t> 1, k)) if loss.kind <= KL_DIVERGENCE else 0
+
+
+cdef Py_ssize_t loss_block_count(const loss_t *loss, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """The length of ``partial``."""
+    cdef Py_ssize_t rows = block_rows(loss, k)
+    return (n + rows - 1) // rows if rows else (n * k + LOSS_BLOCK - 1) // LOSS_BLOCK
+
+
+cdef Py_ssize_t loss_scratch_size(Py_ssize_t k) noexcept nogil:
+    """The length of ``scratch``."""
+    return max(<Py_ssize_t> LOSS_BLOCK, k)
+
+
+cdef double loss_scale(const loss_t *loss, const real *sample_weight, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """The factor of the weighted sum: 1 / sum |w|, and 1 / k where l_i is a mean; 0 where nothing has weight."""
+    cdef double total = n if sample_weight is NULL else sum_of_absolutes(sample_weight, n)
+    if loss.kind > HALF_MSE:
+        total *= k
+    return 1 / total if total != 0 else 0
+
+
+cdef void loss_blocks(
+    const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, double scale,
+    real *grad, real *scratch, double *partial, Py_ssize_t n, Py_ssize_t k, int part, int parts
+) noexcept nogil:
+    """The partial sums and the gradient of a share of the blocks.
+
+    ``targets`` are int64 labels for CROSS_ENTROPY, else numbers like the outputs. ``grad`` may be NULL; only then ``scratch`` is
+    used, one for each thread.
+    """
+    cdef Py_ssize_t b, start, count, rows = block_rows(loss, k), blocks = loss_block_count(loss, n, k)
+    cdef real *out = scratch
+    for b in range(share_start(blocks, 1, part, parts), share_start(blocks, 1, part + 1, parts)):
+        if rows:
+            start = b * rows
+            if grad is not NULL:
+                out = grad + start * k
+            count = min(rows, n - start)
+            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count)
+        else:
+            start = b * LOSS_BLOCK
+            if grad is not NULL:
+                out = grad + start
+            count = min(<Py_ssize_t> LOSS_BLOCK, n * k - start)
+            partial[b] = elementwise_block(loss, outputs, <const real *> targets, sample_weight, scale, out, k, start, count)
+
+
+cdef double loss_total(double scale, const double *partial, Py_ssize_t blocks) noexcept nogil:
+    """The loss, when all blocks are done."""
+    return scale * sum_of(partial, blocks)
+
+
+# --- faces --------------------------------------------------------------------------------------------------------------------
+
+cdef double _run(
+    const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, real *grad, Py_ssize_t n, Py_ssize_t k
+) except? -1:
+    """The loss on this thread."""
+    cdef Py_ssize_t blocks = loss_block_count(loss, n, k)
+    cdef double *partial = <double *> malloc(blocks * sizeof(double) + loss_scratch_size(k) * sizeof(real))
+    cdef double scale
+    if partial is NULL:
+        raise MemoryError
+    with nogil:
+        scale = loss_scale(loss, sample_weight, n, k)
+        loss_blocks(loss, outputs, targets, sample_weight, scale, grad, <real *> (partial + blocks), partial, n, k, 0, 1)
+        scale = loss_total(scale, partial, blocks)
+    free(partial)
+    return scale
+
+
+cdef int _check_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) except -1:
+    cdef Py_ssize_t i
+    for i in range(n):
+        if not 0 <= labels[i] < k:
+            raise ValueError(f"labels must be in [0, {k}), got {labels[i]} in row {i}")
+    return 0
+
+
+cdef double _loss(
+    int kind, object outputs, object targets, object sample_weight, object column, object grad, double parameter
+) except? -1:
+    """Check the arguments of a face and run it."""
+    cdef loss_t loss = [kind, parameter, NULL]
+    cdef bint logits = kind <= KL_DIVERGENCE or kind == BINARY_CROSS_ENTROPY
+    cdef Arrays seen
+    cdef const void *t
+    seen.count = 0
+    cdef const void *o = array_in(&seen, outputs, b"logits" if logits else b"outputs", ANY, ANY)
+    cdef Py_ssize_t n = seen.rows, k = seen.columns
+    if kind == CROSS_ENTROPY:
+        t = typed_in(&seen, targets, b"labels", n, FLAT, cnp.NPY_INT64)
+    else:
+        t = array_in(&seen, targets, b"targets", n, k)
+    cdef const void *w = optional_in(&seen, sample_weight, b"sample_weight", n, FLAT)
+    if kind == QUANTILE:
+        loss.column = array_in(&seen, column, b"q", k, FLAT)
+    else:
+        loss.column = optional_in(&seen, column, b"pos_weight", k, FLAT)
+    cdef void *g = optional_out(&seen, grad, b"grad_logits" if logits else b"grad_outputs", n, k)
+    if kind == CROSS_ENTROPY:
+        _check_labels(<const int64_t *> t, n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        return _run(&loss, <const float *> o, t, <const float *> w, <float *> g, n, k)
+    return _run(&loss, <const double *> o, t, <const double *> w, <double *> g, n, k)
+
+
+def cross_entropy(logits, labels, sample_weight, grad_logits, double label_smoothing):
+    """l = -sum_j t_j log softmax(logits)_j with t = (1 - label_smoothing) onehot(label) + label_smoothing / k."""
+    return _loss(CROSS_ENTROPY, logits, labels, sample_weight, None, grad_logits, label_smoothing)
+
+
+def cross_entropy_soft(logits, targets, sample_weight, grad_logits, double label_smoothing):
+    """l = -sum_j t_j log softmax(logits)_j with t = (1 - label_smoothing) targets + label_smoothing / k."""
+    return _loss(CROSS_ENTROPY_SOFT, logits, targets, sample_weight, None, grad_logits, label_smoothing)
+
+
+def kl_divergence(logits, targets, sample_weight, grad_logits):
+    """l = sum_j t_j (log t_j - log softmax(logits)_j)."""
+    return _loss(KL_DIVERGENCE, logits, targets, sample_weight, None, grad_logits, 0)
+
+
+def binary_cross_entropy(logits, targets, sample_weight, pos_weight, grad_logits):
+    """l = mean_j -(pos_j t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)))."""
+    return _loss(BINARY_CROSS_ENTROPY, logits, targets, sample_weight, pos_weight, grad_logits, 0)
+
+
+def mse(outputs, targets, sample_weight, grad_outputs):
+    """l = mean_j d^2 with d = output - target."""
+    return _loss(MSE, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def half_mse(outputs, targets, sample_weight, grad_outputs):
+    """l = sum_j d^2 / 2."""
+    return _loss(HALF_MSE, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def mae(outputs, targets, sample_weight, grad_outputs):
+    """l = mean_j |d|."""
+    return _loss(MAE, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def huber(outputs, targets, sample_weight, grad_outputs, double threshold):
+    """l = mean_j (|d| <= threshold ? d^2 / 2 : threshold (|d| - threshold / 2))."""
+    return _loss(HUBER, outputs, targets, sample_weight, None, grad_outputs, threshold)
+
+
+def log_cosh(outputs, targets, sample_weight, grad_outputs):
+    """l = mean_j log cosh d."""
+    return _loss(LOG_COSH, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def poisson(outputs, targets, sample_weight, grad_outputs):
+    """l = mean_j (e^output - target output)."""
+    return _loss(POISSON, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def quantile(outputs, targets, sample_weight, q, grad_outputs):
+    """l = mean_j max(q_j (t - o), (q_j - 1) (t - o))."""
+    return _loss(QUANTILE, outputs, targets, sample_weight, q, grad_outputs, 0)
+
+
+def hinge(outputs, targets, sample_weight, grad_outputs):
+    """l = mean_j max(0, 1 - (2 t - 1) output)."""
+    return _loss(HINGE, outputs, targets, sample_weight, None, grad_outputs, 0)

@@ -1,0 +1,310 @@
+"""Optimizers: trajectories against PyTorch's, groups and freezing, state, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop import optimizers, schedules
+
+RECORDED = json.loads((Path(__file__).parent / "golden" / "optimizers.json").read_text())
+START, GRADIENTS = np.array(RECORDED["start"]), np.array(RECORDED["gradients"])
+ALL = [pytest.param(name, id=name) for name in optimizers.NAMES]
+
+
+def _net(dtype="float64"):
+    """A network whose 8 parameters are the recorded weight (3, 2) and bias (2,)."""
+    net = bp.Network([bp.Dense(3, 2)], dtype=dtype)
+    net.parameters = START
+    return net
+
+
+def _run(net, optimizer, gradients=GRADIENTS):
+    for gradient in gradients:
+        net.gradients[...] = gradient
+        optimizer.step(net)
+    return net.parameters.copy()
+
+
+@pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: f"{case['name']}-{case['options']}")
+def test_trajectory_is_pytorchs(case, backend):
+    net, optimizer = _net(), optimizers.get({"name": case["name"], **case["options"]})
+    for step, gradient in enumerate(GRADIENTS, 1):
+        net.gradients[...] = gradient
+        optimizer.step(net)
+        if step in RECORDED["recorded"]:
+            expected = case["parameters"][RECORDED["recorded"].index(step)]
+            np.testing.assert_allclose(net.parameters, expected, rtol=1e-12, atol=1e-13)
+
+
+def test_every_optimizer_has_recorded_cases():
+    recorded = {case["name"] for case in RECORDED["cases"]}
+    assert recorded == set(optimizers.NAMES)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_float32_follows_float64(name, backend):
+    """Rounding aside; lr is small, so that a flipped sign would show."""
+    exact, single = _net(), _net("float32")
+    _run(exact, optimizers.get(name))
+    _run(single, optimizers.get(name))
+    np.testing.assert_allclose(single.parameters, exact.parameters, rtol=2e-5, atol=2e-6)
+
+
+# --- what is left alone ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_frozen_layers_keep_parameters_and_moments(name, backend):
+    net = bp.Network([bp.Dense(3, 2), bp.Dense(2, 2)], dtype="float64", seed=0)
+    optimizer = optimizers.get(name)
+    rng = np.random.default_rng(0)
+    _run(net, optimizer, rng.normal(size=(3, net.parameters.size)))
+    net.layers[0].trainable = False
+    before, moments = net.parameters.copy(), optimizer.state_dict()
+    _run(net, optimizer, rng.normal(size=(3, net.parameters.size)))
+    np.testing.assert_array_equal(net.parameters[:8], before[:8])
+    assert (net.parameters[8:] != before[8:]).all()
+    for slot, moment in optimizer.state_dict().items():
+        if isinstance(moment, np.ndarray):
+            np.testing.assert_array_equal(moment[:8], moments[slot][:8])
+    net.layers[0].trainable = True
+    _run(net, optimizer, rng.normal(size=(1, net.parameters.size)))
+    assert (net.parameters[:8] != before[:8]).any()
+
+
+def test_a_network_that_is_frozen_whole_stays_as_it_is(backend):
+    net = _net()
+    net.layers[0].trainable = False
+    np.testing.assert_array_equal(_run(net, bp.Adam(weight_decay=0.1)), START)
+
+
+# --- groups ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_spans_merge_where_neighbours_are_treated_alike():
+    net = bp.mlp([3, 4, 4, 2], seed=0)
+    assert len(bp.Adam().attach(net)) == 1
+    spans = bp.AdamW(groups={"*.bias": {"weight_decay": 0.0}}).attach(net)
+    assert len(spans) == 6
+    assert spans["weight_decay"].tolist() == [0.01, 0.0] * 3
+    spans = bp.Adam(lr=1e-3, groups={"layers.0.*": {"lr": 1e-4}}).attach(net)
+    assert spans["length"].tolist() == [16, 30]
+    np.testing.assert_allclose(spans["lr"], [0.1, 1.0])
+
+
+def test_of_two_patterns_the_later_wins_option_by_option():
+    groups = {"layers.0.*": {"lr": 0.5, "weight_decay": 0.3}, "*.bias": {"weight_decay": 0.0}}
+    spans = bp.SGD(lr=1.0, groups=groups).attach(bp.mlp([3, 4], seed=0))
+    assert spans["lr"].tolist() == [0.5, 0.5]
+    assert spans["weight_decay"].tolist() == [0.3, 0.0]
+
+
+def test_a_pattern_without_a_match_is_refused():
+    with pytest.raises(ValueError, match=r"'\*\.biases'.*none of.*layers\.0\.weight"):
+        bp.SGD(groups={"*.biases": {"lr": 0.1}}).step(_net())
+
+
+def test_changed_settings_take_effect():
+    net = bp.mlp([3, 4], seed=0)
+    optimizer = bp.SGD(lr=0.1, groups={"*.bias": {"lr": 0.2}})
+    assert optimizer.attach(net)["lr"].tolist() == [1.0, 2.0]
+    optimizer.lr = 0.4
+    assert optimizer.attach(net)["lr"].tolist() == [1.0, 0.5]
+    optimizer.weight_decay = 0.5
+    assert optimizer.attach(net)["weight_decay"].tolist() == [0.5, 0.5]
+    optimizer.groups = None
+    assert len(optimizer.attach(net)) == 1
+
+
+def test_spans_are_kept_until_something_changes():
+    net, optimizer = bp.mlp([3, 4], seed=0), bp.SGD()
+    spans = optimizer.attach(net)
+    assert optimizer.attach(net) is spans
+    net.layers[0].trainable = False
+    assert len(optimizer.attach(net)) == 0
+
+
+# --- learning rates -------------------------------------------------------------------------------------------------------------
+
+
+def test_schedule_counts_updates_from_zero(backend):
+    net, seen = _net(), []
+
+    def schedule(step):
+        seen.append(step)
+        return 0.1 * (step + 1)
+
+    _run(net, bp.SGD(lr=schedule), GRADIENTS[:3])
+    np.testing.assert_allclose(net.parameters, START - 0.1 * GRADIENTS[0] - 0.2 * GRADIENTS[1] - 0.3 * GRADIENTS[2], rtol=1e-12)
+    assert sorted(set(seen)) == [0, 1, 2]
+
+
+def test_schedule_per_epoch_reads_the_epoch():
+    optimizer = bp.SGD(lr=schedules.Step(0.1, step_size=1, gamma=0.5, per="epoch"))
+    _run(_net(), optimizer)
+    assert optimizer.learning_rate == 0.1
+    optimizer.epoch = 2
+    assert optimizer.learning_rate == 0.025
+
+
+def test_group_lr_keeps_its_ratio_to_a_schedule():
+    spans = bp.SGD(lr=schedules.Cosine(0.1, steps=10), groups={"*.bias": {"lr": 0.02}}).attach(_net())
+    np.testing.assert_allclose(spans["lr"], [1.0, 0.2])
+    with pytest.raises(ValueError, match="base value"):
+        bp.SGD(lr=lambda step: 0.01 * step, groups={"*.bias": {"lr": 0.02}}).attach(_net())
+
+
+def test_rprop_refuses_a_schedule():
+    with pytest.raises(ValueError, match="lr of Rprop must be a number"):
+        bp.Rprop(lr=schedules.Constant(0.1))
+
+
+# --- state ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: f"{case['name']}-{case['options']}")
+def test_state_dict_goes_on_bit_for_bit(case, dtype):
+    config = {"name": case["name"], **case["options"]}
+    net, optimizer = _net(dtype), optimizers.get(config)
+    _run(net, optimizer, GRADIENTS[:10])
+    other, restored = _net(dtype), optimizers.get(json.loads(json.dumps(optimizer.config())))
+    other.parameters = net.parameters
+    restored.load_state_dict(optimizer.state_dict())
+    np.testing.assert_array_equal(_run(net, optimizer, GRADIENTS[10:]), _run(other, restored, GRADIENTS[10:]))
+    assert restored.state_dict().keys() == optimizer.state_dict().keys()
+
+
+def _pickled(optimizer):
+    return pickle.loads(pickle.dumps(optimizer))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, _pickled])
+def test_a_copy_has_moments_of_its_own_and_takes_to_a_network(copied):
+    net, optimizer = _net(), bp.NAdam()
+    _run(net, optimizer, GRADIENTS[:10])
+    other, twin = _net(), copied(optimizer)
+    other.parameters = net.parameters
+    np.testing.assert_array_equal(_run(other, twin, GRADIENTS[10:]), _run(net, optimizer, GRADIENTS[10:]))
+
+
+def test_state_dict_is_a_copy():
+    net, optimizer = _net(), bp.Adam()
+    _run(net, optimizer, GRADIENTS[:2])
+    state = optimizer.state_dict()
+    state["m"][...] = 0
+    assert optimizer.state_dict()["m"].any()
+
+
+def test_moments_belong_to_one_network():
+    optimizer = bp.Adam()
+    _run(_net(), optimizer, GRADIENTS[:1])
+    with pytest.raises(ValueError, match="moments of another network"):
+        optimizer.step(_net())
+    optimizer.reset()
+    optimizer.step(_net())
+    assert optimizer.steps == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"m": np.zeros(3)}, r"state\['m'\] must have shape \(8,\)"),
+        ({"velocity": np.zeros(8)}, "must have the keys"),
+        ({"m": None}, "must have the keys"),
+        ({"steps": -1}, "at least 0"),
+    ],
+)
+def test_state_that_does_not_fit_is_refused(change, message):
+    net, optimizer = _net(), bp.Adam()
+    _run(net, optimizer, GRADIENTS[:2])
+    before = optimizer.state_dict()
+    state = {key: value for key, value in (before | change).items() if value is not None}
+    with pytest.raises(ValueError, match=message):
+        optimizer.load_state_dict(state)
+    np.testing.assert_array_equal(optimizer.state_dict()["m"], before["m"])
+
+
+def test_state_for_a_network_of_another_size_is_refused():
+    net, optimizer = _net(), bp.Adam()
+    _run(net, optimizer, GRADIENTS[:2])
+    other = bp.Adam()
+    other.load_state_dict(optimizer.state_dict())
+    with pytest.raises(ValueError, match="8 parameters, not 20"):
+        other.step(bp.mlp([4, 4]))
+
+
+# --- arguments ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_config_makes_it_again(name):
+    optimizer = optimizers.get(name)
+    assert repr(optimizers.get(json.loads(json.dumps(optimizer.config())))).replace("[", "(").replace("]", ")") == repr(optimizer)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("lr", [0, -1.0, np.nan, np.inf])
+def test_bad_learning_rates_are_refused(name, lr):
+    with pytest.raises(ValueError, match=r"lr must be positive and finite, got"):
+        optimizers.get({"name": name, "lr": lr})
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("option", ["weight_decay", "l1"])
+@pytest.mark.parametrize("value", [-1e-9, np.nan, np.inf])
+def test_bad_decay_is_refused(name, option, value):
+    with pytest.raises(ValueError, match=f"{option} must be"):
+        optimizers.get({"name": name, option: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("sgd", {"momentum": 1.0}),
+        ("sgd", {"momentum": -0.1}),
+        ("sgd", {"momentum": np.nan}),
+        ("sgd", {"momentum": 0.9, "dampening": 1.1}),
+        ("sgd", {"nesterov": True}),
+        ("sgd", {"nesterov": True, "momentum": 0.9, "dampening": 0.1}),
+        ("rmsprop", {"alpha": 1.0}),
+        ("rmsprop", {"eps": 0.0}),
+        ("rmsprop", {"momentum": np.inf}),
+        ("adagrad", {"lr_decay": -1.0}),
+        ("adagrad", {"initial_accumulator_value": -1.0}),
+        ("adagrad", {"eps": 0.0}),
+        ("adadelta", {"rho": 1.5}),
+        ("adadelta", {"eps": -1.0}),
+        *[(name, {"betas": (1, 0.9)}) for name in ("adam", "adamw", "adamax", "nadam", "radam", "lion")],
+        *[(name, {"betas": (0.9, 1)}) for name in ("adam", "adamw", "adamax", "nadam", "radam", "lion")],
+        ("adam", {"betas": (0.9,)}),
+        ("adam", {"betas": (np.nan, 0.9)}),
+        *[(name, {"eps": 0.0}) for name in ("adam", "adamw", "adamax", "nadam", "radam")],
+        ("nadam", {"momentum_decay": -0.1}),
+        ("rprop", {"etas": (1.0, 1.2)}),
+        ("rprop", {"etas": (0.5, 0.9)}),
+        ("rprop", {"step_sizes": (1.0, 0.5)}),
+        ("rprop", {"step_sizes": (0.0, 0.5)}),
+        ("sgd", {"groups": {"*": {"momentum": 0.5}}}),
+        ("sgd", {"groups": {"*": {"lr": 0.0}}}),
+        ("sgd", {"groups": {"*": {"weight_decay": -1.0}}}),
+    ],
+    ids=str,
+)
+def test_bad_hyperparameters_are_named(name, options):
+    (option,) = options.keys() - {"momentum", "dampening"} or {min(options, key=lambda key: key == "momentum")}
+    with pytest.raises(ValueError, match=option):
+        optimizers.get({"name": name, **options})
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match=r"optimizer must be one of .*did you mean 'adam'"):
+        optimizers.get("adm")
+    with pytest.raises(TypeError, match="optimizer must be one of"):
+        optimizers.get(3)

@@ -1,0 +1,123 @@
+"""Learning rate schedules: PyTorch's values, the ends, state, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backprop import schedules
+
+RECORDED = json.loads((Path(__file__).parent / "golden" / "schedules.json").read_text())
+EXAMPLES = [
+    schedules.Constant(0.1),
+    schedules.Step(0.1, step_size=3, per="epoch"),
+    schedules.MultiStep(0.1, milestones=[2, 5]),
+    schedules.Exponential(0.1, gamma=0.9),
+    schedules.InverseScaling(0.1, power=0.7),
+    schedules.Polynomial(0.1, steps=9, power=2.0, min_lr=0.01),
+    schedules.Cosine(0.1, steps=9, warmup=3, min_lr=0.01),
+    schedules.CosineRestarts(0.1, steps=4, factor=2),
+    schedules.OneCycle(0.1, steps=9),
+    schedules.ReduceOnPlateau(0.1, patience=2),
+]
+
+
+@pytest.mark.parametrize("case", RECORDED["schedules"], ids=lambda case: str(case["config"]))
+def test_values_are_pytorchs(case):
+    schedule = schedules.get(case["config"])
+    np.testing.assert_allclose([schedule(step) for step in range(len(case["rates"]))], case["rates"], rtol=1e-12, atol=1e-16)
+
+
+@pytest.mark.parametrize("case", RECORDED["plateaus"], ids=lambda case: str(case["options"]))
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_plateaus_are_pytorchs(case, mirrored):
+    """Mirrored: the negative values, which higher is better for, give the same learning rates."""
+    options = {"mode": "min", **case["options"]}
+    if mirrored:
+        options["mode"] = {"min": "max", "max": "min"}[options["mode"]]
+    schedule = schedules.ReduceOnPlateau(0.1, **options)
+    rates = []
+    for value in case["values"]:
+        schedule.observe(-value if mirrored else value)
+        rates.append(schedule(0))
+    np.testing.assert_allclose(rates, case["rates"], rtol=1e-12)
+    assert len(set(rates)) > 1
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
+def test_config_makes_it_again(schedule):
+    again = schedules.get(json.loads(json.dumps(schedule.config())))
+    assert repr(again) == repr(schedule)
+    assert [again(step) for step in range(12)] == [schedule(step) for step in range(12)]
+
+
+@pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
+def test_values_stay_in_range_forever(schedule):
+    values = [schedule(step) for step in [*range(30), 10**6]]
+    assert all(0 <= value <= 0.1 for value in values)
+
+
+def test_every_name_has_an_example():
+    assert {schedule.name for schedule in EXAMPLES} == set(schedules.NAMES)
+
+
+def test_inverse_scaling_is_scikit_learns():
+    schedule = schedules.InverseScaling(0.1, power=0.5)
+    assert [schedule(0), schedule(3)] == [0.1, 0.05]
+
+
+def test_warmup_rises_to_lr_and_meets_the_cosine():
+    schedule = schedules.Cosine(3e-3, steps=2000, warmup=100)
+    values = np.array([schedule(step) for step in range(2001)])
+    assert (np.diff(values[:101]) > 0).all()
+    assert values[0] > 0
+    assert values[100] == values.max() == 3e-3
+    assert (np.diff(values[100:]) < 0).all()
+    assert values[2000] == pytest.approx(0, abs=1e-18)
+
+
+def test_plateau_ignores_nan_and_restores_its_state():
+    first = schedules.ReduceOnPlateau(0.1, patience=1, factor=0.5)
+    for value in (math.nan, 1.0, math.nan):
+        first.observe(value)
+    second = schedules.ReduceOnPlateau(0.1, patience=1, factor=0.5)
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    for schedule in (first, second):
+        schedule.observe(1.0)
+        assert schedule(0) == 0.05
+    with pytest.raises(ValueError, match="must have the keys"):
+        first.load_state_dict({"current": 1.0})
+
+
+def test_functions_are_checked_and_not_saved():
+    schedule = schedules.Function(lambda step: 0.1 - step)
+    assert schedule(0) == schedule.lr == 0.1
+    with pytest.raises(ValueError, match=r"finite number >= 0, got -0\.9 at step 1"):
+        schedule(1)
+    with pytest.raises(TypeError, match="cannot be saved"):
+        schedule.config()
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "message"),
+    [
+        ("constant", {"lr": 0.0}, "lr must be positive"),
+        ("constant", {"lr": math.nan}, "lr must be positive"),
+        ("step", {"lr": 0.1, "step_size": 0}, "step_size must be at least 1"),
+        ("step", {"lr": 0.1, "step_size": 2, "gamma": 0.0}, "gamma must be positive"),
+        ("step", {"lr": 0.1, "step_size": 2, "per": "batch"}, "per must be one of"),
+        ("cosine", {"lr": 0.1, "steps": 10, "warmup": 10}, "warmup must be less than steps"),
+        ("cosine", {"lr": 0.1, "steps": 10, "min_lr": 0.2}, "min_lr must not be above lr"),
+        ("one_cycle", {"lr": 0.1, "steps": 10, "pct_start": 1.0}, "pct_start must be in"),
+        ("reduce_on_plateau", {"lr": 0.1, "factor": 1.0}, "factor must be in"),
+        ("reduce_on_plateau", {"lr": 0.1, "mode": "low"}, "mode must be one of"),
+        ("cosin", {"lr": 0.1}, "schedule must be one of"),
+    ],
+)
+def test_bad_arguments_are_refused(name, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        schedules.get({"name": name, **arguments})
