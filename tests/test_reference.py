@@ -14,7 +14,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from kernel_cases import ACTIVATIONS, ALPHA, CASES, Made
+from kernel_cases import ACTIVATIONS, ALPHA, CASES, USES_Z, Made
 
 from backprop import kernels
 from backprop.kernels import SPAN
@@ -164,6 +164,17 @@ def test_activations_to_the_last_digits(activation: str, dtype: np.dtype, rng: n
     a = activate(z, activation, alpha)[0]
     error = np.abs(a.astype(float) - wanted) / (np.finfo(dtype).eps * np.maximum(np.abs(wanted), steep) + np.finfo(dtype).tiny)
     assert error.max() <= 4, f"{error.max():.3g} units at {z[error.argmax()]!r}"
+
+
+@pytest.mark.parametrize("activation", sorted(USES_Z))
+def test_derivatives_to_the_last_digits(activation: str, dtype: np.dtype, rng: np.random.Generator) -> None:
+    """Where the derivative is computed from z. It is a sum of terms of order 1, which may cancel."""
+    z = points(rng, dtype)
+    with mpmath.workdps(60):
+        wanted = np.array([mpmath.diff(lambda t: EXACT[activation](t, 0), mpmath.mpf(float(x))) for x in z], float)
+    delta = delta_of(np.ones((1, z.size), dtype), z, activation, 0.0)[0]
+    error = np.abs(delta.astype(float) - wanted) / (np.finfo(dtype).eps * np.maximum(np.abs(wanted), 1))
+    assert error.max() <= 8, f"{error.max():.3g} units at {z[error.argmax()]!r}"
 
 
 LIMITS = {  # at -inf and at +inf; at -0 every one of these is what it is at 0
