@@ -162,7 +162,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
     _add_delimiter(predict)
 
-    explain = command("explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES)
+    explain = command(
+        "explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES
+    )
     _add_explain_arguments(explain)
     return parser
 
@@ -172,7 +174,9 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
 
     explain.add_argument("--data", default="xor", metavar="DATA", help="xor, circles, spirals, digits or a CSV file with a header")
     explain.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict; without it the last one")
-    explain.add_argument("--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data")
+    explain.add_argument(
+        "--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data"
+    )
     hidden = [name for name in activations.NAMES if name != "softmax"]
     explain.add_argument("--activation", choices=hidden, default="tanh", metavar="NAME", help=f"one of {', '.join(hidden)}")
     names = optimizers.NAMES
