@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,17 @@ MAX_NUMBERS = 60_000
 """About how many recorded numbers the page may hold: it stays well below two megabytes."""
 
 # Rates at which a small network learns these small data sets well; elsewhere the optimizer's own default serves.
-_RATES = {"sgd": 0.3, "rmsprop": 0.01, "adagrad": 0.1, "adam": 0.02, "adamw": 0.02, "adamax": 0.03, "nadam": 0.02, "radam": 0.03, "lion": 0.005}
+_RATES = {
+    "sgd": 0.3,
+    "rmsprop": 0.01,
+    "adagrad": 0.1,
+    "adam": 0.02,
+    "adamw": 0.02,
+    "adamax": 0.03,
+    "nadam": 0.02,
+    "radam": 0.03,
+    "lion": 0.005,
+}
 
 
 @dataclass(frozen=True)
@@ -145,8 +156,8 @@ def _load(name: str, target: str | None) -> _Data:
         hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]
         return _Data(name, x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
     if name == "digits":
-        (x, y), _ = digits()
-        return _Data("handwritten digits", x[:800], y[:800], 10, "cross_entropy", (16, 16), 30, tuple("0123456789"), (8, 8))
+        (images, labels), _ = digits()
+        return _Data("handwritten digits", images[:800], labels[:800], 10, "cross_entropy", (16, 16), 30, tuple("0123456789"), (8, 8))
     if not Path(name).suffix and not Path(name).exists():
         raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
     return _load_csv(name, target)
@@ -160,8 +171,8 @@ def _load_csv(path: str, target: str | None) -> _Data:
     values = table.pop(column)
     wanted = fit_target(column, values)
     encoder = TableEncoder.fit(table)
-    x = encoder.transform(table, np.float64)
-    y = wanted.transform(values)
+    x: npt.NDArray[Any] = encoder.transform(table, np.float64)
+    y: npt.NDArray[Any] = wanted.transform(values)
     title = f"{Path(path).name} ({column} from {', '.join(encoder.names[:4])}{', ...' if len(encoder.names) > 4 else ''})"
     classes = getattr(wanted, "classes", None)
     loss = "mse" if classes is None else "cross_entropy"
@@ -181,6 +192,6 @@ def _examples(task: _Data) -> list[int]:
 def _snapshots(sizes: Sequence[int], examples: int) -> int:
     """As many snapshots as the page has room for."""
     widths = [min(size, 8) for size in sizes]
-    connections = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    connections = sum(a * b for a, b in pairwise(widths))
     numbers = 3 * connections + 9 * sum(widths)
     return int(np.clip(MAX_NUMBERS // (numbers * examples), 8, 40))

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .steps import Column, columns
 from .trace import Trace
-from .walk import Column, columns
 
 MAX_EDGE_WIDTH = 5.0
 MIN_EDGE_WIDTH = 0.6
