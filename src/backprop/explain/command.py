@@ -157,7 +157,8 @@ def _load(name: str, target: str | None) -> _Data:
         return _Data(name, x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
     if name == "digits":
         (images, labels), _ = digits()
-        return _Data("handwritten digits", images[:800], labels[:800], 10, "cross_entropy", (16, 16), 30, tuple("0123456789"), (8, 8))
+        names = tuple("0123456789")
+        return _Data("handwritten digits", images[:800], labels[:800], 10, "cross_entropy", (16, 16), 30, names, (8, 8))
     if not Path(name).suffix and not Path(name).exists():
         raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
     return _load_csv(name, target)

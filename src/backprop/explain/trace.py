@@ -17,7 +17,7 @@ from .. import activations, losses, optimizers
 from .._arrays import as_matrix
 from .._class_weights import check_sample_weight
 from ..losses import Loss
-from ..optimizers import SGD, Optimizer
+from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
 from .tape import LayerTrace, Tape
 
@@ -281,11 +281,11 @@ def _rule(optimizer: Optimizer) -> tuple[bool, str]:
     if isinstance(optimizer, SGD) and optimizer.momentum:
         key = "sgd_nesterov" if optimizer.nesterov else "sgd_momentum"
     rule = OPTIMIZERS.get(key, f"param = param + update, by {type(optimizer).__name__}")
-    if getattr(optimizer, "centered", False):
+    if isinstance(optimizer, RMSprop) and optimizer.centered:
         rule = rule.replace("sqrt(v)", "sqrt(v - mean^2)") + ", mean the running mean of grad"
-    if key == "rmsprop" and getattr(optimizer, "momentum", 0):
+    if isinstance(optimizer, RMSprop) and optimizer.momentum:
         rule = rule.replace("param = param - lr grad", "velocity = momentum velocity + grad") + ";  param = param - lr velocity"
-    if getattr(optimizer, "amsgrad", False):
+    if isinstance(optimizer, Adam) and optimizer.amsgrad:
         rule = rule.replace("sqrt(v /", "sqrt(v_max /") + ", v_max the largest v so far"
     decay = optimizer.weight_decay or optimizer.l1 or optimizer.groups
     if decay and key != "adamw":
