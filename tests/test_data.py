@@ -78,6 +78,8 @@ def test_blocks_mix_rows_and_move_from_epoch_to_epoch():
     orders = [np.concatenate(list(data.row_order(1000, 10, rng, block=100))) for _ in range(2)]
     assert (orders[0] != orders[1]).mean() > 0.9
     assert np.abs(orders[0] - np.arange(1000)).mean() > 100
+    # Between fixed blocks the first hundred rows would always be neighbours.
+    assert max(np.ptp(np.flatnonzero(order < 100)) for order in orders) > 99
     assert max(len(part) for part in data.row_order(1000, 10, rng, block=100)) <= 110
 
 
