@@ -65,7 +65,7 @@ def write_page(
     comparisons : mapping
         ``vanishing``, ``clipping`` and ``race``, as the functions of `comparisons` return them.
     title : str
-        What the data are, for the line under the heading.
+        What there is to learn, in a sentence, for the lines under the heading.
     labels : sequence of str, optional
         What the examples are called; from their numbers when None.
     image_shape : (rows, columns), optional
@@ -79,9 +79,10 @@ def write_page(
     data["training"] = _training(recording, image_shape, class_names)
     data |= comparisons
     facts = (
-        f"{title}{': ' if title else ''}{recording.description}, trained with {recording.optimizer} on {len(recording.x)} "
-        f"examples, {recording.batch_size} at a time, for {recording.epochs} epochs. Loss: {recording.loss.name}. Each step "
-        f"below is the update that one example alone would make; the training averages over {recording.batch_size}."
+        f"{title}{' ' if title else ''}The network: {recording.description}, trained with {recording.optimizer} on "
+        f"{len(recording.x)} examples, {recording.batch_size} at a time, for {recording.epochs} epochs. Loss: "
+        f"{recording.loss.name}. Each step below is the update that one example alone would make; the training averages over "
+        f"{recording.batch_size}."
     )
     text = _html(data, shown, facts, training=True)
     if path is not None:
@@ -293,7 +294,8 @@ def _labels(recording: Recording, class_names: Sequence[str] | None) -> list[str
     for row in recording.examples:
         numbers = ", ".join(f"{value:.3g}" for value in recording.x[row]) if recording.x.shape[1] <= 3 else f"row {row + 1}"
         answer = f"{recording.y[row, 0]:.3g}" if kinds is None else str(class_names[kinds[row]] if class_names else kinds[row])
-        labels.append(f"({numbers}) → {answer}".replace("-", "\u2212") if recording.x.shape[1] <= 3 else f"{numbers} → {answer}")
+        label = f"({numbers}) → {answer}" if recording.x.shape[1] <= 3 else f"{numbers} → {answer}"
+        labels.append(re.sub(r"-(?=[\d.])", "\u2212", label))
     return labels
 
 

@@ -177,7 +177,7 @@ def _description(net: Network) -> str:
     if not dense:
         return repr(net)
     sizes = "-".join(map(str, [net.n_inputs, *(layer.fan_out for layer in dense)]))
-    return f"a {sizes} network with {dense[0].activation.name}"
+    return f"{sizes} units, {dense[0].activation.name}"
 
 
 def moments(epochs: int, snapshots: int) -> list[int]:

@@ -49,7 +49,7 @@ class _Walk:
         """Everything in order."""
         self.known[0] = "x"
         inputs = [Focus(0, unit, ((f"x{unit + 1} = ", self.write.at("x", unit)),)) for unit in self.columns[0].units]
-        self._add("forward", None, say("input"), "x", inputs)
+        self._add("forward", None, say("input"), "", inputs)
         numbered = list(enumerate(self.trace.layers, 1))
         for column, layer in numbered:
             self._forward(column, layer)
