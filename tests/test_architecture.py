@@ -23,6 +23,7 @@ FLOORS = [
     ["_arrays", "_class_weights", "_files", "_interrupts", "_model_file", "_progress", "_spans", "_version"],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],
+    ["_summary"],
     ["network"],
     [
         *("_checkpoint", "_evaluation", "_fit", "_gradcheck", "_metrics", "_rows", "callbacks", "data", "datasets", "history"),
