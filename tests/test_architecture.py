@@ -23,13 +23,14 @@ FLOORS = [
     ["_arrays", "_class_weights", "_files", "_interrupts", "_model_file", "_progress", "_spans", "_version"],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],
+    ["_summary"],
     ["network"],
     [
         *("_checkpoint", "_evaluation", "_fit", "_gradcheck", "_metrics", "_rows", "callbacks", "data", "datasets", "history"),
         *("metrics", "serialization", "tabular", "training"),
     ],
     ["estimators", "explain"],
-    ["_bench", "_demo", "_table_models", "cli"],
+    ["_bench", "_bench_cases", "_bench_peers", "_demo", "_table_models", "cli"],
     ["__init__", "__main__"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

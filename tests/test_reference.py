@@ -57,7 +57,7 @@ def slopes(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-3) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_backward_is_the_derivative(activation: str, rng: np.random.Generator) -> None:
     alpha = {"leaky_relu": 0.2, "elu": 1.3}.get(activation, 0.0)
-    z = np.array([[-3.1, -1.7, -0.6], [0.2, 0.9, 4.3], [6.8, 2.2, -0.05]])  # the kinks are at -1, 0, 1 and 6
+    z = np.array([[-3.1, -1.7, -0.6], [0.2, 0.9, 5.8], [6.8, 2.2, -0.05]])  # the kinks are at -1, 0, 1 and 6
     grad_a = rng.normal(size=z.shape)
     delta = delta_of(grad_a, z, activation, alpha)
     assert np.any(delta != 0)
@@ -204,6 +204,15 @@ def test_derivatives_at_infinity(activation: str, dtype: np.dtype) -> None:
     np.testing.assert_allclose(delta[0], wanted, rtol=1e-6, atol=1e-6 if dtype == np.float32 else 1e-15)
 
 
+@pytest.mark.parametrize(
+    ("activation", "kink", "slope"),
+    [("relu", 0, 0), ("leaky_relu", 0, 0.01), ("relu6", 0, 0), ("relu6", 6, 0), ("hardtanh", -1, 0), ("hardtanh", 1, 0)],
+)
+def test_slope_at_a_kink(activation: str, kink: float, slope: float) -> None:
+    """PyTorch's choice."""
+    assert delta_of(np.ones((1, 1)), np.array([float(kink)]), activation, ALPHA.get(activation, 0.0)) == slope
+
+
 def test_leaky_relu_without_slope_is_zero_at_minus_infinity() -> None:
     assert activate(np.array([-np.inf]), "leaky_relu", 0.0)[0, 0] == 0
 
@@ -251,8 +260,8 @@ BY_HAND: dict[str, tuple[str, list[Any], list[Any], dict[str, Any], float, list[
     "huber": ("huber", [[0.5, -2.0]], [[0, 0]], {"threshold": 1.0}, (0.125 + 1.5) / 2, [[0.25, -0.5]]),
     "log_cosh": ("log_cosh", [[0.0, LOG(2.0)]], [[0, 0]], {}, LOG(1.25) / 2, [[0, 0.6 / 2]]),  # cosh(log 2) = 5/4, tanh = 3/5
     "poisson": ("poisson", [[0.0, LOG(3.0)]], [[2, 1]], {}, (1 + 3 - LOG(3.0)) / 2, [[-0.5, 1]]),
-    "quantile": ("quantile", [[0.0, 4.0]], [[2, 1]], {"q": [0.75, 0.5]}, (1.5 + 1.5) / 2, [[-0.375, 0.25]]),
-    "hinge": ("hinge", [[0.25, 2.0, 3.0]], [[1, 0, 1]], {}, (0.75 + 3 + 0) / 3, [[-1 / 3, 1 / 3, 0]]),
+    "quantile": ("quantile", [[0.0, 4.0, 1.0]], [[2, 1, 1]], {"q": [0.75, 0.5, 0.9]}, (1.5 + 1.5 + 0) / 3, [[-0.25, 0.5 / 3, 0]]),
+    "hinge": ("hinge", [[0.25, 2.0, 3.0, 1.0]], [[1, 0, 1, 1]], {}, (0.75 + 3 + 0 + 0) / 4, [[-0.25, 0.25, 0, 0]]),
     "cross_entropy": ("cross_entropy", [[0, LOG(3.0)]], [1], {"label_smoothing": 0.0}, -LOG(0.75), [[0.25, -0.25]]),
     "smoothed": (
         "cross_entropy", [[0.0, LOG(3.0)]], [1], {"label_smoothing": 0.2}, -0.1 * LOG(0.25) - 0.9 * LOG(0.75), [[0.15, -0.15]],

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from . import activations, initializers
 from ._arrays import aligned_zeros, as_matrix, as_parameter, as_table, check_count, check_dtype, check_in, check_seed
+from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
 from .activations import ActivationFunction
@@ -36,15 +37,6 @@ class ParameterEntry(NamedTuple):
     offset: int
     length: int
     shape: tuple[int, ...]
-
-
-class Summary(str):
-    """A table that shows itself at a prompt, with or without ``print``."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 class Network:
@@ -498,21 +490,7 @@ class Network:
         layers.1  Dense  32 -> 2          66  identity
         226 parameters, 226 trainable, float32, 904 bytes
         """
-        table = [("name", "layer", "shape", "parameters", "activation")]
-        for name, layer in self._named:
-            shape = f"{layer.fan_in} -> {layer.fan_out}" if layer.fan_in is not None else "any"
-            frozen = "" if layer.trainable or not layer.n_parameters else " (frozen)"
-            activation = getattr(getattr(layer, "activation", None), "name", "")
-            table.append((name, type(layer).__name__ + frozen, shape, f"{layer.n_parameters:,}", activation))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for row in table:
-            cells = [cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  ".join(cells).rstrip())
-        trainable = sum(entry.length for entry in self.layout if entry.layer.trainable)
-        size, n_bytes = self._parameters.size, self._parameters.nbytes
-        lines.append(f"{size:,} parameters, {trainable:,} trainable, {self.dtype}, {n_bytes:,} bytes")
-        return Summary("\n".join(lines))
+        return summary_of(self._named, self._parameters)
 
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)

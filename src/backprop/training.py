@@ -296,12 +296,19 @@ class Trainer:
 
     def check_parameters(self) -> None:
         """Raise a DivergenceError if a parameter or buffer is no longer finite."""
-        for values in (self.net.parameters, self.net.buffers):
-            if not np.isfinite(values).all():
-                raise DivergenceError(
-                    f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has "
-                    f"diverged. Start again with a lower learning rate (it was {self.last_lr:g})"
-                )
+        if not (np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all()):
+            raise self._spoilt("parameters are no longer finite")
+
+    def check_validation(self, loss: float) -> None:
+        """Raise a DivergenceError if the validation loss is NaN."""
+        if math.isnan(loss):
+            raise self._spoilt("the validation loss is nan")
+
+    def _spoilt(self, what: str) -> DivergenceError:
+        return DivergenceError(
+            f"{what} after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has diverged. Start again with a "
+            f"lower learning rate (it was {self.last_lr:g})"
+        )
 
     # --- epochs -----------------------------------------------------------------------------------------------------------------
 
