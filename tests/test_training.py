@@ -743,8 +743,9 @@ def test_a_second_thread_is_refused(data):
     thread = threading.Thread(target=trainer.fit, args=data)
     thread.start()
     entered.wait(10)
-    for use in (trainer.step, trainer.fit):
-        with pytest.raises(RuntimeError, match="in use by another thread"):
+    other = bp.Trainer(trainer.net, loss="cross_entropy")
+    for use in (trainer.step, trainer.fit, other.step):
+        with pytest.raises(RuntimeError, match="being trained by another thread"):
             use(*data)
     leave.set()
     thread.join()

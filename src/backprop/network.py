@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -98,6 +99,7 @@ class Network:
         self.loss: Loss | None = None
         self._noise = noise
         self._rows: int | None = None  # of the forward that awaits its backward
+        self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
         self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -135,7 +134,6 @@ class Trainer:
         self._gathered_weight = 0.0
         self._before_forward: tuple[Array | None, int] = (None, 0)
         self.last_lr = self.optimizer.learning_rate
-        self._lock = threading.RLock()
 
     # --- one step ---------------------------------------------------------------------------------------------------------------
 
@@ -160,7 +158,7 @@ class Trainer:
         DivergenceError
             If the loss or the gradient is not finite; nothing is updated then.
         RuntimeError
-            If another thread is using the trainer.
+            If another thread is training the network.
         """
         with self._exclusively():
             self.net.loss = self.loss
@@ -280,12 +278,12 @@ class Trainer:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("this Trainer is in use by another thread; give each thread a trainer and network of its own")
+        if not self.net._in_training.acquire(blocking=False):
+            raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
         try:
             yield
         finally:
-            self._lock.release()
+            self.net._in_training.release()
 
     def _divergence(self, what: str, value: float) -> DivergenceError:
         return DivergenceError(
@@ -379,7 +377,7 @@ class Trainer:
         DivergenceError
             If the loss, the gradient or the parameters are no longer finite.
         RuntimeError
-            If another thread is using the trainer.
+            If another thread is training the network.
 
         Notes
         -----
@@ -556,12 +554,12 @@ class Trainer:
             self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or pickle keeps: all but the lock and the data of a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "interrupts", "training_data")}
+        """Return what a copy or pickle keeps: all but what belongs to a `fit` under way."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", "training_data")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make the lock anew."""
-        self.__dict__.update(state, _lock=threading.RLock(), interrupts=Interrupts(), training_data=None)
+        """Restore what `__getstate__` returned."""
+        self.__dict__.update(state, interrupts=Interrupts(), training_data=None)
 
 
 def fit(
