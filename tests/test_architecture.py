@@ -30,7 +30,7 @@ FLOORS = [
         *("metrics", "serialization", "tabular", "training"),
     ],
     ["estimators", "explain"],
-    ["_bench", "_bench_cases", "_bench_peers", "_demo", "_table_models", "cli"],
+    ["_bench", "_demo", "_table_models", "cli"],
     ["__init__", "__main__"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

@@ -2,6 +2,7 @@ from ._types import Array, Labels, Spans
 
 ISA: str
 PROCESSOR_LEVEL: int
+TILE_NUMBERS: int
 
 def dense_forward(
     x: Array, weight: Array, bias: Array | None, z: Array | None, a: Array, activation: str, alpha: float
@@ -167,3 +168,4 @@ def layer_norm_backward(
     grad_y: Array, x_hat: Array, weight: Array, inv_std: Array, grad_weight: Array, grad_bias: Array, grad_x: Array
 ) -> None: ...
 def dropout(x: Array, y: Array, rate: float, seed: int, step: int, layer: int) -> None: ...
+def multiply_add_tile(numbers: Array, steps: int) -> int: ...

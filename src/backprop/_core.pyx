@@ -22,6 +22,7 @@ include "_kernels/losses.pxi"
 include "_kernels/optimizers.pxi"
 include "_kernels/normalization.pxi"
 include "_kernels/random.pxi"
+include "_kernels/peak.pxi"
 
 ISA: str = BACKPROP_ISA.decode()
 PROCESSOR_LEVEL: int = processor_level()

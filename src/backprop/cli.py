@@ -53,10 +53,22 @@ accuracy on digits it has not seen, and how long the Cython and the NumPy
 kernels take for the same training, side by side."""
 
 BENCH = """\
-Time every kernel at three sizes and whole training steps of five networks: the
-Cython kernels with the rate they reach, and how many times as long NumPy takes
-(and, for the steps, PyTorch, JAX and scikit-learn where they are installed).
-What is compared takes turns, and the least time counts. Takes some minutes."""
+Time training steps and predictions of networks from 4-32-32-2 to 1024-4096-4096-10,
+and every kernel at three sizes; and, where they are installed, the same in PyTorch,
+JAX, scikit-learn and onnxruntime, each as its users write it for speed.
+
+Whoever is compared takes turns on the same data, and the least time counts, so that
+ratios hold on a busy machine where times don't. Rates stand beside the limit of one
+core, which is measured too: fused multiply-adds in registers (GFLOP/s) for matrix
+products; activations and losses are given in ns an element, the rest as memory
+traffic. "fit" is a step inside Trainer.fit, "step" one call of Trainer.step. The
+whole takes some minutes."""
+
+BENCH_EXAMPLES = """\
+examples:
+  backprop bench --threads 1 --only training --only prediction
+  backprop bench --only dense_ --only adam --json results.json
+  backprop bench --threads 1 --compile --only '4-32-32-2 tanh, 1 row'"""
 
 EXPLAIN = """\
 Train a small network and write a page, one HTML file, on which to watch
@@ -113,7 +125,13 @@ def _demo(arguments: argparse.Namespace) -> None:
 def _bench(arguments: argparse.Namespace) -> None:
     from ._bench import bench
 
-    bench(quick=arguments.quick)
+    bench(
+        quick=arguments.quick,
+        threads=arguments.threads,
+        only=arguments.only,
+        compile_pytorch=arguments.compile,
+        json=arguments.json,
+    )
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -164,8 +182,17 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_count, default=20, metavar="N", help="passes over the 1437 training images")
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the images")
 
-    bench = command("bench", _bench, help="time the kernels and whole training steps", description=BENCH)
+    bench = command(
+        "bench", _bench, help="time kernels, training and prediction", description=BENCH, epilog=BENCH_EXAMPLES
+    )
     bench.add_argument("--quick", action="store_true", help="tiny sizes, some seconds: to see that it works")
+    bench.add_argument("--threads", type=_count, metavar="N", help="for us and all others; without it all processors")
+    bench.add_argument(
+        "--only", action="append", default=[], metavar="TEXT", help="rows that contain this, of a table (training, prediction, kernels), a case "
+        "or a dtype; more than once: any of them"
+    )
+    bench.add_argument("--compile", action="store_true", help="torch.compile takes part, half a minute of compiling per row")
+    bench.add_argument("--json", metavar="FILE", help="write all times there")
 
     train = command("train", _train, help="learn to predict a column of a CSV file", description=TRAIN, epilog=TRAIN_EXAMPLES)
     _add_train_arguments(train)

@@ -1,4 +1,4 @@
-"""What is measured: every kernel at four sizes, and training steps of five networks.
+"""Every kernel at four sizes.
 
 A kernel's arrays are made from what its NumPy twin demands of them, and filled with numbers between 0 and 1, which suit every
 argument there is: weights, variances, probabilities. Calls repeat on the same arrays; no scalar below lets numbers run away.
@@ -9,17 +9,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import signature
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _reference, kernels
-from ._reference_checks import DEMANDS, Demand
-from ._types import SPAN, Array, Labels, Spans
-from .activations import NAMES
-from .network import Network, mlp
-from .optimizers import Adam
-from .training import Trainer
+from .. import _reference, kernels
+from .._reference_checks import DEMANDS, Demand
+from .._types import SPAN, Array, Labels, Spans
+from ..activations import NAMES
 
 
 class Size(NamedTuple):
@@ -40,12 +38,12 @@ SIZES = {
     "tiny": Size(3, 4, 5, 20),
     "small": Size(32, 32, 32, 1_000),
     "medium": Size(128, 784, 256, 100_000),
-    "large": Size(512, 2048, 2048, 4_000_000),
+    "large": Size(512, 4096, 4096, 10_000_000),
 }
 
 
 class Work(NamedTuple):
-    """How much a call does, in units of which a rate can be told: GFLOP or GB."""
+    """How much a call does: multiplications and additions of matrix products (GFLOP), elements, or memory traffic (GB)."""
 
     amount: float
     unit: str
@@ -57,19 +55,27 @@ class KernelCase(NamedTuple):
     name: str
     kernel: str
     arguments: dict[str, Any]
+    columns: int | None = None  # instead of the size's
+
+    def letters(self, size: str) -> Size:
+        """The numbers behind the letters of the arrays' shapes."""
+        return SIZES[size] if self.columns is None else SIZES[size]._replace(k=self.columns)
 
     def arrays(self) -> list[Demand]:
         """The arrays that a call is given."""
         return [demand for demand in DEMANDS[self.kernel] if demand.name not in self.arguments]
 
     def work(self, size: str) -> Work:
-        """Count multiplications and additions for matrix products, and memory traffic for all else: read once, written once."""
-        n, p, k, _ = SIZES[size]
+        """Count operations of products, elements of activations and losses, bytes of all else: read once, written once."""
+        letters = self.letters(size)
         if self.kernel == "dense_forward":
-            return Work(2e-9 * n * p * k, "GFLOP")
+            return Work(2e-9 * prod(letters[:3]), "GFLOP")
         if self.kernel == "dense_backward":
-            return Work(4e-9 * n * p * k, "GFLOP")
-        arrays = [(demand, _make(demand, size)) for demand in self.arrays()]
+            products = sum(name not in self.arguments for name in ("grad_weight", "grad_x"))
+            return Work(2e-9 * prod(letters[:3]) * products, "GFLOP")
+        arrays = [(demand, make_array(demand, letters)) for demand in self.arrays()]
+        if self.kernel.startswith("activation_") or any(demand.name in ("logits", "outputs") for demand in self.arrays()):
+            return Work(letters.n * letters.k, "element")
         traffic = sum(array.nbytes * (2 if demand.name in _READ_AND_WRITTEN and demand.written else 1) for demand, array in arrays)
         return Work(1e-9 * traffic, "GB")
 
@@ -98,87 +104,35 @@ def _cases(kernel: str) -> list[KernelCase]:
         without["sample_weight"] = None
     if kernel.startswith("activation_"):
         return [KernelCase(f"{kernel} {name}", kernel, without | {"activation": name}) for name in NAMES if name != "identity"]
+    if kernel == "dense_backward":
+        return [
+            KernelCase(f"{kernel} x.T @ delta", kernel, {"grad_bias": None, "grad_x": None}),
+            KernelCase(f"{kernel} delta @ weight.T", kernel, {"grad_weight": None, "grad_bias": None}),
+        ]
+    if kernel == "cross_entropy":
+        return [KernelCase(kernel, kernel, without), KernelCase(f"{kernel} of 10 classes", kernel, without, columns=10)]
     return [KernelCase(kernel, kernel, without)]
 
 
 KERNELS = [case for kernel in DEMANDS for case in _cases(kernel)]
 
 
-def _make(demand: Demand, size: str) -> Array | Labels | Spans:
+def make_array(demand: Demand, letters: Size) -> Array | Labels | Spans:
+    """An array of the shape and dtype that a kernel demands, in float32 where it has the choice."""
     rng = np.random.default_rng(0)
-    letters = SIZES[size]._asdict() | {"r": 1}
-    shape = [letters[letter] for letter in demand.shape]
+    numbers = letters._asdict() | {"r": 1}
+    shape = [numbers[letter] for letter in demand.shape]
     if demand.dtype == "span":
-        return np.array([(0, letters["s"], 1.0, 0.0, 0.0)], SPAN)
+        return np.array([(0, letters.s, 1.0, 0.0, 0.0)], SPAN)
     if demand.dtype == "int64":
-        return rng.integers(0, letters["k"], size=shape)
+        return rng.integers(0, letters.k, size=shape)
     return rng.uniform(0.05, 0.95, size=shape).astype(np.float32)
 
 
 def kernel_run(case: KernelCase, size: str, backend: str) -> Callable[[], object]:
     """A call of the kernel on one backend, ready to be timed."""
-    given = _SCALARS | {demand.name: _make(demand, size) for demand in case.arrays()} | case.arguments
+    arrays = {demand.name: make_array(demand, case.letters(size)) for demand in case.arrays()}
+    given = _SCALARS | arrays | case.arguments
     with kernels.use_backend(backend):
         function = getattr(kernels.active(), case.kernel)
     return partial(function, *(given[name] for name in signature(getattr(_reference, case.kernel)).parameters))
-
-
-# --- training steps ---------------------------------------------------------------------------------------------------------------
-
-
-class StepCase(NamedTuple):
-    """One update of a network by Adam, cross entropy over its outputs."""
-
-    sizes: tuple[int, ...]
-    activation: str
-    batch: int
-
-    @property
-    def name(self) -> str:
-        """The widths and the activation."""
-        return f"{'-'.join(map(str, self.sizes))} {self.activation}"
-
-    def data(self, rows: int | None = None) -> tuple[Array, Labels]:
-        """Rows of numbers with labels, the same every time."""
-        rng = np.random.default_rng(0)
-        n = self.batch if rows is None else rows
-        return rng.normal(size=(n, self.sizes[0])).astype(np.float32), rng.integers(0, self.sizes[-1], size=n)
-
-    def network(self) -> Network:
-        """The network that all contestants train."""
-        return mlp(list(self.sizes), activation=self.activation, seed=0)
-
-
-STEPS = [
-    StepCase((4, 32, 32, 2), "tanh", 1),
-    StepCase((4, 32, 32, 2), "tanh", 32),
-    StepCase((64, 128, 64, 10), "relu", 32),
-    StepCase((784, 256, 128, 10), "relu", 128),
-    StepCase((1024, 4096, 4096, 10), "relu", 512),
-]
-
-
-def step_run(case: StepCase, backend: str) -> Callable[[], object]:
-    """One `Trainer.step` on one backend, ready to be timed."""
-    x, y = case.data()
-    trainer = Trainer(case.network(), loss="cross_entropy", optimizer=Adam(lr=1e-3))
-    return _on(backend, lambda: trainer.step(x, y))
-
-
-def predict_run(case: StepCase, backend: str) -> Callable[[], object]:
-    """The prediction of one row on one backend, ready to be timed."""
-    x, _ = case.data(rows=1)
-    net = case.network()
-    return _on(backend, lambda: net.predict(x))
-
-
-def _on(backend: str, run: Callable[[], object]) -> Callable[[], object]:
-    """The run itself where the backend is the one in use, so that the choice of another costs nothing in the measurement."""
-    if kernels.backend().name == backend:
-        return run
-
-    def chosen() -> object:
-        with kernels.use_backend(backend):
-            return run()
-
-    return chosen
