@@ -1,0 +1,112 @@
+# Prediction: the walk over a plan's table that keeps nothing.
+#
+# What an operation writes is read by the next one and, at the end of a block, by the sum; then its place is free. So `_plan` gives
+# every operation a source and a target among a few registers, as a compiler does, and rows go through in slices that keep the
+# registers in cache. Rows don't depend on each other: a thread takes a share of them through the whole network without a barrier.
+# The registers belong to the call, on the stack where they are small: any number of threads may predict with one plan.
+
+cdef enum:
+    SLICE_BYTES = 1 << 19  # of a register: two or three of them in the second-level cache
+    SLICE_ROWS = 1024  # at most this many rows, and at least the next: a slice reads all weights once
+    LEAST_ROWS = 128
+    STACK_BYTES = 1 << 15
+
+cdef enum:
+    INPUT = -1  # as a source: the rows of x
+    OUTPUT = -2  # as a target: the rows of the result
+
+cdef struct prediction_t:
+    program_t *net
+    const void *x
+    void *outputs
+    Py_ssize_t n
+    Py_ssize_t slice  # rows
+    char *memory  # of all threads, each with
+    Py_ssize_t size  # so many bytes:
+    Py_ssize_t register_size  # registers,
+    Py_ssize_t inv_std  # then what a layer norm needs, from here on,
+    Py_ssize_t products  # and what matrix products need
+
+
+cdef void slice_rows(prediction_t *p) noexcept nogil:
+    """How many rows go through at a time, and what memory that takes."""
+    cdef program_t *net = p.net
+    cdef Py_ssize_t item = item_size(net.dtype), rows = SLICE_BYTES // (net.width * item), products = 0
+    cdef int i
+    p.slice = min(p.n, max(<Py_ssize_t> LEAST_ROWS, min(<Py_ssize_t> SLICE_ROWS, rows)))
+    for i in range(net.count):
+        op = &net.operation[i]
+        if op.kind == DENSE:
+            products = max(products, product_workspace(p.slice, op.fan_out, op.fan_in))
+    p.register_size = whole_lines(p.slice * net.width * item)
+    p.inv_std = net.registers * p.register_size
+    p.products = p.inv_std + whole_lines(p.slice * item)
+    p.size = p.products + whole_lines(products * item)
+
+
+cdef void predict_slice(const prediction_t *p, const real *x, real *outputs, Py_ssize_t n, char *memory) noexcept nogil:
+    cdef program_t *net = p.net
+    cdef real *inv_std = <real *> (memory + p.inv_std)
+    cdef real *products = <real *> (memory + p.products)
+    cdef const real *h
+    cdef const real *begin
+    cdef real *a
+    cdef int i
+    for i in range(net.count):
+        op = &net.operation[i]
+        if op.kind == DROPOUT or op.kind == RESIDUAL_BEGIN:
+            continue
+        h = x if op.source == INPUT else <const real *> (memory + op.source * p.register_size)
+        a = outputs if op.target == OUTPUT else <real *> (memory + op.target * p.register_size)
+        weight, bias = at_offset(net.parameters, op.weight, x), at_offset(net.parameters, op.bias, x)
+        if op.kind == DENSE:
+            dense_forward_share(h, weight, bias, <real *> NULL, a, n, op.fan_in, op.fan_out, <int> op.activation, op.alpha, products, 0, 1)
+        elif op.kind == ACTIVATION:
+            activation_forward_share(<int> op.activation, op.alpha, h, a, n, op.fan_out, 0, 1)
+        elif op.kind == BATCH_NORM:
+            batch_norm_inference_columns(
+                h, weight, bias, at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x), a, op.eps, n, op.fan_out, 0, 1
+            )
+        elif op.kind == LAYER_NORM:
+            layer_norm_forward_rows(h, weight, bias, a, inv_std, a, op.eps, n, op.fan_out, 0, 1)  # x_hat turns into y in place
+        elif op.kind == RESIDUAL_END:
+            begin = x if op.skip == INPUT else <const real *> (memory + op.skip * p.register_size)
+            add_share(begin, h, a, n * op.fan_out, 0, 1)
+
+
+cdef inline void predict_walk(const prediction_t *p, const real *x, real *outputs, int part, int parts) noexcept nogil:
+    """A thread's share of the rows, slice by slice."""
+    cdef program_t *net = p.net
+    cdef Py_ssize_t i = share_start(p.n, 1, part, parts), stop = share_start(p.n, 1, part + 1, parts), rows
+    while i < stop:
+        rows = min(p.slice, stop - i)
+        predict_slice(p, x + i * net.n_inputs, outputs + i * net.n_outputs, rows, p.memory + part * p.size)
+        i += rows
+
+
+cdef void predict_share(void *work, int part, int parts) noexcept nogil:
+    cdef prediction_t *p = <prediction_t *> work
+    if p.net.dtype == cnp.NPY_FLOAT:
+        predict_walk(p, <const float *> p.x, <float *> p.outputs, part, parts)
+    else:
+        predict_walk(p, <const double *> p.x, <double *> p.outputs, part, parts)
+
+
+cdef int predict_into(program_t *net, double flops, const void *x, void *outputs, Py_ssize_t n) except -1:
+    """outputs = network(x), for n >= 1 rows; ``flops`` is the work for all of them."""
+    cdef prediction_t p
+    cdef char[STACK_BYTES + CACHE_LINE] stack
+    cdef char *heap = NULL
+    cdef int threads = threads_for(flops)
+    p.net, p.x, p.outputs, p.n = net, x, outputs, n
+    slice_rows(&p)
+    if threads * p.size <= STACK_BYTES:
+        p.memory = aligned(stack)
+    else:
+        heap = <char *> malloc(threads * p.size + CACHE_LINE)
+        if heap is NULL:
+            raise MemoryError
+        p.memory = aligned(heap)
+    run(predict_share, &p, flops, 1, threads)
+    free(heap)
+    return 0
