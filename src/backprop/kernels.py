@@ -24,7 +24,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ._types import SPAN as SPAN
 from ._types import Array, Labels, Spans
@@ -446,7 +446,12 @@ class Backend:
 
 def active() -> Kernels:
     """The kernels of the backend in use here: inside `use_backend` that one, elsewhere the default."""
-    return _modules[_name.get()]
+    return _modules[chosen.get()]
+
+
+def compiled() -> Any | None:
+    """The compiled module where it is the backend in use, else None: it has plans (`_plan`) beside the kernels."""
+    return _modules["cython"] if chosen.get() == "cython" else None
 
 
 def available() -> tuple[str, ...]:
@@ -464,7 +469,7 @@ def backend() -> Backend:
     ...     bp.backend()
     Backend(name='numpy', isa='numpy', threads=1)
     """
-    name = _name.get()
+    name = chosen.get()
     return Backend(name, _isa if name == "cython" else "numpy", 1)
 
 
@@ -477,11 +482,11 @@ def use_backend(name: str) -> Iterator[None]:
     ValueError
         For another name, or for "cython" where the compiled extension is not installed.
     """
-    token = _name.set(_checked_name(name, "backend", _modules))
+    token = chosen.set(_checked_name(name, "backend", _modules))
     try:
         yield
     finally:
-        _name.reset(token)
+        chosen.reset(token)
 
 
 def set_num_threads(threads: int) -> None:
@@ -537,4 +542,5 @@ def _default(modules: dict[str, Kernels]) -> str:
 
 
 _modules, _isa = _load()
-_name: ContextVar[str] = ContextVar("backend", default=_default(_modules))
+chosen: ContextVar[str] = ContextVar("backend", default=_default(_modules))
+"""The name of the backend in use; plans look here at every call."""
