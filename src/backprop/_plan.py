@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels
+from . import kernels, losses, optimizers
+from ._types import Array, Labels
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
+    from ._optimizer import Optimizer
+    from .losses import Loss
     from .network import Network
 
 INPUT, OUTPUT = -1, -2  # where prediction reads x and writes the result; other places are registers
@@ -62,7 +65,7 @@ class _Table:
     def add(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
             write = _WRITERS.get(type(layer))
-            if write is None:
+            if write is None or not {"forward", "backward", "infer"}.isdisjoint(layer.__dict__):
                 raise Untranslatable(type(layer).__name__)
             write(self, layer)
 
@@ -154,3 +157,42 @@ def _zero_frozen_gradients(net: Network) -> None:
     for entry in net.layout:
         if not entry.layer.trainable:
             net.gradients[entry.offset : entry.offset + entry.length] = 0
+
+
+def translate_training(
+    net: Network, loss: Loss, optimizer: Optimizer, targets: Array | Labels, clip_norm: float | None, clip_value: float | None
+) -> Any | None:
+    """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
+
+    None where there is none: for losses and optimizers of one's own, or when the network has no plan. It serves as long as the
+    network's plan and the settings of loss and optimizer stay what they are, for prepared ``targets`` like the given ones.
+    """
+    plan = net._ready_plan()
+    if plan is None or loss.name not in _PARAMETERS or type(loss).__module__ != losses.__name__:
+        return None
+    if type(optimizer).__module__ != optimizers.__name__:
+        return None
+    name = "cross_entropy_soft" if loss.name == "cross_entropy" and targets.ndim == 2 else loss.name
+    parameter = _PARAMETERS[loss.name]
+    spans = optimizer.attach(net)
+    moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
+    training: Any = kernels.compiled().TrainingPlan(
+        plan,
+        name,
+        getattr(loss, parameter) if parameter else 0.0,
+        loss.per_output(net.n_outputs, net.dtype),
+        optimizer.kernel,
+        moments,
+        vars(optimizer),
+        spans,
+        clip_norm or 0.0,
+        clip_value or 0.0,
+    )
+    return training
+
+
+_PARAMETERS = {  # the losses that have a kernel, and the option that it takes as a number
+    **dict.fromkeys(losses.NAMES, ""),
+    "cross_entropy": "label_smoothing",
+    "huber": "delta",
+}

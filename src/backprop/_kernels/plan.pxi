@@ -56,6 +56,7 @@ cdef class Plan:
     cdef double flops  # of a forward with one row
     cdef int users  # how many predict; -1: one has the network for itself
     cdef pass_t last  # the forward that may have a backward
+    cdef Py_ssize_t least_rows  # in training: batch norm needs two
     cdef readonly Py_ssize_t allocations  # how often a workspace was allocated
 
     def __cinit__(
@@ -67,6 +68,7 @@ cdef class Plan:
             raise TypeError(f"operations must be of dtype OPERATION, got {operations.dtype}")
         self.arrays = (operations, parameters, gradients, buffers)
         self.choice = choice
+        self.least_rows = 1
         self.last.net = net
         net.operation = <operation_t *> cnp.PyArray_DATA(operations)
         net.count = net.lowest = <int> operations.shape[0]
@@ -84,6 +86,8 @@ cdef class Plan:
             self.flops += 2.0 * op.fan_out * (op.fan_in if op.kind == DENSE else 1)
             if op.trainable:
                 net.lowest = i
+            if op.kind == BATCH_NORM:
+                self.least_rows = 2
         net.arrays = <arrays_t *> calloc(net.count, sizeof(arrays_t))
         if net.arrays is NULL:
             raise MemoryError
@@ -113,6 +117,10 @@ cdef class Plan:
         finally:
             add_to(&self.users, -1)
         return outputs
+
+    def takes(self, Py_ssize_t rows, bint training):
+        """Whether a batch of so many rows can go through."""
+        return rows >= (self.least_rows if training else 1)
 
     def forward(self, cnp.ndarray x, bint training, uint64_t step):
         """The outputs for x, a fresh array; `step` counts the forwards in training mode before this one."""
