@@ -91,6 +91,7 @@ cdef struct program_t:
     void *grad[2]  # (rows, width): the gradient on its way down
     void *products  # for the matrix products, of each thread
     Py_ssize_t products_size
+    team_t team  # the threads that walk it now
 
 
 # --- the workspace ------------------------------------------------------------------------------------------------------------------
@@ -153,6 +154,14 @@ cdef inline real *workspace_of(program_t *net, int part, const real *like) noexc
     return <real *> (<char *> net.products + part * net.products_size)
 
 
+# --- stages ---------------------------------------------------------------------------------------------------------------------------
+
+cdef inline void sync(program_t *net, int parts) noexcept nogil:
+    """The end of a stage: what the other threads wrote may be read."""
+    if parts > 1:
+        team_barrier(&net.team, parts)
+
+
 # --- forward ------------------------------------------------------------------------------------------------------------------------
 
 cdef inline real *at_offset(void *flat, Py_ssize_t offset, const real *like) noexcept nogil:
@@ -173,7 +182,7 @@ cdef const real *forward_walk(
     for i in range(net.count):
         if net.operation[i].kind != RESIDUAL_BEGIN:
             forward_operation(net, i, batch, n, training, step, part, parts)
-            sync(parts)
+            sync(net, parts)
     return <const real *> net.arrays[net.count - 1].a
 
 
@@ -187,7 +196,7 @@ cdef void forward_operation(
     mean, var = at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x)
     a, z, x_hat, inv_std = <real *> at.a, <real *> at.z, <real *> at.x_hat, <real *> at.inv_std
     if op.kind == DENSE:
-        forward_dense(op, x, weight, bias, z, a, n, workspace_of(net, part, x), part, parts)
+        forward_dense(net, op, x, weight, bias, z, a, n, workspace_of(net, part, x), part, parts)
     elif op.kind == ACTIVATION:
         activation_forward_share(f, op.alpha, x, a, n, k, part, parts)
     elif op.kind == BATCH_NORM and training:
@@ -203,7 +212,7 @@ cdef void forward_operation(
 
 
 cdef inline void forward_dense(
-    const operation_t *op, const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n,
+    program_t *net, const operation_t *op, const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n,
     real *workspace, int part, int parts
 ) noexcept nogil:
     """Product and activation; relu comes with the product, others, on several threads, when all of it is there."""
@@ -214,7 +223,7 @@ cdef inline void forward_dense(
         dense_forward_share(x, weight, bias, z, a, n, p, k, f, op.alpha, workspace, part, parts)
         return
     dense_forward_share(x, weight, bias, <real *> NULL, sums, n, p, k, IDENTITY, op.alpha, workspace, part, parts)
-    sync(parts)
+    sync(net, parts)
     activation_forward_share(f, op.alpha, sums, a, n, k, part, parts)
 
 
@@ -245,7 +254,7 @@ cdef const real *backward_walk(
     cdef int i, now = 0, stop = 0 if input_gradient else net.lowest
     for i in range(net.count - 1, stop - 1, -1):
         now = backward_operation(net, i, batch, n, training, step, now, input_gradient or i > stop, part, parts)
-        sync(parts)
+        sync(net, parts)
     return <const real *> net.grad[now]
 
 
@@ -259,7 +268,7 @@ cdef int backward_operation(
     weight = at_offset(net.parameters, op.weight, x)
     if op.kind == DENSE:
         to_delta(op, at, <const real *> at.z, grad, n, part, parts)
-        sync(parts)
+        sync(net, parts)
         return backward_dense(net, i, x, n, now, below, part, parts)
     if op.kind == ACTIVATION:
         to_delta(op, at, x, grad, n, part, parts)
@@ -312,7 +321,7 @@ cdef void backward_normalization(
         grad_bias = grad_weight + k
     if op.kind == LAYER_NORM:
         column_sums(grad, x_hat, grad_weight, grad_bias, n, k, part, parts)
-        sync(parts)
+        sync(net, parts)
         layer_norm_backward_rows(grad, x_hat, weight, inv_std, grad, n, k, part, parts)
     elif training:
         batch_norm_backward_columns(grad, x_hat, weight, inv_std, grad_weight, grad_bias, grad, n, k, part, parts)

@@ -126,7 +126,7 @@ cdef double loss_and_gradient(
     loss_blocks(
         &t.loss, outputs, b.targets, <const real *> b.weight, scale, <real *> t.net.grad[0], <real *> NULL, t.partial, b.n, k, part, parts
     )
-    sync(parts)
+    sync(t.net, parts)
     return loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k))
 
 
@@ -138,7 +138,7 @@ cdef bint clip(trainer_t *t, const real *like, int part, int parts) noexcept nog
     cdef double norm, factor
     if t.clip_norm > 0:
         squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, part, parts)
-        sync(parts)
+        sync(t.net, parts)
         norm = sqrt(sum_of(t.partial, span_block_count(t.spans, t.n_spans)))
         if not isfinite(norm):
             return False
@@ -196,7 +196,7 @@ cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexce
         Py_ssize_t done = 0, updated = 0
     while done < s.count:
         b = gather(s, done, like, part, parts)
-        sync(parts)
+        sync(net, parts)
         if s.bad_input:
             end = INPUT_NOT_FINITE
             break
@@ -210,7 +210,7 @@ cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexce
             end = LOSS_NOT_FINITE
             break
         if scale == 0:  # no row has weight: nothing to learn from
-            sync(parts)
+            sync(net, parts)
         else:
             backward_walk(net, x, b.n, True, s.noise + done, False, part, parts)
             if not clip(t, like, part, parts):

@@ -11,8 +11,10 @@ from cython.parallel cimport parallel, threadid
 
 cdef extern from "_kernels/team.h":
     bint HAS_THREADS
+    ctypedef struct team_t:                     # all zero to begin with
+        pass
     int team_size() noexcept nogil              # threads in the region that runs
-    void team_barrier() noexcept nogil          # wait for all of them
+    void team_barrier(team_t *team, int parts) noexcept nogil
     int allowed_threads() noexcept nogil        # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
     void add_to(int *count, int n) noexcept nogil
     bint replace(int *count, int old, int new) noexcept nogil
@@ -36,9 +38,9 @@ cdef struct Caller:
     int threads                                 # how many it uses now
     double left                                 # when it last left
 
-cdef cython.pymutex budget_lock                 # guards the four variables below
+cdef cython.pymutex budget_lock                 # guards the callers
 cdef Caller[MAX_CALLERS] callers
-cdef int thread_limit = 1
+cdef int thread_limit = 1                       # 1: nobody joins the budget
 cdef int allowed_at_first = allowed_threads()
 cdef bint forked = False
 
@@ -105,48 +107,42 @@ cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most)
         share(work, 0, 1)
         return
     with nogil:
-        if total < FLOPS_OF_A_TEAM:
+        if total < FLOPS_OF_A_TEAM or thread_limit == 1:
             share(work, 0, 1)
         else:
             run_team(share, work, join_budget(min(most, threads_for(flops))))
             leave_budget()
 
 
-cdef inline void sync(int parts) noexcept nogil:
-    """The end of a stage: what the others wrote may be read."""
-    if parts > 1:
-        team_barrier()
-
-
 def num_threads():
-    """The number of threads a step may use at most."""
+    """How many threads a step may use at most."""
     cdef int allowed = allowed_threads()
     return min(thread_limit, allowed) if allowed < allowed_at_first else thread_limit
 
 
-def set_num_threads(threads):
-    """Set the number of threads a step may use at most."""
+def set_num_threads(int threads):
+    """Set that number, which `most_threads` has to allow."""
     global thread_limit
-    if not 1 <= threads <= MAX_THREADS:
-        raise ValueError(f"threads must lie in [1, {MAX_THREADS}], got {threads}")
-    if threads > 1 and not HAS_THREADS:
-        raise ValueError(f"threads must be 1 (the extension was compiled without OpenMP), got {threads}")
-    if threads > 1 and forked:
-        raise ValueError(
-            f"threads must be 1 in a forked process (OpenMP does not survive fork; start it with 'spawn' instead), got {threads}"
-        )
-    with budget_lock:
-        thread_limit = threads
+    thread_limit = threads
 
 
-def default_num_threads():
+def most_threads():
+    """The largest number that may be set, and why it is that."""
+    if not HAS_THREADS:
+        return 1, "the extension was compiled without OpenMP"
+    if forked:
+        return 1, "OpenMP does not survive a fork; processes started with 'spawn' or 'forkserver' have threads"
+    return MAX_THREADS, ""
+
+
+def num_allowed_threads():
     """What OpenMP would use: OMP_NUM_THREADS, or the processors."""
     return allowed_at_first
 
 
 def after_fork_in_child():
-    """Go on with one thread, alone: OpenMP's other threads, and the other callers, stayed behind."""
-    global thread_limit, forked, budget_lock
+    """Go on with one thread and alone: OpenMP's other threads, and the other callers, stayed behind."""
+    global thread_limit, forked
     thread_limit = 1
     forked = True
     memset(callers, 0, sizeof(callers))
