@@ -130,7 +130,7 @@ cdef class Plan:
             self.reserve(x.shape[0])
             p.n, p.training, p.step = x.shape[0], training, step
             memcpy(self.net.x, cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(x))
-            run(forward_share, p, p.n * self.flops, 1, self.net.threads)
+            run(forward_share, p, p.n * self.flops, 1, self.net.threads, &self.net.gain)
             return self.copied(p.result, self.net.n_outputs)
         finally:
             self.end()
@@ -142,7 +142,7 @@ cdef class Plan:
         try:
             p.input_gradient = input_gradient
             memcpy(self.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
-            run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads)
+            run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads, &self.net.gain)
             return self.copied(p.result, self.net.n_inputs) if input_gradient else None
         finally:
             self.end()
@@ -283,7 +283,7 @@ cdef class TrainingPlan:
         self.plan.begin()
         try:
             self.reserve(min(s.batch, s.rows))
-            run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads)
+            run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.gain)
         finally:
             self.plan.end()
         return 0
@@ -302,7 +302,7 @@ cdef class TrainingPlan:
         try:
             self.reserve(p.n)
             memcpy(self.plan.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
-            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, self.plan.net.threads)
+            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, self.plan.net.threads, &self.plan.net.gain)
         finally:
             self.plan.end()
         return s.end == FINISHED

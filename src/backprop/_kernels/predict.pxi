@@ -2,7 +2,7 @@
 #
 # What an operation writes is read by the next one and, at the end of a block, by the sum; then its place is free. So `_plan` gives
 # every operation a source and a target among a few registers, as a compiler does, and rows go through in slices that keep the
-# registers in cache. Rows don't depend on each other: a thread takes a share of them through the whole network without a barrier.
+# registers in cache. Rows don't depend on each other: threads take slice after slice through the whole network without a barrier.
 # The registers belong to the call, on the stack where they are small: any number of threads may predict with one plan.
 
 cdef enum:
@@ -21,6 +21,7 @@ cdef struct prediction_t:
     void *outputs
     Py_ssize_t n
     Py_ssize_t slice  # rows
+    int taken  # slices, by any thread
     char *memory  # of all threads, each with
     Py_ssize_t size  # so many bytes:
     Py_ssize_t register_size  # registers,
@@ -28,11 +29,13 @@ cdef struct prediction_t:
     Py_ssize_t products  # and what matrix products need
 
 
-cdef void slice_rows(prediction_t *p) noexcept nogil:
+cdef void slice_rows(prediction_t *p, int threads) noexcept nogil:
     """How many rows go through at a time, and what memory that takes."""
     cdef program_t *net = p.net
     cdef Py_ssize_t item = item_size(net.dtype), rows = SLICE_BYTES // (net.width * item), products = 0
     cdef int i
+    if threads > 1:  # a few slices for each thread, so that one that is held up leaves its work to others
+        rows = min(rows, p.n // (4 * threads))
     p.slice = min(p.n, max(<Py_ssize_t> LEAST_ROWS, min(<Py_ssize_t> SLICE_ROWS, rows)))
     for i in range(net.count):
         op = &net.operation[i]
@@ -74,22 +77,23 @@ cdef void predict_slice(const prediction_t *p, const real *x, real *outputs, Py_
             add_share(begin, h, a, n * op.fan_out, 0, 1)
 
 
-cdef inline void predict_walk(const prediction_t *p, const real *x, real *outputs, int part, int parts) noexcept nogil:
-    """A thread's share of the rows, slice by slice."""
-    cdef program_t *net = p.net
-    cdef Py_ssize_t i = share_start(p.n, 1, part, parts), stop = share_start(p.n, 1, part + 1, parts), rows
-    while i < stop:
-        rows = min(p.slice, stop - i)
-        predict_slice(p, x + i * net.n_inputs, outputs + i * net.n_outputs, rows, p.memory + part * p.size)
-        i += rows
+cdef inline void predict_walk(prediction_t *p, const real *x, real *outputs, int part) noexcept nogil:
+    """Take slices until none is left."""
+    cdef Py_ssize_t i, rows
+    while True:
+        i = (add_to(&p.taken, 1) - 1) * p.slice
+        if i >= p.n:
+            return
+        rows = min(p.slice, p.n - i)
+        predict_slice(p, x + i * p.net.n_inputs, outputs + i * p.net.n_outputs, rows, p.memory + part * p.size)
 
 
 cdef void predict_share(void *work, int part, int parts) noexcept nogil:
     cdef prediction_t *p = <prediction_t *> work
     if p.net.dtype == cnp.NPY_FLOAT:
-        predict_walk(p, <const float *> p.x, <float *> p.outputs, part, parts)
+        predict_walk(p, <const float *> p.x, <float *> p.outputs, part)
     else:
-        predict_walk(p, <const double *> p.x, <double *> p.outputs, part, parts)
+        predict_walk(p, <const double *> p.x, <double *> p.outputs, part)
 
 
 cdef int predict_into(program_t *net, double flops, const void *x, void *outputs, Py_ssize_t n) except -1:
@@ -98,8 +102,8 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
     cdef char[STACK_BYTES + CACHE_LINE] stack
     cdef char *heap = NULL
     cdef int threads = threads_for(flops)
-    p.net, p.x, p.outputs, p.n = net, x, outputs, n
-    slice_rows(&p)
+    p.net, p.x, p.outputs, p.n, p.taken = net, x, outputs, n, 0
+    slice_rows(&p, threads)
     if threads * p.size <= STACK_BYTES:
         p.memory = aligned(stack)
     else:
@@ -107,6 +111,6 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
         if heap is NULL:
             raise MemoryError
         p.memory = aligned(heap)
-    run(predict_share, &p, flops, 1, threads)
+    run(predict_share, &p, flops, 1, threads, NULL)
     free(heap)
     return 0

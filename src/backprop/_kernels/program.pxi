@@ -92,6 +92,7 @@ cdef struct program_t:
     void *products  # for the matrix products, of each thread
     Py_ssize_t products_size
     team_t team  # the threads that walk it now
+    gain_t gain
 
 
 # --- the workspace ------------------------------------------------------------------------------------------------------------------

@@ -70,12 +70,12 @@ static inline void team_barrier(team_t *team, int parts) {
 
 /* Add to a count that several threads share; replace `from` by `to`, or leave another value alone and say no. */
 #ifdef __GNUC__
-static inline void add_to(int *count, int n) { __atomic_add_fetch(count, n, __ATOMIC_ACQ_REL); }
+static inline int add_to(int *count, int n) { return __atomic_add_fetch(count, n, __ATOMIC_ACQ_REL); }
 static inline int replace(int *count, int from, int to) {
     return __atomic_compare_exchange_n(count, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 }
 #else
-static inline void add_to(int *count, int n) { *count += n; }
+static inline int add_to(int *count, int n) { return *count += n; }
 static inline int replace(int *count, int from, int to) { return *count == from ? (*count = to, 1) : 0; }
 #endif
 

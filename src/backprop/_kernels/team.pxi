@@ -16,7 +16,7 @@ cdef extern from "_kernels/team.h":
     int team_size() noexcept nogil              # threads in the region that runs
     void team_barrier(team_t *team, int parts) noexcept nogil
     int allowed_threads() noexcept nogil        # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
-    void add_to(int *count, int n) noexcept nogil
+    int add_to(int *count, int n) noexcept nogil    # returns the sum
     bint replace(int *count, int old, int new) noexcept nogil
 
 cdef extern from "Python.h":
@@ -37,6 +37,17 @@ cdef struct Caller:
     long thread                                 # the Python thread; 0: a free place
     int threads                                 # how many it uses now
     double left                                 # when it last left
+
+cdef struct gain_t:
+    # Whether a team gains, learned from stretch to stretch: where another process has a processor, it can be slower than one
+    # thread. So at the beginning, and when a team was much slower than before, one stretch runs alone, for comparison. If that
+    # is better, more of them do, twice as many each time, before a team is tried again.
+    double team                                 # the last team's time per flop
+    double best                                 # the best team's
+    double serial                               # that of the last stretch alone
+    int alone                                   # how many stretches more run alone
+    int patience                                # how many did the last time
+    bint trial                                  # whether that is for comparison
 
 cdef cython.pymutex budget_lock                 # guards the callers
 cdef Caller[MAX_CALLERS] callers
@@ -100,8 +111,8 @@ cdef inline int threads_for(double flops) noexcept nogil:
     return <int> max(1.0, min(<double> thread_limit, flops / FLOPS_OF_A_THREAD))
 
 
-cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most) noexcept:
-    """Run a stretch of work on as many threads as it is worth, and the budget and ``most`` allow; ``flops`` is the work of a step."""
+cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, gain_t *gain) noexcept:
+    """Run a stretch of work on as many threads as it is worth; ``flops`` is the work of a step, ``most`` the threads it has room for."""
     cdef double total = flops * steps
     if total < FLOPS_WITH_GIL:
         share(work, 0, 1)
@@ -110,9 +121,40 @@ cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most)
         if total < FLOPS_OF_A_TEAM or thread_limit == 1:
             share(work, 0, 1)
         else:
-            run_team(share, work, join_budget(min(most, threads_for(flops))))
-            leave_budget()
+            run_in_budget(share, work, min(most, threads_for(flops)), total, gain)
 
+
+cdef void run_in_budget(Share share, void *work, int wanted, double flops, gain_t *gain) noexcept nogil:
+    cdef int threads = join_budget(1 if gain is not NULL and gain.alone > 0 else wanted)
+    cdef double start = monotonic()
+    run_team(share, work, threads)
+    if wanted > 1 and gain is not NULL:
+        learn(gain, threads, (monotonic() - start) / flops)
+    leave_budget()
+
+
+cdef inline void learn(gain_t *gain, int threads, double time) noexcept nogil:
+    """Decide how the next stretches run, from the time that this one took for its work."""
+    if threads > 1:
+        gain.team = time
+        if gain.best == 0 or time > 1.5 * gain.best or time > gain.serial:
+            gain.trial = True
+            gain.alone = 1
+        else:
+            gain.patience = 0
+        gain.best = time if gain.best == 0 else min(gain.best, time)
+    elif gain.alone > 0:
+        gain.serial = time
+        gain.alone -= 1
+        if gain.trial and time < gain.team:
+            gain.patience = min(2 * gain.patience + 4, 64)
+            gain.alone = gain.patience
+        elif gain.trial:
+            gain.best = gain.team
+        gain.trial = False
+
+
+# --- faces ----------------------------------------------------------------------------------------------------------------------------
 
 def num_threads():
     """How many threads a step may use at most."""
