@@ -57,6 +57,8 @@ cdef class Plan:
     cdef int users  # how many predict; -1: one has the network for itself
     cdef pass_t last  # the forward that may have a backward
     cdef Py_ssize_t least_rows  # in training: batch norm needs two
+    cdef bint waiting  # whether that forward still waits for its backward
+    cdef public bint current  # False when the network is no longer what the table says
     cdef readonly Py_ssize_t allocations  # how often a workspace was allocated
 
     def __cinit__(
@@ -69,6 +71,7 @@ cdef class Plan:
         self.arrays = (operations, parameters, gradients, buffers)
         self.choice = choice
         self.least_rows = 1
+        self.current = True
         self.last.net = net
         net.operation = <operation_t *> cnp.PyArray_DATA(operations)
         net.count = net.lowest = <int> operations.shape[0]
@@ -77,6 +80,7 @@ cdef class Plan:
         net.parameters = cnp.PyArray_DATA(parameters)
         net.gradients = cnp.PyArray_DATA(gradients)
         net.buffers = cnp.PyArray_DATA(buffers)
+        net.n_buffers = buffers.shape[0]
         net.n_inputs = net.width = net.operation[0].fan_in
         net.n_outputs = net.operation[net.count - 1].fan_out
         for i in range(net.count - 1, -1, -1):
@@ -131,6 +135,7 @@ cdef class Plan:
             p.n, p.training, p.step = x.shape[0], training, step
             memcpy(self.net.x, cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(x))
             run(forward_share, p, p.n * self.flops, 1, self.net.threads, &self.net.gain)
+            self.waiting = True
             return self.copied(p.result, self.net.n_outputs)
         finally:
             self.end()
@@ -140,12 +145,20 @@ cdef class Plan:
         cdef pass_t *p = &self.last
         self.begin()
         try:
+            self.take_waiting()
             p.input_gradient = input_gradient
             memcpy(self.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
             run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads, &self.net.gain)
             return self.copied(p.result, self.net.n_inputs) if input_gradient else None
         finally:
             self.end()
+
+    cdef int take_waiting(self) except -1:
+        """Use up the forward, whose activations its backward overwrites."""
+        if not self.waiting:
+            raise RuntimeError("each backward needs a forward of its own before it")
+        self.waiting = False
+        return 0
 
     cdef object copied(self, const void *rows, Py_ssize_t columns):
         cdef cnp.npy_intp[2] shape = [self.last.n, columns]
@@ -282,6 +295,7 @@ cdef class TrainingPlan:
     cdef int train(self, stretch_t *s) except -1:
         self.plan.begin()
         try:
+            self.plan.waiting = False
             self.reserve(min(s.batch, s.rows))
             run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.gain)
         finally:
@@ -300,6 +314,7 @@ cdef class TrainingPlan:
         s.updates = updates
         self.plan.begin()
         try:
+            self.plan.take_waiting()
             self.reserve(p.n)
             memcpy(self.plan.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
             run(finish_share, &s, 2 * p.n * self.plan.flops, 1, self.plan.net.threads, &self.plan.net.gain)
@@ -328,6 +343,7 @@ cdef class TrainingPlan:
         cdef Py_ssize_t used = 0, k = t.net.n_outputs
         t.targets = take(&used, start, rows * max(k, 1) * sizeof(double))
         t.weight = take(&used, start, rows * sizeof(double))
+        t.buffers = take(&used, start, t.net.n_buffers * sizeof(double))
         t.partial = <double *> take(
             &used, start, max(loss_block_count(&t.loss, rows, k), span_block_count(t.spans, t.n_spans)) * sizeof(double)
         )

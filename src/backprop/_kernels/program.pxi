@@ -84,6 +84,7 @@ cdef struct program_t:
     void *parameters
     void *gradients
     void *buffers
+    Py_ssize_t n_buffers
     char *memory  # the workspace, and for how many rows and threads it is
     Py_ssize_t rows
     int threads

@@ -38,6 +38,7 @@ cdef struct trainer_t:  # what all steps share
     char *memory
     void *targets  # the gathered batch
     void *weight
+    void *buffers  # as they were before the step
 
 cdef struct stretch_t:  # consecutive steps, and how they went
     trainer_t *trainer
@@ -53,7 +54,8 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     Py_ssize_t updates  # updates before these
     uint64_t noise  # forwards in training mode before these
     bint check_finite
-    bint bad_input  # whether a number of the batch that was gathered last is not finite
+    bint bad_input  # whether a number of the batch that was gathered last, or of the gradients, is not finite
+    bint bad_gradient
     # results
     void *outputs  # (rows, n_outputs), as they were before each update; or NULL
     double *losses  # of every step, and the weight of its rows
@@ -100,6 +102,8 @@ cdef batch_t gather(stretch_t *s, Py_ssize_t step, const real *like, int part, i
         last = share_start(b.n, 1, part + 1, parts)
         if not all_finite(<const real *> b.x + first * t.net.n_inputs, (last - first) * t.net.n_inputs):
             s.bad_input = True
+    if part == 0 and t.net.n_buffers:  # the forward moves them; a step that fails leaves no trace
+        memcpy(t.buffers, t.net.buffers, t.net.n_buffers * sizeof(real))
     return b
 
 
@@ -132,8 +136,9 @@ cdef double loss_and_gradient(
 
 # --- clip and update --------------------------------------------------------------------------------------------------------------
 
-cdef bint clip(trainer_t *t, const real *like, int part, int parts) noexcept nogil:
-    """Cut the gradients to size, as `clipping` does; False when their norm is not finite."""
+cdef bint clip(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+    """Cut the gradients to size, as `clipping` does; False when they are not finite."""
+    cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
     cdef double norm, factor
     if t.clip_norm > 0:
@@ -145,9 +150,23 @@ cdef bint clip(trainer_t *t, const real *like, int part, int parts) noexcept nog
         factor = t.clip_norm / (norm + 1e-6)
         if factor < 1:
             scale_blocks(t.spans, t.n_spans, gradients, factor, part, parts)
+        return True
+    if not blocks_finite(t, <const real *> gradients, part, parts):
+        s.bad_gradient = True
+    sync(t.net, parts)
+    if s.bad_gradient:
+        return False
     if t.clip_value > 0:
         clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, part, parts)
     return True
+
+
+cdef inline bint blocks_finite(const trainer_t *t, const real *gradients, int part, int parts) noexcept nogil:
+    cdef walk_t w = walk(t.spans, t.n_spans, part, parts)
+    cdef bint finite = True
+    while next_block(&w):
+        finite = finite and all_finite(gradients + w.start, w.count)
+    return finite
 
 
 cdef void set_scalars(pace_t *pace, Py_ssize_t step, double lr) noexcept nogil:
@@ -192,6 +211,7 @@ cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexce
         pace_t pace = t.pace
         batch_t b
         double loss, scale
+        uint64_t noise
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
     while done < s.count:
@@ -200,39 +220,45 @@ cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexce
         if s.bad_input:
             end = INPUT_NOT_FINITE
             break
-        x, weight = <const real *> b.x, <const real *> b.weight
-        outputs = forward_walk(net, x, b.n, True, s.noise + done, part, parts)
-        scale = loss_scale(&t.loss, weight, b.n, net.n_outputs)
+        scale = loss_scale(&t.loss, <const real *> b.weight, b.n, net.n_outputs)
+        if scale == 0:  # no row has weight: nothing to learn from
+            if part == 0:
+                report(s, done, &b, <const real *> NULL, 0)
+            sync(net, parts)
+            done += 1
+            continue
+        noise = s.noise + updated
+        x = <const real *> b.x
+        outputs = forward_walk(net, x, b.n, True, noise, part, parts)
         loss = loss_and_gradient(t, &b, outputs, scale, part, parts)
         if part == 0:
             report(s, done, &b, outputs, loss)
         if not isfinite(loss):
             end = LOSS_NOT_FINITE
             break
-        if scale == 0:  # no row has weight: nothing to learn from
-            sync(net, parts)
-        else:
-            backward_walk(net, x, b.n, True, s.noise + done, False, part, parts)
-            if not clip(t, like, part, parts):
-                end = GRADIENT_NOT_FINITE
-                break
-            updated += 1
-            set_scalars(&pace, s.updates + updated, s.lr[updated - 1])
-            update_blocks(&pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, part, parts)
+        backward_walk(net, x, b.n, True, noise, False, part, parts)
+        if not clip(s, like, part, parts):
+            end = GRADIENT_NOT_FINITE
+            break
+        set_scalars(&pace, s.updates + updated + 1, s.lr[updated])
+        update_blocks(&pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, part, parts)
+        updated += 1
         done += 1
     if part == 0:
         s.done = done
         s.updated = updated
         s.end = end
         t.pace = pace
+        if end != FINISHED:
+            memcpy(net.buffers, t.buffers, net.n_buffers * sizeof(real))
 
 
-cdef void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:
+cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:
     """What is known of a step before its update."""
     cdef Py_ssize_t k = s.trainer.net.n_outputs
     s.losses[step] = loss
     s.weights[step] = b.n if b.weight is NULL else sum_of_absolutes(<const real *> b.weight, b.n)
-    if s.outputs is not NULL:
+    if s.outputs is not NULL and outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
 
 
@@ -250,7 +276,7 @@ cdef void finish_walk(stretch_t *s, const real *like, int part, int parts) noexc
     cdef pace_t pace = t.pace
     cdef bint good
     backward_walk(t.net, <const real *> t.net.x, s.rows, True, s.noise, False, part, parts)
-    good = clip(t, like, part, parts)
+    good = clip(s, like, part, parts)
     if good:
         set_scalars(&pace, s.updates + 1, s.lr[0])
         update_blocks(&pace.update, <const real *> t.net.gradients, t.spans, t.n_spans, <real *> t.net.parameters, part, parts)
