@@ -12,6 +12,7 @@ import numpy as np
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from ._settings import Settings
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
 
@@ -19,7 +20,7 @@ LearningRate = float | schedules.Schedule | Callable[[int], float]
 Groups = Mapping[str, Mapping[str, float]]
 
 
-class Optimizer:
+class Optimizer(Settings):
     """What all optimizers share: the learning rate, decay, parameter groups, and the moments of one network.
 
     The moments and counts belong to the optimizer, which belongs to the first network it updates. Parameters of layers with
@@ -49,6 +50,7 @@ class Optimizer:
 
     name: ClassVar[str] = ""
     kernel: ClassVar[str] = ""
+    _COUNTS = frozenset({"steps", "epoch"})
 
     def __init__(
         self,

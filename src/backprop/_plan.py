@@ -181,6 +181,7 @@ def translate_training(
         name,
         getattr(loss, parameter) if parameter else 0.0,
         loss.per_output(net.n_outputs, net.dtype),
+        vars(loss),
         optimizer.kernel,
         moments,
         vars(optimizer),

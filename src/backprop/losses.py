@@ -26,6 +26,7 @@ import numpy.typing as npt
 from . import kernels
 from ._arrays import as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
 from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
+from ._settings import Settings
 from ._types import Array, Labels
 
 LossFunction = Callable[..., tuple[float, npt.ArrayLike]]
@@ -40,7 +41,7 @@ class _Wanted(NamedTuple):
     check_finite: bool
 
 
-class Loss:
+class Loss(Settings):
     """A loss on the network's raw outputs.
 
     Attributes

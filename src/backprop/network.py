@@ -109,7 +109,8 @@ class Network:
         self._noise = noise
         self._rows: int | None = None  # of the forward that awaits its backward
         self._walked: Any = None  # the plan that made it, if one did
-        self._changed()
+        self._plan: Any = None
+        self._translated = False  # whether it is known if there is a plan
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
         self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)
@@ -133,7 +134,9 @@ class Network:
 
     def _changed(self) -> None:
         """Forget the plan: a layer is no longer what the plan was made of."""
-        self._plan: Any = None
+        if self._plan is not None:
+            self._plan.current = False
+        self._plan = None
         self._translated = False
 
     def _ready_plan(self) -> Any:
@@ -262,23 +265,22 @@ class Network:
             Raw outputs, a fresh array.
         """
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
-        plan = self._ready_plan()
-        if plan is None or not plan.takes(len(rows), training):
-            if rows is x or rows.base is not None:
-                rows = rows.copy()
-            return self._forward(rows, training).copy()
-        self._rows = None
-        outputs: Array = plan.forward(rows, training, self._noise.step)
-        self._noise.step += training
-        self._rows, self._walked = len(rows), plan
-        return outputs
+        if self._ready_plan() is None and (rows is x or rows.base is not None):
+            rows = rows.copy()
+        outputs = self._forward(rows, training)
+        return outputs if self._walked is not None else outputs.copy()
 
     def _forward(self, x: Array, training: bool) -> Array:
         """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""
         self._rows = self._walked = None
-        outputs = x
-        for layer in self.layers:
-            outputs = apply(layer, outputs, training)
+        plan = self._ready_plan()
+        if plan is not None and plan.takes(len(x), training):
+            outputs: Array = plan.forward(x, training, self._noise.step)
+            self._walked = plan
+        else:
+            outputs = x
+            for layer in self.layers:
+                outputs = apply(layer, outputs, training)
         self._noise.step += training
         self._rows = len(x)
         return outputs
@@ -310,19 +312,18 @@ class Network:
         if len(grad) != self._rows:
             raise ValueError(f"grad_outputs must have the shape of the outputs, ({self._rows}, {self.n_outputs}), got {grad.shape}")
         before = self._gradients.copy() if accumulate else None
-        if self._walked is None:
-            grad_x = self._backward(grad)
-            assert grad_x is not None
-        else:
-            self._rows = None
-            grad_x = self._walked.backward(grad, True)
+        grad_x = self._backward(grad)
+        assert grad_x is not None
         if before is not None:
             self._gradients += before
         return grad_x.copy() if grad_x is grad else grad_x
 
     def _backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
         """`backward` of a matrix that is as kernels want it; without `input_gradient` dL/dx may be left out."""
-        self._rows = None
+        walked, self._rows, self._walked = self._walked, None, None
+        if walked is not None:
+            grad_x: Array | None = walked.backward(grad_outputs, input_gradient)
+            return grad_x
         grad: Array | None = grad_outputs
         for layer in reversed(self.layers):
             assert grad is not None

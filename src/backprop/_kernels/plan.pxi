@@ -5,6 +5,7 @@
 # may predict while nobody does.
 
 from cpython.contextvars cimport get_value
+from libc.float cimport DBL_MAX
 
 IN_USE = (
     "the network is in use in another thread, and training it or calling forward and backward needs it alone; "
@@ -221,6 +222,22 @@ UPDATES = {
 }
 
 
+cdef bint all_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    cdef bint good = True
+    cdef Py_ssize_t i
+    for i in range(n):
+        good = good and 0 <= labels[i] < k
+    return good
+
+
+cdef bint all_within(const real *x, Py_ssize_t size, double low, double high) noexcept nogil:
+    cdef int outside = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        outside |= not low <= x[i] <= high
+    return not outside
+
+
 cdef class TrainingPlan:
     """A network's plan with a loss, an optimizer and clipping: everything that a training step needs."""
 
@@ -228,16 +245,23 @@ cdef class TrainingPlan:
     cdef trainer_t trainer
     cdef tuple arrays  # keeps them alive
     cdef Py_ssize_t rows  # the largest batch there is memory for
+    cdef dict loss_state  # the attributes of the loss and of the optimizer, whose settings the plan was made of
+    cdef dict optimizer_state
+    cdef object loss_settings
+    cdef object optimizer_settings
 
     def __cinit__(
-        self, Plan plan, str loss, double loss_parameter, loss_column, str optimizer, tuple moments, dict scalars,
-        cnp.ndarray spans, double clip_norm, double clip_value
+        self, Plan plan, str loss, double loss_parameter, loss_column, dict loss_state, str optimizer, tuple moments,
+        dict optimizer_state, cnp.ndarray spans, double clip_norm, double clip_value
     ):
+        cdef dict scalars = optimizer_state
         cdef trainer_t *t = &self.trainer
         cdef update_t *u = &t.pace.update
         cdef int i
         self.plan = plan
         self.arrays = (loss_column, moments, spans)
+        self.loss_state, self.loss_settings = loss_state, loss_state["settings"]
+        self.optimizer_state, self.optimizer_settings = optimizer_state, optimizer_state["settings"]
         t.net = &plan.net
         t.loss.kind = LOSSES[loss]
         t.loss.parameter = loss_parameter
@@ -265,6 +289,76 @@ cdef class TrainingPlan:
 
     def __dealloc__(self):
         free(self.trainer.memory)
+
+    def is_current(self):
+        """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
+        return (
+            self.plan.current and self.optimizer_state["settings"] is self.optimizer_settings
+            and self.loss_state["settings"] is self.loss_settings and get_value(self.plan.choice) == "cython"
+        )
+
+    def step(self, x, y, noise):
+        """Train on one batch and return its loss; None, with nothing done, when there is anything to convert, to look into or to refuse.
+
+        The optimizer's count goes on; so does that of `noise`.
+        """
+        cdef stretch_t s
+        cdef double lr, loss, weight
+        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y) and self.is_current()):
+            return None
+        cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
+        cdef program_t *net = &self.plan.net
+        cdef Py_ssize_t n
+        if cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != net.dtype or not cnp.PyArray_ISCARRAY_RO(rows):
+            return None
+        n = cnp.PyArray_DIM(rows, 0)
+        if cnp.PyArray_DIM(rows, 1) != net.n_inputs or n < self.plan.least_rows or not self.accepts(targets, n):
+            return None
+        rate = self.optimizer_state["_lr"]
+        if type(rate) is not float:
+            return None
+        lr = rate
+        memset(&s, 0, sizeof(s))
+        s.trainer = &self.trainer
+        s.x = cnp.PyArray_DATA(rows)
+        s.targets = cnp.PyArray_DATA(targets)
+        s.rows = s.batch = n
+        s.count = 1
+        s.lr = &lr
+        s.updates = self.optimizer_state["steps"]
+        s.noise = noise.step
+        s.check_finite = True
+        s.losses = &loss
+        s.weights = &weight
+        self.train(&s)
+        if s.end != FINISHED:
+            return None
+        self.optimizer_state["steps"] = s.updates + 1
+        noise.step = s.noise + 1
+        return loss
+
+    cdef bint accepts(self, cnp.ndarray targets, Py_ssize_t n):
+        """Whether the targets are what the loss's kernel takes, shape, dtype and range."""
+        cdef trainer_t *t = &self.trainer
+        cdef Py_ssize_t k = t.net.n_outputs
+        cdef bint counts = t.loss.kind == POISSON or t.loss.kind == CROSS_ENTROPY_SOFT or t.loss.kind == KL_DIVERGENCE
+        cdef bint shares = t.loss.kind == BINARY_CROSS_ENTROPY
+        cdef double low = 0 if counts or shares else -DBL_MAX, high = 1 if shares else DBL_MAX
+        if cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
+            return False
+        if t.loss.kind == CROSS_ENTROPY:
+            return (
+                cnp.PyArray_NDIM(targets) == 1 and cnp.PyArray_TYPE(targets) == cnp.NPY_INT64
+                and all_labels(<const int64_t *> cnp.PyArray_DATA(targets), n, k)
+            )
+        if (
+            t.loss.kind == HINGE or cnp.PyArray_TYPE(targets) != t.net.dtype or cnp.PyArray_SIZE(targets) != n * k
+            or not cnp.PyArray_NDIM(targets) == 2 and not (cnp.PyArray_NDIM(targets) == 1 and k == 1)
+        ):
+            return False
+        if t.net.dtype == cnp.NPY_FLOAT:
+            return all_within(<const float *> cnp.PyArray_DATA(targets), n * k, low, high)
+        return all_within(<const double *> cnp.PyArray_DATA(targets), n * k, low, high)
 
     def run(
         self, cnp.ndarray x, cnp.ndarray targets, weight, order, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t batch,
