@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from weakref import ref
 
 import numpy as np
+import numpy.typing as npt
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
@@ -96,6 +97,12 @@ class Optimizer(Settings):
         if isinstance(self._lr, float):
             return self._lr
         return self._lr(self.steps if self._lr.per == "step" else self.epoch)
+
+    def learning_rates(self, count: int) -> npt.NDArray[np.float64]:
+        """Return the learning rates of the next updates."""
+        if isinstance(self._lr, float) or self._lr.per == "epoch":
+            return np.full(count, self.learning_rate)
+        return np.array([self._lr(step) for step in range(self.steps, self.steps + count)], np.float64)
 
     def _slots(self) -> tuple[str | None, ...]:
         """The names of the moments in the kernel's order, None for one that the options leave out."""

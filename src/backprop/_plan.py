@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import kernels, losses, optimizers
-from ._types import Array, Labels
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
@@ -48,7 +47,6 @@ def translate(net: Network) -> Any | None:
         for name, value in row.items():
             operation[name] = value
     _assign_registers(operations, core.KINDS)
-    _zero_frozen_gradients(net)
     return core.Plan(operations, net.parameters, net.gradients, net.buffers, net.seed, kernels.chosen)
 
 
@@ -152,27 +150,20 @@ def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
         last["target"] = OUTPUT
 
 
-def _zero_frozen_gradients(net: Network) -> None:
-    """A backward leaves the gradients of frozen layers alone; they are zero."""
-    for entry in net.layout:
-        if not entry.layer.trainable:
-            net.gradients[entry.offset : entry.offset + entry.length] = 0
-
-
 def translate_training(
-    net: Network, loss: Loss, optimizer: Optimizer, targets: Array | Labels, clip_norm: float | None, clip_value: float | None
+    net: Network, loss: Loss, optimizer: Optimizer, targets_ndim: int, clip_norm: float | None, clip_value: float | None
 ) -> Any | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
 
     None where there is none: for losses and optimizers of one's own, or when the network has no plan. It serves as long as the
-    network's plan and the settings of loss and optimizer stay what they are, for prepared ``targets`` like the given ones.
+    network's plan and the settings of loss and optimizer stay what they are, for prepared targets of so many dimensions.
     """
     plan = net._ready_plan()
     if plan is None or loss.name not in _PARAMETERS or type(loss).__module__ != losses.__name__:
         return None
     if type(optimizer).__module__ != optimizers.__name__:
         return None
-    name = "cross_entropy_soft" if loss.name == "cross_entropy" and targets.ndim == 2 else loss.name
+    name = "cross_entropy_soft" if loss.name == "cross_entropy" and targets_ndim == 2 else loss.name
     parameter = _PARAMETERS[loss.name]
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())

@@ -11,7 +11,7 @@ class Settings:
     Counts, which change at every step, don't count.
     """
 
-    settings: object
+    settings: object = None
     _COUNTS: ClassVar[frozenset[str]] = frozenset()
 
     def __setattr__(self, name: str, value: Any) -> None:

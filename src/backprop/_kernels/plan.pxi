@@ -59,6 +59,7 @@ cdef class Plan:
     cdef pass_t last  # the forward that may have a backward
     cdef Py_ssize_t least_rows  # in training: batch norm needs two
     cdef bint waiting  # whether that forward still waits for its backward
+    cdef bint zeroed  # whether the gradients of frozen layers are zero, which no backward touches
     cdef public bint current  # False when the network is no longer what the table says
     cdef readonly Py_ssize_t allocations  # how often a workspace was allocated
 
@@ -159,7 +160,21 @@ cdef class Plan:
         if not self.waiting:
             raise RuntimeError("each backward needs a forward of its own before it")
         self.waiting = False
+        self.zero_frozen()
         return 0
+
+    cdef void zero_frozen(self) noexcept:
+        cdef program_t *net = &self.net
+        cdef Py_ssize_t item = item_size(net.dtype)
+        cdef char *gradients = <char *> net.gradients
+        cdef int i
+        for i in range(0 if self.zeroed else net.count):
+            op = &net.operation[i]
+            if not op.trainable and op.weight >= 0:
+                memset(gradients + op.weight * item, 0, op.fan_out * item * (op.fan_in if op.kind == DENSE else 1))
+            if not op.trainable and op.bias >= 0:
+                memset(gradients + op.bias * item, 0, op.fan_out * item)
+        self.zeroed = True
 
     cdef object copied(self, const void *rows, Py_ssize_t columns):
         cdef cnp.npy_intp[2] shape = [self.last.n, columns]
@@ -260,8 +275,8 @@ cdef class TrainingPlan:
         cdef int i
         self.plan = plan
         self.arrays = (loss_column, moments, spans)
-        self.loss_state, self.loss_settings = loss_state, loss_state["settings"]
-        self.optimizer_state, self.optimizer_settings = optimizer_state, optimizer_state["settings"]
+        self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
+        self.optimizer_state, self.optimizer_settings = optimizer_state, optimizer_state.get("settings")
         t.net = &plan.net
         t.loss.kind = LOSSES[loss]
         t.loss.parameter = loss_parameter
@@ -293,9 +308,13 @@ cdef class TrainingPlan:
     def is_current(self):
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
         return (
-            self.plan.current and self.optimizer_state["settings"] is self.optimizer_settings
-            and self.loss_state["settings"] is self.loss_settings and get_value(self.plan.choice) == "cython"
+            self.plan.current and self.optimizer_state.get("settings") is self.optimizer_settings
+            and self.loss_state.get("settings") is self.loss_settings and get_value(self.plan.choice) == "cython"
         )
+
+    def takes(self, Py_ssize_t rows):
+        """Whether a batch of so many rows can go through."""
+        return rows >= self.plan.least_rows
 
     def step(self, x, y, noise):
         """Train on one batch and return its loss; None, with nothing done, when there is anything to convert, to look into or to refuse.
@@ -390,6 +409,7 @@ cdef class TrainingPlan:
         self.plan.begin()
         try:
             self.plan.waiting = False
+            self.plan.zero_frozen()
             self.reserve(min(s.batch, s.rows))
             run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.gain)
         finally:
