@@ -156,6 +156,14 @@ def test_a_task_can_be_chosen(capsys: pytest.CaptureFixture[str], tmp_path: Path
     assert "grade: regression, mean 1" in told
 
 
+def test_row_numbers_are_not_learned_from(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    table = write(tmp_path / "t.csv", [{"": number, "x": number % 7, "y": "ab"[number > 30]} for number in range(60)])
+    told, _ = run(capsys, "train", table, "--target", "y", "--epochs", 1, "--out", path)
+    assert re.search("ignored +column 1: has no name and numbers the rows", told)
+    assert bp.load(path).n_inputs == 1
+
+
 def test_new_rows_may_have_gaps_unknown_words_and_other_columns(
     capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path
 ) -> None:

@@ -147,6 +147,12 @@ def test_a_wrong_gradient_is_named(where, message, rng):
         bp.gradcheck(net, rng.normal(size=(5, 3)), rng.normal(size=(5, 2)), loss="mse")
 
 
+def test_a_wrong_gradient_of_the_input_is_named(rng):
+    net = bp.Network([Wrong(3, "x")], seed=0)
+    with pytest.raises(GradientError, match=r"^x\[\d, \d\]: backward says .* \(6 entries are wrong"):
+        bp.gradcheck(net, rng.normal(size=(2, 3)), rng.normal(size=(2, 3)), loss="mse")
+
+
 def test_both_numbers_are_in_the_message(rng):
     net = bp.Network([Wrong(3, "shift")], dtype="float64", seed=0)
     x = np.zeros((1, 3))  # outputs 0, targets 3: the mean square has the slope -2

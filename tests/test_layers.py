@@ -120,17 +120,17 @@ def test_infer_is_forward_in_evaluation_mode(layer, backend, rng):
     np.testing.assert_array_equal(layer.infer(x), layer.forward(x, False))
 
 
-def test_infer_keeps_nothing(layer, rng):
-    if isinstance(layer, (Scale, bp.Residual)):
-        pytest.skip("the layers inside, and those of one's own, are tested elsewhere")
+@pytest.mark.parametrize("make", [make for name, make in CASES if name not in ("Residual", "own")])
+def test_infer_keeps_nothing(make, rng):
+    layer = make()
     layer.infer(rng.normal(size=(3, 4)))
     with pytest.raises(RuntimeError, match="a backward needs a forward of its own before it"):
         layer.backward(np.zeros((3, 4)))
 
 
-def test_one_forward_serves_one_backward(layer, rng):
-    if isinstance(layer, Scale):
-        pytest.skip("what a layer of one's own keeps is its own business; the network counts")
+@pytest.mark.parametrize("make", [make for name, make in CASES if name != "own"])
+def test_one_forward_serves_one_backward(make, rng):
+    layer = make()
     outputs = layer.forward(rng.normal(size=(3, 4)), True)
     layer.backward(outputs)
     with pytest.raises(RuntimeError, match="needs a forward"):
@@ -162,6 +162,15 @@ def test_copies_and_pickles_are_independent(layer, rng):
 
 def test_config_makes_it_again(layer):
     assert repr(type(layer)(**layer.config())) == repr(layer)
+
+
+def test_a_copy_keeps_what_the_original_had(rng):
+    layer = bp.Dense(2, 2)
+    layer.weight = [[1, 2], [3, 4]]
+    assert layer.bias.size
+    other = copy.copy(layer)
+    layer.weight[...] = 0
+    np.testing.assert_array_equal(other.weight, [[1, 2], [3, 4]])
 
 
 # --- dense ------------------------------------------------------------------------------------------------------------------------

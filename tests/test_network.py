@@ -698,16 +698,6 @@ def test_blend_refuses(other, tau, error, message):
 # --- what it looks like -----------------------------------------------------------------------------------------------------------
 
 
-def test_summary_shows_itself():
-    net = rich()
-    net.layers[0].trainable = False
-    table = net.summary()
-    assert repr(table) == str(table)
-    assert "layers.0          Dense (frozen)  5 -> 6          36  gelu" in table
-    assert "layers.2.block.1  Dropout         any              0" in table
-    assert table.splitlines()[-1] == "135 parameters, 99 trainable, float32, 540 bytes"
-
-
 def test_repr():
     assert repr(bp.mlp([2, 3, 1], dropout=0.5, dtype="float64", seed=4)) == (
         "Network([\n    Dense(2, 3, activation='relu'),\n    Dropout(0.5),\n    Dense(3, 1),\n], dtype='float64', seed=4)"

@@ -14,7 +14,7 @@ from typing import Any
 import mpmath
 import numpy as np
 import pytest
-from kernel_cases import ACTIVATIONS, ALPHA, CASES, Made
+from kernel_cases import ACTIVATIONS, ALPHA, CASES, USES_Z, Made
 
 from backprop import kernels
 from backprop.kernels import SPAN
@@ -57,7 +57,7 @@ def slopes(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-3) -> 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_activation_backward_is_the_derivative(activation: str, rng: np.random.Generator) -> None:
     alpha = {"leaky_relu": 0.2, "elu": 1.3}.get(activation, 0.0)
-    z = np.array([[-3.1, -1.7, -0.6], [0.2, 0.9, 4.3], [6.8, 2.2, -0.05]])  # the kinks are at -1, 0, 1 and 6
+    z = np.array([[-3.1, -1.7, -0.6], [0.2, 0.9, 5.8], [6.8, 2.2, -0.05]])  # the kinks are at -1, 0, 1 and 6
     grad_a = rng.normal(size=z.shape)
     delta = delta_of(grad_a, z, activation, alpha)
     assert np.any(delta != 0)
@@ -166,6 +166,17 @@ def test_activations_to_the_last_digits(activation: str, dtype: np.dtype, rng: n
     assert error.max() <= 4, f"{error.max():.3g} units at {z[error.argmax()]!r}"
 
 
+@pytest.mark.parametrize("activation", sorted(USES_Z))
+def test_derivatives_to_the_last_digits(activation: str, dtype: np.dtype, rng: np.random.Generator) -> None:
+    """Where the derivative is computed from z. It is a sum of terms of order 1, which may cancel."""
+    z = points(rng, dtype)
+    with mpmath.workdps(60):
+        wanted = np.array([mpmath.diff(lambda t: EXACT[activation](t, 0), mpmath.mpf(float(x))) for x in z], float)
+    delta = delta_of(np.ones((1, z.size), dtype), z, activation, 0.0)[0]
+    error = np.abs(delta.astype(float) - wanted) / (np.finfo(dtype).eps * np.maximum(np.abs(wanted), 1))
+    assert error.max() <= 8, f"{error.max():.3g} units at {z[error.argmax()]!r}"
+
+
 LIMITS = {  # at -inf and at +inf; at -0 every one of these is what it is at 0
     "identity": (-np.inf, np.inf), "relu": (0, np.inf), "leaky_relu": (-np.inf, np.inf), "elu": (-1.3, np.inf),
     "selu": (-1.0507009873554805 * 1.6732632423543772, np.inf), "gelu": (0, np.inf), "gelu_exact": (0, np.inf), "silu": (0, np.inf),
@@ -191,6 +202,15 @@ def test_derivatives_at_infinity(activation: str, dtype: np.dtype) -> None:
     slope = {"identity": (1, 1), "leaky_relu": (0.01, 1), "selu": (0, 1.0507009873554805)}
     wanted = slope.get(activation, (0 if np.isfinite(low) else 1, 0 if np.isfinite(high) else 1))
     np.testing.assert_allclose(delta[0], wanted, rtol=1e-6, atol=1e-6 if dtype == np.float32 else 1e-15)
+
+
+@pytest.mark.parametrize(
+    ("activation", "kink", "slope"),
+    [("relu", 0, 0), ("leaky_relu", 0, 0.01), ("relu6", 0, 0), ("relu6", 6, 0), ("hardtanh", -1, 0), ("hardtanh", 1, 0)],
+)
+def test_slope_at_a_kink(activation: str, kink: float, slope: float) -> None:
+    """PyTorch's choice."""
+    assert delta_of(np.ones((1, 1)), np.array([float(kink)]), activation, ALPHA.get(activation, 0.0)) == slope
 
 
 def test_leaky_relu_without_slope_is_zero_at_minus_infinity() -> None:
@@ -240,8 +260,8 @@ BY_HAND: dict[str, tuple[str, list[Any], list[Any], dict[str, Any], float, list[
     "huber": ("huber", [[0.5, -2.0]], [[0, 0]], {"threshold": 1.0}, (0.125 + 1.5) / 2, [[0.25, -0.5]]),
     "log_cosh": ("log_cosh", [[0.0, LOG(2.0)]], [[0, 0]], {}, LOG(1.25) / 2, [[0, 0.6 / 2]]),  # cosh(log 2) = 5/4, tanh = 3/5
     "poisson": ("poisson", [[0.0, LOG(3.0)]], [[2, 1]], {}, (1 + 3 - LOG(3.0)) / 2, [[-0.5, 1]]),
-    "quantile": ("quantile", [[0.0, 4.0]], [[2, 1]], {"q": [0.75, 0.5]}, (1.5 + 1.5) / 2, [[-0.375, 0.25]]),
-    "hinge": ("hinge", [[0.25, 2.0, 3.0]], [[1, 0, 1]], {}, (0.75 + 3 + 0) / 3, [[-1 / 3, 1 / 3, 0]]),
+    "quantile": ("quantile", [[0.0, 4.0, 1.0]], [[2, 1, 1]], {"q": [0.75, 0.5, 0.9]}, (1.5 + 1.5 + 0) / 3, [[-0.25, 0.5 / 3, 0]]),
+    "hinge": ("hinge", [[0.25, 2.0, 3.0, 1.0]], [[1, 0, 1, 1]], {}, (0.75 + 3 + 0 + 0) / 4, [[-0.25, 0.25, 0, 0]]),
     "cross_entropy": ("cross_entropy", [[0, LOG(3.0)]], [1], {"label_smoothing": 0.0}, -LOG(0.75), [[0.25, -0.25]]),
     "smoothed": (
         "cross_entropy", [[0.0, LOG(3.0)]], [1], {"label_smoothing": 0.2}, -0.1 * LOG(0.25) - 0.9 * LOG(0.75), [[0.15, -0.15]],

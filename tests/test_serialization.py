@@ -80,11 +80,12 @@ def test_what_is_saved_is_loaded(tmp_path, dtype, rng):
     assert np.shares_memory(loaded.layers[0].weight, loaded.parameters)
 
 
-def test_weights_are_not_drawn_again(tmp_path):
+def test_weights_are_not_drawn_again(tmp_path, monkeypatch):
     net = bp.mlp([3, 3], seed=0)
-    net.parameters[...] = 0
     net.save(tmp_path / "model")
-    assert not bp.load(tmp_path / "model").parameters.any()
+    monkeypatch.delattr(bp.Dense, "initialize")
+    monkeypatch.delattr(bp.Layer, "initialize")
+    np.testing.assert_array_equal(bp.load(tmp_path / "model").parameters, net.parameters)
 
 
 def test_a_file_of_the_old_name_is_replaced(tmp_path):

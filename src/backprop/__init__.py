@@ -24,7 +24,7 @@ _MODULES = (
     "tabular",
 )
 _NAMES = {
-    "_gradcheck": ("gradcheck",),
+    "_gradcheck": ("GradientError", "gradcheck"),
     "_version": ("__version__",),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping", "EMA", "LambdaCallback"),
     "clipping": ("clip_grad_norm", "clip_grad_value"),

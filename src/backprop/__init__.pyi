@@ -11,6 +11,7 @@ from . import optimizers as optimizers
 from . import schedules as schedules
 from . import serialization as serialization
 from . import tabular as tabular
+from ._gradcheck import GradientError as GradientError
 from ._gradcheck import gradcheck as gradcheck
 from ._version import __version__ as __version__
 from .callbacks import EMA as EMA

@@ -59,6 +59,7 @@ def run_fit(
                 logs = _train_epoch(trainer, data, hooks, progress, options)
                 if validation is not None:
                     logs |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
+                    trainer.check_validation(logs["val_loss"])
                 logs["lr"] = trainer.last_lr
                 trainer.epoch += 1
                 trainer.optimizer.epoch += 1

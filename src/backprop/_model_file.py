@@ -192,5 +192,5 @@ def _checksum(tensors: Mapping[str, npt.NDArray[Any]], texts: Mapping[str, str])
     digest = sha256(json.dumps([signed, described]).encode())
     for name in described:
         tensor = tensors[name]
-        digest.update(memoryview(np.asarray(tensor, tensor.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)))
+        digest.update(np.asarray(tensor, tensor.dtype.newbyteorder("<")).reshape(-1).view(np.uint8).data)
     return f"sha256:{digest.hexdigest()}"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT = -1, -2  # where prediction reads x and writes the result; other places are registers
 
 
-class Untranslatable(Exception):
+class UntranslatableError(Exception):
     """A layer that only Python knows how to run."""
 
 
@@ -38,7 +38,7 @@ def translate(net: Network) -> Any | None:
     table = _Table(core, net)
     try:
         table.add(net.layers)
-    except Untranslatable:
+    except UntranslatableError:
         return None
     if not table.rows:
         return None
@@ -64,7 +64,7 @@ class _Table:
         for layer in layers:
             write = _WRITERS.get(type(layer))
             if write is None or not {"forward", "backward", "infer"}.isdisjoint(layer.__dict__):
-                raise Untranslatable(type(layer).__name__)
+                raise UntranslatableError(type(layer).__name__)
             write(self, layer)
 
     def write(self, kind: str, layer: Layer, width: int | None = None, **fields: Any) -> None:
@@ -167,7 +167,8 @@ def translate_training(
     parameter = _PARAMETERS[loss.name]
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
-    training: Any = kernels.compiled().TrainingPlan(
+    core: Any = kernels.compiled()
+    return core.TrainingPlan(
         plan,
         name,
         getattr(loss, parameter) if parameter else 0.0,
@@ -180,7 +181,6 @@ def translate_training(
         clip_norm or 0.0,
         clip_value or 0.0,
     )
-    return training
 
 
 _PARAMETERS = {  # the losses that have a kernel, and the option that it takes as a number

@@ -66,8 +66,8 @@ def _gelu(z: Array, alpha: float) -> Array:
 
 def _gelu_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
     z = _within(z, FAR)
-    gate = _gelu_gate(z)
-    return grad_a * gate * (1 + z * (1 - gate) * 2 * GELU_C * (1 + 3 * 0.044715 * z * z))
+    gate, rest = _gelu_gate(z), _gelu_gate(-z)  # rest is 1 - gate, with all its digits
+    return grad_a * gate * (1 + z * rest * 2 * GELU_C * (1 + 3 * 0.044715 * z * z))
 
 
 def _normal_cdf(z: Array) -> Array:
@@ -91,8 +91,7 @@ def _silu(z: Array, alpha: float) -> Array:
 
 def _silu_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
     z = _within(z, FAR)
-    gate = sigmoid(z)
-    return grad_a * gate * (1 + z * (1 - gate))
+    return grad_a * sigmoid(z) * (1 + z * sigmoid(-z))
 
 
 def _mish(z: Array, alpha: float) -> Array:

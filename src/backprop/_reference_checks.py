@@ -39,6 +39,10 @@ class Demand(NamedTuple):
     written: bool
 
 
+DEMANDS: dict[str, list[Demand]] = {}
+"""What every kernel of the twin demands of its arrays, in the order of its arguments."""
+
+
 def checked(demands: str, may_be_same: tuple[str, str] | None = None) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Check the arrays of a kernel before it runs, and let it compute with infinities and NaN without NumPy's warnings.
 
@@ -53,6 +57,7 @@ def checked(demands: str, may_be_same: tuple[str, str] | None = None) -> Callabl
 
     def decorate(kernel: Callable[P, R]) -> Callable[P, R]:
         names = kernel.__code__.co_varnames[: kernel.__code__.co_argcount]
+        DEMANDS[kernel.__name__] = wanted
 
         @wraps(kernel)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -72,55 +77,55 @@ def _check(wanted: list[Demand], given: dict[str, object], may_be_same: tuple[st
     sizes: dict[str, int] = {}
     seen: dict[str, AnyArray] = {}
     first: str | None = None
-    for demand in wanted:
-        array = given[demand.name]
-        if array is None and demand.optional:
+    for name, optional, shape, dtype, written in wanted:
+        array = given[name]
+        if array is None and optional:
             continue
         if not isinstance(array, np.ndarray):
-            raise TypeError(f"{demand.name} must be a NumPy array, got {type(array).__name__}")
-        if demand.dtype:
-            _check_other_dtype(demand, array)
+            raise TypeError(f"{name} must be a NumPy array, got {type(array).__name__}")
+        if dtype:
+            _check_other_dtype(name, array, dtype)
         elif first is None:
-            first = demand.name
+            first = name
             if array.dtype not in _FLOATS:
                 raise TypeError(f"{first} must be float32 or float64, got {array.dtype}")
         elif array.dtype != seen[first].dtype:
-            raise TypeError(f"{demand.name} must be {seen[first].dtype} like {first}, got {array.dtype}")
-        if not (array.flags.c_contiguous and array.flags.aligned):
-            raise ValueError(f"{demand.name} must be C-contiguous and aligned")
-        _check_shape(demand, array, sizes)
-        if demand.written:
-            _check_output(demand.name, array, seen, may_be_same)
-        seen[demand.name] = array
+            raise TypeError(f"{name} must be {seen[first].dtype} like {first}, got {array.dtype}")
+        flags = array.flags
+        if not (flags.c_contiguous and flags.aligned):
+            raise ValueError(f"{name} must be C-contiguous and aligned")
+        _check_shape(name, array.shape, shape, sizes)
+        if written:
+            if not flags.writeable:
+                raise ValueError(f"{name} must be writeable")
+            _check_overlap(name, array, seen, may_be_same)
+        seen[name] = array
     if "labels" in seen:
         _check_labels(seen["labels"], sizes["k"])
     if "spans" in seen:
         _check_spans(seen["spans"], sizes["s"])
 
 
-def _check_other_dtype(demand: Demand, array: AnyArray) -> None:
-    dtype, words = _OTHER_DTYPES[demand.dtype]
+def _check_other_dtype(name: str, array: AnyArray, wanted: str) -> None:
+    dtype, words = _OTHER_DTYPES[wanted]
     if array.dtype != dtype:
-        raise TypeError(f"{demand.name} must be {words}, got {array.dtype}")
+        raise TypeError(f"{name} must be {words}, got {array.dtype}")
 
 
-def _check_shape(demand: Demand, array: AnyArray, sizes: dict[str, int]) -> None:
-    """Compare with the sizes known so far, and learn those that are new."""
-    fits = array.ndim == len(demand.shape)
-    if fits:
-        known = [sizes.get(letter, size) for letter, size in zip(demand.shape, array.shape, strict=True)]
-        fits = tuple(known) == array.shape
+def _check_shape(name: str, shape: tuple[int, ...], letters: tuple[str, ...], sizes: dict[str, int]) -> None:
+    """Compare a shape with the sizes that letters have so far; let it be the size of those that have none."""
+    known = len(sizes)
+    fits = len(shape) == len(letters)
+    for letter, size in zip(letters, shape, strict=False):
+        fits = fits and sizes.setdefault(letter, size) == size
     if not fits:
-        shape = ", ".join(str(sizes.get(letter, "any")) for letter in demand.shape)
-        shape += "," if len(demand.shape) == 1 else ""
-        raise ValueError(f"{demand.name} must have shape ({shape}), got {array.shape}")
-    sizes.update(zip(demand.shape, array.shape, strict=True))
+        before = dict(list(sizes.items())[:known])
+        wanted = ", ".join(str(before.get(letter, "any")) for letter in letters) + ("," if len(letters) == 1 else "")
+        raise ValueError(f"{name} must have shape ({wanted}), got {shape}")
 
 
-def _check_output(name: str, array: AnyArray, earlier: dict[str, AnyArray], may_be_same: tuple[str, str] | None) -> None:
-    """Refuse an array that cannot be written, or that lies where an earlier argument lies."""
-    if not array.flags.writeable:
-        raise ValueError(f"{name} must be writeable")
+def _check_overlap(name: str, array: AnyArray, earlier: dict[str, AnyArray], may_be_same: tuple[str, str] | None) -> None:
+    """Refuse an array that lies where an earlier argument lies."""
     for other, there in earlier.items():
         if np.may_share_memory(array, there) and not (may_be_same == (other, name) and _address(array) == _address(there)):
             raise ValueError(f"{name} must not overlap {other}")

@@ -46,15 +46,15 @@ class Converter:
         self.loss = loss
         self.n_inputs, self.n_outputs = net.n_inputs, net.n_outputs
         self.dtype = net.dtype
-        self._check_finite = check_finite
+        self.check_finite = check_finite
 
     def inputs(self, x: npt.ArrayLike) -> Array:
         """Return inputs as a matrix."""
-        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self._check_finite)
+        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self.check_finite)
 
     def targets(self, y: npt.ArrayLike) -> Array | Labels:
         """Return targets as the loss's kernel takes them."""
-        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self._check_finite)
+        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self.check_finite)
 
     def weigh(self, targets: Array | Labels, class_vector: ClassVector | None, sample_weight: Array | None) -> Array | None:
         """Return the rows' weights, those of their classes included."""

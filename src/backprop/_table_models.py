@@ -93,12 +93,20 @@ def predict(options: argparse.Namespace) -> None:
 def _labelled_rows(options: argparse.Namespace, say: Say) -> tuple[Table, list[str]]:
     """The features and the target of the rows whose target is known."""
     table = read_csv(options.data, options.delimiter)
-    check_names(table, [options.target])
+    check_names(table, [options.target, *options.ignore, *options.categorical])
     column = table.pop(options.target)
+    if "column 1" not in (*options.ignore, *options.categorical) and _numbers_rows(table.get("column 1", [])):
+        say("ignored    column 1: has no name and numbers the rows")
+        del table["column 1"]
     known = [row for row, value in enumerate(column) if value.strip().lower() not in MISSING]
     if len(known) < len(column):
         say(f"left out   {len(column) - len(known):,} rows without a value of {options.target!r}")
     return _take(table, known), [column[row] for row in known]
+
+
+def _numbers_rows(column: list[str]) -> bool:
+    """Whether a column is an index, as pandas writes it before the others: no property of what stands in its row."""
+    return bool(column) and any(column == [str(number) for number in range(first, first + len(column))] for first in (0, 1))
 
 
 def _take(table: Table, rows: Iterable[int]) -> Table:

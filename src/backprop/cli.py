@@ -52,6 +52,12 @@ Train a network on handwritten digits that ship with the package: progress,
 accuracy on digits it has not seen, and how long the Cython and the NumPy
 kernels take for the same training, side by side."""
 
+BENCH = """\
+Time every kernel at three sizes and whole training steps of five networks: the
+Cython kernels with the rate they reach, and how many times as long NumPy takes
+(and, for the steps, PyTorch, JAX and scikit-learn where they are installed).
+What is compared takes turns, and the least time counts. Takes some minutes."""
+
 EXPLAIN = """\
 Train a small network and write a page, one HTML file, on which to watch
 backpropagation happen: every number of the forward pass, the error, the
@@ -104,6 +110,12 @@ def _demo(arguments: argparse.Namespace) -> None:
     demo(epochs=arguments.epochs, seed=arguments.seed)
 
 
+def _bench(arguments: argparse.Namespace) -> None:
+    from ._bench import bench
+
+    bench(quick=arguments.quick)
+
+
 def _train(arguments: argparse.Namespace) -> None:
     from ._table_models import train
 
@@ -152,6 +164,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_count, default=20, metavar="N", help="passes over the 1437 training images")
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the images")
 
+    bench = command("bench", _bench, help="time the kernels and whole training steps", description=BENCH)
+    bench.add_argument("--quick", action="store_true", help="tiny sizes, some seconds: to see that it works")
+
     train = command("train", _train, help="learn to predict a column of a CSV file", description=TRAIN, epilog=TRAIN_EXAMPLES)
     _add_train_arguments(train)
 
@@ -162,7 +177,9 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
     _add_delimiter(predict)
 
-    explain = command("explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES)
+    explain = command(
+        "explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES
+    )
     _add_explain_arguments(explain)
     return parser
 
@@ -172,7 +189,9 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
 
     explain.add_argument("--data", default="xor", metavar="DATA", help="xor, circles, spirals, digits or a CSV file with a header")
     explain.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict; without it the last one")
-    explain.add_argument("--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data")
+    explain.add_argument(
+        "--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data"
+    )
     hidden = [name for name in activations.NAMES if name != "softmax"]
     explain.add_argument("--activation", choices=hidden, default="tanh", metavar="NAME", help=f"one of {', '.join(hidden)}")
     names = optimizers.NAMES

@@ -293,7 +293,7 @@ class Kernels(Protocol):
         m_factor: float,
         decoupled: bool,
     ) -> None:
-        """m and v as in adam; ``param -= lr (grad_factor g + m_factor m) / (sqrt(v / bias2) + eps)``. INOUT param, m, v."""
+        """M and v as in adam; ``param -= lr (grad_factor g + m_factor m) / (sqrt(v / bias2) + eps)``. INOUT param, m, v."""
 
     def radam(
         self,
@@ -311,7 +311,7 @@ class Kernels(Protocol):
         rectification: float,
         decoupled: bool,
     ) -> None:
-        """m and v as in adam; ``param -= lr m / bias1 * rectification sqrt(bias2) / (sqrt(v) + eps)``.
+        """M and v as in adam; ``param -= lr m / bias1 * rectification sqrt(bias2) / (sqrt(v) + eps)``.
 
         With ``rectification`` 0 (the variance is not yet tractable): ``param -= lr m / bias1``. INOUT param, m, v.
         """
@@ -595,6 +595,7 @@ def _default(modules: dict[str, Kernels]) -> str:
 
 
 _modules, _isa = _load()
-chosen: ContextVar[str] = ContextVar("backend", default=_default(_modules))
+_default_name = _default(_modules)
+chosen: ContextVar[str] = ContextVar("backend", default=_default_name)
 """The name of the backend in use; plans look here at every call."""
 _start_threads()

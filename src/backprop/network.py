@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import threading
 import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from . import activations, initializers, kernels
 from ._arrays import aligned_zeros, as_matrix, as_parameter, as_table, check_count, check_dtype, check_in, check_seed
 from ._plan import translate
+from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
 from .activations import ActivationFunction
@@ -38,15 +40,6 @@ class ParameterEntry(NamedTuple):
     offset: int
     length: int
     shape: tuple[int, ...]
-
-
-class Summary(str):
-    """A table that shows itself at a prompt, with or without ``print``."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 class Network:
@@ -111,6 +104,7 @@ class Network:
         self._walked: Any = None  # the plan that made it, if one did
         self._plan: Any = None
         self._translated = False  # whether it is known if there is a plan
+        self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
         self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)
@@ -372,7 +366,8 @@ class Network:
         Keeps nothing. A network that changes nothing in evaluation mode (dropout alone) returns x itself.
         """
         plan = self._ready_plan()
-        if plan is not None and (outputs := plan.predict(x)) is not None:
+        outputs: Array | None = None if plan is None else plan.predict(x)
+        if outputs is not None:
             return outputs
         for layer in self.layers:
             x = apply_infer(layer, x)
@@ -535,21 +530,7 @@ class Network:
         layers.1  Dense  32 -> 2          66  identity
         226 parameters, 226 trainable, float32, 904 bytes
         """
-        table = [("name", "layer", "shape", "parameters", "activation")]
-        for name, layer in self._named:
-            shape = f"{layer.fan_in} -> {layer.fan_out}" if layer.fan_in is not None else "any"
-            frozen = "" if layer.trainable or not layer.n_parameters else " (frozen)"
-            activation = getattr(getattr(layer, "activation", None), "name", "")
-            table.append((name, type(layer).__name__ + frozen, shape, f"{layer.n_parameters:,}", activation))
-        widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-        lines = []
-        for row in table:
-            cells = [cell.rjust(w) if i == 3 else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))]
-            lines.append("  ".join(cells).rstrip())
-        trainable = sum(entry.length for entry in self.layout if entry.layer.trainable)
-        size, n_bytes = self._parameters.size, self._parameters.nbytes
-        lines.append(f"{size:,} parameters, {trainable:,} trainable, {self.dtype}, {n_bytes:,} bytes")
-        return Summary("\n".join(lines))
+        return summary_of(self._named, self._parameters)
 
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -32,7 +31,7 @@ from ._planned import Report, take_steps
 from ._rows import Batch, ClassVector, Converter, Rows, Stream
 from ._types import Array
 from .clipping import grad_norm, scale_to_norm
-from .data import Indices, split
+from .data import split
 from .history import History
 from .layers import Layer
 from .losses import Loss, LossFunction
@@ -139,7 +138,6 @@ class Trainer:
         self.last_lr = self.optimizer.learning_rate
         self._planned: Any = None
         self._planned_for = 0
-        self._lock = threading.RLock()
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Forget the plan, which is made of these, when one of them is replaced."""
@@ -170,7 +168,7 @@ class Trainer:
         DivergenceError
             If the loss or the gradient is not finite; nothing is updated then.
         RuntimeError
-            If another thread is using the trainer.
+            If another thread is training the network.
         """
         if self._planned is not None and sample_weight is None and self.loss.class_weight is None:
             with self._exclusively():
@@ -305,12 +303,12 @@ class Trainer:
 
     @contextmanager
     def _exclusively(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise RuntimeError("this Trainer is in use by another thread; give each thread a trainer and network of its own")
+        if not self.net._in_training.acquire(blocking=False):
+            raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
         try:
             yield
         finally:
-            self._lock.release()
+            self.net._in_training.release()
 
     def divergence(self, what: str, value: float) -> DivergenceError:
         """Return the error to raise when training has diverged."""
@@ -322,12 +320,19 @@ class Trainer:
 
     def check_parameters(self) -> None:
         """Raise a DivergenceError if a parameter or buffer is no longer finite."""
-        for values in (self.net.parameters, self.net.buffers):
-            if not np.isfinite(values).all():
-                raise DivergenceError(
-                    f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has "
-                    f"diverged. Start again with a lower learning rate (it was {self.last_lr:g})"
-                )
+        if not (np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all()):
+            raise self._spoilt("parameters are no longer finite")
+
+    def check_validation(self, loss: float) -> None:
+        """Raise a DivergenceError if the validation loss is NaN."""
+        if math.isnan(loss):
+            raise self._spoilt("the validation loss is nan")
+
+    def _spoilt(self, what: str) -> DivergenceError:
+        return DivergenceError(
+            f"{what} after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has diverged. Start again with a "
+            f"lower learning rate (it was {self.last_lr:g})"
+        )
 
     # --- epochs -----------------------------------------------------------------------------------------------------------------
 
@@ -398,7 +403,7 @@ class Trainer:
         DivergenceError
             If the loss, the gradient or the parameters are no longer finite.
         RuntimeError
-            If another thread is using the trainer.
+            If another thread is training the network.
 
         Notes
         -----
@@ -575,12 +580,12 @@ class Trainer:
             self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or pickle keeps: all but the lock and the data of a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_lock", "interrupts", "training_data", "_planned")}
+        """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", "training_data", "_planned")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make the lock anew."""
-        self.__dict__.update(state, _lock=threading.RLock(), interrupts=Interrupts(), training_data=None, _planned=None)
+        """Restore what `__getstate__` returned."""
+        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, _planned=None)
 
 
 def fit(

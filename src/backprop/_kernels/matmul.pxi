@@ -366,18 +366,19 @@ cdef void product_share(
     cdef bint pack_a, pack_b, relu = f == RELU and activated == c
     if relu or f == IDENTITY and activated == c:
         activated = NULL
+    if rows == 1 and b_column == 1:
+        left = share_start(columns, 4 * panel, part, parts)  # where whole pieces end: the width of a piece decides how it is summed
+        wide = share_start(columns, 4 * panel, part + 1, parts) - left
+        _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, wide)
+        if activated is not NULL:
+            activation_block(f, alpha, c + left, activated + left, 1, wide, columns)
+        return
     if panels >= parts:
         left = share_start(columns, panel, part, parts)
         right = share_start(columns, panel, part + 1, parts)
     else:
         top = share_start(rows, 1, part, parts)
         bottom = share_start(rows, 1, part + 1, parts)
-    if rows == 1 and b_column == 1:
-        if top < bottom:
-            _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, right - left)
-            if activated is not NULL:
-                activation_block(f, alpha, c + left, activated + left, 1, right - left, columns)
-        return
     if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and activated is NULL and not relu:
         for i in range(top, bottom):
             _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)

@@ -317,7 +317,7 @@ cdef class TrainingPlan:
         return rows >= self.plan.least_rows
 
     def step(self, x, y, noise):
-        """Train on one batch and return its loss; None, with nothing done, when there is anything to convert, to look into or to refuse.
+        """Train on one batch and return its loss; None, and nothing is done, when there is anything to convert or to refuse.
 
         The optimizer's count goes on; so does that of `noise`.
         """
@@ -417,7 +417,7 @@ cdef class TrainingPlan:
         return 0
 
     def finish(self, cnp.ndarray grad_outputs, double lr, Py_ssize_t updates):
-        """Backward, clip and update, given dL/doutputs of the plan's last forward, in training mode; whether the gradient was finite."""
+        """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite."""
         cdef stretch_t s
         cdef pass_t *p = &self.plan.last
         memset(&s, 0, sizeof(s))

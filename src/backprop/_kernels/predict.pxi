@@ -20,7 +20,8 @@ cdef struct prediction_t:
     const void *x
     void *outputs
     Py_ssize_t n
-    Py_ssize_t slice  # rows
+    Py_ssize_t slices
+    Py_ssize_t slice  # rows of the largest
     int taken  # slices, by any thread
     char *memory  # of all threads, each with
     Py_ssize_t size  # so many bytes:
@@ -34,9 +35,13 @@ cdef void slice_rows(prediction_t *p, int threads) noexcept nogil:
     cdef program_t *net = p.net
     cdef Py_ssize_t item = item_size(net.dtype), rows = SLICE_BYTES // (net.width * item), products = 0
     cdef int i
+    rows = min(rows, <Py_ssize_t> SLICE_ROWS)
     if threads > 1:  # a few slices for each thread, so that one that is held up leaves its work to others
         rows = min(rows, p.n // (4 * threads))
-    p.slice = min(p.n, max(<Py_ssize_t> LEAST_ROWS, min(<Py_ssize_t> SLICE_ROWS, rows)))
+    rows = max(rows, <Py_ssize_t> LEAST_ROWS)
+    # Equal slices, none of them small: products of very few rows add up in another order.
+    p.slices = (p.n + rows - 1) // rows
+    p.slice = (p.n + p.slices - 1) // p.slices
     for i in range(net.count):
         op = &net.operation[i]
         if op.kind == DENSE:
@@ -54,38 +59,39 @@ cdef void predict_slice(const prediction_t *p, const real *x, real *outputs, Py_
     cdef const real *h
     cdef const real *begin
     cdef real *a
-    cdef int i
+    cdef Py_ssize_t k
+    cdef int i, f
     for i in range(net.count):
         op = &net.operation[i]
+        k, f = op.fan_out, <int> op.activation
         if op.kind == DROPOUT or op.kind == RESIDUAL_BEGIN:
             continue
         h = x if op.source == INPUT else <const real *> (memory + op.source * p.register_size)
         a = outputs if op.target == OUTPUT else <real *> (memory + op.target * p.register_size)
         weight, bias = at_offset(net.parameters, op.weight, x), at_offset(net.parameters, op.bias, x)
         if op.kind == DENSE:
-            dense_forward_share(h, weight, bias, <real *> NULL, a, n, op.fan_in, op.fan_out, <int> op.activation, op.alpha, products, 0, 1)
+            dense_forward_share(h, weight, bias, <real *> NULL, a, n, op.fan_in, k, f, op.alpha, products, 0, 1)
         elif op.kind == ACTIVATION:
-            activation_forward_share(<int> op.activation, op.alpha, h, a, n, op.fan_out, 0, 1)
+            activation_forward_share(f, op.alpha, h, a, n, k, 0, 1)
         elif op.kind == BATCH_NORM:
-            batch_norm_inference_columns(
-                h, weight, bias, at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x), a, op.eps, n, op.fan_out, 0, 1
-            )
+            mean, var = at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x)
+            batch_norm_inference_columns(h, weight, bias, mean, var, a, op.eps, n, k, 0, 1)
         elif op.kind == LAYER_NORM:
-            layer_norm_forward_rows(h, weight, bias, a, inv_std, a, op.eps, n, op.fan_out, 0, 1)  # x_hat turns into y in place
+            layer_norm_forward_rows(h, weight, bias, a, inv_std, a, op.eps, n, k, 0, 1)  # x_hat turns into y in place
         elif op.kind == RESIDUAL_END:
             begin = x if op.skip == INPUT else <const real *> (memory + op.skip * p.register_size)
-            add_share(begin, h, a, n * op.fan_out, 0, 1)
+            add_share(begin, h, a, n * k, 0, 1)
 
 
 cdef inline void predict_walk(prediction_t *p, const real *x, real *outputs, int part) noexcept nogil:
     """Take slices until none is left."""
     cdef Py_ssize_t i, rows
-    while True:
-        i = (add_to(&p.taken, 1) - 1) * p.slice
-        if i >= p.n:
-            return
-        rows = min(p.slice, p.n - i)
+    cdef int slice = add_to(&p.taken, 1) - 1
+    while slice < p.slices:
+        i = p.n * slice // p.slices
+        rows = p.n * (slice + 1) // p.slices - i
         predict_slice(p, x + i * p.net.n_inputs, outputs + i * p.net.n_outputs, rows, p.memory + part * p.size)
+        slice = add_to(&p.taken, 1) - 1
 
 
 cdef void predict_share(void *work, int part, int parts) noexcept nogil:

@@ -1,7 +1,7 @@
 # A program: a network as a table of operations, and the two walks over it.
 #
 #     forward    first to last: every operation leaves its outputs, and what its backward needs, in arrays of its own
-#     backward   last to first: the gradient comes down through two buffers in turn, and every operation leaves those of its parameters
+#     backward   last to first: the gradient comes down through two buffers in turn, every operation leaves those of its parameters
 #
 # This is what `Network` does layer by layer, without Python between the layers: all arrays lie in one workspace, allocated when
 # the first batch comes and again only when a larger one does. Residual(block) is two operations around those of the block: the
@@ -47,7 +47,8 @@ cdef struct operation_t:  # a row of the table
 
 OPERATION = np.dtype(
     [(name, np.intp) for name in (
-        "kind", "fan_in", "fan_out", "weight", "bias", "mean", "var", "trainable", "activation", "layer", "partner", "source", "target", "skip"
+        "kind", "fan_in", "fan_out", "weight", "bias", "mean", "var", "trainable", "activation", "layer", "partner",
+        "source", "target", "skip",
     )] + [(name, np.float64) for name in ("alpha", "rate", "momentum", "eps")]
 )
 
@@ -96,7 +97,7 @@ cdef struct program_t:
     gain_t gain
 
 
-# --- the workspace ------------------------------------------------------------------------------------------------------------------
+# --- the workspace ---------------------------------------------------------------------------------------------------------------
 
 cdef inline void *take(Py_ssize_t *used, char *start, Py_ssize_t bytes) noexcept nogil:
     """The next array of the workspace at ``start``."""
@@ -156,7 +157,7 @@ cdef inline real *workspace_of(program_t *net, int part, const real *like) noexc
     return <real *> (<char *> net.products + part * net.products_size)
 
 
-# --- stages ---------------------------------------------------------------------------------------------------------------------------
+# --- stages ----------------------------------------------------------------------------------------------------------------------
 
 cdef inline void sync(program_t *net, int parts) noexcept nogil:
     """The end of a stage: what the other threads wrote may be read."""
@@ -164,7 +165,7 @@ cdef inline void sync(program_t *net, int parts) noexcept nogil:
         team_barrier(&net.team, parts)
 
 
-# --- forward ------------------------------------------------------------------------------------------------------------------------
+# --- forward ---------------------------------------------------------------------------------------------------------------------
 
 cdef inline real *at_offset(void *flat, Py_ssize_t offset, const real *like) noexcept nogil:
     """The parameters, gradients or buffers that begin at an offset; NULL for what the operation does not have."""
@@ -244,7 +245,7 @@ cdef inline void add_share(const real *x, const real *y, real *total, Py_ssize_t
         total[i] = x[i] + y[i]
 
 
-# --- backward -----------------------------------------------------------------------------------------------------------------------
+# --- backward --------------------------------------------------------------------------------------------------------------------
 
 cdef const real *backward_walk(
     program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, bint input_gradient, int part, int parts

@@ -112,7 +112,7 @@ cdef inline int threads_for(double flops) noexcept nogil:
 
 
 cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, gain_t *gain) noexcept:
-    """Run a stretch of work on as many threads as it is worth; ``flops`` is the work of a step, ``most`` the threads it has room for."""
+    """Run a stretch of work on as many threads as it is worth: each step is worth its ``flops``, and there is room for ``most``."""
     cdef double total = flops * steps
     if total < FLOPS_WITH_GIL:
         share(work, 0, 1)
@@ -154,7 +154,7 @@ cdef inline void learn(gain_t *gain, int threads, double time) noexcept nogil:
         gain.trial = False
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------------------------
+# --- faces -----------------------------------------------------------------------------------------------------------------------
 
 def num_threads():
     """How many threads a step may use at most."""

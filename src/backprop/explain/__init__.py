@@ -16,11 +16,15 @@ _HOMES = {
     "write_page": "page",
 }
 
-__all__ = sorted(_HOMES)
+_MODULES = ("choosing", "diagnosis", "plots")
+
+__all__ = sorted([*_HOMES, *_MODULES])
 
 
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for (PEP 562)."""
+    if name in _MODULES:
+        return import_module(f".{name}", __name__)
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOMES[name]}", __name__), name)

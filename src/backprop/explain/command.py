@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,33 @@ MAX_NUMBERS = 60_000
 """About how many recorded numbers the page may hold: it stays well below two megabytes."""
 
 # Rates at which a small network learns these small data sets well; elsewhere the optimizer's own default serves.
-_RATES = {"sgd": 0.3, "rmsprop": 0.01, "adagrad": 0.1, "adam": 0.02, "adamw": 0.02, "adamax": 0.03, "nadam": 0.02, "radam": 0.03, "lion": 0.005}
+_RATES = {
+    "sgd": 0.3,
+    "rmsprop": 0.01,
+    "adagrad": 0.1,
+    "adam": 0.02,
+    "adamw": 0.02,
+    "adamax": 0.03,
+    "nadam": 0.02,
+    "radam": 0.03,
+    "lion": 0.005,
+}
+
+_TASKS = {
+    "xor": "The task, called xor: is exactly one of the two inputs positive? Class 1 means yes; no straight line can tell.",
+    "circles": "The task: is a point of the plane in the disc (class 1) or in the ring around it (class 0)?",
+    "spirals": "The task: on which of two spirals around each other does a point of the plane lie?",
+    "digits": "The task: which digit is it, on an image of 8 times 8 pixels? Each pixel is an input.",
+}
 
 
 @dataclass(frozen=True)
 class _Data:
     """What to learn, and how to speak about it."""
 
-    title: str
+    name: str
+    task: str
+    """In a sentence."""
     x: npt.NDArray[Any]
     y: npt.NDArray[Any]
     n_outputs: int
@@ -89,11 +109,12 @@ def explain(
     sizes = [task.x.shape[1], *(task.hidden if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)
     rule: dict[str, Any] = {"name": optimizer}
-    if rate := lr or _RATES.get(optimizer):
+    rates = _RATES | {"sgd": 0.05} if task.loss == "mse" else _RATES
+    if rate := lr or rates.get(optimizer):
         rule["lr"] = rate
     examples = _examples(task)
     if not quiet:
-        print(f"Training {'-'.join(map(str, sizes))} ({activation}, {optimizer}) on {task.title} ...")
+        print(f"Training {'-'.join(map(str, sizes))} ({activation}, {optimizer}) on {task.name} ...")
     recording = record(
         net,
         task.x,
@@ -117,7 +138,7 @@ def explain(
             "clipping": clipping(),
             "race": race(),
         },
-        title=task.title,
+        title=task.task,
         image_shape=task.image_shape,
         class_names=task.class_names,
     )
@@ -143,10 +164,13 @@ def _load(name: str, target: str | None) -> _Data:
     if name in TOYS:
         x, y = TOYS[name]()
         hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]
-        return _Data(name, x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
+        return _Data(name, _TASKS[name], x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
     if name == "digits":
-        (x, y), _ = digits()
-        return _Data("handwritten digits", x[:800], y[:800], 10, "cross_entropy", (16, 16), 30, tuple("0123456789"), (8, 8))
+        (images, labels), _ = digits()
+        names = tuple("0123456789")
+        return _Data(
+            "handwritten digits", _TASKS[name], images[:800], labels[:800], 10, "cross_entropy", (16, 16), 30, names, (8, 8)
+        )
     if not Path(name).suffix and not Path(name).exists():
         raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
     return _load_csv(name, target)
@@ -160,27 +184,29 @@ def _load_csv(path: str, target: str | None) -> _Data:
     values = table.pop(column)
     wanted = fit_target(column, values)
     encoder = TableEncoder.fit(table)
-    x = encoder.transform(table, np.float64)
-    y = wanted.transform(values)
-    title = f"{Path(path).name} ({column} from {', '.join(encoder.names[:4])}{', ...' if len(encoder.names) > 4 else ''})"
+    x: npt.NDArray[Any] = encoder.transform(table, np.float64)
+    y: npt.NDArray[Any] = wanted.transform(values)
+    inputs = ", ".join(encoder.names[:4]) + (", ..." if len(encoder.names) > 4 else "")
+    sentence = f"The task: {column}, from {inputs}, of {Path(path).name}; numbers are standardised."
     classes = getattr(wanted, "classes", None)
     loss = "mse" if classes is None else "cross_entropy"
     names = None if classes is None else tuple(map(str, classes))
-    return _Data(title, x[:2000], y[:2000], wanted.n_outputs, loss, (4, 4), 100, names)
+    return _Data(Path(path).name, sentence, x[:2000], y[:2000], wanted.n_outputs, loss, (4, 4), 100, names)
 
 
 def _examples(task: _Data) -> list[int]:
-    """Four rows to trace: one of each class, as far as they go, from the start of the data."""
-    if task.x.shape[1] == 2 and len(task.x) >= 4 and task.title == "xor":
+    """Up to four rows to trace: of each class as many, spread over the data."""
+    if task.name == "xor":  # the corners come first
         return [0, 1, 2, 3]
-    kinds = task.y.ravel() if task.loss != "mse" else np.arange(len(task.y))
-    first = [int(np.flatnonzero(kinds == kind)[0]) for kind in np.unique(kinds)]
-    return sorted({*first[:4], *range(min(4, len(task.x)))}, key=lambda row: (row not in first, row))[:4]
+    kinds = task.y.ravel() if task.loss != "mse" else np.zeros(len(task.y))
+    groups = [np.flatnonzero(kinds == kind) for kind in np.unique(kinds)][:4]
+    spread = (0.4, 0.8, 0.2, 0.6)[: 4 // len(groups)]
+    return sorted({int(rows[int(share * len(rows))]) for rows in groups for share in spread})
 
 
 def _snapshots(sizes: Sequence[int], examples: int) -> int:
     """As many snapshots as the page has room for."""
     widths = [min(size, 8) for size in sizes]
-    connections = sum(a * b for a, b in zip(widths, widths[1:], strict=False))
+    connections = sum(a * b for a, b in pairwise(widths))
     numbers = 3 * connections + 9 * sum(widths)
     return int(np.clip(MAX_NUMBERS // (numbers * examples), 8, 40))

@@ -24,7 +24,16 @@ Array = npt.NDArray[Any]
 
 
 def vanishing(
-    x: Array, y: Array, *, loss: str, n_outputs: int, activations: Sequence[str], width: int = 8, depth: int = 8, epochs: int = 80, seed: int = 0
+    x: Array,
+    y: Array,
+    *,
+    loss: str,
+    n_outputs: int,
+    activations: Sequence[str],
+    width: int = 8,
+    depth: int = 8,
+    epochs: int = 80,
+    seed: int = 0,
 ) -> dict[str, Any]:
     """The same deep network with different activations: the norm of each layer's gradient, the loss and the share of right answers.
 
@@ -32,7 +41,7 @@ def vanishing(
     """
     loss_function = losses.get(loss)
     sizes = [x.shape[1], *[width] * depth, n_outputs]
-    at = sorted({0, 1, 2, 3, 5, 8, 12, *range(16, epochs + 1, 4), epochs})
+    at = sorted(epoch for epoch in {0, 1, 2, 3, 5, 8, 12, *range(16, epochs, 4), epochs} if epoch <= epochs)
     runs = []
     for activation in activations:
         net = mlp(sizes, activation=activation, init="glorot_uniform", dtype="float64", seed=seed)
@@ -56,9 +65,10 @@ def vanishing(
         runs.append(run)
     found = [norm for run in runs for norms in run["norms"] for norm in norms if norm > 0]
     text = (
-        f"One network, {'-'.join(map(str, sizes))}, trained {len(runs)} times with {short(SGD(lr=0.1))}: only the activation "
-        "of the hidden layers differs. On the way back every layer multiplies the error by the slope of its activation. The slope of the sigmoid is 1/4 "
-        "at most: after a few layers little is left, and the first layers hardly move. tanh and ReLU have slopes up to 1."
+        f"One network, {'-'.join(map(str, sizes))}, trained {len(runs)} times with {short(SGD(lr=0.1))}: only the activation of "
+        "the hidden layers differs. On the way back every layer multiplies the error by the slope of its activation. The slope "
+        "of the sigmoid is 1/4 at most: after a few layers little is left, and the first layers hardly move. tanh and ReLU have "
+        "slopes up to 1."
     )
     return {"text": text, "epochs": at, "runs": runs, "range": [max(min(found), 1e-12), max(found)]}
 
@@ -92,10 +102,10 @@ def clipping(*, steps: int = 80, max_norm: float = 1.0, seed: int = 1) -> dict[s
         name = "without clipping" if limit is None else f"clip_norm={limit:g}"
         runs.append({"name": name, "losses": found + [float("nan")] * missing, "norms": norms + [float("nan")] * missing})
     text = (
-        f"A network {'-'.join(map(str, sizes))} with relu learns a sine wave with {short(SGD(lr=lr))}, but its weights start twice as large as they should. "
-        "Every layer makes the error on its way back larger. Without clipping one huge step leads to a place where the gradient is "
-        "larger still, until the numbers overflow (NaN, not a number). "
-        f"Clipping shortens a gradient whose norm is above {max_norm:g} to {max_norm:g}: the direction stays, the step is safe."
+        f"A network {'-'.join(map(str, sizes))} with relu learns a sine wave with {short(SGD(lr=lr))}, but its weights start "
+        "twice as large as they should. Every layer makes the error on its way back larger. Without clipping one huge step "
+        "leads to a place where the gradient is larger still, until the numbers overflow (NaN, not a number). Clipping shortens "
+        f"a gradient whose norm is above {max_norm:g} to {max_norm:g}: the direction stays, the step is safe."
     )
     return {"text": text, "runs": runs, "ranges": {"losses": [1e-2, 1e6], "norms": [1.0, 1e6]}}
 
@@ -106,9 +116,9 @@ def race(*, steps: int = 80) -> list[dict[str, Any]]:
     x = rng.normal(size=(64, 2)) * (1.0, 0.1)
     valley = _surface(
         "A narrow valley",
-        "A network with two inputs and two weights. Its first input varies ten times as much as its second, so the loss falls steeply "
-        "along w1 and gently along w2. Plain gradient descent zigzags across and creeps along; momentum gathers speed; RMSprop and Adam "
-        "give each weight a step of its own size.",
+        "A network with two inputs and two weights. Its first input varies ten times as much as its second, so the loss falls "
+        "steeply along w1 and gently along w2. Plain gradient descent zigzags across and creeps along; momentum gathers speed; "
+        "Adagrad, RMSprop and Adam give each weight a step of its own size.",
         [Dense(2, 1, bias=False)],
         x,
         np.array([1.0, -0.8]),
@@ -120,8 +130,9 @@ def race(*, steps: int = 80) -> list[dict[str, Any]]:
     x = rng.uniform(-2, 2, size=(64, 1))
     saddle = _surface(
         "A saddle between two valleys",
-        "A network with one hidden tanh unit and two weights: output = w2 tanh(w1 x). Both signs together solve the task, so there are "
-        "two lowest points, and between them, at (0, 0), a saddle where the gradient vanishes. All start near it, and not all end in the same valley.",
+        "A network with one hidden tanh unit and two weights: output = w2 tanh(w1 x). Both signs together solve the task, so "
+        "there are two lowest points, and between them, at (0, 0), a saddle where the gradient vanishes. All start near it, and "
+        "not all end in the same valley.",
         [Dense(1, 1, bias=False, activation="tanh"), Dense(1, 1, bias=False)],
         x,
         np.array([1.4, 1.2]),
@@ -162,7 +173,9 @@ def _surface(
     bands = np.minimum(15, np.floor(16 * (logs - logs.min()) / np.ptp(logs))).astype(np.uint8)
     runs = []
     for optimizer in optimizers:
-        net = Network([Dense(*layer.weight.shape, bias=False, activation=layer.activation) for layer in layers], dtype="float64", seed=0)
+        net = Network(
+            [Dense(*layer.weight.shape, bias=False, activation=layer.activation) for layer in layers], dtype="float64", seed=0
+        )
         net.parameters = start
         path, found = [start.tolist()], []
         for _ in range(steps):

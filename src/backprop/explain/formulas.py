@@ -16,7 +16,7 @@ class Ref(NamedTuple):
     """The address of one number: the name of an array in the trace and an index into it."""
 
     name: str
-    index: tuple[int, ...] = ()
+    place: tuple[int, ...] = ()
 
 
 Token = str | Ref
@@ -47,7 +47,7 @@ def fill(template: str, **refs: Ref | str) -> Tokens:
     Examples
     --------
     >>> fill("{w}*{x}", w=Ref("layers.0.weight", (0, 0)), x="2")
-    (Ref(name='layers.0.weight', index=(0, 0)), '*', '2')
+    (Ref(name='layers.0.weight', place=(0, 0)), '*', '2')
     """
     pieces = _HOLE.split(template)
     return tuple(refs[piece] if position % 2 else piece for position, piece in enumerate(pieces) if piece)
@@ -89,20 +89,13 @@ SLOPES: dict[str, str] = {
 }
 """Slopes that have one expression with numbers in it."""
 
-BENDS: dict[str, str] = {
-    "relu": "Sums below zero become 0, the others pass: the bend that lets the network learn more than straight lines.",
-    "leaky_relu": "Sums above zero pass, those below are scaled down: the bend that lets the network learn more than straight lines.",
-    "sigmoid": "Every sum is squeezed between 0 and 1: the bend that lets the network learn more than straight lines.",
-    "tanh": "Every sum is squeezed between -1 and 1: the bend that lets the network learn more than straight lines.",
-    "softmax": "The sums become probabilities: positive, and together 1.",
-}
-"""What an activation does, for somebody who meets it the first time."""
-
 LOSSES: dict[str, LossText] = {
     "half_mse": LossText("L = sum_j (output_j - target_j)^2 / 2", "0.5*({o} - {t})^2", "{o} - {t}", mean=False),
     "mse": LossText("L = mean_j (output_j - target_j)^2", "({o} - {t})^2", "2*({o} - {t})", mean=True),
     "mae": LossText("L = mean_j |output_j - target_j|", "|{o} - {t}|", "sign({o} - {t})", mean=True),
-    "huber": LossText("L = mean_j (|d| <= delta ? d^2 / 2 : delta (|d| - delta / 2)),  d = output_j - target_j", None, None, mean=True),
+    "huber": LossText(
+        "L = mean_j (|d| <= delta ? d^2 / 2 : delta (|d| - delta / 2)),  d = output_j - target_j", None, None, mean=True
+    ),
     "log_cosh": LossText("L = mean_j log cosh(output_j - target_j)", "log(cosh({o} - {t}))", "tanh({o} - {t})", mean=True),
     "poisson": LossText("L = mean_j (exp(output_j) - target_j output_j)", "(exp({o}) - {t}*{o})", "exp({o}) - {t}", mean=True),
     "quantile": LossText("L = mean_j max(q_j (t - o), (q_j - 1) (t - o))", None, None, mean=True),
@@ -113,9 +106,15 @@ LOSSES: dict[str, LossText] = {
         "{p} - {t}",
         mean=True,
     ),
-    "cross_entropy": LossText("p = softmax(outputs);  L = -sum_j target_j log p_j", "-{t}*log({p})", "{p} - {t}", mean=False, skips_zero=True),
+    "cross_entropy": LossText(
+        "p = softmax(outputs);  L = -sum_j target_j log p_j", "-{t}*log({p})", "{p} - {t}", mean=False, skips_zero=True
+    ),
     "kl_divergence": LossText(
-        "p = softmax(outputs);  L = sum_j target_j (log target_j - log p_j)", "{t}*(log({t}) - log({p}))", "{p} - {t}", mean=False, skips_zero=True
+        "p = softmax(outputs);  L = sum_j target_j (log target_j - log p_j)",
+        "{t}*(log({t}) - log({p}))",
+        "{p} - {t}",
+        mean=False,
+        skips_zero=True,
     ),
 }
 
@@ -125,15 +124,17 @@ OPTIMIZERS: dict[str, str] = {
     "sgd_nesterov": "velocity = momentum velocity + (1 - dampening) grad;  param = param - lr (grad + momentum velocity)",
     "rmsprop": "v = alpha v + (1 - alpha) grad^2;  param = param - lr grad / (sqrt(v) + eps)",
     "adagrad": "v = v + grad^2;  param = param - lr grad / (sqrt(v) + eps)",
-    "adadelta": "v = rho v + (1 - rho) grad^2;  d = grad sqrt(u + eps) / sqrt(v + eps);  u = rho u + (1 - rho) d^2;  param = param - lr d",
+    "adadelta": "v = rho v + (1 - rho) grad^2;  d = grad sqrt(u + eps) / sqrt(v + eps);  u = rho u + (1 - rho) d^2;  "
+    "param = param - lr d",
     "adam": "m = beta1 m + (1 - beta1) grad;  v = beta2 v + (1 - beta2) grad^2;  "
     "param = param - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)",
-    "adamw": "param = param (1 - lr weight_decay), then as Adam: m = beta1 m + (1 - beta1) grad;  v = beta2 v + (1 - beta2) grad^2;  "
+    "adamw": "param = param (1 - lr weight_decay);  m = beta1 m + (1 - beta1) grad;  v = beta2 v + (1 - beta2) grad^2;  "
     "param = param - lr m / (1 - beta1^t) / (sqrt(v / (1 - beta2^t)) + eps)",
     "adamax": "m = beta1 m + (1 - beta1) grad;  u = max(beta2 u, |grad| + eps);  param = param - lr m / ((1 - beta1^t) u)",
     "nadam": "m and v as in Adam;  param = param - lr (c1 grad + c2 m) / (sqrt(v / (1 - beta2^t)) + eps),  "
     "c1 and c2 from the momentum schedule",
     "radam": "m and v as in Adam;  param = param - lr m / (1 - beta1^t) r sqrt(1 - beta2^t) / (sqrt(v) + eps), r the rectification",
     "lion": "param = param - lr sign(beta1 m + (1 - beta1) grad);  m = beta2 m + (1 - beta2) grad",
-    "rprop": "step grows by eta_plus where grad keeps its sign, shrinks by eta_minus where it turns;  param = param - step sign(grad)",
+    "rprop": "step grows by eta_plus where grad keeps its sign, shrinks by eta_minus where it turns;  "
+    "param = param - step sign(grad)",
 }

@@ -22,8 +22,9 @@ import numpy.typing as npt
 from . import svg
 from .formulas import Ref
 from .recording import Recording, Snapshot
+from .steps import Column, Step, columns
 from .trace import Trace
-from .walk import Column, Step, columns, walk
+from .walk import walk
 
 DIGITS = 6
 """Significant digits of every number on the page."""
@@ -64,7 +65,7 @@ def write_page(
     comparisons : mapping
         ``vanishing``, ``clipping`` and ``race``, as the functions of `comparisons` return them.
     title : str
-        What the data are, for the line under the heading.
+        What there is to learn, in a sentence, for the lines under the heading.
     labels : sequence of str, optional
         What the examples are called; from their numbers when None.
     image_shape : (rows, columns), optional
@@ -78,9 +79,10 @@ def write_page(
     data["training"] = _training(recording, image_shape, class_names)
     data |= comparisons
     facts = (
-        f"{title}{': ' if title else ''}{recording.description}, trained with {recording.optimizer} on {len(recording.x)} examples, "
-        f"{recording.batch_size} at a time, for {recording.epochs} epochs. Loss: {recording.loss.name}. "
-        f"Each step below is the update that one example alone would make; the training averages over {recording.batch_size}."
+        f"{title}{' ' if title else ''}The network: {recording.description}, trained with {recording.optimizer} on "
+        f"{len(recording.x)} examples, {recording.batch_size} at a time, for {recording.epochs} epochs. Loss: "
+        f"{recording.loss.name}. Each step below is the update that one example alone would make; the training averages over "
+        f"{recording.batch_size}."
     )
     text = _html(data, shown, facts, training=True)
     if path is not None:
@@ -118,9 +120,9 @@ def _walks(moments: Sequence[Sequence[Trace]], shown: Sequence[Column], labels: 
         examples.append({"label": label, "x": _rounded(trace["x"][row]), "steps": numbers})
     for ref in _drawn(steps, shown, moments[-1][0], row):
         place(ref)
-    values = [[[_number(trace[ref.name][ref.index]) for ref in ids] for trace in traces] for traces in moments]
+    values = [[[_number(trace[ref.name][ref.place]) for ref in ids] for trace in traces] for traces in moments]
     return {
-        "names": [f"{ref.name}[{','.join(map(str, ref.index))}]" if ref.index else ref.name for ref in ids],
+        "names": [f"{ref.name}[{','.join(map(str, ref.place))}]" if ref.place else ref.name for ref in ids],
         "row": row,
         "columns": [{"label": column.label, "units": list(column.units), "size": column.size} for column in shown],
         "connections": [
@@ -277,7 +279,8 @@ def _image(recording: Recording, shape: tuple[int, int], class_names: Sequence[s
 
 
 def _answers(snapshot: Snapshot) -> list[list[float]]:
-    return snapshot.answers.astype(float).tolist()
+    answers: list[list[float]] = snapshot.answers.tolist()
+    return answers
 
 
 def _bytes(values: npt.ArrayLike) -> str:
@@ -291,7 +294,8 @@ def _labels(recording: Recording, class_names: Sequence[str] | None) -> list[str
     for row in recording.examples:
         numbers = ", ".join(f"{value:.3g}" for value in recording.x[row]) if recording.x.shape[1] <= 3 else f"row {row + 1}"
         answer = f"{recording.y[row, 0]:.3g}" if kinds is None else str(class_names[kinds[row]] if class_names else kinds[row])
-        labels.append(f"({numbers}) → {answer}".replace("-", "−") if recording.x.shape[1] <= 3 else f"{numbers} → {answer}")
+        label = f"({numbers}) → {answer}" if recording.x.shape[1] <= 3 else f"{numbers} → {answer}"
+        labels.append(re.sub(r"-(?=[\d.])", "\u2212", label))
     return labels
 
 
@@ -306,7 +310,7 @@ def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, train
         text = re.sub(r"<!--training-->.*?<!--/training-->", "", text, flags=re.DOTALL)
     drawing = svg.draw(shown, svg.arrange(shown)) + svg.draw(shown, svg.arrange(shown, tall=True))
     origin = (
-        "Every number on this page was computed and recorded by backprop, a Python library, in double precision; none is computed here. "
+        "Every number on this page was computed and recorded by backprop, a Python library; none is computed here. "
         f"Numbers are stored with {DIGITS} significant digits; drawings show fewer. "
         'Hold the pointer over a number in a formula to see its name: it is the one that <code>bp.trace(...)["name"]</code> gives.'
     )

@@ -1,4 +1,4 @@
-"""A training run with snapshots: at some moments, everything that `trace` knows about a few examples, and what the network answers."""
+"""A training run with snapshots: at some moments, all that `trace` knows about a few examples, and what the network answers."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def record(
     >>> recording = record(bp.mlp([2, 4, 1], activation="tanh", seed=0), [[0, 0], [0, 1], [1, 0], [1, 1]], [0, 1, 1, 0],
     ...                    loss="binary_cross_entropy", optimizer=bp.SGD(lr=0.5), epochs=20, snapshots=5)
     >>> [snapshot.epoch for snapshot in recording.snapshots]
-    [0, 1, 4, 9, 20]
+    [0, 1, 5, 11, 20]
     """
     loss, optimizer = losses.get(loss), optimizers.get(optimizer)
     x = as_matrix(x, "x", net.dtype, net.n_inputs)
@@ -123,7 +123,8 @@ def record(
     if net.n_inputs == 2:
         low, high = x.min(axis=0), x.max(axis=0)
         margin = 0.12 * (high - low) + 1e-9
-        bounds = tuple((float(a), float(b)) for a, b in zip(low - margin, high + margin, strict=True))
+        (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
+        bounds = (x0, x1), (y0, y1)
     at = moments(epochs, snapshots)
     taken: list[Snapshot] = []
     curve: list[float] = []
@@ -156,7 +157,18 @@ def record(
         optimizer.epoch += epoch < epochs
     names = tuple(name for name, layer in walk(net.layers, "layers") if "weight" in layer.parameter_shapes())
     return Recording(
-        _description(net), short(optimizer), loss, epochs, batch_size, x, targets, tuple(examples), bounds, names, curve, tuple(taken)
+        _description(net),
+        short(optimizer),
+        loss,
+        epochs,
+        batch_size,
+        x,
+        targets,
+        tuple(examples),
+        bounds,
+        names,
+        curve,
+        tuple(taken),
     )
 
 
@@ -165,7 +177,7 @@ def _description(net: Network) -> str:
     if not dense:
         return repr(net)
     sizes = "-".join(map(str, [net.n_inputs, *(layer.fan_out for layer in dense)]))
-    return f"a {sizes} network with {dense[0].activation.name}"
+    return f"{sizes} units, {dense[0].activation.name}"
 
 
 def moments(epochs: int, snapshots: int) -> list[int]:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .steps import Column, columns
 from .trace import Trace
-from .walk import Column, columns
 
 MAX_EDGE_WIDTH = 5.0
 MIN_EDGE_WIDTH = 0.6
@@ -41,7 +41,7 @@ def arrange(shown: Sequence[Column], *, tall: bool = False) -> Layout:
         step = radius * 2 + 50
         lanes = [radius + 18 + step * number for number in range(len(shown))]
         beside = len(shown[-1].units) <= 2  # room for the loss next to the outputs
-        height = lanes[-1] + radius + (40 if beside else 110)
+        height = lanes[-1] + radius + (46 if beside else 112)
         centers = [width / 2] * (len(shown) - 1) + [width / 2 - 40 * beside]
         units = tuple(
             tuple((center + (k - (len(column.units) - 1) / 2) * spacing, lane) for k in range(len(column.units)))
@@ -51,8 +51,8 @@ def arrange(shown: Sequence[Column], *, tall: bool = False) -> Layout:
     spacing = 82.0 if most <= 5 else 66.0 if most <= 8 else 54.0
     radius = 25.0 if most <= 5 else 22.0 if most <= 8 else 19.0
     height = max(300.0, spacing * most + 64)
-    width = max(640.0, 150.0 * len(shown) + 190)
-    step = (width - 240) / (len(shown) - 1)
+    width = max(670.0, 150.0 * len(shown) + 215)
+    step = (width - 280) / (len(shown) - 1)
     middle = (height + 30) / 2
     units = tuple(
         tuple((56 + step * number, middle + (k - (len(column.units) - 1) / 2) * spacing) for k in range(len(column.units)))
@@ -82,8 +82,9 @@ def draw(shown: Sequence[Column], layout: Layout) -> str:
     for number, (column, places) in enumerate(zip(shown, layout.units, strict=True)):
         out += [_unit(number, unit, place, column, layout) for unit, place in zip(column.units, places, strict=True)]
     for unit, (x, y) in zip(shown[-1].units, layout.units[-1], strict=True):
-        x, y = (x, y + layout.radius + 30) if layout.tall else (x, y - layout.radius - 6)
-        out.append(f'<text class="tag" data-tag="{unit}" x="{x:g}" y="{y:g}"></text>')
+        x, y = (x, y + layout.radius + 26) if layout.tall else (x + layout.radius + 7, y - 3)
+        second = f'x="{x:g}" dy="14"'
+        out.append(f'<text class="tag" data-tag="{unit}" x="{x:g}" y="{y:g}"><tspan></tspan><tspan {second}></tspan></text>')
     out.append(
         f'<g class="loss" transform="translate({lx:g} {ly:g})"><rect x="-44" y="-24" width="88" height="48" rx="8"/>'
         '<text class="name" y="-6">loss</text><text class="value" data-loss="" y="13"></text></g>'

@@ -17,9 +17,9 @@ from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Re
 class LayerTrace:
     """What one layer did: its arrays by role, and the formula that made each.
 
-    Roles of a `Dense` layer: ``x, weight, bias, z, a`` on the way forward; ``grad_a, slope, delta, grad_weight, grad_bias, grad_x`` on
-    the way back; ``update_weight, new_weight, update_bias, new_bias`` after an update. Layers without an activation call their
-    output ``y`` and what comes back ``grad_y``.
+    Roles of a `Dense` layer: ``x, weight, bias, z, a`` on the way forward; ``grad_a, slope, delta, grad_weight, grad_bias,
+    grad_x`` on the way back; ``update_weight, new_weight, update_bias, new_bias`` after an update. Layers without an
+    activation call their output ``y`` and what comes back ``grad_y``.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Tape:
         for index, layer in enumerate(layers):
             name = f"{prefix}.{index}"
             if isinstance(layer, Residual):
-                output = x + self.forward(layer.block, f"{name}.block", x, training)
+                output: Array = x + self.forward(layer.block, f"{name}.block", x, training)
             else:
                 output = apply(layer, x, training)
             record = _describe(name, layer, x, output, training)
@@ -204,4 +204,3 @@ def _describe_update(record: LayerTrace, layer: Layer, formula: str) -> None:
         record.values[f"update_{role}"] = new - record.values[role]
         record.formulas[f"new_{role}"] = formula if layer.trainable else "frozen: stays"
         record.formulas[f"update_{role}"] = f"update_{role} = new_{role} - {role}"
-

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from .formulas import Ref, Tokens
+from .steps import PHASES, Step
 from .trace import Array, Trace
-from .walk import PHASES, Step, walk
+from .walk import walk
 
 SMALL = 100
 """Up to this many parameters (and four rows) every operation is written out."""
@@ -36,7 +37,7 @@ def plain(tokens: Tokens, trace: Trace) -> str:
     out: list[str] = []
     for token in tokens:
         if isinstance(token, Ref):
-            number = format_number(float(trace[token.name][token.index]), trace.digits)
+            number = format_number(float(trace[token.name][token.place]), trace.digits)
             inside = out and not out[-1].endswith(("= ", "(", ", ", ": ", "|"))
             out.append(f"({number})" if number.startswith("-") and inside else number)
         else:
@@ -79,21 +80,28 @@ def _story(trace: Trace) -> list[str]:
 
 
 def _step_lines(trace: Trace, per_row: list[Step]) -> list[str]:
+    """One step, for every row: what is a sum over the rows already is the same for each, and is told once."""
     step = per_row[0]
     where = f" ({step.layer})" if step.layer else ""
     lines = [f"  {step.title}{where}" + (f":  {step.formula}" if step.formula else "")]
-    seen: set[str] = set()
+    told: list[list[str]] = []
     for row, same in enumerate(per_row):
         texts = [plain(line, trace) for focus in same.foci for line in focus.lines]
-        if row and texts == [plain(line, trace) for focus in step.foci for line in focus.lines]:
+        if texts in told:
             continue
-        if len(per_row) > 1 and any(isinstance(t, Ref) and len(t.index) == 2 and t.index[0] == row for f in same.foci for line in f.lines for t in line):
+        told.append(texts)
+        if _is_of_row(same, row) and len(per_row) > 1:
             lines.append(f"    row {row + 1}")
-        for text in texts:
-            if text not in seen:
-                lines.append(f"    {text}")
-        seen = set()
+        lines += [f"    {text}" for text in texts]
     return lines
+
+
+def _is_of_row(step: Step, row: int) -> bool:
+    """Whether a step's numbers belong to one row, and are not sums over the rows."""
+    if step.phase == "update":
+        return False
+    results = [line[-1] for focus in step.foci for line in focus.lines]
+    return any(isinstance(ref, Ref) and ref.place[:1] == (row,) and "grad_weight" not in ref.name for ref in results)
 
 
 def _overview(trace: Trace) -> list[str]:

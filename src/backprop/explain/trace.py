@@ -17,7 +17,7 @@ from .. import activations, losses, optimizers
 from .._arrays import as_matrix
 from .._class_weights import check_sample_weight
 from ..losses import Loss
-from ..optimizers import SGD, Optimizer
+from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
 from .tape import LayerTrace, Tape
 
@@ -133,7 +133,8 @@ class Trace(Mapping[str, Array]):
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f'<div style="max-width:60em">{self.to_svg()}<details><summary>The arithmetic</summary><pre>{escape(str(self))}</pre></details></div>'
+        arithmetic = f"<details><summary>The arithmetic</summary><pre>{escape(str(self))}</pre></details>"
+        return f'<div style="max-width:60em">{self.to_svg()}{arithmetic}</div>'
 
 
 def trace(
@@ -199,7 +200,6 @@ def trace(
     targets = loss.prepare_targets(y, net.n_outputs, net.dtype)
     if len(targets) != len(x):
         raise ValueError(f"y has {len(targets)} rows, x has {len(x)}: they must have the same number")
-    weights = None if sample_weight is None else np.ascontiguousarray(sample_weight, net.dtype)
 
     weight = None if sample_weight is None else check_sample_weight(sample_weight, len(x), net.dtype)
 
@@ -222,7 +222,9 @@ def trace(
         values["lr"] = np.asarray(optimizer.learning_rate)
         optimizer.step(net)
         tape.updated(rule)
-        values["new_loss"] = np.asarray(loss.value(Tape().forward(net.layers, "layers", x, training), targets, sample_weight=weight))
+        values["new_loss"] = np.asarray(
+            loss.value(Tape().forward(net.layers, "layers", x, training), targets, sample_weight=weight)
+        )
     text = LOSSES.get(loss.name)
     formulas = {
         "x": "given",
@@ -279,6 +281,12 @@ def _rule(optimizer: Optimizer) -> tuple[bool, str]:
     if isinstance(optimizer, SGD) and optimizer.momentum:
         key = "sgd_nesterov" if optimizer.nesterov else "sgd_momentum"
     rule = OPTIMIZERS.get(key, f"param = param + update, by {type(optimizer).__name__}")
+    if isinstance(optimizer, RMSprop) and optimizer.centered:
+        rule = rule.replace("sqrt(v)", "sqrt(v - mean^2)") + ", mean the running mean of grad"
+    if isinstance(optimizer, RMSprop) and optimizer.momentum:
+        rule = rule.replace("param = param - lr grad", "velocity = momentum velocity + grad") + ";  param = param - lr velocity"
+    if isinstance(optimizer, Adam) and optimizer.amsgrad:
+        rule = rule.replace("sqrt(v /", "sqrt(v_max /") + ", v_max the largest v so far"
     decay = optimizer.weight_decay or optimizer.l1 or optimizer.groups
     if decay and key != "adamw":
         shrink = "param shrinks by lr weight_decay param first" if optimizer.decoupled else "grad includes weight_decay param"

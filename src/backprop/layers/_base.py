@@ -91,7 +91,7 @@ class Layer(ABC):
     _trusted = False  # whether what it returns needs no check
     _TRANSIENT: ClassVar = frozenset({"_owner", "_noise", "_index", "_kept"})
 
-    def __init__(self) -> None:
+    def __init__(self) -> None:  # noqa: B027  (a layer needs none of its own)
         """Take nothing."""
 
     # --- what a layer of one's own writes -----------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ function renderDrawing() {
     const [value, gradient] = now.units[column];
     const small = Number(unit.querySelector("circle").getAttribute("r")) < 22;
     const text = value ? show(look(unitName(value, index)), small ? 2 : 3) : "";
-    unit.querySelector(".value").textContent = text.length > (small ? 5 : 7) ? brief(look(unitName(value, index))) : text;
+    unit.querySelector(".value").textContent = text.length > (small ? 5 : 6) ? brief(look(unitName(value, index))) : text;
     const arrived = gradient ? show(look(unitName(gradient, index)), small ? 2 : 3) : "";
     const mark = gradient && gradient.endsWith(".delta") ? "δ " : "∂ ";
     const below = unit.querySelector(".gradient");
@@ -121,20 +121,21 @@ function renderDrawing() {
     edge.classList.toggle("dim", hot.size > 0 && !hot.has(edge.dataset.edge));
   });
   renderFlow(now, hot);
-  each(".tag", (tag) => { tag.textContent = tagText(Number(tag.dataset.tag), now); });
+  each(".tag", (tag) => {
+    const parts = tagTexts(Number(tag.dataset.tag), now);
+    tag.querySelectorAll("tspan").forEach((part, k) => { part.textContent = parts[k]; });
+  });
   const errorKnown = now.phase !== "forward";
   each(".loss .value", (text) => { text.textContent = errorKnown ? show(look("loss"), 4) : ""; });
   each(".loss", (box) => box.classList.toggle("now", now.phase === "error"));
 }
 
-function tagText(unit, now) {
+// What stands by an output once the error is known: its probability, and the target.
+function tagTexts(unit, now) {
   const target = look(unitName("target_probabilities", unit)) ?? look(unitName("targets", unit));
   const p = look(unitName("probabilities", unit));
-  const last = data.columns.length - 1;
-  const done = now.units[last][0] && now.phase !== "forward";
-  const wanted = target === undefined ? "" : `target ${show(target, 3)}`;
-  if (data.columns[last].units.length > 6) return "";
-  return [done && p !== undefined ? `p ${show(p, 3)}` : "", now.phase === "forward" ? "" : wanted].filter(Boolean).join(" · ");
+  if (now.phase === "forward" || data.columns.at(-1).units.length > 6) return ["", ""];
+  return [p === undefined ? "" : `p ${show(p, 3)}`, target === undefined ? "" : `target ${show(target, 2)}`];
 }
 
 const roleOf = (name) => name.slice(name.lastIndexOf(".") + 1);
@@ -537,7 +538,7 @@ function prepareVanishing(part) {
   const layers = part.runs[0].norms[0].map((_, k) => k + 1);
   const set = slider($("vanish-epoch"), $("vanish-label"), part.epochs.length, (k) => `epoch ${part.epochs[k]} of ${part.epochs.at(-1)}`, (k) => {
     const series = part.runs.map((run) => ({ name: run.name, x: layers, y: run.norms[k], marks: true }));
-    chart($("vanish-chart"), { series, logY: true, xlabel: "layer (1 is next to the inputs)", range: part.range, whole: true });
+    chart($("vanish-chart"), { series, logY: true, xlabel: "layer: 1 is next to the inputs, the error comes from the right", range: part.range, whole: true });
     const losses = part.runs.map((run) => ({ name: run.name, x: part.epochs, y: run.losses }));
     chart($("vanish-loss"), { series: losses, xlabel: "epoch", cursor: part.epochs[k] });
     table($("vanish-table"), ["activation", "gradient, layer 1", `gradient, layer ${layers.length}`, "layer 1 gets", "loss", "right"], part.runs.map((run) => [

@@ -19,7 +19,7 @@ Array = npt.NDArray[Any]
 
 def loss_against_chance(loss: float, chance: float | None) -> Iterator[Finding]:
     """A loss far above what is reached without looking at the inputs."""
-    if chance is not None and np.isfinite(loss) and loss > 3 * chance + 0.5:
+    if chance is not None and np.isfinite(loss) and loss > 5 * chance + 1:
         yield Finding(
             "loss far from chance", "warning", f"The loss is {loss:.4g}; without looking at the inputs it would be {chance:.4g}.",
             numbers={"loss": loss, "chance": chance},
@@ -33,7 +33,7 @@ def loss_curves(history: History | Mapping[str, Sequence[float]], chance: float 
     if losses.size < 4 or not np.isfinite(losses).all():
         return
     yield from _instability(losses, chance)
-    yield from _overfitting(losses, validation)
+    yield from _overfitting(losses, validation, losses[0] if chance is None else chance)
     yield from _standstill(losses, chance)
 
 
@@ -51,12 +51,13 @@ def _instability(losses: Array, chance: float | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _overfitting(losses: Array, validation: Array) -> Iterator[Finding]:
+def _overfitting(losses: Array, validation: Array, scale: float) -> Iterator[Finding]:
     if validation.size != losses.size or not np.isfinite(validation).all():
         return
     best = int(validation.argmin())
-    risen = validation[-1] / max(float(validation[best]), 1e-300)
-    if best < 0.75 * losses.size and risen > 1.2 and losses[-1] < 0.8 * losses[best] and validation[-1] > 2 * losses[-1]:
+    risen = validation[-1] - validation[best]
+    memorised = losses[-1] < 0.8 * losses[best] and validation[-1] > 2 * losses[-1]
+    if best < 0.75 * losses.size and risen > 0.05 * scale and memorised:
         yield Finding(
             "overfitting", "warning",
             f"The validation loss was {validation[best]:.4g} in epoch {best + 1} and is {validation[-1]:.4g} now, while "
@@ -66,9 +67,10 @@ def _overfitting(losses: Array, validation: Array) -> Iterator[Finding]:
 
 
 def _standstill(losses: Array, chance: float | None) -> Iterator[Finding]:
-    start, end = float(losses[0]), float(losses[-1])
-    middle = float(losses[losses.size // 2])
-    standing = abs(middle - end) < 0.01 * max(middle, 1e-300)
+    start, middle = float(losses[0]), float(losses[losses.size // 2])
+    third, last = losses[losses.size // 2 : -losses.size // 4], losses[-losses.size // 4 :]
+    end = float(last.mean())
+    standing = abs(third.mean() - end) < 0.01 * max(end, 1e-300)
     numbers = {"first": start, "last": end}
     if standing and chance is not None and end > 0.7 * chance:
         yield Finding(

@@ -87,9 +87,9 @@ def diagnose(
     chance = data.chance_loss(function, targets)
     findings = data_findings(inputs, targets, net.n_outputs, function)
     if history:
-        findings += blame_learning_rate(list(curves.loss_curves(history, chance)), step_findings(traced, batch_size))
+        findings += blame_learning_rate(list(curves.loss_curves(history, chance)), step_findings(traced, batch_size, chance))
     else:
-        findings += [*step_findings(traced, batch_size), *curves.loss_against_chance(traced.loss, chance)]
+        findings += [*step_findings(traced, batch_size, chance), *curves.loss_against_chance(traced.loss, chance)]
     return Report.of(findings)
 
 
@@ -113,7 +113,7 @@ def data_findings(x: npt.NDArray[Any], targets: npt.NDArray[Any], n_outputs: int
     return findings
 
 
-def step_findings(traced: Trace, batch_size: int | None) -> list[Finding]:
+def step_findings(traced: Trace, batch_size: int | None, chance: float | None) -> list[Finding]:
     """What shows in one traced step."""
     broken = list(step.non_finite_step(traced))
     if broken:
@@ -124,7 +124,7 @@ def step_findings(traced: Trace, batch_size: int | None) -> list[Finding]:
         *step.dead_units(traced),
         *step.saturated_units(traced),
         *step.gradients_along_depth(traced),
-        *step.update_size(traced),
+        *step.update_size(traced, chance),
         *step.batch_norm_rows(traced, batch_size),
     ]
 

@@ -105,11 +105,11 @@ class Monitor(Callback):
             return Report.of(list(loss_curves(self._curves, None)))
         batch = rows.take(slice(0, min(rows.count, 4096)))
         findings = data_findings(batch.x, batch.targets, self.trainer.net.n_outputs, self.trainer.loss)
+        chance = chance_loss(self.trainer.loss, batch.targets)
         step = self._trace()
         if step is not None:
-            findings += blame_learning_rate(self._growth(), step_findings(step, self._batch_size))
+            findings += blame_learning_rate(self._growth(), step_findings(step, self._batch_size, chance))
             findings += self._before_training(batch)
-        chance = chance_loss(self.trainer.loss, batch.targets)
         findings += loss_curves(self._curves, chance)
         return Report.of(findings)
 
@@ -117,10 +117,8 @@ class Monitor(Callback):
         """What was wrong with the network as it came."""
         with np.errstate(all="ignore"):
             step = trace(self._initial, batch.x[: self.rows], batch.targets[: self.rows], loss=self.trainer.loss)
-        findings = [
-            *step_findings(step, self._batch_size),
-            *loss_against_chance(step.loss, chance_loss(self.trainer.loss, batch.targets)),
-        ]
+        chance = chance_loss(self.trainer.loss, batch.targets)
+        findings = [*step_findings(step, self._batch_size, chance), *loss_against_chance(step.loss, chance)]
         return [replace(finding, evidence=f"Before training: {finding.evidence}") for finding in findings]
 
     def _growth(self) -> list[Finding]:

@@ -128,7 +128,7 @@ def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def update_size(trace: Trace) -> Iterator[Finding]:
+def update_size(trace: Trace, chance: float | None) -> Iterator[Finding]:
     """The size of the update against the size of the weights, or their usual initial size where they are smaller."""
     ratios = {
         layer.name: rms(layer.values["update_weight"]) / max(rms(layer.values["weight"]), usual_size(layer))
@@ -143,7 +143,7 @@ def update_size(trace: Trace) -> Iterator[Finding]:
         severity: Severity = "critical" if ratio > 1 else "warning"
         evidence = f"One update is {ratio:.3g} times the size of the weights."
         yield Finding("learning rate too high", severity, evidence, name, numbers)
-    elif 0 < ratio < 1e-6:
+    elif 0 < ratio < 1e-6 and (chance is None or trace.loss > 0.3 * chance):  # near the minimum updates are small and should be
         evidence = f"The largest update is {ratio:.3g} times the size of the weights."
         yield Finding("learning rate too low", "warning", evidence, name, numbers)
 

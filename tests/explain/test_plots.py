@@ -1,0 +1,126 @@
+"""Plots return labelled axes that hold the data they were given, on axes of the caller's or of a new figure."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import backprop as bp
+
+matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'backprop[plot]'")
+matplotlib.use("agg")
+
+from matplotlib import pyplot  # noqa: E402  after the backend is chosen
+
+from backprop.explain import plots  # noqa: E402
+
+NET = bp.mlp([2, 8, 3], activation="tanh", seed=0)
+POINTS = np.random.default_rng(0).normal(size=(60, 2))
+LABELS = (POINTS[:, 0] > 0).astype(int) + (POINTS[:, 1] > 0)
+PATH = np.cumsum(np.random.default_rng(1).normal(size=(5, NET.parameters.size)), axis=0)
+HISTORY = {"loss": [1.0, 0.5, 0.3], "val_loss": [1.1, 0.7, 0.8]}
+
+
+def surface() -> plots.LossSurface:
+    return plots.loss_surface(NET, POINTS, LABELS, loss="cross_entropy", path=PATH, resolution=8)
+
+
+DRAWN = {
+    "learning_curves": lambda ax: plots.learning_curves(HISTORY, ax=ax),
+    "gradient_flow": lambda ax: plots.gradient_flow({"layers.0": 1e-3, "layers.1": 1e-1}, ax=ax),
+    "gradient_flow_over_time": lambda ax: plots.gradient_flow({"layers.0": [1e-3, 0.0], "layers.1": [1.0, 2.0]}, ax=ax),
+    "update_ratios": lambda ax: plots.update_ratios({"layers.0": [1e-3, 1e-4]}, ax=ax),
+    "lr_curve": lambda ax: plots.lr_curve([1e-3, 1e-2, 1e-1], [1.0, 0.5, 2.0], [1.0, 0.8, 1.5], 1e-2, ax=ax),
+    "curves": lambda ax: plots.curves({"relu": [1.0, 0.5], "tanh": [1.0, 0.7]}, ylabel="val_loss", ax=ax),
+    "distributions": lambda ax: plots.distributions({"layers.0": POINTS, "layers.1": [np.nan, 1.0]}, ax=ax),
+    "activation_functions": lambda ax: plots.activation_functions(ax=ax),
+    "decision_boundary": lambda ax: plots.decision_boundary(NET, POINTS, LABELS, resolution=20, ax=ax),
+    "confusion_matrix": lambda ax: plots.confusion_matrix(LABELS, NET.predict(POINTS), names=["a", "b", "c"], ax=ax),
+    "predicted_vs_true": lambda ax: plots.predicted_vs_true(POINTS[:, 0], POINTS[:, 1], ax=ax),
+    "loss_surface": lambda ax: plots.plot_loss_surface(surface(), ax=ax),
+}
+
+
+@pytest.fixture(autouse=True)
+def _close_figures() -> Iterator[None]:
+    yield
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_plots_draw_on_the_given_axes_and_label_them(name: str) -> None:
+    _, ax = pyplot.subplots()
+    assert DRAWN[name](ax) is ax
+    assert ax.get_xlabel()
+    assert ax.has_data()
+    ax.figure.canvas.draw()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+@pytest.mark.parametrize("size", [(2, 1.6), (12, 8)], ids=["small", "large"])
+def test_plots_make_a_figure_of_their_own_that_can_be_resized(name: str, size: tuple[float, float]) -> None:
+    figure = DRAWN[name](None).figure
+    figure.set_size_inches(*size)
+    figure.canvas.draw()
+
+
+def test_every_public_plot_is_tested() -> None:
+    drawing = {name for name in plots.__all__ if name not in ("LossSurface", "loss_surface")}
+    assert drawing - {"network_diagram", "plot_loss_surface"} <= set(DRAWN)
+
+
+def test_learning_curves_mark_the_best_epoch() -> None:
+    texts = [text.get_text() for text in plots.learning_curves(HISTORY).get_legend().get_texts()]
+    assert texts == ["training", "validation", "best: 0.7 in epoch 2"]
+    with pytest.raises(ValueError, match="metric must be one of"):
+        plots.learning_curves(HISTORY, "auc")
+
+
+def test_a_history_plots_itself() -> None:
+    history = bp.mlp([2, 4, 3], seed=0).fit(POINTS, LABELS, loss="cross_entropy", epochs=3, validation_split=0.3)
+    assert history.plot().get_ylabel() == "loss"
+
+
+def test_a_confusion_matrix_counts() -> None:
+    ax = plots.confusion_matrix([0, 0, 1, 1, 1], [0, 1, 1, 1, 1])
+    counts = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in ax.texts}
+    assert counts == {(0, 0): "1", (0, 1): "1", (1, 1): "3"}
+    with pytest.raises(ValueError, match="as many rows"):
+        plots.confusion_matrix([0, 1], [0, 1, 1])
+
+
+def test_the_diagram_tells_signs_apart_without_colour_and_says_what_it_leaves_out() -> None:
+    net = bp.mlp([30, 4, 1], seed=0)
+    ax = plots.network_diagram(net, max_units=6)
+    positive, negative = (collection for collection in ax.collections[:2])
+    assert len(positive.get_segments()) == (net.layers[0].weight[:6] > 0).sum()
+    assert positive.get_linestyle() != negative.get_linestyle()
+    assert "+ 24 more" in [text.get_text() for text in ax.texts]
+    with pytest.raises(ValueError, match="no Dense layer"):
+        plots.network_diagram(bp.Network([bp.Residual([bp.LayerNorm(3)])], seed=0))
+
+
+def test_a_loss_surface_goes_through_the_end_of_the_path() -> None:
+    slice_ = surface()
+    assert np.allclose(slice_.path[-1], 0)
+    probe = NET.copy()
+    probe.parameters[:] = PATH[-1]
+    nearest = np.abs(slice_.second).argmin(), np.abs(slice_.first).argmin()
+    assert np.isfinite(slice_.loss).all()
+    assert slice_.loss[nearest] == pytest.approx(bp.losses.CrossEntropy().value(probe.predict(POINTS), LABELS), rel=0.5)
+    with pytest.raises(ValueError, match="path must have shape"):
+        plots.loss_surface(NET, POINTS, LABELS, loss="cross_entropy", path=PATH[:1])
+
+
+def test_a_decision_boundary_needs_two_inputs() -> None:
+    with pytest.raises(ValueError, match="2 inputs"):
+        plots.decision_boundary(bp.mlp([3, 2], seed=0), np.zeros((4, 3)), [0, 1, 0, 1])
+
+
+def test_a_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError, match=r"backprop\[plot\]"):
+        plots.learning_curves(HISTORY)

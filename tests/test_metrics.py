@@ -1,0 +1,226 @@
+"""Metrics: values by hand and scikit-learn's, the same in batches as at once, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from backprop import metrics
+
+
+def _classes(rng, n=200, k=4):
+    return rng.normal(size=(n, k)).round(1), rng.integers(0, k, n), rng.uniform(size=n)
+
+
+def _yes_no(rng, n=200):
+    return rng.normal(size=(n, 1)).round(1), rng.integers(0, 2, n), rng.uniform(size=n)
+
+
+def _numbers(rng, n=50, k=3):
+    targets = rng.normal(size=(n, k)) + 100
+    return targets + rng.normal(size=(n, k)), targets, rng.uniform(size=n)
+
+
+# --- values -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_values_by_hand():
+    scores, labels = [[3, 1, 0], [0, 2, 1], [0, 1, 2], [5, 0, 0]], [0, 2, 2, 1]
+    assert metrics.accuracy(scores, labels) == 0.5
+    assert metrics.top_k_accuracy(scores, labels, k=2) == 1.0
+    assert metrics.precision(scores, labels) == pytest.approx((1 / 2 + 0 + 1) / 3)
+    assert metrics.recall(scores, labels) == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert metrics.f1(scores, labels) == pytest.approx((2 / 3 + 0 + 2 / 3) / 3)
+    np.testing.assert_array_equal(metrics.confusion_matrix(scores, labels), [[1, 0, 0], [1, 0, 0], [0, 1, 1]])
+    assert metrics.auc([1, 2, 2, 3], [0, 0, 1, 1]) == pytest.approx(3.5 / 4)
+    assert metrics.mae([1.0, 3.0], [2.0, 1.0]) == 1.5
+    assert metrics.mse([1.0, 3.0], [2.0, 1.0]) == 2.5
+    assert metrics.rmse([[1.0, 0.0], [3.0, 0.0]], [[2.0, 1.0], [1.0, 1.0]]) == pytest.approx((math.sqrt(2.5) + 1) / 2)
+    assert metrics.r2([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]) == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_classes_are_scikit_learns(weighted, rng):
+    sk = pytest.importorskip("sklearn.metrics")
+    scores, labels, weight = _classes(rng)
+    weight = weight if weighted else None
+    predicted = scores.argmax(axis=1)
+    assert metrics.accuracy(scores, labels, weight) == pytest.approx(sk.accuracy_score(labels, predicted, sample_weight=weight))
+    for name, theirs in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
+        expected = theirs(labels, predicted, average="macro", sample_weight=weight, zero_division=0)
+        assert getattr(metrics, name)(scores, labels, weight) == pytest.approx(expected)
+    np.testing.assert_allclose(
+        metrics.confusion_matrix(scores, labels, weight), sk.confusion_matrix(labels, predicted, sample_weight=weight)
+    )
+    untied = rng.normal(size=scores.shape)
+    expected = sk.top_k_accuracy_score(labels, untied, k=2, sample_weight=weight)
+    assert metrics.top_k_accuracy(untied, labels, weight, k=2) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_yes_or_no_is_scikit_learns(weighted, rng):
+    sk = pytest.importorskip("sklearn.metrics")
+    scores, labels, weight = _yes_no(rng)
+    weight = weight if weighted else None
+    predicted = scores[:, 0] > 0
+    for name, theirs in (("precision", sk.precision_score), ("recall", sk.recall_score), ("f1", sk.f1_score)):
+        expected = theirs(labels, predicted, sample_weight=weight)
+        assert getattr(metrics, name)(scores, labels, weight) == pytest.approx(expected)
+    assert metrics.auc(scores, labels, weight) == pytest.approx(sk.roc_auc_score(labels, scores[:, 0], sample_weight=weight))
+    two = np.column_stack([np.zeros(len(scores)), scores[:, 0]])
+    assert metrics.auc(two, labels, weight) == pytest.approx(metrics.auc(scores, labels, weight))
+    with_threshold = metrics.accuracy(scores, labels, weight, threshold=0.5)
+    assert with_threshold == pytest.approx(sk.accuracy_score(labels, scores[:, 0] > 0.5, sample_weight=weight))
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_numbers_are_scikit_learns(weighted, rng):
+    sk = pytest.importorskip("sklearn.metrics")
+    outputs, targets, weight = _numbers(rng)
+    weight = weight if weighted else None
+    for name, theirs in (
+        ("mae", sk.mean_absolute_error),
+        ("mse", sk.mean_squared_error),
+        ("rmse", sk.root_mean_squared_error),
+        ("r2", sk.r2_score),
+    ):
+        expected = theirs(targets, outputs, sample_weight=weight)
+        assert getattr(metrics, name)(outputs, targets, weight) == pytest.approx(expected, rel=1e-12)
+
+
+def test_where_they_are_not_defined():
+    assert math.isnan(metrics.auc([1.0, 2.0], [1, 1]))
+    assert math.isnan(metrics.r2([1.0], [1.0]))
+    assert math.isnan(metrics.accuracy([[1.0], [2.0]], [1, 1], [0, 0]))
+    assert metrics.r2([2.0, 2.0], [2.0, 2.0]) == 1.0
+    assert metrics.r2([2.0, 3.0], [2.0, 2.0]) == 0.0
+    assert metrics.precision([[-1.0], [-2.0]], [1, 1]) == 0.0
+
+
+# --- in batches -------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "make"),
+    [
+        *[(name, "classification", _classes) for name in ("accuracy", "precision", "recall", "f1")],
+        *[(name, "classification", _classes) for name in ("top_k_accuracy", "top_2_accuracy")],
+        *[(name, "binary", _yes_no) for name in ("accuracy", "precision", "recall", "f1", "auc")],
+        *[(name, "regression", _numbers) for name in ("mae", "mse", "rmse", "r2")],
+    ],
+)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_give_what_all_rows_give(name, task, make, weighted, rng):
+    outputs, targets, weight = make(rng)
+    metric = metrics.get(name, task, "identity")
+    for _ in range(2):  # a result starts it anew
+        for start in range(0, len(outputs), 7):
+            rows = slice(start, start + 7)
+            metric.update(outputs[rows], targets[rows], weight[rows] if weighted else None)
+        result = metric.result()
+        if name == "top_2_accuracy":
+            expected = metrics.top_k_accuracy(outputs, targets, weight if weighted else None, k=2)
+        else:
+            expected = getattr(metrics, name)(outputs, targets, weight if weighted else None)
+        assert result == pytest.approx(expected, rel=1e-10)
+    assert metric.name == ("top_5_accuracy" if name == "top_k_accuracy" else name)
+
+
+def test_r2_keeps_its_digits_far_from_zero(rng):
+    targets = 1e8 + rng.normal(size=(500, 1))
+    outputs = targets + 0.1 * rng.normal(size=(500, 1))
+    metric = metrics.get("r2", "regression", "identity")
+    for start in range(0, 500, 50):
+        metric.update(outputs[start : start + 50], targets[start : start + 50], None)
+    errors, spread = outputs - targets, targets - targets.mean()
+    assert metric.result() == pytest.approx(1 - (errors**2).sum() / (spread**2).sum(), rel=1e-6)
+
+
+def test_several_outputs_of_yes_or_no_are_judged_one_by_one(rng):
+    outputs, targets = rng.normal(size=(50, 3)), rng.integers(0, 2, (50, 3)).astype(float)
+    accuracy, f1 = metrics.get("accuracy", "binary", "sigmoid"), metrics.get("f1", "binary", "sigmoid")
+    accuracy.update(outputs, targets, None)
+    f1.update(outputs, targets, None)
+    assert accuracy.result() == pytest.approx(((outputs > 0) == (targets > 0.5)).mean())
+    assert f1.result() == pytest.approx(np.mean([metrics.f1(outputs[:, j], targets[:, j]) for j in range(3)]))
+
+
+def test_probabilities_as_targets_and_estimates_as_outputs():
+    assert metrics.accuracy([[2.0, 1.0], [0.0, 1.0]], [[0.3, 0.7], [0.1, 0.9]]) == 0.5
+    estimates = metrics.get("accuracy", "regression", "identity")
+    estimates.update(np.array([[0.2], [0.8]]), np.array([[0.0], [1.0]]), None)
+    assert estimates.result() == 1.0
+
+
+def test_log_rates_are_judged_as_rates():
+    metric = metrics.get("mae", "regression", "exp")
+    metric.update(np.log([[2.0], [3.0]]), np.array([[1.0], [5.0]]), None)
+    assert metric.result() == pytest.approx(1.5)
+
+
+def test_the_sign_of_a_weight_does_not_count():
+    metric = metrics.get("mae", "regression", "identity")
+    metric.update(np.array([[1.0], [3.0]]), np.array([[0.0], [0.0]]), np.array([-1.0, 3.0]))
+    assert metric.result() == pytest.approx(2.5)
+
+
+def test_functions_see_all_rows_at_once(rng):
+    seen = []
+
+    def largest_error(outputs, targets):
+        seen.append(len(outputs))
+        return np.abs(outputs - targets).max()
+
+    metric = metrics.get(largest_error, "regression", "identity")
+    for _ in range(3):
+        metric.update(rng.normal(size=(4, 1)), rng.normal(size=(4, 1)), np.ones(4))
+    metric.result()
+    assert seen == [12]
+    assert metric.name == "largest_error"
+    assert metrics.get(lambda outputs, targets: 0.0, "regression", "identity").name == "metric"
+    assert metrics.get(metrics.accuracy, "binary", "sigmoid").streaming
+
+
+def test_weights_reach_functions_that_take_them():
+    def total(outputs, targets, sample_weight=None):
+        return -1.0 if sample_weight is None else sample_weight.sum()
+
+    metric = metrics.get(total, "regression", "identity")
+    metric.update(np.zeros((2, 1)), np.zeros((2, 1)), None)
+    assert metric.result() == -1.0
+    metric.update(np.zeros((2, 1)), np.zeros((2, 1)), None)
+    metric.update(np.zeros((2, 1)), np.zeros((2, 1)), np.array([2.0, 3.0]))
+    assert metric.result() == 7.0
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------------------
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="did you mean 'accuracy'"):
+        metrics.get("acuracy", "classification", "softmax")
+    with pytest.raises(ValueError, match="'mae' is for numbers, but the loss is one for classification"):
+        metrics.get("mae", "classification", "softmax")
+    with pytest.raises(ValueError, match=r"as many rows, got shapes \(2, 1\) and \(3,\)"):
+        metrics.mae([1.0, 2.0], [1.0, 2.0, 3.0])
+    with pytest.raises(ValueError, match=r"shape of the outputs, \(2, 2\), got \(2,\)"):
+        metrics.mae([[1.0, 2.0], [3.0, 4.0]], [1.0, 2.0])
+    with pytest.raises(ValueError, match="auc is for two classes"):
+        metrics.auc(np.zeros((2, 3)), [0, 1])
+    with pytest.raises(ValueError, match=r"sample_weight must have shape \(2,\)"):
+        metrics.mae([1.0, 2.0], [1.0, 2.0], [1.0])
+    with pytest.raises(TypeError, match="real numbers"):
+        metrics.accuracy([["a"]], [0])
+
+
+def test_what_is_better():
+    assert [metrics.better_is(key) for key in ("val_loss", "val_accuracy", "rmse", "top_3_accuracy", "r2")] == [
+        "min",
+        "max",
+        "min",
+        "max",
+        "max",
+    ]
+    assert metrics.better_is("profit", "max") == "max"

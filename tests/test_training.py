@@ -1,0 +1,818 @@
+"""The trainer: one step, whole runs, what is refused, resuming, and data of every kind."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import tracemalloc
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop import kernels
+
+SEED = 4
+
+
+def _net(dtype="float64", last=3, seed=0):
+    layers = [bp.Dense(4, 6, activation="tanh"), bp.BatchNorm(6), bp.Dropout(0.3), bp.Dense(6, last)]
+    return bp.Network(layers, dtype=dtype, seed=seed)
+
+
+def _plain(dtype="float64", last=3):
+    return bp.mlp([4, 6, last], activation="tanh", dtype=dtype, seed=0)
+
+
+@pytest.fixture
+def data(rng):
+    """24 rows of 4 numbers and one of 3 classes."""
+    x = rng.normal(size=(24, 4))
+    return x, np.argmax(x[:, :3], axis=1)
+
+
+def _state(trainer):
+    """All that a step may change."""
+    optimizer = {key: copy.deepcopy(value) for key, value in trainer.optimizer.state_dict().items()}
+    net = trainer.net
+    return net.parameters.copy(), net.buffers.copy(), net.dropout_step, optimizer, trainer.epoch
+
+
+def _assert_same(one, other):
+    for left, right in zip(one, other, strict=True):
+        np.testing.assert_equal(left, right)
+
+
+# --- one step ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}], ids=str)
+def test_a_step_is_the_algorithm_by_hand(data, options, backend, dtype):
+    trainer = bp.Trainer(_net(dtype), loss="cross_entropy", optimizer=bp.Adam(lr=0.01), **options)
+    by_hand, optimizer = _net(dtype), bp.Adam(lr=0.01)
+    for _ in range(3):
+        loss = trainer.step(*data)
+        expected, grad = bp.losses.cross_entropy(by_hand.forward(data[0], training=True), data[1])
+        by_hand.backward(grad)
+        if "clip_norm" in options:
+            assert bp.clip_grad_norm(by_hand, 0.1) > 0.1
+        if "clip_value" in options:
+            bp.clip_grad_value(by_hand, 0.01)
+        optimizer.step(by_hand)
+        assert loss == expected
+        np.testing.assert_array_equal(trainer.net.parameters, by_hand.parameters)
+        np.testing.assert_array_equal(trainer.net.buffers, by_hand.buffers)
+
+
+def test_gradients_of_ones_own(data, backend):
+    trainer, other = (bp.Trainer(_net(), loss="cross_entropy", optimizer="adam", clip_norm=0.5) for _ in range(2))
+    for _ in range(3):
+        trainer.step(*data)
+        _, grad = bp.losses.cross_entropy(other.forward(data[0]), data[1])
+        other.backward_step(grad)
+    np.testing.assert_array_equal(trainer.net.parameters, other.net.parameters)
+    with pytest.raises(RuntimeError, match="forward"):
+        other.backward_step(grad)
+
+
+def test_steps_lower_the_loss(data, backend, dtype):
+    trainer = bp.Trainer(_plain(dtype), loss="cross_entropy", optimizer=bp.Adam(lr=0.03))
+    losses = [trainer.step(*data) for _ in range(100)]
+    assert losses[-1] < 0.2 * losses[0]
+    assert trainer.net.loss is trainer.loss
+
+
+def test_a_step_without_weight_changes_nothing(data):
+    trainer = bp.Trainer(_net(), loss="cross_entropy", optimizer="adam")
+    trainer.step(*data)
+    before = _state(trainer)
+    assert trainer.step(*data, sample_weight=np.zeros(24)) == 0.0
+    _assert_same(_state(trainer), before)
+
+
+def test_integer_weights_equal_repeated_rows(data, backend):
+    weight = np.arange(24) % 4
+    weighted, repeated = (bp.Trainer(_plain(), loss="cross_entropy", optimizer="adam") for _ in range(2))
+    for _ in range(3):
+        loss = weighted.step(*data, sample_weight=weight)
+        assert repeated.step(*(part.repeat(weight, axis=0) for part in data)) == pytest.approx(loss, rel=1e-12)
+    np.testing.assert_allclose(weighted.net.parameters, repeated.net.parameters, rtol=1e-9)
+
+
+def test_negative_weights_keep_their_sign(data):
+    toward, away = (bp.Trainer(_plain(), loss="cross_entropy", optimizer=bp.SGD(lr=0.1)) for _ in range(2))
+    start = toward.net.parameters.copy()
+    toward.step(*data)
+    away.step(*data, sample_weight=np.full(24, -1.0))
+    np.testing.assert_allclose(away.net.parameters - start, start - toward.net.parameters, rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_accumulated_steps_equal_one_large_batch(data, weighted, rng, backend):
+    x, y = data
+    weight = rng.uniform(size=24) if weighted else np.ones(24)
+    large = bp.Trainer(_plain(), loss="cross_entropy", optimizer="adam")
+    small = bp.Trainer(_plain(), loss="cross_entropy", optimizer="adam", accumulate_steps=3)
+    for _ in range(2):
+        large.step(x, y, sample_weight=weight)
+        for rows in (slice(0, 10), slice(10, 16), slice(16, 24)):
+            before = small.net.parameters.copy()
+            small.step(x[rows], y[rows], sample_weight=weight[rows])
+            assert (small.net.parameters == before).all() == (rows.stop < 24)
+    np.testing.assert_allclose(small.net.parameters, large.net.parameters, rtol=1e-9)
+    assert small.optimizer.steps == 2
+
+
+def test_an_epoch_ends_with_an_update(data):
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", accumulate_steps=4)
+    trainer.fit(*data, epochs=2, batch_size=4)
+    assert trainer.optimizer.steps == 4
+
+
+# --- losses -----------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_loss_in_plain_numpy(rng):
+    x = rng.normal(size=(20, 4))
+
+    def loss(outputs, targets):
+        diff = outputs - targets
+        value = float(np.mean(diff**2))
+        outputs[...] = 0  # does no harm
+        return value, 2 * diff / diff.size
+
+    nets = []
+    for kind in (loss, "mse"):
+        net = bp.mlp([4, 6, 1], output_activation="tanh", dtype="float64", seed=0)
+        net.fit(x, x[:, 0], loss=kind, epochs=3, seed=SEED)
+        nets.append(net)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-10)
+
+
+@pytest.mark.parametrize(("loss", "end"), [("cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")])
+def test_a_network_that_ends_in_what_the_loss_does_is_refused(loss, end, data):
+    net = bp.mlp([4, 3], output_activation=end)
+    with pytest.raises(ValueError, match=f"{loss} works on logits .* ends in {end}.*activation='identity'"):
+        bp.Trainer(net, loss=loss)
+    with pytest.raises(ValueError, match="works on logits"):
+        net.evaluate(*data, loss=loss)
+    bp.Trainer(net, loss="mse")
+
+
+# --- runs -------------------------------------------------------------------------------------------------------------------------
+
+
+def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):
+    from backprop.data import epoch_rng, row_order
+
+    fitted, stepped = (bp.Trainer(_net(dtype), loss="cross_entropy", optimizer="adam") for _ in range(2))
+    fitted.fit(*data, epochs=2, batch_size=7, seed=SEED)
+    for epoch in range(2):
+        (order,) = [np.concatenate(list(row_order(24, 7, epoch_rng(SEED, epoch))))]
+        for start in range(0, 24, 7):
+            rows = order[start : start + 7]
+            stepped.step(data[0][rows], data[1][rows])
+    np.testing.assert_array_equal(fitted.net.parameters, stepped.net.parameters)
+
+
+def test_same_seed_same_result(data):
+    def run(seed, net_seed=0):
+        net = _net(seed=net_seed)
+        history = net.fit(*data, loss="cross_entropy", epochs=3, batch_size=7, seed=seed, validation_split=0.25)
+        return net.parameters.copy(), history.history
+
+    _assert_same(run(1), run(1))
+    _assert_same(run(None), run(None))
+    assert (run(1)[0] != run(2)[0]).any()
+    assert (run(None)[0] != run(None, net_seed=1)[0]).any()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "rmsprop", "adagrad", "adam", "adamw", "nadam", "radam", "adadelta", "adamax"])
+def test_backends_agree_after_100_steps(optimizer, data):
+    parameters = []
+    for name in kernels.available():
+        with bp.use_backend(name):
+            net = _net()
+            net.fit(*data, loss="cross_entropy", optimizer=optimizer, epochs=25, batch_size=6, seed=SEED, clip_norm=1.0)
+            parameters.append(net.parameters)
+            assert net.dropout_step == 100
+    for other in parameters[1:]:
+        np.testing.assert_allclose(other, parameters[0], rtol=1e-10, atol=1e-13)
+
+
+def test_without_shuffling_rows_keep_their_order(data):
+    seen = []
+
+    def loss(outputs, targets):
+        seen.extend(targets.tolist())
+        return 0.0, np.zeros_like(outputs)
+
+    _plain().fit(data[0], np.arange(24), loss=loss, shuffle=False, batch_size=7, epochs=2)
+    assert seen == [*range(24), *range(24)]
+
+
+def test_shuffling_gives_every_epoch_another_order(data):
+    seen = []
+
+    def loss(outputs, targets):
+        seen.extend(targets.tolist())
+        return 0.0, np.zeros_like(outputs)
+
+    _plain().fit(data[0], np.arange(24), loss=loss, batch_size=7, epochs=2, drop_last=True)
+    assert len(set(seen[:21])) == len(set(seen[21:])) == 21
+    assert seen[:21] != seen[21:]
+
+
+def test_history_has_keras_keys(data):
+    net = _plain()
+    history = net.fit(*data, loss="cross_entropy", optimizer=bp.Adam(lr=0.01), epochs=3, validation_data=data)
+    assert list(history) == ["loss", "accuracy", "val_loss", "val_accuracy", "lr"]
+    assert history.epoch == [0, 1, 2]
+    assert history["lr"] == [0.01] * 3
+    evaluated = net.evaluate(*data)
+    assert history["val_loss"][-1] == evaluated["loss"]
+    assert history["val_accuracy"][-1] == evaluated["accuracy"]
+
+
+def test_training_values_are_means_over_the_rows_in_training_mode(data):
+    net = bp.mlp([4, 3], seed=0, dtype="float64")
+    frozen = net.copy()
+    history = net.fit(*data, loss="cross_entropy", optimizer=bp.SGD(lr=1e-300), batch_size=7)
+    assert history["loss"][0] == pytest.approx(frozen.evaluate(*data, loss="cross_entropy")["loss"], rel=1e-12)
+    assert history["accuracy"][0] == frozen.evaluate(*data, loss="cross_entropy")["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("loss", "last", "training", "evaluation"),
+    [
+        ("cross_entropy", 3, ["accuracy"], ["accuracy"]),
+        ("binary_cross_entropy", 1, ["accuracy"], ["accuracy", "auc"]),
+        ("mse", 1, ["mae", "rmse", "r2"], ["mae", "rmse", "r2"]),
+    ],
+)
+def test_default_metrics_fit_the_task(loss, last, training, evaluation, data):
+    net = _plain(last=last)
+    y = data[1] if last > 1 else data[1] > 0
+    history = net.fit(data[0], y, loss=loss, validation_data=(data[0], y))
+    assert list(history) == ["loss", *training, "val_loss", *(f"val_{name}" for name in evaluation), "lr"]
+    assert list(net.evaluate(data[0], y)) == ["loss", *evaluation]
+
+
+def test_metrics_by_name_and_function(data):
+    def rows(outputs, targets):
+        return len(outputs)
+
+    history = _plain().fit(*data, loss="cross_entropy", metrics=["f1", rows], batch_size=5, validation_split=0.25)
+    assert list(history) == ["loss", "f1", "rows", "val_loss", "val_f1", "val_rows", "lr"]
+    assert history["rows"] == [18]
+    assert history["val_rows"] == [6]
+    assert list(_plain().fit(*data, loss="cross_entropy", metrics=[])) == ["loss", "lr"]
+    with pytest.raises(ValueError, match="names that differ"):
+        bp.Trainer(_plain(), loss="cross_entropy", metrics=["f1", "f1"])
+    with pytest.raises(TypeError, match="metrics must be a list"):
+        bp.Trainer(_plain(), loss="cross_entropy", metrics="f1")
+
+
+def test_validation_split_is_stratified_and_kept_apart(rng):
+    x = rng.normal(size=(40, 4))
+    y = np.repeat([0, 1, 2], [28, 8, 4])
+    x[:, 0] = np.arange(40)
+    seen = {"training": set(), "validation": []}
+
+    def rows(outputs, targets):
+        seen["validation"] = targets.tolist()
+        return 0.0
+
+    class Spy(bp.losses.CrossEntropy):
+        def compute(self, outputs, targets, weight, grad):
+            if grad is not None:
+                seen["training"].add(len(targets))
+            return super().compute(outputs, targets, weight, grad)
+
+    _plain().fit(x, y, loss=Spy(), batch_size=50, validation_split=0.25, metrics=[rows])
+    assert sorted(seen["validation"]) == [0] * 7 + [1] * 2 + [2]
+    assert seen["training"] == {30}
+
+
+def test_an_optimizer_goes_on_where_it_was(data):
+    once, twice, optimizer = _plain(), _plain(), bp.Adam(lr=0.01)
+    once.fit(*data, loss="cross_entropy", optimizer=bp.Adam(lr=0.01), epochs=4, shuffle=False)
+    for _ in range(2):
+        twice.fit(*data, loss="cross_entropy", optimizer=optimizer, epochs=2, shuffle=False)
+    np.testing.assert_array_equal(once.parameters, twice.parameters)
+    with pytest.raises(ValueError, match="another network"):
+        _plain().fit(*data, loss="cross_entropy", optimizer=optimizer)
+
+
+# --- schedules --------------------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_count_updates_or_epochs(data):
+    by_step = bp.SGD(lr=bp.schedules.Exponential(0.1, gamma=0.5))
+    by_epoch = bp.SGD(lr=bp.schedules.Exponential(0.1, gamma=0.5, per="epoch"))
+    first = _plain().fit(*data, loss="cross_entropy", optimizer=by_step, epochs=3, batch_size=12)
+    second = _plain().fit(*data, loss="cross_entropy", optimizer=by_epoch, epochs=3, batch_size=12)
+    assert first["lr"] == [0.05, 0.0125, 0.003125]
+    assert second["lr"] == [0.1, 0.05, 0.025]
+
+
+def test_reduce_on_plateau_watches_the_history(data):
+    schedule = bp.schedules.ReduceOnPlateau(0.1, monitor="val_loss", patience=0, factor=0.5, mode="max")
+    net = _plain()
+    history = net.fit(*data, loss="cross_entropy", optimizer=bp.SGD(lr=schedule), epochs=4, validation_data=data)
+    assert all(np.diff(history["val_loss"]) < 0)
+    assert history["lr"] == [0.1, 0.1, 0.05, 0.025]
+    with pytest.raises(ValueError, match="monitor of ReduceOnPlateau must be one of loss, accuracy, lr, got 'val_loss'"):
+        net.fit(*data, loss="cross_entropy", optimizer=bp.SGD(lr=bp.schedules.ReduceOnPlateau(0.1, monitor="val_loss")))
+
+
+# --- weights ----------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["fit", "loss"])
+def test_class_weights_are_those_of_the_training_set(data, where):
+    x, y = data
+    counts = np.bincount(y)
+    balanced = (24 / (3 * counts))[y]
+    weighted, reference = _plain(), _plain()
+    loss = bp.losses.CrossEntropy(class_weight="balanced") if where == "loss" else "cross_entropy"
+    weighted.fit(x, y, loss=loss, class_weight="balanced" if where == "fit" else None, batch_size=5, seed=SEED)
+    reference.fit(x, y, loss="cross_entropy", sample_weight=balanced, batch_size=5, seed=SEED)
+    np.testing.assert_allclose(weighted.parameters, reference.parameters, rtol=1e-12)
+
+
+def test_class_weights_multiply_sample_weights(data, rng):
+    x, y = data
+    weight = rng.uniform(size=24)
+    weighted, reference = _plain(), _plain()
+    weighted.fit(x, y, loss="cross_entropy", class_weight={1: 3.0}, sample_weight=weight, batch_size=5, seed=SEED)
+    together = weight * np.where(y == 1, 3.0, 1.0)
+    reference.fit(x, y, loss="cross_entropy", sample_weight=together, batch_size=5, seed=SEED)
+    np.testing.assert_allclose(weighted.parameters, reference.parameters, rtol=1e-12)
+
+
+def test_validation_loss_leaves_the_class_weights_of_fit_out(data):
+    net = _plain()
+    history = net.fit(*data, loss="cross_entropy", class_weight=[1, 5, 9], validation_data=data)
+    assert history["val_loss"][0] == net.evaluate(*data)["loss"]
+    loss = bp.losses.CrossEntropy(class_weight=[1, 5, 9])
+    history = net.fit(*data, loss=loss, validation_data=data)
+    assert history["val_loss"][0] == net.evaluate(*data)["loss"] == pytest.approx(loss.value(net.predict(data[0]), data[1]))
+
+
+def test_binary_class_weights(data):
+    x, y = data[0], (data[1] == 0).astype(int)
+    weighted, reference = _plain(last=1), _plain(last=1)
+    weighted.fit(x, y, loss="binary_cross_entropy", class_weight={0: 1.0, 1: 4.0}, seed=SEED)
+    reference.fit(x, y, loss="binary_cross_entropy", sample_weight=np.where(y, 4.0, 1.0), seed=SEED)
+    np.testing.assert_allclose(weighted.parameters, reference.parameters, rtol=1e-12)
+
+
+def test_evaluate_weighs_loss_and_metrics_alike(data):
+    net = _plain()
+    weight = np.arange(24) % 3
+    repeated = net.evaluate(*(part.repeat(weight, axis=0) for part in data), loss="cross_entropy")
+    for batch_size in (5, 1000):
+        weighted = net.evaluate(*data, loss="cross_entropy", sample_weight=weight, batch_size=batch_size)
+        assert weighted == pytest.approx(repeated, rel=1e-12)
+
+
+def test_evaluate_needs_a_loss(data):
+    with pytest.raises(ValueError, match="loss must be given"):
+        _plain().evaluate(*data)
+
+
+# --- divergence -------------------------------------------------------------------------------------------------------------------
+
+
+def test_divergence_names_the_step_and_leaves_finite_parameters(rng, backend):
+    x = rng.normal(size=(40, 4))
+    net = _plain("float32", last=1)
+    with pytest.raises(bp.DivergenceError, match=r"is (inf|nan) at update \d+ in epoch \d+: .*lower learning rate \(it was 1000\)"):
+        net.fit(x, x[:, 0], loss="mse", optimizer=bp.SGD(lr=1e3, momentum=0.99), epochs=100)
+    assert np.isfinite(net.parameters).all()
+    assert np.isfinite(net.predict(x)).all() or np.abs(net.parameters).max() > 1e6
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_failed_step_is_undone(data, bad, backend):
+    trainer = bp.Trainer(_net("float32"), loss="cross_entropy", optimizer="adam")
+    trainer.step(*data)
+    before = _state(trainer)
+    x = data[0].copy()
+    x[3, 1] = bad
+    with pytest.raises(bp.DivergenceError, match="at update 2 in epoch 1"):
+        trainer.fit(x, data[1], batch_size=24, check_finite=False)
+    _assert_same(_state(trainer), before)
+    with pytest.raises(bp.DivergenceError, match="gradient norm is nan"):
+        trainer.backward_step(np.full_like(trainer.forward(data[0]), np.nan))
+    _assert_same(_state(trainer), before)
+
+
+def test_parameters_that_overflow_are_an_error(data):
+    trainer = bp.Trainer(_plain("float32"), loss="cross_entropy", optimizer=bp.SGD(lr=3e38, weight_decay=3e38))
+    with np.errstate(all="ignore"), pytest.raises(bp.DivergenceError, match="no longer finite after update 1 in epoch 1"):
+        trainer.fit(*data, batch_size=24)
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": np.ones(24)}, r"x must be 2-D .*got shape \(24,\)"),
+        ({"x": np.ones((24, 4, 1))}, r"x must be 2-D .*got shape \(24, 4, 1\)"),
+        ({"x": np.ones((24, 5))}, r"x must have shape \(rows, 4\), got \(24, 5\)"),
+        ({"x": np.ones((23, 4))}, r"as many rows, got shapes \(23, 4\) and \(24,\)"),
+        ({"x": np.ones((0, 4)), "y": np.ones(0, int)}, "at least one row"),
+        ({"x": np.full((24, 4), np.nan)}, "x contains NaN at row 0, column 0"),
+        ({"x": np.full((24, 4), -np.inf)}, "x contains infinity"),
+        ({"x": np.full((24, 4), 1e300)}, "x holds a number too large for float32"),
+        ({"y": np.full(24, 3)}, r"y must be class labels in \[0, 3\), got 3 in row 0"),
+        ({"y": np.full((24, 3), np.nan)}, "y contains NaN"),
+        ({"sample_weight": np.ones(23)}, r"sample_weight must have shape \(24,\), got \(23,\)"),
+        ({"sample_weight": np.zeros(24)}, "weights of all rows are zero"),
+        ({"class_weight": [0.0, 0.0, 0.0]}, "weights of all rows are zero"),
+        ({"class_weight": [1.0]}, "one weight for each of the 3 classes"),
+        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 23}, r"BatchNorm .*24 rows in batches of 23 .*drop_last=True"),
+        ({"batch_size": 1}, "BatchNorm needs at least two rows"),
+        ({"batch_size": 25, "drop_last": True}, "drop_last leaves no batch of 25: there are 24 rows"),
+        ({"validation_split": 1.0}, r"in \(0, 1\)"),
+        ({"validation_split": 0.5, "validation_data": (np.ones((2, 4)), [0, 1])}, "exclude each other"),
+        ({"validation_data": (np.ones((2, 4)),)}, "tuple of 1"),
+        ({"validation_data": (np.ones((2, 5)), [0, 1])}, r"x must have shape \(rows, 4\)"),
+        ({"validation_data": (np.ones((2, 4)), [0, 7])}, "got 7 in row 1"),
+        ({"steps_per_epoch": 3}, "steps_per_epoch is for iterables"),
+        ({"seed": -1}, "seed must be"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_bad_arguments_are_refused_before_anything_changes(change, message, data):
+    trainer = bp.Trainer(_net("float32"), loss="cross_entropy", optimizer="adam")
+    before = _state(trainer)
+    arguments = {"x": data[0], "y": data[1], **change}
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(arguments.pop("x"), arguments.pop("y"), **arguments)
+    _assert_same(_state(trainer), before)
+
+
+@pytest.mark.parametrize("x", [np.ones((24, 4), complex), np.full((24, 4), "a"), [[object()] * 4] * 24], ids=lambda x: "")
+def test_what_is_no_number_is_refused(x, data):
+    with pytest.raises(TypeError, match="x must hold real numbers"):
+        _plain().fit(x, data[1], loss="cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"clip_norm": 0.0}, ValueError, "clip_norm must be positive"),
+        ({"clip_value": np.nan}, ValueError, "clip_value must be positive"),
+        ({"clip_norm": 1.0, "clip_value": 1.0}, ValueError, "exclude each other"),
+        ({"accumulate_steps": 0}, ValueError, "accumulate_steps must be at least 1"),
+        ({"loss": "crossentropy"}, ValueError, "loss must be one of"),
+        ({"optimizer": "adm"}, ValueError, "optimizer must be one of"),
+        ({"optimizer": bp.Adam(groups={"nothing": {"lr": 1.0}})}, ValueError, "'nothing'"),
+        ({"metrics": ["mae"]}, ValueError, "'mae' is for numbers"),
+    ],
+    ids=str,
+)
+def test_bad_options_are_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        bp.Trainer(_plain(), **{"loss": "cross_entropy", **options})
+    with pytest.raises(TypeError, match="net must be a Network"):
+        bp.Trainer("net", loss="mse")
+
+
+def test_class_weights_twice_are_refused(data):
+    with pytest.raises(ValueError, match="given twice"):
+        _plain().fit(*data, loss=bp.losses.CrossEntropy(class_weight="balanced"), class_weight="balanced")
+
+
+def test_drop_last_saves_batch_norm(data):
+    _net().fit(*data, loss="cross_entropy", batch_size=23, drop_last=True)
+
+
+# --- data of every kind -----------------------------------------------------------------------------------------------------------
+
+
+def _kinds(x):
+    strided = np.zeros((48, 8))
+    strided[::2, ::2] = x
+    misaligned = np.zeros(x.nbytes + 1, np.uint8)[1:].view(np.float64).reshape(x.shape)
+    misaligned[...] = x
+    read_only = x.copy()
+    read_only.flags.writeable = False
+    return {
+        "list": x.tolist(),
+        "fortran": np.asfortranarray(x),
+        "strided": strided[::2, ::2],
+        "reversed": x[::-1, ::-1].copy()[::-1, ::-1],
+        "big-endian": x.astype(">f8"),
+        "float16": x.astype(np.float16),
+        "longdouble": x.astype(np.longdouble),
+        "int8": x.astype(np.int8),
+        "misaligned": misaligned,
+        "read-only": read_only,
+    }
+
+
+@pytest.mark.parametrize("kind", _kinds(np.zeros((24, 4))))
+def test_any_layout_and_dtype_trains_alike(kind, rng, dtype):
+    x, y = rng.integers(-3, 4, (24, 4)).astype(float), rng.integers(0, 3, 24)
+    given = _kinds(x)[kind]
+    kept = copy.deepcopy(given)
+    one, other = _net(dtype), _net(dtype)
+    one.fit(x, y, loss="cross_entropy", epochs=2, batch_size=8, seed=SEED)
+    other.fit(given, y.astype(">i2"), loss="cross_entropy", epochs=2, batch_size=8, seed=SEED)
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+    np.testing.assert_array_equal(given, kept)
+
+
+def test_data_frames_train_alike(data):
+    pandas = pytest.importorskip("pandas")
+    one, other = _plain(), _plain()
+    one.fit(*data, loss="cross_entropy", seed=SEED)
+    other.fit(pandas.DataFrame(data[0]), pandas.Series(data[1]), loss="cross_entropy", seed=SEED)
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+
+
+def test_batches_from_outside(data):
+    x, y = data
+    weight = np.linspace(0, 1, 24)
+    parts = [(x[i : i + 8], y[i : i + 8], weight[i : i + 8]) for i in range(0, 24, 8)]
+    expected = _plain()
+    expected.fit(x, y, loss="cross_entropy", sample_weight=weight, shuffle=False, batch_size=8, epochs=2)
+
+    def endless():
+        while True:
+            yield from parts
+
+    for source, steps in [(parts, None), (lambda: iter(parts), None), (endless(), 3), (endless, 3), (iter(parts * 2), 3)]:
+        net = _plain()
+        history = net.fit(source, loss="cross_entropy", epochs=2, steps_per_epoch=steps, validation_data=parts)
+        np.testing.assert_array_equal(net.parameters, expected.parameters)
+        assert history["val_loss"][-1] == pytest.approx(expected.evaluate(x, y, sample_weight=weight)["loss"])
+        assert net.evaluate(parts) == pytest.approx(expected.evaluate(x, y, sample_weight=weight))
+
+
+def test_batches_of_ours_are_shuffled_anew(data):
+    net = _plain()
+    net.fit(bp.batches(*data, batch_size=5, seed=0), loss="cross_entropy", epochs=2)
+    assert net.dropout_step == 10
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "error", "message"),
+    [
+        ([], {}, ValueError, "x gave no batch"),
+        ([(np.ones((2, 4)), [0, 1])], {"sample_weight": [1, 1]}, ValueError, "need y"),
+        ([(np.ones((2, 4)), [0, 1])], {"validation_split": 0.5}, ValueError, "need y"),
+        ([(np.ones((2, 4)), [0, 1])], {"class_weight": "balanced"}, ValueError, "needs y as an array"),
+        ([(np.ones((2, 4)), [0, 5])], {}, ValueError, "got 5"),
+        ([np.ones((2, 4))], {}, ValueError, r"batches \(x, y\)"),
+        ([(np.ones((0, 4)), np.ones(0, int))], {}, ValueError, "at least one row"),
+        (3, {}, TypeError, "iterable of batches"),
+        (iter([(np.ones((2, 4)), [0, 1])]), {"epochs": 2}, ValueError, "gone through once only"),
+        (iter([(np.ones((2, 4)), [0, 1])]), {"steps_per_epoch": 2}, ValueError, "ran out of batches before 2 steps"),
+    ],
+)
+def test_bad_batches_are_refused(source, options, error, message):
+    with pytest.raises(error, match=message):
+        _plain().fit(source, loss="cross_entropy", **options)
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64", "uint8", ">f4"])
+def test_memory_maps_train_like_arrays(kind, tmp_path, rng):
+    x = rng.integers(0, 9, (50, 4)).astype(kind)
+    y = rng.integers(0, 3, 50)
+    for name, array in (("x", x), ("y", y)):
+        np.save(tmp_path / name, array)
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy"]
+    one, other = _net("float32"), _net("float32")
+    options = {"epochs": 2, "batch_size": 8, "seed": SEED, "validation_split": 0.2, "class_weight": "balanced"}
+    first = one.fit(x, y, loss="cross_entropy", **options)
+    second = other.fit(*mapped, loss="cross_entropy", **options)
+    assert first.history == second.history
+    np.testing.assert_array_equal(one.parameters, other.parameters)
+    assert one.evaluate(*mapped, batch_size=7) == pytest.approx(one.evaluate(x, y))
+
+
+def test_memory_maps_are_checked_batch_by_batch(tmp_path):
+    x = np.ones((50, 4), np.float32)
+    x[30, 2] = np.nan
+    np.save(tmp_path / "x", x)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    trainer = bp.Trainer(_plain("float32"), loss="cross_entropy")
+    with pytest.raises(ValueError, match="x contains NaN"):
+        trainer.fit(mapped, np.zeros(50, int), shuffle=False, batch_size=10)
+    assert trainer.optimizer.steps == 3
+
+
+@pytest.mark.parametrize("kind", ["float32", "uint8"])
+def test_memory_maps_are_not_read_whole(kind, tmp_path):
+    rows = 200_000
+    mapped = np.lib.format.open_memmap(tmp_path / "x.npy", "w+", kind, (rows, 64))
+    labels = np.lib.format.open_memmap(tmp_path / "y.npy", "w+", np.int64, (rows,))
+    net = bp.mlp([64, 2, 2], seed=0)
+    net.fit(mapped[:512], labels[:512], loss="cross_entropy")
+    tracemalloc.start()
+    net.fit(mapped, labels, loss="cross_entropy", batch_size=5000, validation_data=(mapped[:10_000], labels[:10_000]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 0.4 * rows * 64 * 4
+
+
+# --- saving -----------------------------------------------------------------------------------------------------------------------
+
+RESUMED = {
+    "adam": {"optimizer": lambda: bp.Adam(amsgrad=True, lr=bp.schedules.Cosine(0.05, steps=40, warmup=3))},
+    "nadam": {"optimizer": lambda: bp.NAdam(groups={"*.bias": {"lr": 1e-4, "weight_decay": 0.1}}), "clip_norm": 0.1},
+    "rprop": {"optimizer": bp.Rprop, "clip_value": 0.01},
+    "plateau": {"optimizer": lambda: bp.SGD(momentum=0.9, lr=bp.schedules.ReduceOnPlateau(0.1, patience=0, mode="max"))},
+    "by epoch": {"optimizer": lambda: bp.SGD(lr=bp.schedules.Step(0.1, step_size=2, per="epoch")), "accumulate_steps": 3},
+    "metrics": {"optimizer": lambda: bp.Lion(l1=0.01), "metrics": ["f1"], "loss": bp.losses.CrossEntropy(class_weight={0: 2.0})},
+}
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_a_saved_run_goes_on_bit_for_bit(name, data, tmp_path, backend, dtype):
+    options = {"loss": "cross_entropy", **RESUMED[name], "optimizer": RESUMED[name]["optimizer"]()}
+    path = tmp_path / "run.safetensors"
+    trainer = bp.Trainer(_net(dtype), **options)
+    trainer.net.layers[1].trainable = False
+    trainer.fit(*data, epochs=3, batch_size=5, seed=SEED)
+    trainer.step(*data)
+    trainer.save(path)
+    again = bp.Trainer.load(path)
+    for seed in (None, SEED):
+        histories = [each.fit(*data, epochs=2, batch_size=5, validation_split=0.3, seed=seed) for each in (trainer, again)]
+        assert histories[0].history == histories[1].history
+        assert histories[0].epoch == histories[1].epoch
+        _assert_same(_state(trainer), _state(again))
+
+
+def test_two_runs_equal_one(data):
+    one, two = (bp.Trainer(_net(), loss="cross_entropy") for _ in range(2))
+    one.fit(*data, epochs=4, batch_size=5, seed=SEED)
+    two.fit(*data, epochs=1, batch_size=5, seed=SEED)
+    two.fit(*data, epochs=2, batch_size=5)
+    two.fit(*data, epochs=1, batch_size=5, seed=SEED)
+    _assert_same(_state(one), _state(two))
+
+
+def test_a_checkpoint_holds_a_network(data, tmp_path):
+    trainer = bp.Trainer(_net(), loss="cross_entropy")
+    trainer.step(*data)
+    trainer.save(tmp_path / "run")
+    net = bp.load(tmp_path / "run")
+    np.testing.assert_array_equal(net.predict(data[0]), trainer.net.predict(data[0]))
+    net.save(tmp_path / "model")
+    with pytest.raises(bp.ModelFormatError, match=r"model: .*use backprop\.load"):
+        bp.Trainer.load(tmp_path / "model")
+
+
+def test_functions_are_not_saved_but_asked_for(data, tmp_path):
+    def loss(outputs, targets):
+        return bp.losses.cross_entropy(outputs, targets)
+
+    trainer = bp.Trainer(_plain(), loss=loss, optimizer="adam")
+    trainer.step(*data)
+    trainer.save(tmp_path / "run")
+    with pytest.raises(TypeError, match="give it as loss="):
+        bp.Trainer.load(tmp_path / "run")
+    again = bp.Trainer.load(tmp_path / "run", loss=loss)
+    assert again.step(*data) == trainer.step(*data)
+    with pytest.raises(TypeError, match="cannot be saved"):
+        bp.Trainer(_plain(), loss="mse", metrics=[max]).save(tmp_path / "run")
+    with pytest.raises(TypeError, match="cannot be saved"):
+        bp.Trainer(_plain(), loss="mse", optimizer=bp.SGD(lr=lambda step: 0.1)).save(tmp_path / "run")
+    assert bp.Trainer.load(tmp_path / "run", loss=loss).optimizer.steps == 1
+
+
+@pytest.mark.parametrize(
+    "damage", [{"optimizer_state": {"steps": -1, "epoch": 0}}, {"optimizer": {"name": "none"}}, {"epoch": "x"}, None]
+)
+def test_a_damaged_checkpoint_is_a_format_error(damage, data, tmp_path):
+    from backprop.serialization import read_file, write_file
+
+    trainer = bp.Trainer(_plain(), loss="cross_entropy")
+    trainer.step(*data)
+    trainer.save(tmp_path / "run")
+    tensors, content = read_file(tmp_path / "run")
+    content["trainer"] = content["trainer"] | damage if damage else []
+    write_file(tmp_path / "run", tensors, content)
+    with pytest.raises(bp.ModelFormatError, match="run: "):
+        bp.Trainer.load(tmp_path / "run")
+
+
+def _pickled(trainer):
+    return pickle.loads(pickle.dumps(trainer))
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, _pickled])
+def test_a_copy_trains_on_its_own(copied, data):
+    trainer = bp.Trainer(_net(), loss="cross_entropy", optimizer="adam", accumulate_steps=2)
+    trainer.fit(*data, epochs=2, batch_size=5, seed=SEED)
+    trainer.step(*data)
+    before, twin = _state(trainer), copied(trainer)
+    twin.fit(*data, epochs=2, batch_size=5)
+    _assert_same(_state(trainer), before)
+    trainer.fit(*data, epochs=2, batch_size=5)
+    _assert_same(_state(trainer), _state(twin))
+
+
+# --- interruptions ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_second_thread_is_refused(data):
+    entered, leave = threading.Event(), threading.Event()
+
+    def loss(outputs, targets):
+        entered.set()
+        leave.wait(10)
+        return 0.0, np.zeros_like(outputs)
+
+    trainer = bp.Trainer(_plain(), loss=loss)
+    thread = threading.Thread(target=trainer.fit, args=data)
+    thread.start()
+    entered.wait(10)
+    other = bp.Trainer(trainer.net, loss="cross_entropy")
+    for use in (trainer.step, trainer.fit, other.step):
+        with pytest.raises(RuntimeError, match="being trained by another thread"):
+            use(*data)
+    leave.set()
+    thread.join()
+    trainer.step(*data)
+
+
+def test_callbacks_may_use_the_trainer(data):
+    trainer = bp.Trainer(_plain(), loss="cross_entropy")
+    seen = []
+    trainer.fit(*data, callbacks=[bp.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(trainer.step(*data)))])
+    assert len(seen) == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupt_waits_for_the_end_of_the_step(data, times):
+    """One is put off until the step is whole; a second one is not, and the step is undone."""
+    calls = []
+
+    def loss(outputs, targets):
+        calls.append(len(targets))
+        if len(calls) == 3:
+            for _ in range(times):
+                signal.raise_signal(signal.SIGINT)
+        return bp.losses.cross_entropy(outputs, targets)
+
+    trainer, reference = bp.Trainer(_net(), loss=loss), bp.Trainer(_net(), loss="cross_entropy")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(*data, batch_size=6, seed=SEED)
+
+    def stop(batch, logs):
+        if batch == 3 - times:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        reference.fit(*data, batch_size=6, seed=SEED, callbacks=[bp.LambdaCallback(on_train_batch_end=stop)])
+    np.testing.assert_array_equal(trainer.net.parameters, reference.net.parameters)
+    np.testing.assert_array_equal(trainer.net.buffers, reference.net.buffers)
+    assert trainer.optimizer.steps == 4 - times
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    trainer.fit(*data)
+
+
+def test_a_handler_of_the_programs_own_is_left_alone(data):
+    def own(number, frame):
+        raise AssertionError
+
+    before = signal.signal(signal.SIGINT, own)
+    try:
+        seen = []
+        spy = bp.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(signal.getsignal(signal.SIGINT)))
+        _plain().fit(*data, loss="cross_entropy", callbacks=[spy])
+        assert seen == [own]
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("verbose", "shown"), [(None, False), (False, False), (True, True)])
+def test_progress_is_silent_in_a_pipe(verbose, shown):
+    code = f"""
+import sys, numpy as np, backprop as bp
+bp.mlp([2, 1], seed=0).fit(np.ones((8, 2)), np.ones(8), loss="mse", epochs=2, verbose={verbose})
+assert ("tqdm" in sys.modules) == {shown}
+"""
+    run = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == ""
+    assert ("epoch 2/2" in run.stderr and "loss=" in run.stderr) == shown
+    assert bool(run.stderr) == shown
