@@ -64,6 +64,15 @@ def test_the_compiled_kernels_serve_by_default() -> None:
     assert "Backend(name='cython', isa='" in said(SHOW)
 
 
+@pytest.mark.parametrize(("isa", "name"), [("x86-64", "cython"), ("aarch64", "cython"), ("plain", "numpy")])
+def test_compiled_kernels_without_vectors_serve_on_request_only(monkeypatch: pytest.MonkeyPatch, isa: str, name: str) -> None:
+    monkeypatch.delenv("BACKPROP_BACKEND", raising=False)
+    modules = {"cython": _reference, "numpy": _reference}
+    assert kernels._default(modules, isa) == name
+    monkeypatch.setenv("BACKPROP_BACKEND", "cython")
+    assert kernels._default(modules, isa) == "cython"
+
+
 @compiled
 def test_use_backend_nests_and_ends() -> None:
     before = bp.backend()

@@ -588,14 +588,15 @@ def _load() -> tuple[dict[str, Kernels], str]:
     return modules, isa
 
 
-def _default(modules: dict[str, Kernels]) -> str:
+def _default(modules: dict[str, Kernels], isa: str) -> str:
+    """What serves where nobody has chosen: the compiled kernels, if they have vectors; without, NumPy's large products win."""
     if "BACKPROP_BACKEND" in os.environ:
         return _checked_name(os.environ["BACKPROP_BACKEND"], "BACKPROP_BACKEND", modules)
-    return "cython" if "cython" in modules else "numpy"
+    return "cython" if "cython" in modules and isa != "plain" else "numpy"
 
 
 _modules, _isa = _load()
-_default_name = _default(_modules)
+_default_name = _default(_modules, _isa)
 chosen: ContextVar[str] = ContextVar("backend", default=_default_name)
 """The name of the backend in use; plans look here at every call."""
 _start_threads()
