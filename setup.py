@@ -11,11 +11,13 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
 
 SOURCE = "src/backprop/_core.pyx"
 INCLUDED = sorted(str(path) for path in Path("src/backprop/_kernels").iterdir())
@@ -46,10 +48,24 @@ class BuildLevels(build_ext):
         subprocess.run([sys.executable, "-m", "cython", "-3", *name, "-o", translated, SOURCE], check=True)
         extension.sources = [str(translated)]
         if self.compiler.compiler_type != "msvc":
-            extension.extra_compile_args = FLAGS + extension.extra_compile_args
+            openmp = ["-fopenmp"] if self._has_openmp() else []
+            extension.extra_compile_args = FLAGS + openmp + extension.extra_compile_args
+            extension.extra_link_args = openmp
             extension.define_macros.append(INLINE)
         self.force = True
         super().build_extension(extension)
+
+    def _has_openmp(self):
+        """Whether the compiler and the linker know OpenMP; without it everything runs on one thread."""
+        with tempfile.TemporaryDirectory() as folder:
+            source = Path(folder, "probe.c")
+            source.write_text("#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n")
+            try:
+                objects = self.compiler.compile([str(source)], output_dir=folder, extra_postargs=["-fopenmp"])
+                self.compiler.link_executable(objects, str(Path(folder, "probe")), extra_postargs=["-fopenmp"])
+            except (CompileError, LinkError):
+                return False
+            return True
 
 
 def extensions():

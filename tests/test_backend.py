@@ -64,6 +64,15 @@ def test_the_compiled_kernels_serve_by_default() -> None:
     assert "Backend(name='cython', isa='" in said(SHOW)
 
 
+@pytest.mark.parametrize(("isa", "name"), [("x86-64", "cython"), ("aarch64", "cython"), ("plain", "numpy")])
+def test_compiled_kernels_without_vectors_serve_on_request_only(monkeypatch: pytest.MonkeyPatch, isa: str, name: str) -> None:
+    monkeypatch.delenv("BACKPROP_BACKEND", raising=False)
+    modules = {"cython": _reference, "numpy": _reference}
+    assert kernels._default(modules, isa) == name
+    monkeypatch.setenv("BACKPROP_BACKEND", "cython")
+    assert kernels._default(modules, isa) == "cython"
+
+
 @compiled
 def test_use_backend_nests_and_ends() -> None:
     before = bp.backend()
@@ -96,17 +105,6 @@ def test_use_backend_holds_in_its_own_thread_only() -> None:
 def test_unknown_backend_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="backend must be 'cython' or 'numpy', got "), bp.use_backend(name):
         pass
-
-
-@pytest.mark.parametrize("threads", [2, 0, -1])
-def test_a_number_of_threads_that_is_not_there_is_refused(threads: int) -> None:
-    with pytest.raises(ValueError, match="threads must be 1"):
-        bp.set_num_threads(threads)
-    assert bp.backend().threads == 1
-
-
-def test_one_thread_can_be_asked_for() -> None:
-    bp.set_num_threads(1)
 
 
 # --- environment ------------------------------------------------------------------------------------------------------------------

@@ -294,7 +294,7 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytes
         assert command in run(capsys, "--help")[0]
         text = run(capsys, command, "--help")[0]
         assert max(map(len, text.splitlines())) <= 80
-        assert "None" not in text
+        assert "default: None" not in text
 
 
 def test_the_command_is_installed() -> None:

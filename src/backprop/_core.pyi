@@ -1,3 +1,9 @@
+from contextvars import ContextVar
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
 from ._types import Array, Labels, Spans
 
 ISA: str
@@ -169,3 +175,69 @@ def layer_norm_backward(
 ) -> None: ...
 def dropout(x: Array, y: Array, rate: float, seed: int, step: int, layer: int) -> None: ...
 def multiply_add_tile(numbers: Array, steps: int) -> int: ...
+
+# --- plans and threads, beside the kernels ---------------------------------------------------------------------------------------
+
+ACTIVATIONS: dict[str, int]
+KINDS: dict[str, int]
+OPERATION: np.dtype[np.void]
+
+class Plan:
+    allocations: int
+    current: bool
+    def __init__(
+        self,
+        operations: npt.NDArray[np.void],
+        parameters: Array,
+        gradients: Array,
+        buffers: Array,
+        seed: int,
+        choice: ContextVar[str],
+    ) -> None: ...
+    def predict(self, x: object) -> Array | None: ...
+    def takes(self, rows: int, training: bool) -> bool: ...
+    def forward(self, x: Array, training: bool, step: int) -> Array: ...
+    def backward(self, grad_outputs: Array, input_gradient: bool) -> Array | None: ...
+
+class TrainingPlan:
+    def __init__(
+        self,
+        plan: Plan,
+        loss: str,
+        loss_parameter: float,
+        loss_column: Array | None,
+        loss_state: dict[str, Any],
+        optimizer: str,
+        moments: tuple[Array | None, ...],
+        optimizer_state: dict[str, Any],
+        spans: Spans,
+        clip_norm: float,
+        clip_value: float,
+    ) -> None: ...
+    def is_current(self) -> bool: ...
+    def takes(self, rows: int) -> bool: ...
+    def step(self, x: object, y: object, noise: Any) -> float | None: ...
+    def run(
+        self,
+        x: Array,
+        targets: Array | Labels,
+        weight: Array | None,
+        order: npt.NDArray[np.intp] | None,
+        start: int,
+        stop: int,
+        batch: int,
+        lr: npt.NDArray[np.float64],
+        updates: int,
+        noise: int,
+        check_finite: bool,
+        losses: npt.NDArray[np.float64],
+        weights: npt.NDArray[np.float64],
+        outputs: Array | None,
+    ) -> tuple[int, int, int]: ...
+    def finish(self, grad_outputs: Array, lr: float, updates: int) -> bool: ...
+
+def num_threads() -> int: ...
+def set_num_threads(threads: int) -> None: ...
+def most_threads() -> tuple[int, str]: ...
+def num_allowed_threads() -> int: ...
+def after_fork_in_child() -> None: ...

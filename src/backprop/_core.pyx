@@ -6,6 +6,9 @@ This file is the contents page, in reading order. It is compiled once per instru
 this module was compiled for.
 """
 
+import numpy as np
+
+cimport cython
 cimport numpy as cnp
 from libc.math cimport INFINITY, NAN
 
@@ -14,6 +17,7 @@ cnp.import_array()
 include "_kernels/vector.pxi"
 include "_kernels/vmath.pxi"
 include "_kernels/checks.pxi"
+include "_kernels/team.pxi"
 include "_kernels/matmul.pxi"
 include "_kernels/activations.pxi"
 include "_kernels/dense.pxi"
@@ -23,6 +27,10 @@ include "_kernels/optimizers.pxi"
 include "_kernels/normalization.pxi"
 include "_kernels/random.pxi"
 include "_kernels/peak.pxi"
+include "_kernels/program.pxi"
+include "_kernels/predict.pxi"
+include "_kernels/steps.pxi"
+include "_kernels/plan.pxi"
 
 ISA: str = BACKPROP_ISA.decode()
 PROCESSOR_LEVEL: int = processor_level()

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 from . import metrics as metric_functions
 from ._rows import Batch
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 MetricSpec = str | MetricFunction
+Numbers = npt.NDArray[np.float64]
 
 
 class Meter:
@@ -32,6 +36,21 @@ class Meter:
         self._weight += weight
         for metric in self._metrics:
             metric.update(outputs, batch.targets, batch.sample_weight)
+
+    @property
+    def needs_outputs(self) -> bool:
+        """Whether there is any metric beside the loss."""
+        return bool(self._metrics)
+
+    def add_steps(
+        self, losses: Numbers, weights: Numbers, outputs: Array | None, targets: Any, sample_weight: Array | None
+    ) -> None:
+        """Take note of many batches: the loss and weight of each, and arrays over all their rows."""
+        self._loss += float((weights * losses).sum())
+        self._weight += float(weights.sum())
+        if outputs is not None and len(outputs):
+            for metric in self._metrics:
+                metric.update(outputs if metric.streaming else outputs.copy(), targets, sample_weight)
 
     def result(self) -> dict[str, float]:
         """Return the loss, averaged by the rows' weights, and the metrics."""

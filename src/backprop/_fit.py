@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ._evaluation import Meter, make_metrics
+from ._planned import Numbers, Run
 from ._progress import Progress
 from ._rows import Rows, Stream
 from .callbacks import CallbackList
@@ -84,26 +85,29 @@ def _train_epoch(
     each_step = hooks.has("on_train_batch_end")
     batch = 0
 
-    def finished(loss: float) -> None:
+    def finished(losses: Sequence[float] | Numbers) -> None:
         nonlocal batch
         if each_step:
-            hooks.call("on_train_batch_end", batch, {"loss": loss})
-        batch += 1
-        progress.advance(1)
+            for index, loss in enumerate(losses, batch):
+                hooks.call("on_train_batch_end", index, {"loss": float(loss)})
+        batch += len(losses)
+        progress.advance(len(losses))
 
     if isinstance(data, Rows):
-        for order in _slices(trainer, data, options):
-            trainer.train_rows(data, order, options.batch_size, meter, finished)
+        run = Run(trainer, data, options.batch_size, meter)
+        for order in _slices(trainer, data, options, each_step):
+            finished(run.train(order))
+        run.close()
     else:
         for ready in data.epoch():
-            trainer.train_and_measure(ready, meter, finished)
+            finished([trainer.train_and_measure(ready, meter)])
     trainer.flush()
     trainer.check_parameters()
     return meter.result()
 
 
-def _slices(trainer: Trainer, data: Rows, options: FitOptions) -> Iterator[Indices]:
-    """Yield the row numbers of one epoch in their order, as many steps at a time as take about `LONG_ENOUGH`."""
+def _slices(trainer: Trainer, data: Rows, options: FitOptions, each_step: bool) -> Iterator[Indices]:
+    """Yield the row numbers of one epoch in their order, as many steps at a time as take about `LONG_ENOUGH`, or one."""
     rng = epoch_rng(options.seed, trainer.epoch) if options.shuffle else None
     steps = 1
     for order in row_order(data.count, options.batch_size, rng, options.drop_last):
@@ -112,7 +116,7 @@ def _slices(trainer: Trainer, data: Rows, options: FitOptions) -> Iterator[Indic
             stop = start + steps * options.batch_size
             began = perf_counter()
             yield order[start:stop]
-            if perf_counter() - began < LONG_ENOUGH:
+            if perf_counter() - began < LONG_ENOUGH and not each_step:
                 steps *= 2
             start = stop
 

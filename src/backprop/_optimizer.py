@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 from weakref import ref
 
 import numpy as np
+import numpy.typing as npt
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from ._settings import Settings
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
 
@@ -19,7 +21,7 @@ LearningRate = float | schedules.Schedule | Callable[[int], float]
 Groups = Mapping[str, Mapping[str, float]]
 
 
-class Optimizer:
+class Optimizer(Settings):
     """What all optimizers share: the learning rate, decay, parameter groups, and the moments of one network.
 
     The moments and counts belong to the optimizer, which belongs to the first network it updates. Parameters of layers with
@@ -49,6 +51,7 @@ class Optimizer:
 
     name: ClassVar[str] = ""
     kernel: ClassVar[str] = ""
+    _COUNTS = frozenset({"steps", "epoch"})
 
     def __init__(
         self,
@@ -94,6 +97,12 @@ class Optimizer:
         if isinstance(self._lr, float):
             return self._lr
         return self._lr(self.steps if self._lr.per == "step" else self.epoch)
+
+    def learning_rates(self, count: int) -> npt.NDArray[np.float64]:
+        """Return the learning rates of the next updates."""
+        if isinstance(self._lr, float) or self._lr.per == "epoch":
+            return np.full(count, self.learning_rate)
+        return np.array([self._lr(step) for step in range(self.steps, self.steps + count)], np.float64)
 
     def _slots(self) -> tuple[str | None, ...]:
         """The names of the moments in the kernel's order, None for one that the options leave out."""

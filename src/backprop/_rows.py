@@ -46,15 +46,15 @@ class Converter:
         self.loss = loss
         self.n_inputs, self.n_outputs = net.n_inputs, net.n_outputs
         self.dtype = net.dtype
-        self._check_finite = check_finite
+        self.check_finite = check_finite
 
     def inputs(self, x: npt.ArrayLike) -> Array:
         """Return inputs as a matrix."""
-        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self._check_finite)
+        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self.check_finite)
 
     def targets(self, y: npt.ArrayLike) -> Array | Labels:
         """Return targets as the loss's kernel takes them."""
-        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self._check_finite)
+        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self.check_finite)
 
     def weigh(self, targets: Array | Labels, class_vector: ClassVector | None, sample_weight: Array | None) -> Array | None:
         """Return the rows' weights, those of their classes included."""
@@ -141,6 +141,32 @@ class Rows:
         else:
             weight = None if self._weight is None else self._weight[numbers]
         return Batch(x, targets, weight, sample_weight)
+
+    def arrays(self) -> tuple[Array, Array | Labels, Array | None] | None:
+        """Return (x, targets, weight) if rows can be taken from them as they lie; see `numbers`."""
+        x, flags = self._x, self._x.flags
+        if self._y_mapped or x.dtype != self._converter.dtype or not (flags.c_contiguous and flags.aligned and x.dtype.isnative):
+            return None
+        return x, self._targets, self._weight
+
+    def numbers(self, order: Indices) -> Indices:
+        """Return the numbers that rows have in `arrays`."""
+        return np.ascontiguousarray(order if self._index is None else self._index[order])
+
+    @property
+    def unchecked(self) -> bool:
+        """Whether nobody has looked through x for NaN and infinities, though somebody should."""
+        return self._x_mapped and self._converter.check_finite
+
+    @property
+    def targets_ndim(self) -> int:
+        """The number of dimensions that targets have as the loss's kernel takes them."""
+        return self._take_targets(self._numbers(slice(0, 1))).ndim
+
+    def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
+        """Return what metrics need beside outputs: targets and sample weights."""
+        numbers = self._numbers(rows)
+        return self._take_targets(numbers), None if self._sample_weight is None else self._sample_weight[numbers]
 
     def _numbers(self, rows: Indices | slice) -> Indices | slice:
         return rows if self._index is None else self._index[rows]

@@ -123,7 +123,7 @@ def _demo(arguments: argparse.Namespace) -> None:
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from ._bench import bench
+    from ._bench.command import bench
 
     bench(
         quick=arguments.quick,
@@ -182,15 +182,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--epochs", type=_count, default=20, metavar="N", help="passes over the 1437 training images")
     demo.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the images")
 
-    bench = command(
-        "bench", _bench, help="time kernels, training and prediction", description=BENCH, epilog=BENCH_EXAMPLES
-    )
+    bench = command("bench", _bench, help="time kernels, training and prediction", description=BENCH, epilog=BENCH_EXAMPLES)
     bench.add_argument("--quick", action="store_true", help="tiny sizes, some seconds: to see that it works")
     bench.add_argument("--threads", type=_count, metavar="N", help="for us and all others; without it all processors")
-    bench.add_argument(
-        "--only", action="append", default=[], metavar="TEXT", help="rows that contain this, of a table (training, prediction, kernels), a case "
-        "or a dtype; more than once: any of them"
-    )
+    only = "just the rows with this in their table (training, prediction, kernels), name, size or dtype; may be given several times"
+    bench.add_argument("--only", action="append", default=[], metavar="TEXT", help=only)
     bench.add_argument("--compile", action="store_true", help="torch.compile takes part, half a minute of compiling per row")
     bench.add_argument("--json", metavar="FILE", help="write all times there")
 

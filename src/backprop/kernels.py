@@ -17,6 +17,7 @@ Symbols: ``n`` rows (the batch), ``p`` fan_in, ``k`` fan_out or columns, ``s`` t
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 from ._types import SPAN as SPAN
 from ._types import Array, Labels, Spans
@@ -292,7 +293,7 @@ class Kernels(Protocol):
         m_factor: float,
         decoupled: bool,
     ) -> None:
-        """m and v as in adam; ``param -= lr (grad_factor g + m_factor m) / (sqrt(v / bias2) + eps)``. INOUT param, m, v."""
+        """M and v as in adam; ``param -= lr (grad_factor g + m_factor m) / (sqrt(v / bias2) + eps)``. INOUT param, m, v."""
 
     def radam(
         self,
@@ -310,7 +311,7 @@ class Kernels(Protocol):
         rectification: float,
         decoupled: bool,
     ) -> None:
-        """m and v as in adam; ``param -= lr m / bias1 * rectification sqrt(bias2) / (sqrt(v) + eps)``.
+        """M and v as in adam; ``param -= lr m / bias1 * rectification sqrt(bias2) / (sqrt(v) + eps)``.
 
         With ``rectification`` 0 (the variance is not yet tractable): ``param -= lr m / bias1``. INOUT param, m, v.
         """
@@ -446,7 +447,12 @@ class Backend:
 
 def active() -> Kernels:
     """The kernels of the backend in use here: inside `use_backend` that one, elsewhere the default."""
-    return _modules[_name.get()]
+    return _modules[chosen.get()]
+
+
+def compiled() -> Any | None:
+    """The compiled module where it is the backend in use, else None: it has plans (`_plan`) beside the kernels."""
+    return _modules["cython"] if chosen.get() == "cython" else None
 
 
 def available() -> tuple[str, ...]:
@@ -464,8 +470,9 @@ def backend() -> Backend:
     ...     bp.backend()
     Backend(name='numpy', isa='numpy', threads=1)
     """
-    name = _name.get()
-    return Backend(name, _isa if name == "cython" else "numpy", 1)
+    name = chosen.get()
+    core: Any = _modules[name]
+    return Backend(name, _isa, core.num_threads()) if name == "cython" else Backend(name, "numpy", 1)
 
 
 @contextmanager
@@ -477,17 +484,68 @@ def use_backend(name: str) -> Iterator[None]:
     ValueError
         For another name, or for "cython" where the compiled extension is not installed.
     """
-    token = _name.set(_checked_name(name, "backend", _modules))
+    token = chosen.set(_checked_name(name, "backend", _modules))
     try:
         yield
     finally:
-        _name.reset(token)
+        chosen.reset(token)
 
 
 def set_num_threads(threads: int) -> None:
-    """Set the number of threads a step may use; the kernels run on one thread, so 1 is all that is allowed."""
-    if threads != 1:
-        raise ValueError(f"threads must be 1 (these kernels run on one thread), got {threads!r}")
+    """Set how many threads a training step, or a prediction of many rows, may use at most.
+
+    Results do not depend on it, bit for bit. Python threads that train or predict at the same time share this number, and work too
+    small to gain runs on one thread. At first it is BACKPROP_NUM_THREADS, or else the number of processors that this process
+    may use, or OMP_NUM_THREADS where that is less; ``threadpoolctl`` can lower it for a while. A forked process has one thread.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not an integer from 1 up, or more than 1 where there are no threads: on the NumPy backend alone, without
+        OpenMP, in a forked process.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> threads = bp.backend().threads
+    >>> bp.set_num_threads(1)
+    >>> bp.backend().threads
+    1
+    >>> bp.set_num_threads(threads)
+    """
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"threads must be an integer, got {threads!r}")
+    _set_num_threads(operator.index(threads), "threads")
+
+
+def _set_num_threads(threads: int, source: str) -> None:
+    core: Any = _modules.get("cython")
+    most, why = (1, "the compiled extension is not installed") if core is None else core.most_threads()
+    if not 1 <= threads <= most:
+        raise ValueError(f"{source} must be from 1 to {most}{f' ({why})' if why else ''}, got {threads}")
+    if core is not None:
+        core.set_num_threads(threads)
+
+
+def _start_threads() -> None:
+    """Set the number of threads at import, and the one thread of forked processes."""
+    core: Any = _modules.get("cython")
+    if "BACKPROP_NUM_THREADS" in os.environ:
+        given = os.environ["BACKPROP_NUM_THREADS"]
+        if not given.strip().isdecimal():
+            raise ValueError(f"BACKPROP_NUM_THREADS must be a whole number from 1 up, got {given!r}")
+        _set_num_threads(int(given), "BACKPROP_NUM_THREADS")
+    elif core is not None:
+        core.set_num_threads(max(1, min(_processors(), core.num_allowed_threads(), core.most_threads()[0])))
+    if core is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=core.after_fork_in_child)
+
+
+def _processors() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "process_cpu_count"):
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _checked_name(name: str, source: str, modules: dict[str, Kernels]) -> str:
@@ -530,11 +588,15 @@ def _load() -> tuple[dict[str, Kernels], str]:
     return modules, isa
 
 
-def _default(modules: dict[str, Kernels]) -> str:
+def _default(modules: dict[str, Kernels], isa: str) -> str:
+    """What serves where nobody has chosen: the compiled kernels, if they have vectors; without, NumPy's large products win."""
     if "BACKPROP_BACKEND" in os.environ:
         return _checked_name(os.environ["BACKPROP_BACKEND"], "BACKPROP_BACKEND", modules)
-    return "cython" if "cython" in modules else "numpy"
+    return "cython" if "cython" in modules and isa != "plain" else "numpy"
 
 
 _modules, _isa = _load()
-_name: ContextVar[str] = ContextVar("backend", default=_default(_modules))
+_default_name = _default(_modules, _isa)
+chosen: ContextVar[str] = ContextVar("backend", default=_default_name)
+"""The name of the backend in use; plans look here at every call."""
+_start_threads()

@@ -26,6 +26,7 @@ import numpy.typing as npt
 from . import kernels
 from ._arrays import as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
 from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
+from ._settings import Settings
 from ._types import Array, Labels
 
 LossFunction = Callable[..., tuple[float, npt.ArrayLike]]
@@ -40,7 +41,7 @@ class _Wanted(NamedTuple):
     check_finite: bool
 
 
-class Loss:
+class Loss(Settings):
     """A loss on the network's raw outputs.
 
     Attributes
@@ -136,6 +137,10 @@ class Loss:
     def compute(self, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
         """Return the loss of prepared arrays, and write its gradient into ``grad`` unless that is None."""
         return self._run(kernels.active(), outputs, targets, weight, grad)
+
+    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array | None:
+        """Return the option that has a value for each output, as the kernel takes it; None for losses without one."""
+        return None
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         return _target_matrix(given, wanted)
@@ -264,18 +269,17 @@ class BinaryCrossEntropy(Loss):
             self.pos_weight = [check_positive("pos_weight", weight) for weight in np.asarray(pos_weight).ravel()]
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        self._pos_weight_vector(wanted.n_outputs, wanted.dtype)
+        self.per_output(wanted.n_outputs, wanted.dtype)
         matrix = _target_matrix(given, wanted)
         return _refuse(matrix, (matrix < 0) | (matrix > 1), wanted.name, "in [0, 1] for binary_cross_entropy")
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        pos_weight = self._pos_weight_vector(outputs.shape[1], outputs.dtype)
+        pos_weight = self.per_output(outputs.shape[1], outputs.dtype)
         return active.binary_cross_entropy(outputs, targets, weight, pos_weight, grad)
 
-    def _pos_weight_vector(self, n_outputs: int, dtype: np.dtype[Any]) -> Array | None:
-        if self.pos_weight is None:
-            return None
-        return _per_output("pos_weight", self.pos_weight, n_outputs, dtype)
+    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array | None:
+        """Return `pos_weight` as the kernel takes it."""
+        return None if self.pos_weight is None else _per_output("pos_weight", self.pos_weight, n_outputs, dtype)
 
 
 class MSE(Loss):
@@ -371,15 +375,19 @@ class Quantile(Loss):
             self.q = [check_in("q", one, 0.0, 1.0, closed="neither") for one in np.asarray(q).ravel()]
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        _per_output("q", self.q, wanted.n_outputs, wanted.dtype)
+        self.per_output(wanted.n_outputs, wanted.dtype)
         one_for_all = isinstance(self.q, list) and (given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1))
         if not one_for_all:
             return _target_matrix(given, wanted)
         return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        q = _per_output("q", self.q, outputs.shape[1], outputs.dtype)
+        q = self.per_output(outputs.shape[1], outputs.dtype)
         return active.quantile(outputs, targets, weight, q, grad)
+
+    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array:
+        """Return `q` as the kernel takes it."""
+        return _per_output("q", self.q, n_outputs, dtype)
 
 
 class FunctionLoss(Loss):
@@ -611,7 +619,7 @@ def _refuse(matrix: Array, wrong: npt.NDArray[np.bool_], name: str, allowed: str
     return matrix
 
 
-def _per_output(name: str, option: float | list[float], n_outputs: int, dtype: np.dtype[Any]) -> Array:
+def _per_output(name: str, option: float | list[float], n_outputs: int, dtype: npt.DTypeLike) -> Array:
     """Return an option with one value for all outputs or one for each, as a vector."""
     if isinstance(option, float):
         return np.full(n_outputs, option, dtype)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import activations, initializers
+from . import activations, initializers, kernels
 from ._arrays import aligned_zeros, as_matrix, as_parameter, as_table, check_count, check_dtype, check_in, check_seed
+from ._plan import translate
 from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from .training import History
 
 _PICKLE_FORMAT = 1
+_SLICE = 1024  # rows that predict takes at a time unless told otherwise
 
 
 class ParameterEntry(NamedTuple):
@@ -99,6 +101,9 @@ class Network:
         self.loss: Loss | None = None
         self._noise = noise
         self._rows: int | None = None  # of the forward that awaits its backward
+        self._walked: Any = None  # the plan that made it, if one did
+        self._plan: Any = None
+        self._translated = False  # whether it is known if there is a plan
         self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
@@ -118,6 +123,22 @@ class Network:
         for index, (_, layer) in enumerate(self._named):
             layer._bind(views[layer], rng)
             layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
+
+    # --- plans: see _plan ------------------------------------------------------------------------------------------------------
+
+    def _changed(self) -> None:
+        """Forget the plan: a layer is no longer what the plan was made of."""
+        if self._plan is not None:
+            self._plan.current = False
+        self._plan = None
+        self._translated = False
+
+    def _ready_plan(self) -> Any:
+        """Return the plan to run now, or None where the way is layer by layer."""
+        if not self._translated and kernels.compiled() is not None:
+            self._plan = translate(self)
+            self._translated = True
+        return None if self._plan is None or kernels.compiled() is None else self._plan
 
     # --- state ----------------------------------------------------------------------------------------------------------------
 
@@ -238,16 +259,22 @@ class Network:
             Raw outputs, a fresh array.
         """
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
-        if rows is x or rows.base is not None:
+        if self._ready_plan() is None and (rows is x or rows.base is not None):
             rows = rows.copy()
-        return self._forward(rows, training).copy()
+        outputs = self._forward(rows, training)
+        return outputs if self._walked is not None else outputs.copy()
 
     def _forward(self, x: Array, training: bool) -> Array:
         """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""
-        self._rows = None
-        outputs = x
-        for layer in self.layers:
-            outputs = apply(layer, outputs, training)
+        self._rows = self._walked = None
+        plan = self._ready_plan()
+        if plan is not None and plan.takes(len(x), training):
+            outputs: Array = plan.forward(x, training, self._noise.step)
+            self._walked = plan
+        else:
+            outputs = x
+            for layer in self.layers:
+                outputs = apply(layer, outputs, training)
         self._noise.step += training
         self._rows = len(x)
         return outputs
@@ -287,14 +314,17 @@ class Network:
 
     def _backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
         """`backward` of a matrix that is as kernels want it; without `input_gradient` dL/dx may be left out."""
-        self._rows = None
+        walked, self._rows, self._walked = self._walked, None, None
+        if walked is not None:
+            grad_x: Array | None = walked.backward(grad_outputs, input_gradient)
+            return grad_x
         grad: Array | None = grad_outputs
         for layer in reversed(self.layers):
             assert grad is not None
             grad = apply_backward(layer, grad, input_gradient or layer is not self.layers[0])
         return grad
 
-    def predict(self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = 1024) -> Array:
+    def predict(self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE) -> Array:
         """Return the raw outputs (logits) for x in evaluation mode.
 
         Keeps nothing, so any number of threads may predict with one network at once.
@@ -313,6 +343,10 @@ class Network:
         array (n, n_outputs)
             `out`, or a fresh array.
         """
+        if self._plan is not None and out is None and batch_size is _SLICE:
+            outputs: Array | None = self._plan.predict(x)  # None for an x that takes more looking at
+            if outputs is not None:
+                return outputs
         batch_size = check_count("batch_size", batch_size)
         table = x if type(x) is np.ndarray and x.dtype == self.dtype else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
@@ -331,6 +365,10 @@ class Network:
 
         Keeps nothing. A network that changes nothing in evaluation mode (dropout alone) returns x itself.
         """
+        plan = self._ready_plan()
+        outputs: Array | None = None if plan is None else plan.predict(x)
+        if outputs is not None:
+            return outputs
         for layer in self.layers:
             x = apply_infer(layer, x)
         return x

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,10 +26,12 @@ from ._evaluation import Meter, MetricSpec, evaluate_batches, make_metrics
 from ._fit import FitOptions, run_fit
 from ._interrupts import Interrupts
 from ._model_file import StrPath
+from ._plan import translate_training
+from ._planned import Report, take_steps
 from ._rows import Batch, ClassVector, Converter, Rows, Stream
 from ._types import Array
 from .clipping import grad_norm, scale_to_norm
-from .data import Indices, split
+from .data import split
 from .history import History
 from .layers import Layer
 from .losses import Loss, LossFunction
@@ -134,6 +136,14 @@ class Trainer:
         self._gathered_weight = 0.0
         self._before_forward: tuple[Array | None, int] = (None, 0)
         self.last_lr = self.optimizer.learning_rate
+        self._planned: Any = None
+        self._planned_for = 0
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Forget the plan, which is made of these, when one of them is replaced."""
+        object.__setattr__(self, name, value)
+        if name in ("net", "loss", "optimizer", "clip_norm", "clip_value", "accumulate_steps"):
+            self.__dict__["_planned"] = None
 
     # --- one step ---------------------------------------------------------------------------------------------------------------
 
@@ -160,6 +170,11 @@ class Trainer:
         RuntimeError
             If another thread is training the network.
         """
+        if self._planned is not None and sample_weight is None and self.loss.class_weight is None:
+            with self._exclusively():
+                loss: float | None = self._planned.step(x, y, self.net._noise)
+            if loss is not None:
+                return loss
         with self._exclusively():
             self.net.loss = self.loss
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
@@ -194,6 +209,12 @@ class Trainer:
         """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
         if batch.weight is not None and not batch.weight.any():
             return 0.0, None
+        training = self.training_plan(batch.targets.ndim)
+        if training is not None and training.takes(len(batch.x)):
+            outputs = np.empty((len(batch.x), self.net.n_outputs), self.net.dtype)
+            report = Report(np.empty(1), np.empty(1), outputs)
+            take_steps(self, training, (batch.x, batch.targets, batch.weight), None, len(batch.x), report)
+            return float(report.losses[0]), outputs
         self._remember()
         with self._undoing():
             outputs = self.net._forward(batch.x, training=True)
@@ -202,20 +223,24 @@ class Trainer:
             grad_outputs = np.empty_like(outputs)
             loss = self.loss.compute(given, batch.targets, batch.weight, grad_outputs)
             if not math.isfinite(loss):
-                raise self._divergence("loss", loss)
+                raise self.divergence("loss", loss)
             self.net._backward(grad_outputs, input_gradient=False)
             self._learn(batch.total_weight())
         return loss, outputs
 
-    def train_rows(
-        self, rows: Rows, order: Indices, batch_size: int, meter: Meter, finished: Callable[[float], Any]
-    ) -> None:
-        """Train on rows in this order, batch by batch; ``finished(loss)`` is called after each."""
-        for start in range(0, len(order), batch_size):
-            self.train_and_measure(rows.take(order[start : start + batch_size]), meter, finished)
+    def training_plan(self, targets_ndim: int) -> Any:
+        """Return the plan that takes whole steps, for prepared targets of so many dimensions; None where there is none."""
+        if self._planned is None or self._planned_for != targets_ndim or not self._planned.is_current():
+            self._planned = None
+            if self.accumulate_steps == 1:
+                self._planned = translate_training(
+                    self.net, self.loss, self.optimizer, targets_ndim, self.clip_norm, self.clip_value
+                )
+            self._planned_for = targets_ndim
+        return self._planned
 
-    def train_and_measure(self, batch: Batch, meter: Meter, finished: Callable[[float], Any]) -> None:
-        """Train on a batch, uninterrupted, and let the meter have its loss and outputs."""
+    def train_and_measure(self, batch: Batch, meter: Meter) -> float:
+        """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
         self.interrupts.begin()
         try:
             loss, outputs = self.train_batch(batch)
@@ -223,7 +248,7 @@ class Trainer:
             self.interrupts.end()
         if outputs is not None:
             meter.add(loss, outputs, batch)
-        finished(loss)
+        return loss
 
     def _learn(self, weight: float) -> None:
         """Use the gradients of a batch that counts ``weight``: update, or put them by until enough steps have gathered."""
@@ -251,7 +276,7 @@ class Trainer:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
         norm = grad_norm(gradients, spans)
         if not math.isfinite(norm):
-            raise self._divergence("gradient norm", norm)
+            raise self.divergence("gradient norm", norm)
         if self.clip_norm is not None:
             scale_to_norm(gradients, spans, norm, self.clip_norm)
         elif self.clip_value is not None:
@@ -285,7 +310,8 @@ class Trainer:
         finally:
             self.net._in_training.release()
 
-    def _divergence(self, what: str, value: float) -> DivergenceError:
+    def divergence(self, what: str, value: float) -> DivergenceError:
+        """Return the error to raise when training has diverged."""
         return DivergenceError(
             f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}: training has diverged. The "
             f"parameters are those of the update before. Try a lower learning rate (it was {self.optimizer.learning_rate:g}), "
@@ -554,12 +580,12 @@ class Trainer:
             self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what a copy or pickle keeps: all but what belongs to a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", "training_data")}
+        """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", "training_data", "_planned")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state, interrupts=Interrupts(), training_data=None)
+        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, _planned=None)
 
 
 def fit(

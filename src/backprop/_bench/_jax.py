@@ -7,7 +7,7 @@ from typing import Any
 
 from .kernel_cases import KernelCase
 from .network_cases import NetworkCase
-from .peers import NotOffered
+from .peers import NotOfferedError
 from .timing import Run
 
 
@@ -53,7 +53,7 @@ class Jax:
 
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Take no part: what is fast in JAX is whole steps."""
-        raise NotOffered
+        raise NotOfferedError
 
     def _parameters(self, case: NetworkCase) -> Any:
         """All parameters in one array, and the function that gives each its shape."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
 from .._types import Array
 from .kernel_cases import KernelCase
 from .network_cases import NetworkCase
-from .peers import NotOffered
+from .peers import NotOfferedError
 from .timing import Run
 
-ACTIVATIONS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {  # with the derivative in terms of the value
+ACTIVATIONS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any]]] = {  # with the derivative in terms of the value
     "relu": (lambda z: np.maximum(z, 0), lambda a: a > 0),
     "tanh": (np.tanh, lambda a: 1 - a * a),
 }
@@ -79,13 +81,13 @@ class NumPy:
 
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Take no part: the kernels' NumPy twin does."""
-        raise NotOffered
+        raise NotOfferedError
 
 
 def _views(flat: Array, sizes: tuple[int, ...]) -> list[tuple[Array, Array]]:
     """The weight and bias of each layer in a flat array."""
     views, start = [], 0
-    for p, k in zip(sizes, sizes[1:], strict=False):
+    for p, k in pairwise(sizes):
         end = start + p * k
         views.append((flat[start:end].reshape(p, k), flat[end : end + k]))
         start = end + k

@@ -9,7 +9,7 @@ import numpy as np
 
 from .kernel_cases import KernelCase
 from .network_cases import NetworkCase
-from .peers import NotOffered
+from .peers import NotOfferedError
 from .timing import Run
 
 
@@ -22,7 +22,7 @@ class OnnxRuntime:
 
     def step(self, case: NetworkCase) -> Run:
         """Offer none."""
-        raise NotOffered
+        raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
         """One run of the session, on a NumPy array."""
@@ -35,7 +35,7 @@ class OnnxRuntime:
 
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Offer none."""
-        raise NotOffered
+        raise NotOfferedError
 
 
 def _model(case: NetworkCase) -> bytes:
@@ -45,13 +45,12 @@ def _model(case: NetworkCase) -> bytes:
     nodes, tensors = [], []
     for number, layer in enumerate(layers):
         weight, bias = f"weight{number}", f"bias{number}"
-        tensors += [onnx.numpy_helper.from_array(np.ascontiguousarray(array), name) for array, name in ((layer.weight, weight), (layer.bias, bias))]
-        source, z, a = f"a{number}" if number else "x", f"z{number}", f"a{number + 1}"
-        if number == len(layers) - 1:
-            nodes.append(onnx.helper.make_node("Gemm", [source, weight, bias], ["outputs"]))
-        else:
-            nodes.append(onnx.helper.make_node("Gemm", [source, weight, bias], [z]))
-            nodes.append(onnx.helper.make_node({"relu": "Relu", "tanh": "Tanh"}[case.activation], [z], [a]))
+        tensors += [onnx.numpy_helper.from_array(layer.weight, weight), onnx.numpy_helper.from_array(layer.bias, bias)]
+        last = number == len(layers) - 1
+        z = "outputs" if last else f"z{number}"
+        nodes.append(onnx.helper.make_node("Gemm", [f"a{number}" if number else "x", weight, bias], [z]))
+        if not last:
+            nodes.append(onnx.helper.make_node({"relu": "Relu", "tanh": "Tanh"}[case.activation], [z], [f"a{number + 1}"]))
     kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(case.dtype))
     inputs = [onnx.helper.make_tensor_value_info("x", kind, [None, case.sizes[0]])]
     outputs = [onnx.helper.make_tensor_value_info("outputs", kind, [None, case.sizes[-1]])]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .kernel_cases import KernelCase, make_array
 from .network_cases import NetworkCase
-from .peers import NotOffered
+from .peers import NotOfferedError
 from .timing import Run
 
 
@@ -66,7 +66,8 @@ class PyTorch:
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Products, the activations it writes into a given tensor, and its fused Adam."""
         torch = self.torch
-        arrays = {demand.name: torch.from_numpy(make_array(demand, case.letters(size))) for demand in case.arrays() if demand.dtype != "span"}
+        demands = [demand for demand in case.arrays() if demand.dtype != "span"]
+        arrays = {demand.name: torch.from_numpy(make_array(demand, case.letters(size))) for demand in demands}
         match case.name:
             case "dense_forward":
                 return lambda: torch.addmm(arrays["bias"], arrays["x"], arrays["weight"], out=arrays["a"])
@@ -83,7 +84,7 @@ class PyTorch:
                 param.grad = arrays["grad"]
                 optimizer = torch.optim.Adam([param], lr=1e-6, fused=True)
                 return lambda: optimizer.step()
-        raise NotOffered
+        raise NotOfferedError
 
 
 def _softmax(torch: Any) -> Any:
@@ -91,7 +92,7 @@ def _softmax(torch: Any) -> Any:
 
 
 class CompiledPyTorch(PyTorch):
-    """A whole step, from forward to Adam, as one graph compiled by Inductor with a C++ wrapper; parameters flat: fewer arguments."""
+    """A whole step, from forward to Adam, as one graph compiled by Inductor; parameters flat: fewer arguments to check."""
 
     def step(self, case: NetworkCase) -> Run:
         """Forward, backward and update in one compiled call."""
@@ -140,11 +141,11 @@ class CompiledPyTorch(PyTorch):
 
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Take no part: eager PyTorch does."""
-        raise NotOffered
+        raise NotOfferedError
 
     def _compiled(self, function: Any) -> Any:
         import_module("torch._dynamo").reset()  # after some variants of a function it would give up compiling
-        config = import_module("torch._inductor.config")
+        config: Any = import_module("torch._inductor.config")
         config.cpp_wrapper, config.compile_threads = True, 1
         return self.torch.compile(function, fullgraph=True, dynamic=False)
 
@@ -152,5 +153,5 @@ class CompiledPyTorch(PyTorch):
         try:
             run()
         except Exception as error:
-            raise NotOffered(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
+            raise NotOfferedError(f"torch.compile: {type(error).__name__}: {str(error).strip().splitlines()[0]}") from error
         return run

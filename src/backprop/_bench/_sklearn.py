@@ -7,7 +7,7 @@ from typing import Any
 
 from .kernel_cases import KernelCase
 from .network_cases import NetworkCase
-from .peers import NotOffered
+from .peers import NotOfferedError
 from .timing import Run
 
 
@@ -35,9 +35,14 @@ class ScikitLearn:
 
     def kernel(self, case: KernelCase, size: str) -> Run:
         """Offer none."""
-        raise NotOffered
+        raise NotOfferedError
 
     def _classifier(self, case: NetworkCase) -> Any:
         return self.networks.MLPClassifier(
-            case.sizes[1:-1], activation=case.activation, batch_size=case.batch, alpha=0.0, learning_rate_init=case.lr, random_state=0
+            hidden_layer_sizes=case.sizes[1:-1],
+            activation=case.activation,
+            batch_size=case.batch,
+            alpha=0.0,
+            learning_rate_init=case.lr,
+            random_state=0,
         )

@@ -45,8 +45,8 @@ def bench(
         plan = plan._replace(sizes=["tiny"], training=TRAINING[:2], prediction=PREDICTION[:2], seconds=0.02, most_steps=50)
     report = Report(describe(), versions(DISTRIBUTIONS), kernels.backend().isa, threads, measure_peak(plan.seconds / 3), [])
     reasons: dict[str, None] = {}
-    rows = measure.rows(plan, peers.installed_peers(threads, compile_pytorch=compile_pytorch), lambda reason: reasons.setdefault(reason))
-    for row in rows:
+    contestants = peers.installed_peers(threads, compile_pytorch=compile_pytorch)
+    for row in measure.rows(plan, contestants, reasons.setdefault):
         report.rows.append(row)
         if sys.stderr.isatty():
             print(f"\r\033[K{row.table}: {row.name}, {row.detail}", end="", file=sys.stderr, flush=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from .. import kernels
-from .kernel_cases import KERNELS, SIZES, Work, kernel_run
+from .kernel_cases import KERNELS, Work, kernel_run
 from .network_cases import PREDICTION, TRAINING, NetworkCase, fit_run, predict_run, step_run
-from .peers import NotOffered, Peer
+from .peers import NotOfferedError, Peer
 from .timing import Contestant, Run, best_times
 
 TWIN = "NumPy twin"
@@ -52,7 +53,7 @@ class Plan(NamedTuple):
     """What to measure, against whom and for how long."""
 
     only: Sequence[str] = ()  # rows that contain one of these; none: all
-    sizes: Sequence[str] = tuple(size for size in SIZES if size != "tiny")
+    sizes: Sequence[str] = ("small", "medium", "large")
     training: Sequence[NetworkCase] = tuple(TRAINING)
     prediction: Sequence[NetworkCase] = tuple(PREDICTION)
     seconds: float = 0.3  # for a network and contestant; a tenth for a kernel
@@ -76,7 +77,7 @@ def rows(plan: Plan, peers: Mapping[str, Peer], skipped: Callable[[str], object]
     for size in plan.sizes:
         for case in KERNELS:
             if plan.wants("kernels", case.name, size):
-                contestants = take.contestants(lambda backend, c=case, s=size: kernel_run(c, s, backend), "kernel", case, size)
+                contestants = take.contestants(partial(kernel_run, case, size), "kernel", case, size)
                 seconds = best_times(contestants, plan.seconds / 10, rest=plan.rest)
                 yield Row("kernels", case.name, size, "float32", seconds, case.work(size))
     for network in plan.training:
@@ -84,7 +85,7 @@ def rows(plan: Plan, peers: Mapping[str, Peer], skipped: Callable[[str], object]
             yield from take.training(network)
     for network in plan.prediction:
         if plan.wants("prediction", network.name, network.dtype):
-            contestants = take.contestants(lambda backend, n=network: predict_run(n, backend), "predict", network)
+            contestants = take.contestants(partial(predict_run, network), "predict", network)
             seconds = best_times(contestants, plan.seconds, rest=plan.rest)
             work = Work(1e-9 * network.prediction_flops, "GFLOP")
             yield Row("prediction", network.name, "predict", network.dtype, seconds, work)
@@ -105,7 +106,7 @@ class _Taker(NamedTuple):
         for name, peer in self.peers.items():
             try:
                 runs[name] = Contestant(getattr(peer, method)(*arguments))
-            except NotOffered as reason:
+            except NotOfferedError as reason:
                 if str(reason):
                     self.skipped(str(reason))
         return runs
@@ -113,7 +114,7 @@ class _Taker(NamedTuple):
     def training(self, case: NetworkCase) -> Iterator[Row]:
         """A step in `Trainer.fit` and one by `Trainer.step`, timed together against the same others."""
         contestants = {"fit": fit_run(case, ourselves(), self.plan.most_steps)}
-        contestants |= self.contestants(lambda backend: step_run(case, backend), "step", case)
+        contestants |= self.contestants(partial(step_run, case), "step", case)
         seconds = best_times(contestants, self.plan.seconds, rest=self.plan.rest)
         by_fit, by_step, *_ = seconds.values()
         others = {name: time for name, time in seconds.items() if name not in ("fit", ourselves())}

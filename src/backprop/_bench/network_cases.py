@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -36,13 +37,13 @@ class NetworkCase(NamedTuple):
     @property
     def training_flops(self) -> float:
         """Multiplications and additions of the matrix products of a step: three per layer, but two for the first."""
-        products = [2.0 * self.batch * p * k for p, k in zip(self.sizes, self.sizes[1:], strict=False)]
+        products = [2.0 * self.batch * p * k for p, k in pairwise(self.sizes)]
         return 3 * sum(products) - products[0]
 
     @property
     def prediction_flops(self) -> float:
         """Those of the forward pass."""
-        return sum(2.0 * self.batch * p * k for p, k in zip(self.sizes, self.sizes[1:], strict=False))
+        return sum(2.0 * self.batch * p * k for p, k in pairwise(self.sizes))
 
     def data(self, batches: int = 1) -> tuple[Array, Labels]:
         """Rows of numbers with labels, the same every time."""

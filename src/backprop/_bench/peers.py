@@ -16,12 +16,12 @@ from .network_cases import NetworkCase
 from .timing import Run
 
 
-class NotOffered(Exception):  # noqa: N818: no error
+class NotOfferedError(Exception):
     """A library has no such thing, or it does not work here; the message says which, and is empty where that is no surprise."""
 
 
 class Peer(Protocol):
-    """A library. What it does not offer raises `NotOffered`."""
+    """A library. What it does not offer raises `NotOfferedError`."""
 
     def step(self, case: NetworkCase) -> Run:
         """Make one training step, ready to be timed; it returns the loss."""

@@ -219,6 +219,8 @@ class Layer(ABC):
         shape = self.__dict__.get("_array_shapes", {}).get(name)
         if shape is None:
             object.__setattr__(self, name, value)
+            if not name.startswith("_") and self._owner is not None and (network := self._owner()) is not None:
+                network._changed()
             return
         label = f"{type(self).__name__}.{name}"
         if name in self.__dict__ or name.startswith("grad_"):

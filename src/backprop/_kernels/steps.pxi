@@ -1,0 +1,294 @@
+# Training steps: what happens to a batch, and the loop over the batches of a stretch of training.
+#
+#     gather      the rows of the batch, by their numbers
+#     forward     the network's outputs
+#     loss        its value, and its gradient with respect to the outputs
+#     backward    the gradients of the parameters
+#     clip        gradients that are too long or too large
+#     update      the optimizer's step
+#
+# A stretch of any number of steps is one call without Python; every thread of the team runs the same loop on its share of each
+# stage (team.pxi), and all of them compute the few numbers that decide how it goes on, alike. A loss or a gradient that is not
+# finite ends the stretch before the update, so that the parameters are those of the last good step.
+
+from libc.math cimport isfinite, pow
+
+cdef enum outcome:
+    FINISHED
+    LOSS_NOT_FINITE
+    GRADIENT_NOT_FINITE
+    INPUT_NOT_FINITE
+
+cdef struct pace_t:  # an optimizer, and what changes from step to step
+    update_t update
+    double lr_decay  # of adagrad
+    double momentum_decay  # of nadam
+    double mu_product  # of nadam: mu_1 mu_2 ... mu_step
+    Py_ssize_t mu_step
+
+cdef struct trainer_t:  # what all steps share
+    program_t *net
+    loss_t loss
+    pace_t pace
+    const span_t *spans
+    Py_ssize_t n_spans
+    double clip_norm  # 0: no clipping
+    double clip_value
+    double *partial  # one number a block, of a sum over a batch or over the gradients
+    char *memory
+    void *targets  # the gathered batch
+    void *weight
+    void *buffers  # as they were before the step
+
+cdef struct stretch_t:  # consecutive steps, and how they went
+    trainer_t *trainer
+    const void *x  # (rows of the data, n_inputs)
+    const void *targets  # (rows of the data,) labels, or (rows of the data, n_outputs) numbers
+    const void *weight  # (rows of the data,) or NULL
+    const Py_ssize_t *order  # the numbers of the rows to take; NULL: as they lie
+    const double *lr  # one a step
+    Py_ssize_t first  # where in it, or in the data, they begin
+    Py_ssize_t rows  # how many in all
+    Py_ssize_t batch  # how many a step
+    Py_ssize_t count  # steps
+    Py_ssize_t updates  # updates before these
+    uint64_t noise  # forwards in training mode before these
+    bint check_finite
+    bint bad_input  # whether a number of the batch that was gathered last, or of the gradients, is not finite
+    bint bad_gradient
+    # results
+    void *outputs  # (rows, n_outputs), as they were before each update; or NULL
+    double *losses  # of every step, and the weight of its rows
+    double *weights
+    Py_ssize_t done  # whole steps
+    Py_ssize_t updated  # those that changed parameters
+    outcome end
+
+cdef struct batch_t:
+    const void *x
+    const void *targets
+    const void *weight
+    Py_ssize_t n
+
+
+# --- gather ----------------------------------------------------------------------------------------------------------------------
+
+cdef const void *gather_rows(
+    const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
+) noexcept nogil:
+    """The rows order[first:first + n], copied together; without an order they lie together."""
+    cdef const char *rows = <const char *> data
+    cdef char *copy = <char *> into
+    cdef Py_ssize_t i
+    if order is NULL:
+        return rows + first * row_bytes
+    for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
+        memcpy(copy + i * row_bytes, rows + order[first + i] * row_bytes, row_bytes)
+    return copy
+
+
+cdef batch_t gather(stretch_t *s, Py_ssize_t step, const real *like, int part, int parts) noexcept nogil:
+    cdef trainer_t *t = s.trainer
+    cdef Py_ssize_t first = s.first + step * s.batch
+    cdef batch_t b
+    b.n = min(s.batch, s.rows - step * s.batch)
+    b.x = gather_rows(s.x, s.order, first, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
+    b.targets = gather_rows(s.targets, s.order, first, b.n, target_bytes(t, like), t.targets, part, parts)
+    b.weight = NULL
+    if s.weight is not NULL:
+        b.weight = gather_rows(s.weight, s.order, first, b.n, sizeof(real), t.weight, part, parts)
+    if s.check_finite:
+        first = share_start(b.n, 1, part, parts)
+        last = share_start(b.n, 1, part + 1, parts)
+        if not all_finite(<const real *> b.x + first * t.net.n_inputs, (last - first) * t.net.n_inputs):
+            s.bad_input = True
+    if part == 0 and t.net.n_buffers:  # the forward moves them; a step that fails leaves no trace
+        memcpy(t.buffers, t.net.buffers, t.net.n_buffers * sizeof(real))
+    return b
+
+
+cdef inline Py_ssize_t target_bytes(const trainer_t *t, const real *like) noexcept nogil:
+    return sizeof(int64_t) if t.loss.kind == CROSS_ENTROPY else t.net.n_outputs * sizeof(real)
+
+
+cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
+    """Whether no number is NaN or infinite: the difference to itself is then 0."""
+    cdef int bad = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        bad |= x[i] - x[i] != 0
+    return not bad
+
+
+# --- loss ------------------------------------------------------------------------------------------------------------------------
+
+cdef double loss_and_gradient(
+    trainer_t *t, const batch_t *b, const real *outputs, double scale, int part, int parts
+) noexcept nogil:
+    """The loss of the batch; its gradient goes to ``net.grad[0]``."""
+    cdef Py_ssize_t k = t.net.n_outputs
+    grad = <real *> t.net.grad[0]
+    loss_blocks(
+        &t.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, part, parts
+    )
+    sync(t.net, parts)
+    return loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k))
+
+
+# --- clip and update -------------------------------------------------------------------------------------------------------------
+
+cdef bint clip(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+    """Cut the gradients to size, as `clipping` does; False when they are not finite."""
+    cdef trainer_t *t = s.trainer
+    cdef real *gradients = <real *> t.net.gradients
+    cdef double norm, factor
+    if t.clip_norm > 0:
+        squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, part, parts)
+        sync(t.net, parts)
+        norm = sqrt(sum_of(t.partial, span_block_count(t.spans, t.n_spans)))
+        if not isfinite(norm):
+            return False
+        factor = t.clip_norm / (norm + 1e-6)
+        if factor < 1:
+            scale_blocks(t.spans, t.n_spans, gradients, factor, part, parts)
+        return True
+    if not blocks_finite(t, <const real *> gradients, part, parts):
+        s.bad_gradient = True
+    sync(t.net, parts)
+    if s.bad_gradient:
+        return False
+    if t.clip_value > 0:
+        clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, part, parts)
+    return True
+
+
+cdef inline bint blocks_finite(const trainer_t *t, const real *gradients, int part, int parts) noexcept nogil:
+    cdef walk_t w = walk(t.spans, t.n_spans, part, parts)
+    cdef bint finite = True
+    while next_block(&w):
+        finite = finite and all_finite(gradients + w.start, w.count)
+    return finite
+
+
+cdef void set_scalars(pace_t *pace, Py_ssize_t step, double lr) noexcept nogil:
+    """The numbers of update ``step``, counted from 1, that the optimizers' formulas read; `optimizers` tells their sources."""
+    cdef update_t *u = &pace.update
+    cdef double mu, mu_next, longest, length
+    u.lr = lr
+    u.first = step == 1
+    u.bias1 = 1 - pow(u.beta1, <double> step)
+    u.bias2 = 1 - pow(u.beta2, <double> step)
+    if u.kind == ADAGRAD:
+        u.lr = lr / (1 + (step - 1) * pace.lr_decay)
+    elif u.kind == NADAM:
+        if pace.mu_step >= step:
+            pace.mu_step = 0
+            pace.mu_product = 1
+        while pace.mu_step < step:
+            pace.mu_step += 1
+            pace.mu_product *= nadam_momentum(pace, pace.mu_step)
+        mu, mu_next = nadam_momentum(pace, step), nadam_momentum(pace, step + 1)
+        u.grad_factor = (1 - mu) / (1 - pace.mu_product)
+        u.m_factor = mu_next / (1 - pace.mu_product * mu_next)
+    elif u.kind == RADAM:
+        longest = 2 / (1 - u.beta2) - 1
+        length = longest - 2 * step * pow(u.beta2, <double> step) / u.bias2
+        u.rectification = 0
+        if length > 5:
+            u.rectification = sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
+
+
+cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept nogil:
+    return pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------------------
+
+cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+    """All steps of a stretch; ``like`` only tells the dtype."""
+    cdef:
+        trainer_t *t = s.trainer
+        program_t *net = t.net
+        pace_t pace = t.pace
+        batch_t b
+        double loss, scale
+        uint64_t noise
+        outcome end = FINISHED
+        Py_ssize_t done = 0, updated = 0
+    while done < s.count:
+        b = gather(s, done, like, part, parts)
+        sync(net, parts)
+        if s.bad_input:
+            end = INPUT_NOT_FINITE
+            break
+        scale = loss_scale(&t.loss, <const real *> b.weight, b.n, net.n_outputs)
+        if scale == 0:  # no row has weight: nothing to learn from
+            if part == 0:
+                report(s, done, &b, <const real *> NULL, 0)
+            sync(net, parts)
+            done += 1
+            continue
+        noise = s.noise + updated
+        x = <const real *> b.x
+        outputs = forward_walk(net, x, b.n, True, noise, part, parts)
+        loss = loss_and_gradient(t, &b, outputs, scale, part, parts)
+        if part == 0:
+            report(s, done, &b, outputs, loss)
+        if not isfinite(loss):
+            end = LOSS_NOT_FINITE
+            break
+        backward_walk(net, x, b.n, True, noise, False, part, parts)
+        if not clip(s, like, part, parts):
+            end = GRADIENT_NOT_FINITE
+            break
+        set_scalars(&pace, s.updates + updated + 1, s.lr[updated])
+        update_blocks(&pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, part, parts)
+        updated += 1
+        done += 1
+    if part == 0:
+        s.done = done
+        s.updated = updated
+        s.end = end
+        t.pace = pace
+        if end != FINISHED:
+            memcpy(net.buffers, t.buffers, net.n_buffers * sizeof(real))
+
+
+cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:
+    """What is known of a step before its update."""
+    cdef Py_ssize_t k = s.trainer.net.n_outputs
+    s.losses[step] = loss
+    s.weights[step] = b.n if b.weight is NULL else sum_of_absolutes(<const real *> b.weight, b.n)
+    if s.outputs is not NULL and outputs is not NULL:
+        memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
+
+
+cdef void train_share(void *work, int part, int parts) noexcept nogil:
+    cdef stretch_t *s = <stretch_t *> work
+    if s.trainer.net.dtype == cnp.NPY_FLOAT:
+        train_walk(s, <const float *> NULL, part, parts)
+    else:
+        train_walk(s, <const double *> NULL, part, parts)
+
+
+cdef void finish_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+    """The second half of a step whose forward and loss were elsewhere: ``net.grad[0]`` holds dL/doutputs."""
+    cdef trainer_t *t = s.trainer
+    cdef pace_t pace = t.pace
+    cdef bint good
+    backward_walk(t.net, <const real *> t.net.x, s.rows, True, s.noise, False, part, parts)
+    good = clip(s, like, part, parts)
+    if good:
+        set_scalars(&pace, s.updates + 1, s.lr[0])
+        update_blocks(&pace.update, <const real *> t.net.gradients, t.spans, t.n_spans, <real *> t.net.parameters, part, parts)
+    if part == 0:
+        s.end = FINISHED if good else GRADIENT_NOT_FINITE
+        t.pace = pace
+
+
+cdef void finish_share(void *work, int part, int parts) noexcept nogil:
+    cdef stretch_t *s = <stretch_t *> work
+    if s.trainer.net.dtype == cnp.NPY_FLOAT:
+        finish_walk(s, <const float *> NULL, part, parts)
+    else:
+        finish_walk(s, <const double *> NULL, part, parts)

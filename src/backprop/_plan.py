@@ -1,0 +1,190 @@
+"""Plans: networks translated into the tables that the compiled backend runs without Python between the layers.
+
+A plan exists for networks whose layers are all built in; layers of one's own, and the NumPy backend, go layer by layer, which is
+the same arithmetic (tests hold the two together). Tables hold copies of what layers say of themselves, so a plan is thrown
+away when a layer changes (`Network._changed`), and it is never copied or pickled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import kernels, losses, optimizers
+from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
+
+if TYPE_CHECKING:
+    from ._optimizer import Optimizer
+    from .losses import Loss
+    from .network import Network
+
+INPUT, OUTPUT = -1, -2  # where prediction reads x and writes the result; other places are registers
+
+
+class UntranslatableError(Exception):
+    """A layer that only Python knows how to run."""
+
+
+def translate(net: Network) -> Any | None:
+    """Return the `_core.Plan` of a network; None where there is none and it goes layer by layer.
+
+    Asked for within `use_backend("numpy")`, the answer is None as well.
+    """
+    core = kernels.compiled()
+    if core is None:
+        return None
+    table = _Table(core, net)
+    try:
+        table.add(net.layers)
+    except UntranslatableError:
+        return None
+    if not table.rows:
+        return None
+    operations = np.zeros(len(table.rows), core.OPERATION)
+    for operation, row in zip(operations, table.rows, strict=True):
+        for name, value in row.items():
+            operation[name] = value
+    _assign_registers(operations, core.KINDS)
+    return core.Plan(operations, net.parameters, net.gradients, net.buffers, net.seed, kernels.chosen)
+
+
+class _Table:
+    """The operations of a network, row by row."""
+
+    def __init__(self, core: Any, net: Network) -> None:
+        self.core = core
+        self.rows: list[dict[str, Any]] = []
+        self.width = net.n_inputs
+        entries = (*net.layout, *net._buffer_layout)
+        self.offsets = {(entry.layer, entry.name.rpartition(".")[2]): entry.offset for entry in entries}
+
+    def add(self, layers: Iterable[Layer]) -> None:
+        for layer in layers:
+            write = _WRITERS.get(type(layer))
+            if write is None or not {"forward", "backward", "infer"}.isdisjoint(layer.__dict__):
+                raise UntranslatableError(type(layer).__name__)
+            write(self, layer)
+
+    def write(self, kind: str, layer: Layer, width: int | None = None, **fields: Any) -> None:
+        """Append an operation; what it has no use for stays -1 (offsets) or 0."""
+        fan_in, self.width = self.width, self.width if width is None else width
+        offsets = {"weight": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+        self.rows.append(
+            {
+                "kind": self.core.KINDS[kind],
+                "fan_in": fan_in,
+                "fan_out": self.width,
+                "layer": layer._index,
+                "trainable": layer.trainable and (layer, "weight") in self.offsets,
+                **{field: self.offsets.get((layer, name), -1) for field, name in offsets.items()},
+                **fields,
+            }
+        )
+
+    def dense(self, layer: Dense) -> None:
+        if layer.activation.name == "softmax":  # works on whole rows, so it is an operation of its own
+            self.write("dense", layer, layer.fan_out)
+            self.activation(layer)
+        else:
+            self.write("dense", layer, layer.fan_out, **self._function(layer))
+
+    def activation(self, layer: Dense | Activation) -> None:
+        if layer.activation.name != "identity":
+            self.write("activation", layer, **self._function(layer), trainable=False, weight=-1, bias=-1)
+
+    def _function(self, layer: Dense | Activation) -> dict[str, Any]:
+        return {"activation": self.core.ACTIVATIONS[layer.activation.name], "alpha": layer.activation.alpha}
+
+    def dropout(self, layer: Dropout) -> None:
+        if layer.rate > 0:
+            self.write("dropout", layer, rate=layer.rate)
+
+    def batch_norm(self, layer: BatchNorm) -> None:
+        self.write("batch_norm", layer, momentum=layer.momentum, eps=layer.eps)
+
+    def layer_norm(self, layer: LayerNorm) -> None:
+        self.write("layer_norm", layer, eps=layer.eps)
+
+    def residual(self, layer: Residual) -> None:
+        begin = len(self.rows)
+        self.write("residual_begin", layer, trainable=False)
+        self.add(layer.block)
+        self.rows[begin]["partner"] = len(self.rows)
+        self.write("residual_end", layer, trainable=False, partner=begin)
+
+
+_WRITERS: dict[type[Layer], Callable[[_Table, Any], None]] = {
+    Dense: _Table.dense,
+    Activation: _Table.activation,
+    Dropout: _Table.dropout,
+    BatchNorm: _Table.batch_norm,
+    LayerNorm: _Table.layer_norm,
+    Residual: _Table.residual,
+}
+
+
+def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
+    """Give every operation the place that it reads in prediction, and the one that it writes.
+
+    A place is free again when what it holds has been read; what goes into a block is held until the block's sum.
+    """
+    begin, end, dense, dropout = (kinds[name] for name in ("residual_begin", "residual_end", "dense", "dropout"))
+    held: list[int] = []
+    now, last = INPUT, None
+    for operation in operations:
+        operation["source"] = operation["target"] = now
+        if operation["kind"] == dropout:  # does nothing in prediction
+            continue
+        if operation["kind"] == begin:
+            held.append(now)
+            continue
+        if operation["kind"] == end:
+            operation["skip"] = held.pop()
+        if now == INPUT or now in held or operation["kind"] == dense:  # others may work in place
+            now = next(register for register in range(len(operations)) if register not in (now, *held))
+        operation["target"] = now
+        last = operation
+    if last is not None:
+        last["target"] = OUTPUT
+
+
+def translate_training(
+    net: Network, loss: Loss, optimizer: Optimizer, targets_ndim: int, clip_norm: float | None, clip_value: float | None
+) -> Any | None:
+    """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
+
+    None where there is none: for losses and optimizers of one's own, or when the network has no plan. It serves as long as the
+    network's plan and the settings of loss and optimizer stay what they are, for prepared targets of so many dimensions.
+    """
+    plan = net._ready_plan()
+    if plan is None or loss.name not in _PARAMETERS or type(loss).__module__ != losses.__name__:
+        return None
+    if type(optimizer).__module__ != optimizers.__name__:
+        return None
+    name = "cross_entropy_soft" if loss.name == "cross_entropy" and targets_ndim == 2 else loss.name
+    parameter = _PARAMETERS[loss.name]
+    spans = optimizer.attach(net)
+    moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
+    core: Any = kernels.compiled()
+    return core.TrainingPlan(
+        plan,
+        name,
+        getattr(loss, parameter) if parameter else 0.0,
+        loss.per_output(net.n_outputs, net.dtype),
+        vars(loss),
+        optimizer.kernel,
+        moments,
+        vars(optimizer),
+        spans,
+        clip_norm or 0.0,
+        clip_value or 0.0,
+    )
+
+
+_PARAMETERS = {  # the losses that have a kernel, and the option that it takes as a number
+    **dict.fromkeys(losses.NAMES, ""),
+    "cross_entropy": "label_smoothing",
+    "huber": "delta",
+}

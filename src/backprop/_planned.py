@@ -1,0 +1,149 @@
+"""Training on rows of arrays: through the network's plan, many steps in one call, or step by step where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._evaluation import Meter
+from ._rows import Rows
+from ._types import Array
+from .clipping import grad_norm
+from .data import Indices
+
+if TYPE_CHECKING:
+    from .training import Trainer
+
+Numbers = npt.NDArray[np.float64]
+LOSS_NOT_FINITE, GRADIENT_NOT_FINITE = 1, 2  # how a stretch of steps can end, in _kernels/steps.pxi
+CHUNK_ROWS = 8192  # metrics look at about so many rows together
+CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed
+
+
+class Report(NamedTuple):
+    """Where steps leave what they found: loss and weight of each, and the outputs of their rows if anybody wants them."""
+
+    losses: Numbers
+    weights: Numbers
+    outputs: Array | None
+
+
+class Run:
+    """Trains on rows, as many steps at a time as an order has.
+
+    What the meter needs gathers in chunks whose size depends on the batch size alone, so that its sums do not depend on how
+    many steps are handed over at a time.
+    """
+
+    def __init__(self, trainer: Trainer, rows: Rows, batch_size: int, meter: Meter) -> None:
+        self._trainer = trainer
+        self._rows = rows
+        self._batch_size = batch_size
+        self._meter = meter
+        self._room = max(1, min(CHUNK_ROWS, CHUNK_NUMBERS // trainer.net.n_inputs) // batch_size)  # steps in a chunk
+        size = min(self._room * batch_size, rows.count + batch_size)
+        outputs = np.empty((size, trainer.net.n_outputs), trainer.net.dtype) if meter.needs_outputs else None
+        self._chunk = Report(np.empty(self._room), np.empty(self._room), outputs)
+        self._numbers = np.empty(size, np.intp)
+        self._steps = self._count = 0  # steps and rows that the chunk has
+
+    def train(self, order: Indices) -> Numbers:
+        """Train on the rows with these numbers, batch by batch, and return the loss of each."""
+        losses = []
+        start = 0
+        while start < len(order):
+            stop = start + (self._room - self._steps) * self._batch_size
+            losses.append(self._train(order[start:stop]))
+            start = stop
+            if self._steps == self._room:
+                self.close()
+        return np.concatenate(losses)
+
+    def close(self) -> None:
+        """Let the meter have what has gathered."""
+        if not self._steps:
+            return
+        losses, weights = self._chunk.losses[: self._steps], self._chunk.weights[: self._steps]
+        outputs = None if self._chunk.outputs is None else self._chunk.outputs[: self._count]
+        numbers = self._numbers[: self._count]
+        if not weights.all():  # a batch without weight has no outputs
+            kept = np.repeat(weights != 0, self._batch_size)[: self._count]
+            numbers, outputs = numbers[kept], None if outputs is None else outputs[kept]
+        self._meter.add_steps(losses, weights, outputs, *self._rows.take_measured(numbers))
+        self._steps = self._count = 0
+
+    def _train(self, order: Indices) -> Numbers:
+        """Train on rows that the chunk has room for, uninterrupted."""
+        steps = slice(self._steps, self._steps - (-len(order) // self._batch_size))
+        rows = slice(self._count, self._count + len(order))
+        self._numbers[rows] = order
+        losses, weights, outputs = self._chunk
+        report = Report(losses[steps], weights[steps], None if outputs is None else outputs[rows])
+        training = self._trainer.training_plan(self._rows.targets_ndim)
+        self._trainer.interrupts.begin()
+        try:
+            if training is None:
+                self._step_by_step(order, report)
+            else:
+                self._by_plan(training, order, report)
+        finally:
+            self._trainer.interrupts.end()
+        self._steps, self._count = steps.stop, rows.stop
+        return report.losses.copy()
+
+    def _by_plan(self, training: Any, order: Indices, report: Report) -> None:
+        arrays = self._rows.arrays()
+        if arrays is None:  # there is something to convert
+            batch = self._rows.take(order)
+            take_steps(self._trainer, training, (batch.x, batch.targets, batch.weight), None, self._batch_size, report)
+            return
+        numbers = self._rows.numbers(order)
+        done = take_steps(self._trainer, training, arrays, numbers, self._batch_size, report, self._rows.unchecked)
+        if done < len(report.losses):  # a batch of x is not finite: taken like any other, it is refused
+            self._rows.take(order[done * self._batch_size : (done + 1) * self._batch_size])
+
+    def _step_by_step(self, order: Indices, report: Report) -> None:
+        for step in range(len(report.losses)):
+            rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
+            batch = self._rows.take(order[rows])
+            report.losses[step], outputs = self._trainer.train_batch(batch)
+            report.weights[step] = 0.0 if outputs is None else batch.total_weight()
+            if outputs is not None and report.outputs is not None:
+                report.outputs[rows] = outputs
+
+
+def take_steps(
+    trainer: Trainer,
+    training: Any,
+    arrays: tuple[Array, Any, Array | None],
+    order: Indices | None,
+    batch_size: int,
+    report: Report,
+    check_finite: bool = False,
+) -> int:
+    """Train on the rows of ``arrays`` (x, targets, weight) in ``order``, None for all of them; return how many steps were taken.
+
+    That is fewer than there are if ``check_finite`` finds a batch of x that is not finite.
+
+    Raises
+    ------
+    DivergenceError
+        If the loss or the gradient is not finite.
+    """
+    net, optimizer = trainer.net, trainer.optimizer
+    rates = optimizer.learning_rates(len(report.losses))
+    rows = len(arrays[0] if order is None else order)
+    done, updates, end = training.run(
+        *arrays, order, 0, rows, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
+    )
+    if updates:
+        optimizer.steps += updates
+        net.dropout_step += updates
+        trainer.last_lr = float(rates[updates - 1])
+    if end == LOSS_NOT_FINITE:
+        raise trainer.divergence("loss", float(report.losses[done]))
+    if end == GRADIENT_NOT_FINITE:
+        raise trainer.divergence("gradient norm", grad_norm(net.gradients, optimizer.attach(net)))
+    return int(done)

@@ -1,0 +1,368 @@
+"""Plans do in one call what networks do layer by layer, and none is used for a network that has changed."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop import activations, kernels, losses
+from backprop.network import Network
+
+pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="plans are the compiled backend's")
+
+
+def random_layers(rng: np.random.Generator, width: int, count: int, depth: int = 0) -> tuple[list[bp.Layer], int]:
+    """Layers of every kind in random order, and how wide the outputs of the last are."""
+    layers: list[bp.Layer] = []
+    for _ in range(count):
+        kind = rng.choice(["dense", "dense", "activation", "dropout", "batch_norm", "layer_norm", "residual"])
+        activation = str(rng.choice(activations.NAMES))
+        if kind == "dense":
+            fan_out = int(rng.choice([1, 2, 7, 16, 17, 33]))
+            layers.append(bp.Dense(width, fan_out, activation=activation, bias=bool(rng.integers(2))))
+            width = fan_out
+        elif kind == "activation":
+            layers.append(bp.Activation(activation))
+        elif kind == "dropout":
+            layers.append(bp.Dropout(float(rng.choice([0.0, 0.3]))))
+        elif kind == "batch_norm":
+            layers.append(bp.BatchNorm(width))
+        elif kind == "layer_norm":
+            layers.append(bp.LayerNorm(width))
+        elif depth < 2:
+            block, after = random_layers(rng, width, int(rng.integers(1, 4)), depth + 1)
+            layers.append(bp.Residual([*block, bp.Dense(after, width)] if after != width or not block else block))
+    return layers, width
+
+
+def random_network(seed: int, dtype: str = "float64") -> Network:
+    rng = np.random.default_rng(seed)
+    width = int(rng.choice([1, 3, 8, 20]))
+    layers, after = random_layers(rng, width, int(rng.integers(1, 7)))
+    net = bp.Network([bp.Dropout(0.1), *layers, bp.Dense(after, 3)], dtype=dtype, seed=seed)
+    net.parameters += rng.normal(scale=0.1, size=net.parameters.size)
+    for _, layer in net._named:
+        if rng.random() < 0.2:
+            layer.trainable = False
+    net.layers[-1].trainable = True
+    return net
+
+
+@pytest.fixture
+def layer_by_layer(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """From the call on, no network has a plan."""
+    return lambda: monkeypatch.setattr(Network, "_ready_plan", lambda self: None)
+
+
+def batch(net: Network, rows: int = 19, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(rows, net.n_inputs)).astype(net.dtype)
+
+
+def assert_close(actual: object, wanted: object, net: Network) -> None:
+    tolerance = {"float32": 2e-4, "float64": 1e-11}[net.dtype.name]
+    np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
+
+
+# --- the same arithmetic ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("seed", range(30))
+def test_forward_and_backward(seed, dtype, training, layer_by_layer):
+    net = random_network(seed, dtype.name)
+    x, grad = batch(net), np.random.default_rng(1).normal(size=(19, 3)).astype(dtype)
+    other = net.copy()
+    outputs = net.forward(x, training)
+    assert net._walked is not None
+    grad_x = net.backward(grad)
+    layer_by_layer()
+    assert_close(outputs, other.forward(x, training), net)
+    assert other._walked is None
+    assert_close(grad_x, other.backward(grad), net)
+    assert np.abs(other.gradients).max() > 0
+    assert_close(net.gradients, other.gradients, net)
+    assert_close(net.buffers, other.buffers, net)
+    assert net.dropout_step == other.dropout_step
+
+
+@pytest.mark.parametrize("rows", [1, 5, 300])
+@pytest.mark.parametrize("seed", range(30))
+def test_predict(seed, dtype, rows, layer_by_layer):
+    net = random_network(seed, dtype.name)
+    net.forward(batch(net), training=True)  # so that running statistics are not those of the beginning
+    x = batch(net, rows)
+    outputs = net._ready_plan().predict(x)
+    np.testing.assert_array_equal(net.predict(x), outputs)
+    layer_by_layer()
+    assert_close(outputs, net.infer(x), net)
+
+
+LOSSES = [
+    losses.CrossEntropy(label_smoothing=0.1),
+    losses.BinaryCrossEntropy(pos_weight=[1.0, 2.0, 3.0]),
+    losses.MSE(),
+    losses.HalfMSE(),
+    losses.MAE(),
+    losses.Huber(delta=0.5),
+    losses.LogCosh(),
+    losses.Poisson(),
+    losses.Quantile(q=[0.1, 0.5, 0.9]),
+    losses.Hinge(),
+    losses.KLDivergence(),
+]
+OPTIMIZERS: list[Callable[[], bp.optimizers.Optimizer]] = [
+    lambda: bp.SGD(0.05),
+    lambda: bp.SGD(bp.schedules.Exponential(0.05, gamma=0.9), momentum=0.9, nesterov=True),
+    lambda: bp.RMSprop(1e-3, centered=True, momentum=0.5),
+    lambda: bp.Adagrad(lr_decay=0.1),
+    lambda: bp.Adadelta(),
+    lambda: bp.Adam(amsgrad=True, weight_decay=0.1),
+    lambda: bp.AdamW(groups={"*.weight": {"weight_decay": 0.0, "lr": 1e-2}}),
+    lambda: bp.Adamax(l1=0.01),
+    lambda: bp.NAdam(),
+    lambda: bp.RAdam(),
+    lambda: bp.Lion(),
+    lambda: bp.Rprop(),
+]
+
+
+def targets_for(loss: losses.Loss, rows: int, soft: bool) -> np.ndarray:
+    rng = np.random.default_rng(3)
+    if loss.name == "kl_divergence" or (loss.name == "cross_entropy" and soft):
+        return rng.dirichlet(np.ones(3), size=rows)
+    if loss.name == "cross_entropy":
+        return rng.integers(0, 3, rows)
+    return rng.integers(0, 2, (rows, 3)).astype(np.float64)
+
+
+@pytest.mark.parametrize("case", range(48))
+def test_training(case, layer_by_layer):
+    rng = np.random.default_rng(case)
+    net = random_network(case)
+    loss = LOSSES[case % len(LOSSES)]
+    optimizer = OPTIMIZERS[case % len(OPTIMIZERS)]
+    x, y = batch(net, 23), targets_for(loss, 23, soft=case % 2 == 0)
+    weight = rng.choice([0.0, 1.0, 2.5], 23) if case % 3 == 0 else None
+    clip = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3]
+    others = net.copy()
+
+    def train(net: Network) -> tuple[bp.Trainer, bp.History]:
+        trainer = bp.Trainer(net, loss=copy.deepcopy(loss), optimizer=optimizer(), **clip)
+        return trainer, trainer.fit(x, y, epochs=3, batch_size=5, sample_weight=weight, seed=case, shuffle=case % 5 > 0)
+
+    trainer, history = train(net)
+    assert trainer._planned is not None
+    layer_by_layer()
+    other, other_history = train(others)
+    assert other._planned is None
+    assert trainer.optimizer.steps == other.optimizer.steps > 0
+    assert net.dropout_step == others.dropout_step
+    assert_close(net.parameters, others.parameters, net)
+    assert_close(net.buffers, others.buffers, net)
+    for key, values in history.items():
+        np.testing.assert_allclose(values, other_history[key], rtol=1e-9, err_msg=key)
+
+
+# --- when there is a plan, and when it has gone ----------------------------------------------------------------------------------
+
+
+class Double(bp.Layer):
+    """A layer of one's own."""
+
+    def forward(self, x, training):
+        return 2 * x
+
+    def backward(self, grad_outputs):
+        return 2 * grad_outputs
+
+
+class Patched(bp.Dense):
+    """A layer that is not quite built in."""
+
+
+@pytest.mark.parametrize("layer", [Double(), Patched(3, 3), bp.Residual([Double()])])
+def test_layers_of_ones_own_have_none(layer):
+    net = bp.Network([bp.Dense(3, 3), layer], seed=0)
+    assert net._ready_plan() is None
+    history = net.fit(np.ones((8, 3)), np.zeros((8, 3)), loss="mse", epochs=2)
+    assert history["loss"][1] < history["loss"][0]
+
+
+def test_a_patched_method_is_called():
+    net = bp.Network([bp.Dense(3, 3), bp.Activation("tanh")], seed=0)
+    net.predict(np.ones((1, 3)))
+    net.layers[1].infer = lambda x: np.full_like(x, 7)
+    assert (net.predict(np.ones((1, 3))) == 7).all()
+
+
+def test_the_numpy_backend_has_none():
+    net = bp.mlp([3, 4, 2], seed=0)
+    x = np.ones((1, 3), np.float32)
+    assert net._ready_plan().predict(x) is not None
+    with bp.use_backend("numpy"):
+        assert net._ready_plan() is None
+        assert net._plan.predict(x) is None
+        net.forward(x)
+        assert net._walked is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net: setattr(net.layers[0], "activation", activations.tanh),
+        lambda net: setattr(net.layers[0], "trainable", False),
+        lambda net: setattr(net.layers[1], "rate", 0.9),
+        lambda net: setattr(net.layers[2], "eps", 3.0),
+        lambda net: setattr(net.layers[2], "momentum", 1.0),
+        lambda net: setattr(net.layers[3].block[0], "activation", activations.relu),
+        lambda net: setattr(net.layers[3], "trainable", False),
+    ],
+)
+def test_a_layer_that_changes(change, layer_by_layer):
+    layers = [bp.Dense(3, 4), bp.Dropout(0.5), bp.BatchNorm(4), bp.Residual([bp.Dense(4, 4)])]
+    net = bp.Network(layers, dtype="float64", seed=0)
+    x = batch(net, 9)
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(0.1))
+    trainer.step(x, np.zeros((9, 4)))
+    trainer.step(x, np.zeros((9, 4)))
+    plan, planned = net._plan, trainer._planned
+    assert planned.is_current()
+    change(net)
+    assert not planned.is_current()
+    assert planned.step(x, np.zeros((9, 4)), net._noise) is None
+    other = net.copy()
+    outputs, after = net.predict(x), trainer.step(x, np.zeros((9, 4)))
+    assert net._plan is not plan
+    layer_by_layer()
+    assert_close(outputs, other.predict(x), net)
+    assert_close(after, bp.Trainer(other, loss="mse", optimizer=bp.SGD(0.1)).step(x, np.zeros((9, 4))), net)
+    assert_close(net.parameters, other.parameters, net)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trainer: setattr(trainer.optimizer, "lr", 0.5),
+        lambda trainer: setattr(trainer.optimizer, "betas", (0.5, 0.5)),
+        lambda trainer: setattr(trainer.optimizer, "groups", {"*.bias": {"lr": 1.0}}),
+        lambda trainer: setattr(trainer.loss, "label_smoothing", 0.5),
+        lambda trainer: setattr(trainer, "clip_norm", 1e-3),
+        lambda trainer: setattr(trainer, "clip_value", 1e-5),
+        lambda trainer: setattr(trainer, "accumulate_steps", 2),
+        lambda trainer: trainer.optimizer.load_state_dict(bp.Adam().state_dict()),
+    ],
+)
+def test_settings_that_change(change, layer_by_layer, monkeypatch):
+    def train() -> np.ndarray:
+        net = bp.mlp([3, 4, 2], dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss="cross_entropy", optimizer=bp.Adam(0.1))
+        x, y = batch(net, 9), np.zeros(9, np.int64)
+        for _ in range(3):
+            trainer.step(x, y)
+        change(trainer)
+        for _ in range(3):
+            trainer.step(x, y)
+        return net.parameters.copy()
+
+    by_plan = train()
+    layer_by_layer()
+    np.testing.assert_allclose(by_plan, train(), rtol=1e-12)
+
+
+def test_copies_have_plans_of_their_own():
+    net = bp.mlp([3, 4, 2], seed=0)
+    x = np.ones((1, 3), np.float32)
+    outputs = net.predict(x)
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net)), net.copy(), net.astype("float64")):
+        assert other._plan is None
+        other.parameters[...] = 0
+        np.testing.assert_array_equal(other.predict(x), 0)
+    np.testing.assert_array_equal(net.predict(x), outputs)
+    trainer = bp.Trainer(net, loss="mse")
+    trainer.step(x, np.zeros((1, 2)))
+    assert pickle.loads(pickle.dumps(trainer))._planned is None
+
+
+# --- one step, and many ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("loss", "targets"), [("cross_entropy", [0, 1, 1]), ("mse", np.ones((3, 2))), ("poisson", np.ones((3, 2)))]
+)
+def test_a_step_without_conversions_is_a_step_with(loss, targets, dtype):
+    steps = []
+    for convert in (np.array, np.ndarray.tolist):
+        net = bp.mlp([4, 8, 2], dropout=0.2, dtype=dtype, seed=0)
+        trainer = bp.Trainer(net, loss=loss)
+        x, y = batch(net, 3), np.array(targets)
+        y = y if y.dtype.kind == "i" else y.astype(dtype)
+        losses_ = [trainer.step(convert(x), convert(y)) for _ in range(4)]
+        steps.append((losses_, net.parameters, trainer.optimizer.steps, net.dropout_step, trainer.last_lr))
+    assert steps[0][0] == steps[1][0]
+    np.testing.assert_array_equal(steps[0][1], steps[1][1])
+    assert steps[0][2:] == steps[1][2:] == (4, 4, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "message"),
+    [
+        (np.ones((2, 4), np.float32), np.array([0, 2]), "class labels in \\[0, 2\\)"),
+        (np.ones((2, 4), np.float32), np.array([0, -1]), "class labels in \\[0, 2\\)"),
+        (np.full((2, 4), np.nan, np.float32), np.array([0, 1]), "x contains NaN"),
+        (np.ones((2, 5), np.float32), np.array([0, 1]), "x must have shape"),
+        (np.ones((2, 4), np.float32), np.array([0, 1, 1]), "as many rows"),
+        (np.ones((0, 4), np.float32), np.array([], np.int64), "at least one row"),
+    ],
+)
+def test_a_step_refuses_what_does_not_fit(x, y, message):
+    net = bp.mlp([4, 8, 2], seed=0)
+    trainer = bp.Trainer(net, loss="cross_entropy")
+    trainer.step(np.ones((2, 4), np.float32), np.array([0, 1]))
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(x, y)
+    np.testing.assert_array_equal(net.parameters, before)
+    assert trainer.optimizer.steps == 1
+
+
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 1.0}])
+def test_divergence_leaves_no_trace(clip):
+    net = bp.Network([bp.Dense(2, 2), bp.BatchNorm(2), bp.Dense(2, 1)], seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(1e-3), **clip)
+    x, y = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32), np.zeros((8, 1), np.float32)
+    trainer.step(x, y)
+    before = net.parameters.copy(), net.buffers.copy(), net.dropout_step, trainer.optimizer.steps
+    with pytest.raises(bp.DivergenceError, match="the loss is inf at update 2"):
+        trainer.step(x, np.full((8, 1), 3e38, np.float32))
+    after = net.parameters, net.buffers, net.dropout_step, trainer.optimizer.steps
+    for old, new in zip(before, after, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_no_memory_is_allocated_for_each_step():
+    net = bp.mlp([8, 16, 2], seed=0)
+    x, y = batch(net, 1000), np.zeros(1000, np.int64)
+    trainer = bp.Trainer(net, loss="cross_entropy")
+    trainer.fit(x, y, batch_size=32, epochs=2)
+    allocations = net._plan.allocations
+    trainer.fit(x, y, batch_size=32, epochs=3)
+    for _ in range(10):
+        trainer.step(x[:20], y[:20])
+    assert net._plan.allocations == allocations == 2
+    trainer.step(x[:33], y[:33])
+    assert net._plan.allocations == 4
+
+
+def test_a_backward_needs_a_forward_of_its_own():
+    net = bp.mlp([4, 8, 2], seed=0)
+    x = batch(net, 5)
+    trainer = bp.Trainer(net, loss="mse")
+    outputs = net.forward(x, training=True)
+    trainer.step(x, outputs)
+    with pytest.raises(RuntimeError, match="needs a forward of its own"):
+        net.backward(outputs)

@@ -1,0 +1,202 @@
+"""Threads: results do not depend on their number, the budget is shared, and forked processes go on with one."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from multiprocessing import get_context
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop import kernels
+
+core = kernels.compiled()
+pytestmark = pytest.mark.skipif(core is None or core.most_threads()[0] == 1, reason="no threads here")
+
+
+@pytest.fixture(autouse=True)
+def restored_threads() -> Iterator[None]:
+    threads = bp.backend().threads
+    yield
+    bp.set_num_threads(threads)
+
+
+def trained(seed: int, rows: int = 300, batch_size: int = 129, dtype: str = "float32", threads: int | None = None) -> bp.Network:
+    """A network after some steps through every kind of layer, large enough for threads."""
+    if threads is not None:
+        bp.set_num_threads(threads)
+    rng = np.random.default_rng(seed)
+    net = bp.Network(
+        [
+            bp.Residual([bp.Dense(61, 61, activation="relu"), bp.LayerNorm(61), bp.Dropout(0.3)]),
+            bp.Dense(61, 259, activation="gelu"),
+            bp.BatchNorm(259),
+            bp.Dense(259, 131, activation="tanh", bias=False),
+            bp.Dense(131, 7, activation="softplus"),
+        ],
+        dtype=dtype,
+        seed=seed,
+    )
+    x, y, weight = rng.normal(size=(rows, 61)), rng.integers(0, 7, rows), rng.random(rows)
+    trainer = bp.Trainer(net, loss="cross_entropy", optimizer=bp.AdamW(lr=1e-3), clip_norm=1.0)
+    trainer.fit(x, y, epochs=2, batch_size=batch_size, sample_weight=weight)
+    return net
+
+
+@pytest.mark.parametrize("batch_size", [57, 129, 300])
+def test_results_do_not_depend_on_the_number_of_threads(dtype, batch_size):
+    x = np.random.default_rng(5).normal(size=(2001, 61)).astype(dtype)
+    one = trained(0, batch_size=batch_size, dtype=dtype.name, threads=1)
+    outputs, grad_x = one.predict(x), one.forward(x) is not None and one.backward(np.ones((2001, 7), dtype))
+    for threads in (2, 3, 4):
+        net = trained(0, batch_size=batch_size, dtype=dtype.name, threads=threads)
+        np.testing.assert_array_equal(net.parameters, one.parameters)
+        np.testing.assert_array_equal(net.buffers, one.buffers)
+        np.testing.assert_array_equal(net.predict(x), outputs)
+        net.forward(x)
+        np.testing.assert_array_equal(net.backward(np.ones((2001, 7), dtype)), grad_x)
+
+
+def test_python_threads_train_their_own_networks_as_if_alone():
+    alone = [trained(seed, threads=1).parameters for seed in range(4)]
+    bp.set_num_threads(2)
+    together: dict[int, np.ndarray] = {}
+    threads = [threading.Thread(target=lambda seed=seed: together.update({seed: trained(seed).parameters})) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in range(4):
+        np.testing.assert_array_equal(together[seed], alone[seed])
+
+
+def test_python_threads_predict_with_one_network():
+    net = trained(0, threads=2)
+    x = np.random.default_rng(1).normal(size=(700, 61)).astype(np.float32)
+    wanted = {rows: net.predict(x[:rows]) for rows in (700, 1, 130)}
+    wrong: list[int] = []
+
+    def predict() -> None:
+        for rows in (700, 1, 130) * 10:
+            if not np.array_equal(net.predict(x[:rows]), wanted[rows]):
+                wrong.append(rows)
+
+    threads = [threading.Thread(target=predict) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_training_excludes_other_use_of_the_network():
+    net = bp.mlp([64, 512, 512, 10], seed=0)
+    x, y = np.ones((4096, 64), np.float32), np.zeros(4096, np.int64)
+    trainer = bp.Trainer(net, loss="cross_entropy")
+    trainer.step(x[:8], y[:8])
+    errors: list[str] = []
+    started = threading.Event()
+
+    def use() -> None:
+        started.wait()
+        while not errors:
+            for what in (lambda: net.predict(x[:1]), lambda: trainer.step(x[:8], y[:8])):
+                try:
+                    what()
+                except RuntimeError as error:
+                    errors.append(str(error))
+
+    thread = threading.Thread(target=use, daemon=True)
+    thread.start()
+    started.set()
+    for _ in range(200):
+        try:
+            trainer.step(x, y)
+        except RuntimeError as error:  # the other thread was first
+            errors.append(str(error))
+        if errors:
+            break
+    thread.join(10)
+    assert errors
+    assert all("thread" in error for error in errors)
+    assert np.isfinite(net.predict(x[:1])).all()
+
+
+def _parameters_in_child(seed: int) -> bytes:
+    assert bp.backend().threads == 1
+    with pytest.raises(ValueError, match="does not survive a fork"):
+        bp.set_num_threads(2)
+    return trained(seed).parameters.tobytes()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_fork_after_threads():
+    wanted = trained(0, threads=2).parameters.tobytes()
+    with get_context("fork").Pool(2) as pool:
+        assert pool.map_async(_parameters_in_child, [0, 0]).get(60) == [wanted, wanted]
+    assert bp.backend().threads == 2
+    assert trained(0).parameters.tobytes() == wanted
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------------------
+
+
+def said(program: str, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    return (done.stdout or done.stderr.splitlines()[-1]).strip()
+
+
+SHOW = "import backprop as bp; print(bp.backend().threads)"
+
+
+def test_number_of_threads():
+    bp.set_num_threads(np.int64(3))
+    assert bp.backend().threads == 3
+    with bp.use_backend("numpy"):
+        assert bp.backend().threads == 1
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**6])
+def test_numbers_out_of_range(threads):
+    with pytest.raises(ValueError, match=f"threads must be from 1 to 1024, got {threads}"):
+        bp.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("threads", [1.0, "2", None, True])
+def test_what_is_no_number(threads):
+    with pytest.raises(TypeError, match="threads must be an integer"):
+        bp.set_num_threads(threads)
+
+
+def test_environment():
+    assert said(SHOW, OMP_NUM_THREADS="1") == "1"
+    assert said(SHOW, BACKPROP_NUM_THREADS="3", OMP_NUM_THREADS="1") == "3"
+    assert said(SHOW, BACKPROP_NUM_THREADS="no") == "ValueError: BACKPROP_NUM_THREADS must be a whole number from 1 up, got 'no'"
+    assert said(SHOW, BACKPROP_NUM_THREADS="0") == "ValueError: BACKPROP_NUM_THREADS must be from 1 to 1024, got 0"
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
+def test_default_is_the_processors_of_the_process():
+    here = len(os.sched_getaffinity(0))
+    assert said(SHOW, OMP_NUM_THREADS="", BACKPROP_NUM_THREADS="1") == "1"
+    environment = dict.fromkeys(("OMP_NUM_THREADS",), "")
+    program = f"import os; [os.environ.pop(name, None) for name in {list(environment)}]; {SHOW}"
+    assert said(program) == str(here)
+    assert said(f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {SHOW}") == "1"
+
+
+def test_threadpoolctl_lowers_it():
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    if core.num_allowed_threads() < 2:
+        pytest.skip("one processor")
+    bp.set_num_threads(3)
+    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+        assert bp.backend().threads == 1
+    assert bp.backend().threads == 3
