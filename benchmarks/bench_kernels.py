@@ -6,7 +6,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from backprop import kernels
-from backprop._bench_cases import KERNELS, KernelCase, kernel_run
+from backprop._bench.kernel_cases import KERNELS, KernelCase, kernel_run
 
 
 @pytest.mark.benchmark(max_time=0.1, min_rounds=3)

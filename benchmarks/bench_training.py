@@ -1,4 +1,4 @@
-"""Whole training steps with Adam, and the prediction of one row: the backends, and other libraries that are installed."""
+"""Whole training steps with Adam, and predictions: the backends, and other libraries that are installed."""
 
 from __future__ import annotations
 
@@ -6,47 +6,71 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from backprop import kernels
-from backprop._bench_cases import STEPS, StepCase, predict_run, step_run
-from backprop._bench_peers import Peer, installed_peers
+from backprop._bench import peers
+from backprop._bench.network_cases import NETWORKS, PREDICTION, NetworkCase, fit_run, predict_run, step_run
+from backprop._bench.timing import Run
 
-CONTESTANTS = [*sorted(kernels.available()), "PyTorch", "JAX", "scikit-learn"]
+CONTESTANTS = [*sorted(kernels.available()), *(name for name in peers.NAMES if name != "torch.compile")]
 
 
 @pytest.fixture(scope="session")
-def peers() -> dict[str, Peer]:
+def installed() -> dict[str, peers.Peer]:
     """The other libraries."""
-    return installed_peers(threads=kernels.backend().threads)
+    return peers.installed_peers(threads=kernels.backend().threads)
 
 
-def case_id(case: StepCase) -> str:
-    return f"{case.name}-{case.batch}".replace(" ", "-")
+def case_id(case: NetworkCase) -> str:
+    return case.name.replace(", ", "-").replace(" ", "-")
 
 
-def run(benchmark: BenchmarkFixture, peers: dict[str, Peer], contestant: str, case: StepCase, what: str) -> None:
+def made(installed: dict[str, peers.Peer], contestant: str, case: NetworkCase, what: str) -> Run:
     if contestant in kernels.available():
-        call = {"step": step_run, "predict": predict_run}[what](case, contestant)
-    elif contestant in peers:
-        call = getattr(peers[contestant], what)(case)
+        run = {"step": step_run, "predict": predict_run}[what](case, contestant)
+    elif contestant in installed:
+        try:
+            run = getattr(installed[contestant], what)(case)
+        except peers.NotOfferedError:
+            pytest.skip(f"{contestant} has no {what}")
     else:
         pytest.skip(f"{contestant} is not installed")
-    call()  # the first call may compile
-    benchmark(call)
+    run()  # the first call may compile
+    return run
+
+
+def skip_large(case: NetworkCase, request: pytest.FixtureRequest) -> None:
+    if case.training_flops > 1e9 and request.config.getoption("benchmark_disable"):
+        pytest.skip("too large to be run for nothing but seeing that it works")
+
+
+@pytest.mark.benchmark(max_time=1.0, min_rounds=3)
+@pytest.mark.parametrize("backend", sorted(kernels.available()))
+@pytest.mark.parametrize("case", NETWORKS, ids=case_id)
+def test_fit(benchmark: BenchmarkFixture, case: NetworkCase, backend: str, request: pytest.FixtureRequest) -> None:
+    skip_large(case, request)
+    run, steps = fit_run(case, backend, most_steps=200)
+    benchmark.group = f"fit {case.name}"
+    benchmark.extra_info["steps"] = steps
+    benchmark(run)
 
 
 @pytest.mark.benchmark(max_time=1.0, min_rounds=3)
 @pytest.mark.parametrize("contestant", CONTESTANTS)
-@pytest.mark.parametrize("case", STEPS, ids=case_id)
+@pytest.mark.parametrize("case", NETWORKS, ids=case_id)
 def test_step(
-    benchmark: BenchmarkFixture, peers: dict[str, Peer], case: StepCase, contestant: str, request: pytest.FixtureRequest
+    benchmark: BenchmarkFixture,
+    installed: dict[str, peers.Peer],
+    case: NetworkCase,
+    contestant: str,
+    request: pytest.FixtureRequest,
 ) -> None:
-    if case is STEPS[-1] and request.config.getoption("benchmark_disable"):
-        pytest.skip("too large to be run for nothing but seeing that it works")
-    benchmark.group = f"train {case.name}, batch {case.batch}"
-    run(benchmark, peers, contestant, case, "step")
+    skip_large(case, request)
+    benchmark.group = f"train {case.name}"
+    benchmark(made(installed, contestant, case, "step"))
 
 
 @pytest.mark.benchmark(max_time=1.0)
 @pytest.mark.parametrize("contestant", CONTESTANTS)
-def test_predict_one_row(benchmark: BenchmarkFixture, peers: dict[str, Peer], contestant: str) -> None:
-    benchmark.group = f"predict {STEPS[0].name}, 1 row"
-    run(benchmark, peers, contestant, STEPS[0], "predict")
+@pytest.mark.parametrize("case", PREDICTION, ids=case_id)
+def test_predict(benchmark: BenchmarkFixture, installed: dict[str, peers.Peer], case: NetworkCase, contestant: str) -> None:
+    benchmark.group = f"predict {case.name}"
+    benchmark(made(installed, contestant, case, "predict"))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import pytest
 
-from backprop._bench_cases import SIZES
+from backprop._bench.kernel_cases import SIZES
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -1,15 +1,31 @@
-"""What `backprop bench` measures and prints."""
+"""What `backprop bench` measures, against whom, and how it is shown."""
 
 from __future__ import annotations
 
+import contextlib
 import re
+from importlib.util import find_spec
+from pathlib import Path
 from time import perf_counter, sleep
 
 import numpy as np
 import pytest
 
-from backprop import _bench, kernels
-from backprop._bench_cases import KERNELS, STEPS, KernelCase, kernel_run, predict_run, step_run
+from backprop import cli, kernels
+from backprop._bench import command, measure, peers
+from backprop._bench.kernel_cases import KERNELS, KernelCase, Size, Work, kernel_run, make_array
+from backprop._bench.machine import Peak, describe, measure_peak
+from backprop._bench.measure import Plan, Row
+from backprop._bench.network_cases import NETWORKS, PREDICTION, TRAINING, NetworkCase, fit_run, predict_run, step_run
+from backprop._bench.peers import NotOfferedError, Peer
+from backprop._bench.report import Report
+from backprop._bench.table import Table, ratio
+from backprop._bench.timing import Contestant, best_times
+from backprop._reference_checks import DEMANDS
+
+SMALL = NetworkCase((64, 16, 10), "relu", 8, lr=1e-2)
+
+# --- what is measured -------------------------------------------------------------------------------------------------------------
 
 
 def test_every_kernel_is_measured() -> None:
@@ -29,17 +45,121 @@ def test_repeated_calls_stay_in_range(case: KernelCase, backend: str) -> None:
             assert ((array == 0) | (np.abs(array) > 1e-30)).all()
 
 
+def work(name: str, size: str) -> Work:
+    (case,) = (case for case in KERNELS if case.name == name)
+    return case.work(size)
+
+
 def test_work_is_counted() -> None:
-    (dense,) = (case for case in KERNELS if case.kernel == "dense_forward")
-    assert dense.work("medium") == (pytest.approx(2e-9 * 128 * 784 * 256), "GFLOP")
-    (adam,) = (case for case in KERNELS if case.kernel == "adam")
-    reads, writes = 4, 3  # of grad, param, m, v; and the last three
-    assert adam.work("large").amount == pytest.approx(4e-9 * 4_000_000 * (reads + writes), rel=1e-4)
+    assert work("dense_forward", "medium") == (pytest.approx(2e-9 * 128 * 784 * 256), "GFLOP")
+    assert (
+        work("dense_backward x.T @ delta", "medium")
+        == work("dense_backward delta @ weight.T", "medium")
+        == work("dense_forward", "medium")
+    )
+    assert work("activation_backward tanh", "small") == (32 * 32, "element")
+    assert work("cross_entropy of 10 classes", "medium") == (128 * 10, "element")
+    reads, writes = 4, 3  # adam reads grad, param, m and v, and writes the last three
+    assert work("adam", "small") == (pytest.approx(4e-9 * 1000 * (reads + writes), rel=1e-2), "GB")
+
+
+def test_operations_of_networks_are_counted() -> None:
+    case = NetworkCase((3, 5, 2), "relu", 7)
+    assert case.prediction_flops == 2 * 7 * (3 * 5 + 5 * 2)
+    assert case.training_flops == 2 * 7 * (2 * 3 * 5 + 3 * 5 * 2)  # no gradient of the inputs
+
+
+def test_columns_of_a_case_replace_those_of_the_size() -> None:
+    (labels,) = (demand for demand in DEMANDS["cross_entropy"] if demand.name == "labels")
+    assert make_array(labels, Size(100, 2, 3, 1)).max() == 2
+    (case,) = (case for case in KERNELS if case.columns == 10)
+    assert kernel_run(case, "small", "numpy").args[0].shape == (32, 10)
+
+
+def test_steps_learn(backend: str) -> None:
+    run = step_run(NETWORKS[2]._replace(lr=1e-3), backend)
+    losses = [run() for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_fit_does_the_steps_it_says(backend: str) -> None:
+    run, steps = fit_run(SMALL, backend, most_steps=5)
+    history = run()
+    assert steps == 5
+    assert run.__closure__ is not None or backend != kernels.backend().name
+    assert len(history["loss"]) == 1
+
+
+# --- against whom -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def installed() -> dict[str, Peer]:
+    return peers.installed_peers(threads=1)
+
+
+NEEDED = {"PyTorch": "torch", "JAX": "jax", "scikit-learn": "sklearn", "onnxruntime": "onnxruntime", "NumPy by hand": "numpy"}
+
+
+def made(installed: dict[str, Peer], name: str, method: str, *arguments: object) -> object:
+    if not find_spec(NEEDED[name]) or name not in installed:
+        pytest.skip(f"{name} is not installed")
+    try:
+        return getattr(installed[name], method)(*arguments)
+    except NotOfferedError:
+        pytest.skip(f"{name} offers no {method}")
+
+
+@pytest.mark.filterwarnings("ignore")  # theirs
+@pytest.mark.parametrize("name", NEEDED)
+@pytest.mark.parametrize("case", [SMALL, SMALL._replace(activation="tanh", dtype="float64")], ids=["float32", "float64"])
+def test_peers_train_the_same_network_the_same_way(installed: dict[str, Peer], name: str, case: NetworkCase) -> None:
+    run, ours = made(installed, name, "step", case), step_run(case, measure.ourselves())
+    losses = np.array([[float(run()), ours()] for _ in range(10)])
+    assert losses[-1, 0] < 0.8 * losses[0, 0]
+    if name != "scikit-learn":  # which draws its own weights
+        np.testing.assert_allclose(losses[:, 0], losses[:, 1], rtol=1e-3 if case.dtype == "float32" else 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", NEEDED)
+def test_peers_predict_the_same(installed: dict[str, Peer], name: str) -> None:
+    run = made(installed, name, "predict", SMALL)
+    outputs = np.asarray(run())
+    assert outputs.shape == (8, 10)
+    if name != "scikit-learn":
+        np.testing.assert_allclose(outputs, predict_run(SMALL, measure.ourselves())(), rtol=1e-4, atol=1e-5)
+
+
+def test_pytorch_does_the_work_of_some_kernels(installed: dict[str, Peer]) -> None:
+    if "PyTorch" not in installed:
+        pytest.skip("PyTorch is not installed")
+    done = []
+    for case in KERNELS:
+        with contextlib.suppress(NotOfferedError):
+            installed["PyTorch"].kernel(case, "tiny")()
+            done.append(case.kernel)
+    assert {"dense_forward", "dense_backward", "activation_forward", "adam"} <= set(done)
+
+
+def test_who_cannot_take_part_is_left_out_with_the_reason() -> None:
+    class Broken:
+        def kernel(self, case: KernelCase, size: str) -> None:
+            raise NotOfferedError("no compiler")
+
+    reasons: list[str] = []
+    plan = Plan(only=["lion"], sizes=["tiny"], seconds=0.001)
+    (row,) = measure.rows(plan, {"Broken": Broken()}, reasons.append)
+    assert reasons == ["no compiler"]
+    assert list(row.seconds) == [measure.ourselves(), measure.TWIN][: len(kernels.available())]
+
+
+# --- time -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_times_are_the_least_of_runs_that_take_turns() -> None:
     order: list[str] = []
-    delays = iter([0, 0, 0.02, 0.005, 0.03])  # the first two calls find out how often to repeat
+    delays = iter([0, 0.02, 0.005, 0.03])
 
     def slow() -> None:
         order.append("slow")
@@ -50,34 +170,123 @@ def test_times_are_the_least_of_runs_that_take_turns() -> None:
         sleep(0.001)
 
     start = perf_counter()
-    best = _bench.best_times({"slow": slow, "quick": quick}, 0.03)
+    best = best_times({"slow": Contestant(slow), "quick": Contestant(quick, steps=10)}, 0.03)
     assert perf_counter() - start < 5
-    assert best["quick"] >= 0.001
-    assert best["slow"] < 0.02
-    assert set(order[4:]) == {"slow", "quick"}
+    assert 0.0001 <= best["quick"] < 0.001
+    assert 0.005 <= best["slow"] < 0.02
+    assert order[4:6] == ["slow", "quick"]
 
 
-def test_steps_learn(backend: str) -> None:
-    run = step_run(STEPS[2], backend)
-    losses = [run() for _ in range(60)]
-    assert losses[-1] < 0.5 * losses[0]
+def test_the_peak_is_that_of_the_processor() -> None:
+    peak = measure_peak(0.005)
+    assert peak.copy_gbytes > 0.1
+    if "cython" in kernels.available():
+        assert peak.gflops["float32"] > 1.2 * peak.gflops["float64"] > 0.1 or kernels.backend().isa == "plain"
 
 
-def test_predict_run_gives_outputs(backend: str) -> None:
-    assert np.shape(predict_run(STEPS[0], backend)()) == (1, 2)
+@pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tile_multiplies_and_adds(dtype: str) -> None:
+    with kernels.use_backend("cython"):
+        core = kernels.active()
+    numbers = np.full(core.TILE_NUMBERS + 1, 0.5, dtype)
+    assert core.multiply_add_tile(numbers, 3) > 0
+    changed = numbers != 0.5
+    np.testing.assert_array_equal(numbers[changed], 0.5**4 + 0.5**3 + 0.5**2 + 0.5)
+    assert core.multiply_add_tile(numbers, 10) == 2 * 10 * np.count_nonzero(changed)
+    assert not changed[-1]
+    with pytest.raises(ValueError, match="numbers must be at least"):
+        core.multiply_add_tile(numbers[:1], 3)
 
 
-def test_bench_prints_times_rates_and_ratios(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_bench, "installed_peers", lambda threads: {})
-    _bench.bench(quick=True)
+# --- what is shown ----------------------------------------------------------------------------------------------------------------
+
+
+def test_columns_stand_in_line() -> None:
+    table = Table(
+        "kernels, small", ["", "ours", "PyTorch"], [["adam", "1 us", "1.2 x"], ["a longer name than that", "12.3 ms", ""]]
+    )
+    assert table.text().splitlines() == [
+        "kernels, small              ours  PyTorch",
+        "adam                        1 us    1.2 x",
+        "a longer name than that  12.3 ms",
+    ]
+    assert table.markdown().splitlines()[:3] == ["|  | ours | PyTorch |", "| :-- | --: | --: |", "| adam | 1 us | 1.2 x |"]
+
+
+@pytest.mark.parametrize(("times", "text"), [(0.994, "0.99 x"), (0.996, "1.0 x"), (9.94, "9.9 x"), (9.96, "10 x")])
+def test_ratios(times: float, text: str) -> None:
+    assert ratio(times) == text
+
+
+@pytest.fixture
+def report() -> Report:
+    rows = [
+        Row("training", "4-2 relu, 1 row", "fit", "float32", {"cython": 1e-6, "PyTorch": 1.5e-4}, Work(1e-5, "GFLOP")),
+        Row("training", "4-2 relu, 1 row", "step", "float64", {"cython": 2e-6}, Work(1e-5, "GFLOP")),
+        Row("kernels", "activation_forward tanh", "small", "float32", {"cython": 2e-7, "PyTorch": 1e-7}, Work(1000, "element")),
+        Row("kernels", "adam", "large", "float32", {"cython": 0.01}, Work(0.2, "GB")),
+    ]
+    return Report("a machine", {"numpy": "2.0"}, "x86-64-v3", 2, Peak({"float32": 100.0, "float64": 50.0}, 12.0), rows)
+
+
+def test_tables_of_a_report(report: Report) -> None:
+    training, small, large = report.tables()
+    assert training.heads == ["", "ours", "rate", "of peak", "PyTorch"]
+    assert training.rows == [
+        ["4-2 relu, 1 row, fit", "1 us", "10 GFLOP/s", "5 %", "150 x"],
+        ["4-2 relu, 1 row, step, float64", "2 us", "5 GFLOP/s", "5 %", ""],
+    ]
+    assert small.rows == [["activation_forward tanh", "200 ns", "0.2 ns/element", "", "0.50 x"]]
+    assert large.rows == [["adam", "10 ms", "20 GB/s", ""]]
+    assert "100 GFLOP/s in float32, 50 GFLOP/s in float64, copies 12.0 GB/s" in report.heading()
+
+
+def test_a_report_is_the_same_from_its_file(report: Report, tmp_path: Path) -> None:
+    report.save(tmp_path / "report.json")
+    assert Report.load(tmp_path / "report.json") == report
+
+
+def test_the_machine_is_described() -> None:
+    assert re.search(r"\d+ cores?, instruction set ", describe())
+
+
+# --- the command ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "installed_peers", lambda threads, compile_pytorch: {})
+    monkeypatch.setattr(command, "measure_peak", lambda seconds: Peak({}, 10.0))
+
+
+@pytest.mark.usefixtures("alone")
+def test_bench_prints_times_rates_and_ratios(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["bench", "--quick", "--json", str(tmp_path / "all.json")]) == 0
     printed = capsys.readouterr().out
     assert re.search(r"^dense_forward +\S+ [mun]s +\S+ GFLOP/s", printed, re.MULTILINE)
     assert re.search(r"^adam +\S+ [mun]s +\S+ GB/s", printed, re.MULTILINE)
-    assert re.search(r"^train 4-32-32-2 tanh, batch 32 +\S+ [mun]s", printed, re.MULTILINE)
-    if "cython" in kernels.available():
-        assert "numpy takes" in printed
+    assert re.search(r"^4-32-32-2 tanh, 32 rows, fit +\S+ [mun]s", printed, re.MULTILINE)
+    assert (measure.TWIN in printed) == ("cython" in kernels.available())
+    found = Report.load(tmp_path / "all.json")
+    assert {row.table for row in found.rows} == {"training", "prediction", "kernels"}
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(2.5, "2.5 s"), (0.0125, "12.5 ms"), (3.4e-5, "34 us"), (1.8e-8, "18 ns")])
-def test_durations(seconds: float, text: str) -> None:
-    assert _bench._duration(seconds) == text
+@pytest.mark.usefixtures("alone")
+def test_bench_takes_only_what_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--quick", "--only", "lion", "--only", "prediction 4-32-32-2 tanh, 1 row"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines[5:] if line] == [
+        "prediction", "4-32-32-2 tanh, 1 row", "kernels, tiny (batch 3, 4 x 5; 20 parameters)", "lion",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("alone")
+def test_bench_refuses_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert cli.main(["bench", "--quick", "--json", str(tmp_path / "no" / "file.json")]) == 1
+    assert "no such folder" in capsys.readouterr().err
+
+
+def test_float64_and_all_batches_are_there() -> None:
+    assert {case.dtype for case in TRAINING} == {"float32", "float64"}
+    assert {case.batch for case in PREDICTION} == {1, 32, 4096}

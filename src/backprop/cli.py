@@ -53,16 +53,16 @@ accuracy on digits it has not seen, and how long the Cython and the NumPy
 kernels take for the same training, side by side."""
 
 BENCH = """\
-Time training steps and predictions of networks from 4-32-32-2 to 1024-4096-4096-10,
-and every kernel at three sizes; and, where they are installed, the same in PyTorch,
-JAX, scikit-learn and onnxruntime, each as its users write it for speed.
+Time training steps and predictions of networks from 4-32-32-2 up to
+1024-4096-4096-10, and every kernel at three sizes; and the same in PyTorch, JAX,
+scikit-learn and onnxruntime where they are installed, each as its users write it
+for speed. Takes some minutes.
 
-Whoever is compared takes turns on the same data, and the least time counts, so that
-ratios hold on a busy machine where times don't. Rates stand beside the limit of one
-core, which is measured too: fused multiply-adds in registers (GFLOP/s) for matrix
-products; activations and losses are given in ns an element, the rest as memory
-traffic. "fit" is a step inside Trainer.fit, "step" one call of Trainer.step. The
-whole takes some minutes."""
+Whoever is compared takes turns on the same data, and the least time counts, so
+that ratios hold on a busy machine where times don't. "fit" is a step inside
+Trainer.fit, "step" one call of Trainer.step. Matrix products are given in GFLOP/s
+and as a share of what the cores can do at best, which is measured too; activations
+and losses in ns an element, other kernels as memory traffic in GB/s."""
 
 BENCH_EXAMPLES = """\
 examples:

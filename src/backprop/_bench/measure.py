@@ -58,7 +58,7 @@ class Plan(NamedTuple):
     prediction: Sequence[NetworkCase] = tuple(PREDICTION)
     seconds: float = 0.3  # for a network and contestant; a tenth for a kernel
     rest: float = 0.0
-    most_steps: int = 20_000  # of a call of fit
+    most_steps: int = 2_000  # of a call of fit
 
     def wants(self, *words: str) -> bool:
         """Whether a row with these words is asked for."""

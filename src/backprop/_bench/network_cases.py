@@ -75,9 +75,9 @@ def step_run(case: NetworkCase, backend: str) -> Run:
     return _on(backend, lambda: trainer.step(x, y))
 
 
-def fit_run(case: NetworkCase, backend: str, most_steps: int = 20_000) -> Contestant:
-    """An epoch of `Trainer.fit`, from shuffling to the history: as many steps as take some ten milliseconds, but at least two."""
-    steps = int(np.clip(2e9 / case.training_flops, 2, most_steps))
+def fit_run(case: NetworkCase, backend: str, most_steps: int = 2_000) -> Contestant:
+    """An epoch of `Trainer.fit`, from shuffling to the history: as many steps as take some milliseconds, but at least two."""
+    steps = int(np.clip(1e9 / case.training_flops, 2, most_steps))
     x, y = case.data(steps)
     trainer = _trainer(case)
     return Contestant(_on(backend, lambda: trainer.fit(x, y, batch_size=case.batch, verbose=False)), steps)
