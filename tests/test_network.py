@@ -444,6 +444,12 @@ def test_predict_zero_rows(backend, dtype):
         assert rich(dtype).jacobian(x).shape == (0, 3, 5)
 
 
+def test_predict_refuses_a_lone_number(dtype):
+    for x in (np.array(1.0, dtype), np.array(1), 1.0):
+        with pytest.raises(ValueError, match=r"x must be 2-D with shape \(rows, 5\), got shape \(\)"):
+            rich(dtype).predict(x)
+
+
 def test_predict_into_out(dtype, rng):
     net, x = rich(dtype), rng.normal(size=(7, 5))
     for out in (np.empty((7, 3), dtype), np.empty((3, 7), dtype).T, np.empty((7, 6), dtype)[:, ::2]):
