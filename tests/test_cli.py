@@ -221,7 +221,8 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("", [], "the first line must name the columns"),
         ("x,y\n1,2\n1\n", [], "line 3 has 1 fields"),
-        ("x,y\n", [], "at least"),
+        ("x,y\n", [], "must have rows with a value of 'y', has none"),
+        ("x,y\n1,\n2,NA\n", [], "must have rows with a value of 'y', has none"),
         ("x,yy\n1,2\n2,3\n", [], "no column 'y' (did you mean 'yy'?)"),
         ("x,y\n1,a\n2,b\n", ["--ignore", "z"], "no column 'z'"),
         ("x,y\n1,a\n2,b\n3,a\n", ["--task", "regression"], "must hold a number in every row, row 1 holds 'a'"),
