@@ -330,6 +330,8 @@ def test_dropout_follows_seed_and_step(rng):
     assert net.dropout_step == 1  # evaluation does not count
     with pytest.raises(ValueError, match="dropout_step must be at least 0"):
         net.dropout_step = -1
+    with pytest.raises(ValueError, match="dropout_step must be at most"):
+        net.dropout_step = 2**64
 
 
 def test_two_dropouts_drop_differently():
@@ -442,6 +444,12 @@ def test_predict_zero_rows(backend, dtype):
         assert rich(dtype).predict(x).shape == (0, 3)
         assert rich(dtype).forward(x).shape == (0, 3)
         assert rich(dtype).jacobian(x).shape == (0, 3, 5)
+
+
+def test_predict_refuses_a_lone_number(dtype):
+    for x in (np.array(1.0, dtype), np.array(1), 1.0):
+        with pytest.raises(ValueError, match=r"x must be 2-D with shape \(rows, 5\), got shape \(\)"):
+            rich(dtype).predict(x)
 
 
 def test_predict_into_out(dtype, rng):

@@ -212,6 +212,16 @@ def test_moments_belong_to_one_network():
     assert optimizer.steps == 1
 
 
+def test_an_optimizer_that_has_updated_nothing_is_free():
+    optimizer = bp.Adam(groups={"layers.0.*": {"lr": 0.1}})
+    optimizer.attach(_net())
+    net = bp.mlp([4, 4], seed=0)
+    before = net.parameters.copy()
+    net.gradients = np.ones(20)
+    optimizer.step(net)
+    assert (net.parameters != before).all()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -229,6 +239,16 @@ def test_state_that_does_not_fit_is_refused(change, message):
     with pytest.raises(ValueError, match=message):
         optimizer.load_state_dict(state)
     np.testing.assert_array_equal(optimizer.state_dict()["m"], before["m"])
+
+
+def test_a_refused_state_leaves_the_schedule_alone():
+    optimizer = bp.Adam(lr=bp.schedules.ReduceOnPlateau(0.1, patience=0))
+    state = optimizer.state_dict()
+    optimizer.lr.observe(1.0)
+    optimizer.lr.observe(2.0)
+    with pytest.raises(ValueError, match="at least 0"):
+        optimizer.load_state_dict(state | {"steps": -1})
+    assert optimizer.learning_rate == pytest.approx(0.01)
 
 
 def test_state_for_a_network_of_another_size_is_refused():

@@ -1,10 +1,9 @@
-"""The public face: names that exist and are documented, an import that is light, and pages whose code runs."""
+"""The public face: names that exist and are documented, and an import that is light."""
 
 from __future__ import annotations
 
 import ast
 import inspect
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,24 +11,6 @@ from pathlib import Path
 import pytest
 
 import backprop as bp
-
-ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def python_blocks(page: Path) -> list[tuple[int, str]]:
-    """The Python code blocks of a Markdown page, each with the number of its first line."""
-    text = page.read_text(encoding="utf-8")
-    blocks = re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    return [(text.count("\n", 0, match.start(1)), match[1]) for match in blocks]
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    namespace: dict[str, object] = {"__name__": page.stem}
-    for line, code in python_blocks(page):
-        exec(compile("\n" * line + code, page, "exec"), namespace)
 
 
 def test_every_public_name_exists_and_is_documented() -> None:

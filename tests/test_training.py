@@ -251,12 +251,14 @@ def test_training_values_are_means_over_the_rows_in_training_mode(data):
     [
         ("cross_entropy", 3, ["accuracy"], ["accuracy"]),
         ("binary_cross_entropy", 1, ["accuracy"], ["accuracy", "auc"]),
+        ("binary_cross_entropy", 2, ["accuracy"], ["accuracy", "auc"]),
+        ("hinge", 3, ["accuracy"], ["accuracy", "auc"]),
         ("mse", 1, ["mae", "rmse", "r2"], ["mae", "rmse", "r2"]),
     ],
 )
 def test_default_metrics_fit_the_task(loss, last, training, evaluation, data):
     net = _plain(last=last)
-    y = data[1] if last > 1 else data[1] > 0
+    y = data[1] if loss == "cross_entropy" else data[0][:, :last] > 0
     history = net.fit(data[0], y, loss=loss, validation_data=(data[0], y))
     assert list(history) == ["loss", *training, "val_loss", *(f"val_{name}" for name in evaluation), "lr"]
     assert list(net.evaluate(data[0], y)) == ["loss", *evaluation]
@@ -444,7 +446,8 @@ def test_parameters_that_overflow_are_an_error(data):
         ({"batch_size": 23}, r"BatchNorm .*24 rows in batches of 23 .*drop_last=True"),
         ({"batch_size": 1}, "BatchNorm needs at least two rows"),
         ({"batch_size": 25, "drop_last": True}, "drop_last leaves no batch of 25: there are 24 rows"),
-        ({"validation_split": 1.0}, r"in \(0, 1\)"),
+        ({"validation_split": 1.0}, r"validation_split must be in \[0, 1\)"),
+        ({"validation_split": -0.5}, r"validation_split must be in \[0, 1\)"),
         ({"validation_split": 0.5, "validation_data": (np.ones((2, 4)), [0, 1])}, "exclude each other"),
         ({"validation_data": (np.ones((2, 4)),)}, "tuple of 1"),
         ({"validation_data": (np.ones((2, 5)), [0, 1])}, r"x must have shape \(rows, 4\)"),
@@ -461,6 +464,21 @@ def test_bad_arguments_are_refused_before_anything_changes(change, message, data
     with pytest.raises(ValueError, match=message):
         trainer.fit(arguments.pop("x"), arguments.pop("y"), **arguments)
     _assert_same(_state(trainer), before)
+
+
+def test_a_fit_or_step_that_is_refused_leaves_optimizer_and_loss_alone(data):
+    net, optimizer = _plain(), bp.Adam()
+    with pytest.raises(ValueError, match="labels"):
+        net.fit(data[0], data[1] + 3, loss="cross_entropy", optimizer=optimizer)
+    with pytest.raises(ValueError, match="labels"):
+        bp.Trainer(net, loss="cross_entropy").step(data[0], data[1] + 3)
+    assert net.loss is None
+    _plain().fit(*data, loss="cross_entropy", optimizer=optimizer)
+
+
+def test_verbose_is_a_flag(data):
+    with pytest.raises(TypeError, match="verbose must be True or False, got 'no'"):
+        _plain().fit(*data, loss="cross_entropy", verbose="no")
 
 
 @pytest.mark.parametrize("x", [np.ones((24, 4), complex), np.full((24, 4), "a"), [[object()] * 4] * 24], ids=lambda x: "")

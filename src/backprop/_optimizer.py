@@ -160,11 +160,13 @@ class Optimizer(Settings):
         return self._spans
 
     def _bind(self, net: FlatNetwork) -> None:
-        if self._net is not None:
+        if self._net is not None and self.steps:
             raise ValueError(
                 f"this {type(self).__name__} holds the moments of another network; make a new optimizer, or reset() this one"
             )
         self._check_groups(net)
+        if self._net is not None:
+            self._moments = {}  # those of a network that it never updated
         size, dtype = net.parameters.size, net.parameters.dtype
         for slot, moment in self._moments.items():
             if moment.size != size:
@@ -237,10 +239,10 @@ class Optimizer(Settings):
             size = np.size(state[slot]) if net is None else net.parameters.size
             moments[slot] = aligned_zeros(size, dtype)
             moments[slot][...] = as_parameter(state[slot], f"state[{slot!r}]", (size,), dtype)
+        steps, epoch = check_count("state['steps']", state["steps"], 0), check_count("state['epoch']", state["epoch"], 0)
         if isinstance(self._lr, schedules.Schedule):
             self._lr.load_state_dict(dict(state.get("schedule", self._lr.state_dict())))
-        self.steps = check_count("state['steps']", state["steps"], 0)
-        self.epoch = check_count("state['epoch']", state["epoch"], 0)
+        self.steps, self.epoch = steps, epoch
         if net is not None and not moments:
             moments = {slot: self._initial(slot, net) for slot in slots}
         self._moments = moments

@@ -99,6 +99,8 @@ def _labelled_rows(options: argparse.Namespace, say: Say) -> tuple[Table, list[s
         say("ignored    column 1: has no name and numbers the rows")
         del table["column 1"]
     known = [row for row, value in enumerate(column) if value.strip().lower() not in MISSING]
+    if not known:
+        raise ValueError(f"{options.data!r} must have rows with a value of {options.target!r}, has none")
     if len(known) < len(column):
         say(f"left out   {len(column) - len(known):,} rows without a value of {options.target!r}")
     return _take(table, known), [column[row] for row in known]

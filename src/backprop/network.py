@@ -181,7 +181,7 @@ class Network:
 
     @dropout_step.setter
     def dropout_step(self, step: int) -> None:
-        self._noise.step = check_count("dropout_step", step, minimum=0)
+        self._noise.step = check_count("dropout_step", step, minimum=0, maximum=2**64 - 1)
 
     @property
     def output_activation(self) -> ActivationFunction:
@@ -348,11 +348,11 @@ class Network:
             if outputs is not None:
                 return outputs
         batch_size = check_count("batch_size", batch_size)
-        table = x if type(x) is np.ndarray and x.dtype == self.dtype else as_table(x, "x", self.n_inputs)
+        table = x if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim == 2 else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
             outputs = self.infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=False))
             return outputs.copy() if np.may_share_memory(outputs, table) else outputs
-        if table.ndim != 2 or table.shape[1] != self.n_inputs:
+        if table.shape[1] != self.n_inputs:
             as_table(table, "x", self.n_inputs)
         result = np.empty((len(table), self.n_outputs), self.dtype) if out is None else self._checked_out(out, table)
         for start in range(0, len(table), batch_size):

@@ -17,6 +17,7 @@ from ._arrays import (
     as_parameter,
     check_count,
     check_flag,
+    check_in,
     check_nonnegative,
     check_positive,
     check_seed,
@@ -176,8 +177,8 @@ class Trainer:
             if loss is not None:
                 return loss
         with self._exclusively():
-            self.net.loss = self.loss
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
+            self.net.loss = self.loss
             return self.train_batch(batch)[0]
 
     def forward(self, x: npt.ArrayLike) -> Array:
@@ -412,6 +413,7 @@ class Trainer:
         """
         with self._exclusively():
             converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
+            validation_split = check_in("validation_split", validation_split, 0.0, 1.0, closed="left")
             if class_weight is not None and self.loss.class_weight is not None:
                 raise ValueError("class_weight is given twice, to fit and to the loss")
             in_training = self.loss.class_weight if class_weight is None else class_weight
@@ -442,7 +444,7 @@ class Trainer:
                 batch_size=check_count("batch_size", batch_size),
                 shuffle=check_flag("shuffle", shuffle),
                 drop_last=check_flag("drop_last", drop_last),
-                verbose=None if verbose is None else bool(verbose),
+                verbose=None if verbose is None else check_flag("verbose", verbose),
                 seed=seed,
             )
             self._seed = seed
