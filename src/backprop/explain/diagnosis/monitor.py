@@ -71,13 +71,14 @@ class Monitor(Callback):
         self._data: Rows | None = None
         self._ended = False
         self._batch_size: int | None = None
+        self._spent, self._cost = 0.0, 0.0  # seconds, of all records and of the last one
         if hasattr(self, "trainer"):
             data = self.trainer.training_data
             self._data = data if isinstance(data, Rows) else None
             self._batch_size = self.trainer.batch_size
             self._initial = self.trainer.net.copy()
+            self._cost = 1e-3 * (2 + len(self._initial.layers)) + 1e-7 * self._initial.parameters.size  # what the first may take
         self._began = perf_counter()
-        self._spent, self._cost = 0.0, 0.02  # seconds; before the first record, what one usually costs
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """Note losses and learning rate, and make a record if there is time for it."""
