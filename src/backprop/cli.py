@@ -54,15 +54,15 @@ kernels take for the same training, side by side."""
 
 BENCH = """\
 Time training steps and predictions of networks from 4-32-32-2 up to
-1024-4096-4096-10, and every kernel at three sizes; and the same in PyTorch, JAX,
-scikit-learn and onnxruntime where they are installed, each as its users write it
-for speed. Takes some minutes.
+1024-4096-4096-10, and every kernel at three sizes; and the same in PyTorch,
+JAX, scikit-learn and onnxruntime where they are installed, each as its users
+write it for speed. Takes some minutes.
 
 Whoever is compared takes turns on the same data, and the least time counts, so
 that ratios hold on a busy machine where times don't. "fit" is a step inside
-Trainer.fit, "step" one call of Trainer.step. Matrix products are given in GFLOP/s
-and as a share of what the cores can do at best, which is measured too; activations
-and losses in ns an element, other kernels as memory traffic in GB/s."""
+Trainer.fit, "step" one call of Trainer.step. Matrix products are given in
+GFLOP/s and as a share of what the cores can do at best, which is measured too;
+activations and losses in ns an element, other kernels as memory traffic."""
 
 BENCH_EXAMPLES = """\
 examples:
@@ -125,7 +125,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     bench(
         quick=arguments.quick,
         threads=arguments.threads,
-        only=arguments.only,
+        only=arguments.only or (),
         compile_pytorch=arguments.compile,
         json=arguments.json,
     )
@@ -180,7 +180,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="tiny sizes, some seconds: to see that it works")
     bench.add_argument("--threads", type=_count, metavar="N", help="for us and all others; without it all processors")
     only = "just the rows with this in their table (training, prediction, kernels), name, size or dtype; may be given several times"
-    bench.add_argument("--only", action="append", default=[], metavar="TEXT", help=only)
+    bench.add_argument("--only", action="append", metavar="TEXT", help=only)
     bench.add_argument("--compile", action="store_true", help="torch.compile takes part, half a minute of compiling per row")
     bench.add_argument("--json", metavar="FILE", help="write all times there")
 

@@ -21,14 +21,14 @@ def best_times(contestants: Mapping[str, Contestant], seconds: float, *, rest: f
 
     They take turns, so that whatever else the machine does hits all of them; what disturbs makes slower, never faster, so the least
     time is what a step costs. Calls too short for the clock are repeated, after one that is not timed, because the one before has
-    taken the caches. All together take about ``seconds`` times the number of contestants, and at least one turn after a trial.
+    taken the caches. All together take about ``seconds`` times the number of contestants, and at least three turns after a trial.
 
     ``rest`` is a pause before each turn, in seconds: threads of the one before may go on spinning for a while.
     """
     trials = {name: _trial(contestant) for name, contestant in contestants.items()}
     best = {name: time for name, (_, time) in trials.items()}
     stop, turns = perf_counter() + seconds * len(contestants), 0
-    while turns < 1 or perf_counter() < stop:
+    while turns < 3 or perf_counter() < stop:
         turns += 1
         for name, contestant in contestants.items():
             if rest:
