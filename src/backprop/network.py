@@ -258,11 +258,22 @@ class Network:
         array (n, n_outputs)
             Raw outputs, a fresh array.
         """
+        plain = self._attempt(x, training)
+        if plain is not None:
+            return plain
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
         if self._ready_plan() is None and (rows is x or rows.base is not None):
             rows = rows.copy()
         outputs = self._forward(rows, training)
         return outputs if self._walked is not None else outputs.copy()
+
+    def _attempt(self, x: npt.ArrayLike, training: bool, check_finite: bool = False) -> Array | None:
+        """`forward` by plan, of an x that needs no conversion; None, and nothing is done, for any other."""
+        plan = self._ready_plan()
+        outputs: Array | None = None if plan is None else plan.attempt(x, training, self._noise, check_finite)
+        if outputs is not None:
+            self._rows, self._walked = len(outputs), plan
+        return outputs
 
     def _forward(self, x: Array, training: bool) -> Array:
         """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""

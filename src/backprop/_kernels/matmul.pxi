@@ -271,6 +271,23 @@ cdef void _row_product(
             j += width
 
 
+cdef void _outer_product(
+    const real *a, Py_ssize_t a_row, const real *b, real *c, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """C = a b for one column a and one row b."""
+    cdef Py_ssize_t i, j, width = lanes(a), rest = columns % lanes(a), whole = columns - columns % lanes(a)
+    last = load_part(b + whole, rest) if rest else zeros(a)
+    for i in range(rows):
+        x = spread(a + i * a_row)
+        j = 0
+        while j < whole:
+            store(c + j, x * load(b + j))
+            j += width
+        if rest:
+            store_part(c + whole, rest, x * last)
+        c += columns
+
+
 cdef void _dot_products(
     const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns
 ) noexcept nogil:
@@ -372,6 +389,11 @@ cdef void product_share(
         _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, wide)
         if activated is not NULL:
             activation_block(f, alpha, c + left, activated + left, 1, wide, columns)
+        return
+    if depth == 1 and b_column == 1 and bias is NULL and activated is NULL and not relu:
+        top = share_start(rows, 1, part, parts)
+        bottom = share_start(rows, 1, part + 1, parts)
+        _outer_product(a + top * a_row, a_row, b, c + top * columns, bottom - top, columns)
         return
     if panels >= parts:
         left = share_start(columns, panel, part, parts)

@@ -112,12 +112,18 @@ cdef inline Py_ssize_t target_bytes(const trainer_t *t, const real *like) noexce
 
 
 cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
-    """Whether no number is NaN or infinite: the difference to itself is then 0."""
-    cdef int bad = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        bad |= x[i] - x[i] != 0
-    return not bad
+    """Whether no number is NaN or infinite: 0 times each of them is then 0."""
+    cdef Py_ssize_t i = 0, width = lanes(x)
+    zero = zeros(x)
+    even, odd = variable(x), variable(x)
+    while i + 2 * width <= size:
+        even.v = even.v + load(x + i) * zero
+        odd.v = odd.v + load(x + i + width) * zero
+        i += 2 * width
+    while i < size:
+        even.v = even.v + load_part(x + i, min(width, size - i)) * zero
+        i += width
+    return total(even.v + odd.v) == 0
 
 
 # --- loss ------------------------------------------------------------------------------------------------------------------------
