@@ -18,6 +18,7 @@ import backprop as bp
 from backprop import cli
 
 COMMAND = [sys.executable, "-m", "backprop"]
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> tuple[str, str]:
@@ -146,6 +147,46 @@ def test_options_are_obeyed(capsys: pytest.CaptureFixture[str], flowers: Path, t
         assert net.n_inputs > 2
     output, _ = run(capsys, "predict", path, flowers)
     assert len(output.splitlines()) == 301
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        ["--activation", "tanh"],
+        ["--dropout", "0.5"],
+        ["--batch-size", "7"],
+        ["--optimizer", "sgd"],
+        ["--lr", "0.1"],
+        ["--weight-decay", "0.1"],
+        ["--class-weight", "balanced"],
+        ["--validation", "0.5"],
+        ["--epochs", "1"],
+        ["--seed", "1"],
+    ],
+    ids=" ".join,
+)
+def test_no_option_is_ignored(
+    capsys: pytest.CaptureFixture[str], flowers: Path, model: Path, tmp_path: Path, option: list[str]
+) -> None:
+    path = tmp_path / "model.safetensors"
+    run(capsys, "train", flowers, "--target", "kind", "--out", path, "--epochs", 3, "--quiet", *option)
+    assert not np.array_equal(bp.load(path).parameters, bp.load(model).parameters)
+
+
+def test_training_stops_early_with_the_best_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)  # noise, on which the validation loss goes down, up, and further down
+    table = write(tmp_path / "t.csv", [{"x": x, "y": y} for x, y in rng.normal(size=(60, 2))])
+
+    def trained(epochs: int, patience: int) -> np.ndarray:
+        path = tmp_path / "model.safetensors"
+        options = ["--epochs", epochs, "--patience", patience, "--lr", 0.03, "--hidden", "32"]
+        run(capsys, "train", table, "--target", "y", "--out", path, "--quiet", *options)
+        return bp.load(path).parameters
+
+    best = trained(epochs=2, patience=40)
+    np.testing.assert_array_equal(trained(epochs=3, patience=40), best)
+    np.testing.assert_array_equal(trained(epochs=40, patience=1), best)
+    assert not np.array_equal(trained(epochs=40, patience=40), best)
 
 
 def test_a_task_can_be_chosen(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -317,7 +358,7 @@ def test_data_comes_from_standard_input_too(flowers: Path, model: Path) -> None:
 @pytest.mark.parametrize("arguments", [["predict", "MODEL", "DATA"], ["train", "--help"]])
 def test_a_reader_that_leaves_is_no_error(arguments: list[str], flowers: Path, model: Path) -> None:
     given = [{"MODEL": str(model), "DATA": str(flowers)}.get(argument, argument) for argument in arguments]
-    with subprocess.Popen([*COMMAND, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen([*COMMAND, *given], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as process:
         assert process.stdout is not None
         assert process.stderr is not None
         process.stdout.close()
@@ -328,7 +369,8 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str], flowers: Path, m
 def test_ctrl_c_ends_training_in_one_line(flowers: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"
     options = ["--target", "kind", "--out", str(model), "--epochs", "1000000", "--patience", "1000000"]
-    with subprocess.Popen([*COMMAND, "train", str(flowers), *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    command = [*COMMAND, "train", str(flowers), *options]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=BUFFERED) as process:
         assert process.stdout is not None
         while not process.stdout.readline().startswith(b"network"):
             pass

@@ -140,11 +140,18 @@ def test_r2_keeps_its_digits_far_from_zero(rng):
 
 def test_several_outputs_of_yes_or_no_are_judged_one_by_one(rng):
     outputs, targets = rng.normal(size=(50, 3)), rng.integers(0, 2, (50, 3)).astype(float)
-    accuracy, f1 = metrics.get("accuracy", "binary", "sigmoid"), metrics.get("f1", "binary", "sigmoid")
-    accuracy.update(outputs, targets, None)
-    f1.update(outputs, targets, None)
+    accuracy, f1, auc = (metrics.get(name, "binary", "sigmoid") for name in ("accuracy", "f1", "auc"))
+    for metric in (accuracy, f1, auc):
+        metric.update(outputs, targets, None)
     assert accuracy.result() == pytest.approx(((outputs > 0) == (targets > 0.5)).mean())
     assert f1.result() == pytest.approx(np.mean([metrics.f1(outputs[:, j], targets[:, j]) for j in range(3)]))
+    assert auc.result() == pytest.approx(np.mean([metrics.auc(outputs[:, j], targets[:, j]) for j in range(3)]))
+
+
+def test_two_outputs_of_yes_or_no_are_not_two_classes():
+    auc = metrics.get("auc", "binary", "sigmoid")
+    auc.update(np.array([[1.0, 5.0], [2.0, 6.0]]), np.array([[0.0, 0.0], [1.0, 1.0]]), None)
+    assert auc.result() == 1.0
 
 
 def test_probabilities_as_targets_and_estimates_as_outputs():

@@ -285,3 +285,10 @@ def test_a_large_foreign_file_is_refused_by_its_header(tmp_path):
     """
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(script), str(path)], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == "refused", result.stderr
+
+
+def test_equal_content_gives_equal_files(tmp_path):
+    arrays = {name: np.full(3, index, np.float32) for index, name in enumerate("cabd")}
+    for name in ("one", "two", "three"):
+        write_file(tmp_path / name, arrays, CONTENT)
+    assert len({(tmp_path / name).read_bytes() for name in ("one", "two", "three")}) == 1

@@ -330,6 +330,8 @@ def test_dropout_follows_seed_and_step(rng):
     assert net.dropout_step == 1  # evaluation does not count
     with pytest.raises(ValueError, match="dropout_step must be at least 0"):
         net.dropout_step = -1
+    with pytest.raises(ValueError, match="dropout_step must be at most"):
+        net.dropout_step = 2**64
 
 
 def test_two_dropouts_drop_differently():

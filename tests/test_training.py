@@ -251,12 +251,14 @@ def test_training_values_are_means_over_the_rows_in_training_mode(data):
     [
         ("cross_entropy", 3, ["accuracy"], ["accuracy"]),
         ("binary_cross_entropy", 1, ["accuracy"], ["accuracy", "auc"]),
+        ("binary_cross_entropy", 2, ["accuracy"], ["accuracy", "auc"]),
+        ("hinge", 3, ["accuracy"], ["accuracy", "auc"]),
         ("mse", 1, ["mae", "rmse", "r2"], ["mae", "rmse", "r2"]),
     ],
 )
 def test_default_metrics_fit_the_task(loss, last, training, evaluation, data):
     net = _plain(last=last)
-    y = data[1] if last > 1 else data[1] > 0
+    y = data[1] if loss == "cross_entropy" else data[0][:, :last] > 0
     history = net.fit(data[0], y, loss=loss, validation_data=(data[0], y))
     assert list(history) == ["loss", *training, "val_loss", *(f"val_{name}" for name in evaluation), "lr"]
     assert list(net.evaluate(data[0], y)) == ["loss", *evaluation]

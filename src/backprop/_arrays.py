@@ -175,13 +175,15 @@ def check_number(name: str, value: Any) -> float:
     raise TypeError(f"{name} must be a number, got {value!r}")
 
 
-def check_count(name: str, value: Any, minimum: int = 1) -> int:
-    """`value` as an int of at least `minimum`; floats are refused, even whole ones."""
+def check_count(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
+    """`value` as an int of at least `minimum`, and at most `maximum` if given; floats are refused, even whole ones."""
     if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     number = operator.index(value)
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
+    if maximum is not None and number > maximum:
+        raise ValueError(f"{name} must be at most {maximum}, got {number}")
     return number
 
 

@@ -35,8 +35,10 @@ def replace_file(path: str | os.PathLike[str], data: bytes) -> None:
     try:
         _write(temporary, data, like=target)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # such as a full disk, found out while writing
+            error.filename = str(target)
         raise
     finally:
         _in_progress.discard(temporary.name)

@@ -223,6 +223,14 @@ def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray
     return float(np.dot(yes, below) / pairs) if pairs else math.nan
 
 
+def mean_area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
+    """The mean of the areas of outputs that each stand for a yes or no of their own."""
+    actual = targets.reshape(len(outputs), -1)
+    if actual.shape != outputs.shape:
+        raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")
+    return float(np.mean([area_under_roc(outputs[:, [j]], actual[:, j], sample_weight) for j in range(outputs.shape[1])]))
+
+
 # --- numbers --------------------------------------------------------------------------------------------------------------------
 
 

@@ -77,7 +77,15 @@ def write_file(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], content: 
     texts = {key: json.dumps(plain(value, key)) for key, value in content.items()}
     texts |= {"format": "backprop", "format_version": str(FORMAT_VERSION)}
     texts["checksum"] = _checksum(arrays, texts)
-    replace_file(path, to_bytes(arrays, texts))
+    replace_file(path, _in_order(to_bytes(arrays, texts)))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The same safetensors file with its header's entries sorted: the library orders them at random, equal models give equal files."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def read_file(path: StrPath) -> tuple[Tensors, dict[str, Any]]:

@@ -144,7 +144,8 @@ def check_same_rows(arrays: tuple[npt.NDArray[Any], ...]) -> None:
     """Raise a ValueError, with all shapes, unless the arrays have as many rows."""
     if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) > 1:
         shapes = " and ".join(str(array.shape) for array in arrays)
-        raise ValueError(f"x, y and sample_weight must have as many rows, got shapes {shapes}")
+        names = "x and y" if len(arrays) == 2 else "x, y and sample_weight"
+        raise ValueError(f"{names} must have as many rows, got shapes {shapes}")
 
 
 def count_batches(rows: int, batch_size: int, drop_last: bool) -> int:

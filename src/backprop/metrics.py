@@ -27,6 +27,7 @@ from ._metrics import (
     f1_metric,
     labels_of,
     mae_metric,
+    mean_area_under_roc,
     mse_metric,
     precision_metric,
     recall_metric,
@@ -97,7 +98,8 @@ def f1(
 def auc(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
     """Return the area under the ROC curve: how often a yes has a higher score than a no, ties counted half.
 
-    Scikit-learn's ``roc_auc_score``; NaN where all targets are yes, or all no.
+    Scikit-learn's ``roc_auc_score``; NaN where all targets are yes, or all no. Named in `Trainer`, where several outputs each are a
+    yes or no of their own, it is the mean over the outputs.
 
     Parameters
     ----------
@@ -231,7 +233,7 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
             raise ValueError(f"metric {name!r} is for numbers, but the loss is one for {task} targets")
         return Exponentiated(_MEASURING[name]()) if link == "exp" else _MEASURING[name]()
     if name == "auc":
-        return Collected("auc", area_under_roc)
+        return Collected("auc", mean_area_under_roc if task == "binary" else area_under_roc)
     if name == "top_k_accuracy":
         return top_k_metric(5)
     # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.

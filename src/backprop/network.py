@@ -181,7 +181,7 @@ class Network:
 
     @dropout_step.setter
     def dropout_step(self, step: int) -> None:
-        self._noise.step = check_count("dropout_step", step, minimum=0)
+        self._noise.step = check_count("dropout_step", step, minimum=0, maximum=2**64 - 1)
 
     @property
     def output_activation(self) -> ActivationFunction:
