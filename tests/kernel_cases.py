@@ -65,9 +65,6 @@ DENSE = [(0, 3, 2), (1, 1, 1), (1, 5, 300), (2, 3, 7), (4, 17, 9), (5, 1, 16), (
 DENSE += [(33, 31, 17), (64, 40, 8), (65, 9, 129), (100, 33, 40), (210, 520, 70), (70, 530, 1040), (197, 512, 512)]
 
 
-# --- dense layers ---------------------------------------------------------------------------------------------------------------
-
-
 def dense_forward(rng: np.random.Generator, shape: tuple[int, int, int], bias: bool, z: bool, activation: str) -> Made:
     n, p, k = shape
     weight = rng.normal(size=(p, k)) / np.sqrt(p)
@@ -86,8 +83,6 @@ def dense_backward(rng: np.random.Generator, shape: tuple[int, int, int], weight
     }
     return Made(inputs, outputs, {})
 
-
-# --- activations ----------------------------------------------------------------------------------------------------------------
 
 _SMALL = [0.0, -0.0, 1e-300, -1e-300, 1e-40, -1e-40, 1e-8, -1e-8, 1e-3, -1e-3, 0.5, -0.5]
 _LARGE = [1.0, -1.0, 6.0, -6.0, 10.0, -10.0, 20.0, -20.0, 88.0, -88.0, 104.0, -104.0, 710.0, -710.0, 746.0, -746.0, 1e30, -1e30]
@@ -123,8 +118,6 @@ def activation_backward(rng: np.random.Generator, shape: tuple[int, int] | str, 
     inputs = {"grad_a": rng.normal(size=z.shape), "z": z if activation in USES_Z else None, "a": a}
     return Made(inputs, {"delta": blank(*z.shape)}, {"activation": activation, "alpha": alpha})
 
-
-# --- losses ---------------------------------------------------------------------------------------------------------------------
 
 WEIGHTS = ["none", "positive", "signed", "zero"]
 
@@ -254,9 +247,6 @@ def _with(options: list[Arguments], **more: list[Any]) -> list[Arguments]:
     return [first | second for first, second in product(options, grid(**more))]
 
 
-# --- gradients and optimizers -----------------------------------------------------------------------------------------------------
-
-
 def _spans(size: int, kind: str, decay: bool) -> np.ndarray:
     """The whole buffer, or two runs of it with a frozen gap between them and behind them."""
     if kind == "whole":
@@ -313,8 +303,6 @@ _UPDATES = [
 _UPDATE = {"size": 40, "kind": "parts", "decay": True}
 
 
-# --- normalization and noise ------------------------------------------------------------------------------------------------------
-
 NORM_SHAPES = [shape for shape in SHAPES if shape[0] >= 2] + [(2, 300), (300, 2)]
 
 
@@ -369,9 +357,6 @@ def layer_norm_backward(rng: np.random.Generator, shape: tuple[int, int]) -> Mad
 def dropout(rng: np.random.Generator, shape: tuple[int, int], rate: float, seed: int, step: int, layer: int) -> Made:
     scalars = {"rate": rate, "seed": seed, "step": step, "layer": layer}
     return Made({"x": rng.normal(size=shape)}, {"y": blank(*shape)}, scalars)
-
-
-# --- the table --------------------------------------------------------------------------------------------------------------------
 
 
 def cases(make: Callable[..., Made], options: list[Arguments]) -> list[Case]:

@@ -107,9 +107,6 @@ def test_unknown_backend_is_refused(name: str) -> None:
         pass
 
 
-# --- environment ------------------------------------------------------------------------------------------------------------------
-
-
 def test_environment_chooses_numpy() -> None:
     assert said(SHOW, BACKPROP_BACKEND="numpy") == "Backend(name='numpy', isa='numpy', threads=1)"
 
@@ -136,9 +133,6 @@ def test_environment_with_an_unknown_instruction_set_is_refused() -> None:
     line = last_line(SHOW, BACKPROP_ISA="x86-64-v9")
     assert line.startswith("ValueError: BACKPROP_ISA must be one of ")
     assert line.endswith("got 'x86-64-v9'")
-
-
-# --- broken and incomplete installations ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

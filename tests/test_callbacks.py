@@ -97,9 +97,6 @@ def test_what_is_no_callback_is_refused_before_training(trainer, data):
     np.testing.assert_array_equal(trainer.net.parameters, before)
 
 
-# --- EarlyStopping ----------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("values", "options", "stopped", "best"),
     [
@@ -165,9 +162,6 @@ def test_bad_options_are_refused(make, message):
         make()
 
 
-# --- files ------------------------------------------------------------------------------------------------------------------------
-
-
 def test_checkpoint_saves_every_epoch_by_name(trainer, data, tmp_path):
     trainer.fit(*data, epochs=4, callbacks=[bp.Checkpoint(tmp_path / "run-{epoch}.safetensors", every=2)])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-2.safetensors", "run-4.safetensors"]
@@ -202,9 +196,6 @@ def test_csv_logger_writes_a_line_per_epoch(trainer, data, tmp_path, append):
     assert [int(line["epoch"]) for line in lines] == [epoch for history in kept for epoch in history.epoch]
     for key in histories[0]:
         assert [float(line[key]) for line in lines] == [value for history in kept for value in history[key]]
-
-
-# --- EMA --------------------------------------------------------------------------------------------------------------------------
 
 
 def test_ema_follows_every_step(trainer, data):

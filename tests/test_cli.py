@@ -72,9 +72,6 @@ def flowers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("flowers") / "flowers.csv", rows)
 
 
-# --- train and predict --------------------------------------------------------------------------------------------------------
-
-
 def test_a_regression_from_file_to_file(capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path) -> None:
     model, out = tmp_path / "houses.safetensors", tmp_path / "predictions.csv"
     told, _ = run(capsys, "train", houses, "--target", "price", "--out", model, "--epochs", 60, "--lr", 0.01)
@@ -222,9 +219,6 @@ def test_no_rows_give_no_predictions(capsys: pytest.CaptureFixture[str], model: 
     assert run(capsys, "predict", model, tmp_path / "empty.csv")[0] == "prediction\n"
 
 
-# --- errors -------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -324,9 +318,6 @@ def test_a_hostile_description_of_the_table_is_refused(capsys: pytest.CaptureFix
     for description in (7, {}, {"encoder": {"features": []}, "target": {}}, {"encoder": None, "target": None}):
         bp.mlp([2, 2], seed=0).save(path, metadata={"table": description})
         assert run(capsys, "predict", path, flowers, code=1)[1].startswith("backprop: error: ")
-
-
-# --- the command as a process -------------------------------------------------------------------------------------------------
 
 
 def test_version_and_help(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,9 +83,6 @@ def test_blocks_mix_rows_and_move_from_epoch_to_epoch():
     assert max(len(part) for part in data.row_order(1000, 10, rng, block=100)) <= 110
 
 
-# --- splits -----------------------------------------------------------------------------------------------------------------------
-
-
 def test_a_split_has_every_row_once():
     first, second = data.split(10, 0.25, seed=0)
     assert len(second) == 2

@@ -70,9 +70,6 @@ def _run(module: Any, kernel: str, arguments: dict[str, Any]) -> float | None:
     return getattr(module, kernel)(*arguments.values())
 
 
-# --- the first lock: names and signatures -----------------------------------------------------------------------------------------
-
-
 @modules
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_signature_is_the_contracts(module: Any, kernel: str) -> None:
@@ -83,9 +80,6 @@ def test_signature_is_the_contracts(module: Any, kernel: str) -> None:
 
 def test_the_twin_stands_in_the_order_of_the_contract() -> None:
     assert [name for name in vars(_reference) if name in KERNELS] == KERNELS
-
-
-# --- the second lock: values ------------------------------------------------------------------------------------------------------
 
 
 def test_every_kernel_has_cases() -> None:
@@ -209,9 +203,6 @@ def test_what_no_span_covers_is_frozen(module: Any, kernel: str, dtype: np.dtype
     for name in made.outputs:
         np.testing.assert_array_equal(given[name][~covered], before[name][~covered])
         assert (given[name][covered] != before[name][covered]).any(), name
-
-
-# --- the third lock: refusals -----------------------------------------------------------------------------------------------------
 
 
 def _strided(array: np.ndarray) -> np.ndarray:

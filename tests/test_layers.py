@@ -173,9 +173,6 @@ def test_a_copy_keeps_what_the_original_had(rng):
     np.testing.assert_array_equal(other.weight, [[1, 2], [3, 4]])
 
 
-# --- dense ------------------------------------------------------------------------------------------------------------------------
-
-
 def test_dense_by_hand(backend):
     layer = bp.Dense(2, 2, activation="relu")
     layer.weight = [[1, -1], [2, 0]]
@@ -257,9 +254,6 @@ def test_signatures_are_the_constructors():
     assert list(inspect.signature(bp.Dense).parameters) == ["fan_in", "fan_out", "activation", "init", "bias"]
 
 
-# --- normalization ----------------------------------------------------------------------------------------------------------------
-
-
 def test_batch_norm_is_pytorchs(backend, rng):
     torch = pytest.importorskip("torch")
     x, grad = rng.normal(2, 3, size=(6, 4)), rng.normal(size=(6, 4))
@@ -294,9 +288,6 @@ def test_layer_norm_by_definition(backend, rng):
     np.testing.assert_allclose(layer.forward(x, True), expected, rtol=1e-12)
 
 
-# --- dropout ----------------------------------------------------------------------------------------------------------------------
-
-
 def test_dropout_drops_its_share_and_keeps_the_mean(backend):
     layer, x = bp.Dropout(0.3), np.ones((500, 200))
     y = layer.forward(x, True)
@@ -305,9 +296,6 @@ def test_dropout_drops_its_share_and_keeps_the_mean(backend):
     np.testing.assert_array_equal(layer.backward(x), y)  # the same mask
     assert (layer.forward(x, True) != y).any()  # another one
     assert layer.infer(x) is x
-
-
-# --- residual ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_residual_by_hand(backend):
@@ -339,9 +327,6 @@ def test_widths_of_a_chain():
     with pytest.raises(ValueError, match=r"layers.0 Returns\(\) has a fan_out but no fan_in"):
         chain_widths([widening], "layers")
     assert chain_widths([bp.Dense(3, 2), widening], "layers") == (3, 7)
-
-
-# --- arrays -----------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_layer_on_its_own_is_float64_and_initialized():
@@ -405,9 +390,6 @@ def test_a_frozen_layers_gradients_are_zero(backend, rng):
 def test_trainable_is_a_bool():
     with pytest.raises(TypeError, match="trainable must be True or False, got 'no'"):
         bp.Dense(2, 2).trainable = "no"
-
-
-# --- layers of one's own ----------------------------------------------------------------------------------------------------------
 
 
 def test_values_set_in_init_are_the_first_values():

@@ -43,9 +43,6 @@ def _case(name, rng, n=5, k=3):
     return outputs, targets
 
 
-# --- values and gradients -------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("loss", "outputs", "targets", "expected"),
     [
@@ -131,9 +128,6 @@ def test_inputs_are_left_alone(name, options, rng, dtype):
     assert grad.dtype == dtype
 
 
-# --- class weights --------------------------------------------------------------------------------------------------------------
-
-
 def test_class_weights_multiply_sample_weights(rng, backend):
     outputs, labels = rng.normal(size=(6, 3)), np.array([0, 1, 2, 2, 1, 0])
     weight = rng.uniform(size=6)
@@ -180,9 +174,6 @@ def test_bad_class_weights_are_refused(class_weight, message):
 def test_losses_without_classes_refuse_class_weights():
     with pytest.raises(ValueError, match="class_weight needs a loss with one target class per row; mse"):
         losses.MSE().class_weight_vector([1.0], [np.zeros((2, 1))], 1)
-
-
-# --- targets --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["bool", "int8", "uint8", ">i2", "uint64", "int64", "list"])
@@ -277,9 +268,6 @@ def test_bad_sample_weights_are_refused(weight, rng):
 def test_bad_options_are_refused(name, options, message):
     with pytest.raises(ValueError, match=message):
         losses.get({"name": name, **options})
-
-
-# --- functions of one's own -----------------------------------------------------------------------------------------------------
 
 
 def _squares(outputs, targets):

@@ -23,9 +23,6 @@ def _numbers(rng, n=50, k=3):
     return targets + rng.normal(size=(n, k)), targets, rng.uniform(size=n)
 
 
-# --- values -----------------------------------------------------------------------------------------------------------------------
-
-
 def test_values_by_hand():
     scores, labels = [[3, 1, 0], [0, 2, 1], [0, 1, 2], [5, 0, 0]], [0, 2, 2, 1]
     assert metrics.accuracy(scores, labels) == 0.5
@@ -97,9 +94,6 @@ def test_where_they_are_not_defined():
     assert metrics.r2([2.0, 2.0], [2.0, 2.0]) == 1.0
     assert metrics.r2([2.0, 3.0], [2.0, 2.0]) == 0.0
     assert metrics.precision([[-1.0], [-2.0]], [1, 1]) == 0.0
-
-
-# --- in batches -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,9 +194,6 @@ def test_weights_reach_functions_that_take_them():
     metric.update(np.zeros((2, 1)), np.zeros((2, 1)), None)
     metric.update(np.zeros((2, 1)), np.zeros((2, 1)), np.array([2.0, 3.0]))
     assert metric.result() == 7.0
-
-
-# --- what is refused --------------------------------------------------------------------------------------------------------------
 
 
 def test_bad_arguments_are_refused():

@@ -55,9 +55,6 @@ def trained(net, rows=7):
     return net
 
 
-# --- flat buffers -----------------------------------------------------------------------------------------------------------------
-
-
 def test_layout(dtype):
     net = rich(dtype)
     assert [entry.name for entry in net.layout] == NAMES
@@ -102,9 +99,6 @@ def test_augmented_assignment():
     net.parameters -= 1
     assert net.parameters is flat
     np.testing.assert_array_equal(flat, before - 1)
-
-
-# --- joining ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_values_given_before_are_kept(dtype):
@@ -214,9 +208,6 @@ def test_mlp():
 )
 def test_output_activation(last, name):
     assert bp.Network(last).output_activation.name == name
-
-
-# --- forward and backward ---------------------------------------------------------------------------------------------------------
 
 
 def test_forward_and_backward_by_hand(backend, dtype, rtol):
@@ -355,9 +346,6 @@ def test_backends_agree(rng, dtype):
         np.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-# --- input ------------------------------------------------------------------------------------------------------------------------
-
-
 def misaligned(x):
     raw = np.zeros(x.nbytes + 1, np.uint8)[1:].view(x.dtype).reshape(x.shape)
     raw[...] = x
@@ -415,9 +403,6 @@ def test_any_input_gives_what_the_plain_one_gives(kind, call, dtype, rng):
 def test_bad_input(call, x, error, message):
     with pytest.raises(error, match=message):
         getattr(rich(), call)(x)
-
-
-# --- predict ----------------------------------------------------------------------------------------------------------------------
 
 
 def test_predict_is_the_forward_of_evaluation(backend, dtype, rng):
@@ -531,9 +516,6 @@ def test_predict_proba_of_a_network_that_ends_in_softmax(rng):
     np.testing.assert_array_equal(net.predict_proba(x), net.predict(x))
 
 
-# --- jacobian ---------------------------------------------------------------------------------------------------------------------
-
-
 def test_jacobian(backend, rng):
     net, x = trained(rich("float64")), rng.normal(size=(4, 5))
     jacobian = net.jacobian(x)
@@ -561,9 +543,6 @@ def test_jacobian_disturbs_nothing(rng):
     assert net.dropout_step == step
     assert [layer.trainable for layer in net.layers] == [False, True, True, True, True, True]
     net.backward(np.ones((4, 3)))
-
-
-# --- state, copies ----------------------------------------------------------------------------------------------------------------
 
 
 def test_state_dict(dtype):
@@ -701,9 +680,6 @@ def test_blend_refuses(other, tau, error, message):
     with pytest.raises(error, match=message):
         net.blend(other(), tau)
     np.testing.assert_array_equal(net.parameters, before)
-
-
-# --- what it looks like -----------------------------------------------------------------------------------------------------------
 
 
 def test_repr():

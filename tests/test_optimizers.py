@@ -57,9 +57,6 @@ def test_float32_follows_float64(name, backend):
     np.testing.assert_allclose(single.parameters, exact.parameters, rtol=2e-5, atol=2e-6)
 
 
-# --- what is left alone ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("name", ALL)
 def test_frozen_layers_keep_parameters_and_moments(name, backend):
     net = bp.Network([bp.Dense(3, 2), bp.Dense(2, 2)], dtype="float64", seed=0)
@@ -83,9 +80,6 @@ def test_a_network_that_is_frozen_whole_stays_as_it_is(backend):
     net = _net()
     net.layers[0].trainable = False
     np.testing.assert_array_equal(_run(net, bp.Adam(weight_decay=0.1)), START)
-
-
-# --- groups ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_spans_merge_where_neighbours_are_treated_alike():
@@ -131,9 +125,6 @@ def test_spans_are_kept_until_something_changes():
     assert len(optimizer.attach(net)) == 0
 
 
-# --- learning rates -------------------------------------------------------------------------------------------------------------
-
-
 def test_schedule_counts_updates_from_zero(backend):
     net, seen = _net(), []
 
@@ -164,9 +155,6 @@ def test_group_lr_keeps_its_ratio_to_a_schedule():
 def test_rprop_refuses_a_schedule():
     with pytest.raises(ValueError, match="lr of Rprop must be a number"):
         bp.Rprop(lr=schedules.Constant(0.1))
-
-
-# --- state ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: f"{case['name']}-{case['options']}")
@@ -258,9 +246,6 @@ def test_state_for_a_network_of_another_size_is_refused():
     other.load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="8 parameters, not 20"):
         other.step(bp.mlp([4, 4]))
-
-
-# --- arguments ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ALL)

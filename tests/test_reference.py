@@ -38,9 +38,6 @@ def delta_of(grad_a: np.ndarray, z: Any, activation: str, alpha: float) -> np.nd
     return delta
 
 
-# --- finite differences -----------------------------------------------------------------------------------------------------------
-
-
 def slopes(f: Callable[[np.ndarray], float], x: np.ndarray, h: float = 1e-3) -> np.ndarray:
     """The gradient of f at x by central differences of fourth order; the error is of order h^4 and eps / h."""
     gradient = np.empty_like(x)
@@ -121,8 +118,6 @@ def test_normalization_backward_is_the_derivative(kind: str, rng: np.random.Gene
     np.testing.assert_allclose(grad_weight, slopes(lambda moved: loss(x, moved, bias), weight), rtol=1e-8, atol=1e-9)
     np.testing.assert_allclose(grad_bias, slopes(lambda moved: loss(x, weight, moved), bias), rtol=1e-8, atol=1e-9)
 
-
-# --- activations against mpmath ---------------------------------------------------------------------------------------------------
 
 SELU_SCALE, SELU_ALPHA = mpmath.mpf("1.0507009873554805"), mpmath.mpf("1.6732632423543772")
 
@@ -221,9 +216,6 @@ def test_softmax_of_huge_and_of_masked_entries(dtype: np.dtype) -> None:
     largest = np.finfo(dtype).max / 4
     z = np.array([[largest, largest, -largest], [-largest, -largest, -largest], [0, -np.inf, 0]], dtype)
     np.testing.assert_array_equal(activate(z, "softmax", 0.0), [[0.5, 0.5, 0], [1 / dtype.type(3)] * 3, [0.5, 0, 0.5]])
-
-
-# --- worked out by hand -----------------------------------------------------------------------------------------------------------
 
 
 def test_dense_layer_by_hand() -> None:
@@ -386,9 +378,6 @@ def test_layer_norm_by_hand() -> None:
     np.testing.assert_array_equal(y, [[9, 21.5]])
 
 
-# --- losses: invariants and extremes ----------------------------------------------------------------------------------------------
-
-
 def _sample(kernel: str) -> tuple[Made, str, str]:
     """A case with gradient and without weights, and what the kernel calls its outputs and their gradient."""
     case = next(case for case in CASES[kernel] if case.options.get("shape") == (5, 9) and case.options["weights"] == "none")
@@ -435,9 +424,6 @@ def test_losses_on_logits_do_not_overflow(dtype: np.dtype) -> None:
     value, gradient = loss_and_gradient("log_cosh", np.array([[1e4, -1e4]], dtype), [[0, 0]])
     assert value == pytest.approx(1e4 - LOG(2.0), rel=1e-7)
     np.testing.assert_array_equal(gradient, [[0.5, -0.5]])
-
-
-# --- what PyTorch computed --------------------------------------------------------------------------------------------------------
 
 
 def _dense(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, activation: str, alpha: float) -> tuple[np.ndarray, np.ndarray]:
@@ -526,9 +512,6 @@ def test_layer_norm_agrees_with_pytorch(recorded: dict[str, np.ndarray]) -> None
     kernels.active().layer_norm_forward(**affine, **kept, y=y, eps=1e-5)
     kernels.active().layer_norm_backward(grad_y=recorded["grad_y"], weight=recorded["weight"], **kept, **gradients)
     _assert_recorded("layer_norm", {"y": y} | gradients)
-
-
-# --- dropout ----------------------------------------------------------------------------------------------------------------------
 
 
 def kept(shape: tuple[int, int] = (200, 300), rate: float = 0.5, seed: int = 1, step: int = 2, layer: int = 3) -> np.ndarray:

@@ -124,9 +124,6 @@ def test_a_loss_of_ones_own_is_left_out(tmp_path):
     assert bp.load(tmp_path / "model").loss is None
 
 
-# --- layers of one's own ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def own(tmp_path):
     """A file with a layer of the user's own, inside a residual block too."""
@@ -172,9 +169,6 @@ def test_a_config_that_json_cannot_hold(tmp_path):
     with pytest.raises(TypeError, match=r"the config of Scale holds \{1, 2\}, which JSON cannot"):
         net.save(tmp_path / "model")
     assert not list(tmp_path.iterdir())
-
-
-# --- files that lie ---------------------------------------------------------------------------------------------------------------
 
 
 def forged(path, change, net=None, kind="model"):

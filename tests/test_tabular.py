@@ -25,9 +25,6 @@ def through_json(config: dict[str, Any]) -> dict[str, Any]:
     return loaded
 
 
-# --- features -----------------------------------------------------------------------------------------------------------------
-
-
 def test_numbers_are_standardised() -> None:
     encoded = encode({"age": ["20", " 30 ", "4e1"]})
     root = 1.5**0.5
@@ -202,9 +199,6 @@ def test_bad_new_tables_are_refused() -> None:
         encoder.transform({"x": [1], "y": [1e300]})
 
 
-# --- targets ------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("values", "task"),
     [
@@ -267,9 +261,6 @@ def test_unknown_classes_and_damaged_targets_are_refused() -> None:
     for config in ({}, {"kind": "regression", "name": "y"}, {"kind": "classification", "name": "y", "classes": "ab"}):
         with pytest.raises(ValueError, match="damaged"):
             target_from_config(config)
-
-
-# --- CSV files ----------------------------------------------------------------------------------------------------------------
 
 
 def read(folder: Path, text: str | bytes, delimiter: str | None = None) -> dict[str, list[str]]:

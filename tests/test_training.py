@@ -47,9 +47,6 @@ def _assert_same(one, other):
         np.testing.assert_equal(left, right)
 
 
-# --- one step ---------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("options", [{}, {"clip_norm": 0.1}, {"clip_value": 0.01}], ids=str)
 def test_a_step_is_the_algorithm_by_hand(data, options, backend, dtype):
     trainer = bp.Trainer(_net(dtype), loss="cross_entropy", optimizer=bp.Adam(lr=0.01), **options)
@@ -133,9 +130,6 @@ def test_an_epoch_ends_with_an_update(data):
     assert trainer.optimizer.steps == 4
 
 
-# --- losses -----------------------------------------------------------------------------------------------------------------------
-
-
 def test_a_loss_in_plain_numpy(rng):
     x = rng.normal(size=(20, 4))
 
@@ -161,9 +155,6 @@ def test_a_network_that_ends_in_what_the_loss_does_is_refused(loss, end, data):
     with pytest.raises(ValueError, match="works on logits"):
         net.evaluate(*data, loss=loss)
     bp.Trainer(net, loss="mse")
-
-
-# --- runs -------------------------------------------------------------------------------------------------------------------------
 
 
 def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):
@@ -310,9 +301,6 @@ def test_an_optimizer_goes_on_where_it_was(data):
         _plain().fit(*data, loss="cross_entropy", optimizer=optimizer)
 
 
-# --- schedules --------------------------------------------------------------------------------------------------------------------
-
-
 def test_schedules_count_updates_or_epochs(data):
     by_step = bp.SGD(lr=bp.schedules.Exponential(0.1, gamma=0.5))
     by_epoch = bp.SGD(lr=bp.schedules.Exponential(0.1, gamma=0.5, per="epoch"))
@@ -330,9 +318,6 @@ def test_reduce_on_plateau_watches_the_history(data):
     assert history["lr"] == [0.1, 0.1, 0.05, 0.025]
     with pytest.raises(ValueError, match="monitor of ReduceOnPlateau must be one of loss, accuracy, lr, got 'val_loss'"):
         net.fit(*data, loss="cross_entropy", optimizer=bp.SGD(lr=bp.schedules.ReduceOnPlateau(0.1, monitor="val_loss")))
-
-
-# --- weights ----------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("where", ["fit", "loss"])
@@ -388,9 +373,6 @@ def test_evaluate_needs_a_loss(data):
         _plain().evaluate(*data)
 
 
-# --- divergence -------------------------------------------------------------------------------------------------------------------
-
-
 def test_divergence_names_the_step_and_leaves_finite_parameters(rng, backend):
     x = rng.normal(size=(40, 4))
     net = _plain("float32", last=1)
@@ -419,9 +401,6 @@ def test_parameters_that_overflow_are_an_error(data):
     trainer = bp.Trainer(_plain("float32"), loss="cross_entropy", optimizer=bp.SGD(lr=3e38, weight_decay=3e38))
     with np.errstate(all="ignore"), pytest.raises(bp.DivergenceError, match="no longer finite after update 1 in epoch 1"):
         trainer.fit(*data, batch_size=24)
-
-
-# --- what is refused --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -515,9 +494,6 @@ def test_class_weights_twice_are_refused(data):
 
 def test_drop_last_saves_batch_norm(data):
     _net().fit(*data, loss="cross_entropy", batch_size=23, drop_last=True)
-
-
-# --- data of every kind -----------------------------------------------------------------------------------------------------------
 
 
 def _kinds(x):
@@ -647,8 +623,6 @@ def test_memory_maps_are_not_read_whole(kind, tmp_path):
     assert peak < 0.4 * rows * 64 * 4
 
 
-# --- saving -----------------------------------------------------------------------------------------------------------------------
-
 RESUMED = {
     "adam": {"optimizer": lambda: bp.Adam(amsgrad=True, lr=bp.schedules.Cosine(0.05, steps=40, warmup=3))},
     "nadam": {"optimizer": lambda: bp.NAdam(groups={"*.bias": {"lr": 1e-4, "weight_decay": 0.1}}), "clip_norm": 0.1},
@@ -746,9 +720,6 @@ def test_a_copy_trains_on_its_own(copied, data):
     _assert_same(_state(trainer), _state(twin))
 
 
-# --- interruptions ----------------------------------------------------------------------------------------------------------------
-
-
 def test_a_second_thread_is_refused(data):
     entered, leave = threading.Event(), threading.Event()
 
@@ -818,9 +789,6 @@ def test_a_handler_of_the_programs_own_is_left_alone(data):
         assert seen == [own]
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-# --- progress ---------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("verbose", "shown"), [(None, False), (False, False), (True, True)])

@@ -20,9 +20,6 @@ ALIGNMENT = 64  # bytes: a cache line, and the widest vector; NumPy itself promi
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
-# --- arrays -------------------------------------------------------------------------------------------------------------------
-
-
 def as_matrix(
     x: npt.ArrayLike, name: str, dtype: npt.DTypeLike, n_features: int | None = None, check_finite: bool = True
 ) -> Array:
@@ -128,9 +125,6 @@ def aligned_zeros(size: int, dtype: npt.DTypeLike) -> Array:
         raise MemoryError(f"cannot allocate an array of {size} numbers of {dtype}") from None
     start = -memory.__array_interface__["data"][0] % ALIGNMENT
     return memory[start : start + n_bytes].view(dtype)
-
-
-# --- numbers and names ----------------------------------------------------------------------------------------------------------
 
 
 def check_in(name: str, value: Any, low: float, high: float, closed: str = "both") -> float:

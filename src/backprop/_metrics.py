@@ -14,9 +14,6 @@ Numbers = npt.NDArray[np.float64]
 RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
 
-# --- gathering batches ----------------------------------------------------------------------------------------------------------
-
-
 class Metric:
     """A metric that is computed over many batches.
 
@@ -99,9 +96,6 @@ def _takes_weight(function: MetricFunction) -> bool:
         return "sample_weight" in signature(function).parameters
     except ValueError:  # some callables written in C have no signature
         return False
-
-
-# --- yes or no, and one class of k ----------------------------------------------------------------------------------------------
 
 
 class _Decision:
@@ -229,9 +223,6 @@ def mean_area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: Raw
     if actual.shape != outputs.shape:
         raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")
     return float(np.mean([area_under_roc(outputs[:, [j]], actual[:, j], sample_weight) for j in range(outputs.shape[1])]))
-
-
-# --- numbers --------------------------------------------------------------------------------------------------------------------
 
 
 def _errors(outputs: RawArray, targets: RawArray) -> Numbers:

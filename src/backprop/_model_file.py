@@ -81,7 +81,7 @@ def write_file(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], content: 
 
 
 def _in_order(data: bytes) -> bytes:
-    """The same safetensors file with its header's entries sorted: the library orders them at random, equal models give equal files."""
+    """The same safetensors file with its header sorted, so that equal models give equal files: the library's order is random."""
     size = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
     header += b" " * (-len(header) % 8)

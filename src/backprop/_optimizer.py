@@ -74,8 +74,6 @@ class Optimizer(Settings):
         self.lr = lr
         self.groups = groups
 
-    # --- one update -------------------------------------------------------------------------------------------------------------
-
     def step(self, net: FlatNetwork) -> None:
         """Update the network's trainable parameters from its gradients.
 
@@ -111,8 +109,6 @@ class Optimizer(Settings):
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
         """The kernel's scalars, except the last, for update number ``step``, counted from 1."""
         raise NotImplementedError
-
-    # --- settings ---------------------------------------------------------------------------------------------------------------
 
     @property
     def lr(self) -> float | schedules.Schedule:
@@ -202,8 +198,6 @@ class Optimizer(Settings):
     def _initial(self, slot: str, net: FlatNetwork) -> Array:
         """A moment before the first update."""
         return aligned_zeros(net.parameters.size, net.parameters.dtype)
-
-    # --- state ------------------------------------------------------------------------------------------------------------------
 
     def reset(self) -> None:
         """Forget the network, its moments and all counts."""

@@ -18,9 +18,6 @@ from ._types import Array, Labels, Spans
 Words = npt.NDArray[np.uint32]
 GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio
 
-# --- dense layers -------------------------------------------------------------------------------------------------------------
-
-
 @checked("x (n, p), weight (p, k), bias? (k) -> z? (n, k), a (n, k)")
 def dense_forward(x: Array, weight: Array, bias: Array | None, z: Array | None, a: Array, activation: str, alpha: float) -> None:
     f = find(activation)
@@ -43,9 +40,6 @@ def dense_backward(
         np.matmul(delta, weight.T, out=grad_x)
 
 
-# --- activations --------------------------------------------------------------------------------------------------------------
-
-
 @checked("z (n, k) -> a (n, k)", may_be_same=("z", "a"))
 def activation_forward(z: Array, a: Array, activation: str, alpha: float) -> None:
     a[...] = find(activation).forward(z, alpha)
@@ -59,9 +53,6 @@ def activation_backward(grad_a: Array, z: Array | None, a: Array, delta: Array, 
             raise TypeError("z must be a NumPy array, got NoneType")
         z = a
     delta[...] = f.backward(grad_a, z, a, alpha)
-
-
-# --- losses -------------------------------------------------------------------------------------------------------------------
 
 
 def _reduce(row_losses: Array, slopes: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
@@ -189,9 +180,6 @@ def hinge(outputs: Array, targets: Array, sample_weight: Array | None, grad_outp
     sign = 2 * targets - 1
     margin = np.maximum(1 - sign * outputs, 0)
     return _reduce_elements(margin, -sign * np.sign(margin), sample_weight, grad_outputs)
-
-
-# --- gradients and optimizers -------------------------------------------------------------------------------------------------
 
 
 def _parts(spans: Spans) -> Iterator[tuple[slice, float, float, float]]:
@@ -417,9 +405,6 @@ def rprop(
         np.clip(step_size[part], step_min, step_max, out=step_size[part])
         previous[part] = np.where(turn < 0, 0, g)
         param[part] -= step_size[part] * np.sign(previous[part])
-
-
-# --- normalization and noise --------------------------------------------------------------------------------------------------
 
 
 def _normalize(x: Array, axis: int, eps: float, x_hat: Array, inv_std: Array) -> tuple[Array, Array]:

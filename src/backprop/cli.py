@@ -101,9 +101,6 @@ def _message(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
-# --- commands: their modules are imported when they run, so that --help is quick ------------------------------------------------
-
-
 def _demo(arguments: argparse.Namespace) -> None:
     from ._demo import demo
 
@@ -132,9 +129,6 @@ def _explain(arguments: argparse.Namespace) -> None:
     from .explain.command import explain
 
     explain(**{key: value for key, value in vars(arguments).items() if key != "command"})
-
-
-# --- the parser -----------------------------------------------------------------------------------------------------------------
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -240,9 +234,6 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
 
 def _add_delimiter(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--delimiter", type=_delimiter, metavar="C", help="what separates fields, instead of what the header shows")
-
-
-# --- kinds of arguments: argparse prints the message of an ArgumentTypeError and exits with code 2 ----------------------------
 
 
 def _count(text: str) -> int:

@@ -34,7 +34,7 @@ from ._types import Array, Labels, Spans
 class Kernels(Protocol):
     """What a backend provides: one function per kernel."""
 
-    # --- dense layers ---------------------------------------------------------------------------------------------------------
+    # Dense layers.
 
     def dense_forward(
         self, x: Array, weight: Array, bias: Array | None, z: Array | None, a: Array, activation: str, alpha: float
@@ -58,7 +58,7 @@ class Kernels(Protocol):
         IN x (n, p), weight (p, k), delta (n, k). OUT grad_weight (p, k), grad_bias (k,), grad_x (n, p), each skipped when None.
         """
 
-    # --- activations: elementwise, except softmax, which works on rows --------------------------------------------------------
+    # Activations: elementwise, except softmax, which works on rows.
 
     def activation_forward(self, z: Array, a: Array, activation: str, alpha: float) -> None:
         """``a = activation(z)``; z and a are (n, k) and may be the same array.
@@ -95,7 +95,7 @@ class Kernels(Protocol):
         OUT delta (n, k), which may be the same array as grad_a.
         """
 
-    # --- losses: on the network's raw outputs ---------------------------------------------------------------------------------
+    # Losses: on the network's raw outputs.
     #
     # Each returns the loss and writes its gradient, both under one reduction. With l_i the loss of row i (for elementwise
     # losses: its mean over the k outputs; for half_mse, cross entropy and kl_divergence: the sum over them),
@@ -163,7 +163,7 @@ class Kernels(Protocol):
     def hinge(self, outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
         """``l = mean_j max(0, 1 - (2 t - 1) output)`` for targets 0 or 1; the gradient at the kink is 0."""
 
-    # --- gradients and optimizers: over the flat buffers ----------------------------------------------------------------------
+    # Gradients and optimizers: over the flat buffers.
     #
     # Every buffer is (s,). In each update, per span and element, before anything else:
     #
@@ -349,7 +349,7 @@ class Kernels(Protocol):
         INOUT param, previous (the last g), step_size.
         """
 
-    # --- normalization and noise ----------------------------------------------------------------------------------------------
+    # Normalization and noise.
 
     def batch_norm_forward(
         self,

@@ -37,8 +37,6 @@ from ._metrics import (
 from ._metrics import Metric as Metric
 from ._metrics import MetricFunction as MetricFunction
 
-# --- the functions --------------------------------------------------------------------------------------------------------------
-
 
 def accuracy(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
@@ -180,8 +178,6 @@ def _arrays(
         raise ValueError(f"sample_weight must have shape ({len(scores)},), got {weight.shape}")
     return scores, actual, weight
 
-
-# --- by name --------------------------------------------------------------------------------------------------------------------
 
 _DECIDING: dict[str, Callable[[float, bool], Metric]] = {
     "accuracy": accuracy_metric,

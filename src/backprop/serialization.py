@@ -113,9 +113,6 @@ def network_in(
         return network_from(content["architecture"], ours, layers)
 
 
-# --- network <-> description ------------------------------------------------------------------------------------------------------
-
-
 def architecture(net: Network) -> dict[str, Any]:
     """Return all that a network is but its numbers, ready for JSON; `network_from` makes the network again."""
     return {

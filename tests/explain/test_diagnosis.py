@@ -32,9 +32,6 @@ def classifier(*hidden: int, activation: str = "relu", **options: object) -> bp.
     return bp.mlp([64, *hidden, 10], activation=activation, seed=0, **options)
 
 
-# --- healthy ------------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("activation", ["relu", "tanh", "sigmoid", "gelu", "elu", "selu", "silu", "softplus"])
 def test_fresh_networks_are_healthy(digits: Data, activation: str) -> None:
     net = classifier(64, 32, activation=activation)
@@ -66,9 +63,6 @@ def test_healthy_regression_yields_no_finding(rng: np.random.Generator) -> None:
     history = net.fit(x, y, loss="mse", optimizer=bp.Adam(lr=3e-3), epochs=60, validation_split=0.2, callbacks=[monitor])
     assert names(monitor.report()) == []
     assert names(bp.diagnose(net, x, y, history=history)) == []
-
-
-# --- sick, then cured: data ---------------------------------------------------------------------------------------------------
 
 
 def test_missing_values(digits: Data) -> None:
@@ -118,9 +112,6 @@ def test_class_imbalance(digits: Data) -> None:
 def test_unused_outputs(digits: Data) -> None:
     sick = bp.diagnose(bp.mlp([64, 32, 20], seed=0), *digits, loss="cross_entropy")
     first_then_cured(sick, bp.diagnose(classifier(32), *digits, loss="cross_entropy"), "unused outputs")
-
-
-# --- sick, then cured: the network --------------------------------------------------------------------------------------------
 
 
 def test_vanishing_gradients_and_relu(digits: Data) -> None:
@@ -201,9 +192,6 @@ def test_batch_norm_over_few_rows(digits: Data) -> None:
     first_then_cured(sick, bp.diagnose(net, *digits, loss="cross_entropy", batch_size=32), "tiny batches with batch norm")
 
 
-# --- sick, then cured: training -----------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("optimizer", "cure"), [(bp.Adam(lr=3), "adam"), (bp.SGD(lr=500), bp.SGD(lr=0.1))], ids=["adam", "sgd"])
 def test_learning_rate_too_high(digits: Data, optimizer: object, cure: object) -> None:
     def run(chosen: object) -> Report:
@@ -264,9 +252,6 @@ def test_loss_far_from_chance(digits: Data) -> None:
     net.layers[-1].weight = 40 * net.layers[-1].weight
     report = bp.diagnose(net, *digits, loss="cross_entropy")
     assert "loss far from chance" in names(report)
-
-
-# --- the report and the monitor -----------------------------------------------------------------------------------------------
 
 
 def test_a_report_is_a_readable_page(digits: Data) -> None:

@@ -62,9 +62,6 @@ def data_of(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
-# --- the file ---------------------------------------------------------------------------------------------------------------------
-
-
 def test_one_file_that_loads_nothing(page_file):
     text = page_file.read_text(encoding="utf-8")
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
@@ -218,9 +215,6 @@ def test_command_refuses_what_it_cannot_read(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert main(["explain", "--data", str(tmp_path / "t.csv"), "--target", "c"]) == 1
     assert "target must be one of the columns a, b, got 'c'" in capsys.readouterr().err
-
-
-# --- in a browser -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

@@ -91,9 +91,6 @@ def check_arithmetic(trace, rtol=1e-6):
     return checked
 
 
-# --- truth ------------------------------------------------------------------------------------------------------------------------
-
-
 def test_the_worked_example_digit_for_digit(textbook, backend):
     trace = bp.trace(textbook, [[0.05, 0.10]], [[0.01, 0.99]], loss="half_mse", optimizer=bp.SGD(lr=0.5))
     printed = str(trace)
@@ -172,9 +169,6 @@ def test_evaluation_mode_drops_nothing_and_uses_running_statistics(rng):
     np.testing.assert_allclose(trace.outputs, net.predict(x), rtol=1e-14)
     assert (trace["layers.2.mask"] == 1).all()
     assert check_arithmetic(trace) > 40
-
-
-# --- arithmetic -------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -280,9 +274,6 @@ def test_frozen_layers_are_not_updated(rng):
     check_arithmetic(trace)
 
 
-# --- as a mapping, and as text ----------------------------------------------------------------------------------------------------
-
-
 def test_everything_has_a_name_and_a_formula(rng):
     trace = bp.trace(everything(), rng.normal(size=(3, 3)), [0, 1, 1], loss="cross_entropy", optimizer="sgd")
     assert set(trace) == set(trace.formulas)
@@ -333,9 +324,6 @@ def test_repr_says_what_it_is(textbook):
     assert repr(trace) == "<Trace of 2 layers, 12 parameters, 1 rows, half_mse 0.298371109>"
 
 
-# --- drawings ---------------------------------------------------------------------------------------------------------------------
-
-
 def test_svg_is_a_file_of_its_own_with_the_numbers_in_it(textbook, tmp_path):
     trace = bp.trace(textbook, [[0.05, 0.10]], [[0.01, 0.99]], loss="half_mse", optimizer=bp.SGD(lr=0.5))
     text_of_file = trace.to_svg(tmp_path / "net.svg")
@@ -363,9 +351,6 @@ def test_notebooks_show_the_drawing_and_the_arithmetic(textbook):
     assert "<svg" in html
     assert "0.15*0.05" in html
     assert "<script" not in html
-
-
-# --- refusals ---------------------------------------------------------------------------------------------------------------------
 
 
 def test_refusals_name_the_argument():

@@ -57,7 +57,7 @@ cdef inline bint slope_needs_z(int f) noexcept nogil:
     return f == GELU or f == GELU_EXACT or f == SILU or f == MISH
 
 
-# --- one vector -----------------------------------------------------------------------------------------------------------------
+# One vector.
 
 cdef inline double _far(vector z) noexcept nogil:
     """e^-far is 0 in the type of z."""
@@ -161,7 +161,7 @@ cdef inline vector _slope(int f, vector z, vector a, double alpha) noexcept nogi
         return one
 
 
-# --- blocks of a matrix ---------------------------------------------------------------------------------------------------------
+# Blocks of a matrix.
 
 cdef inline void _forward(
     int f, double alpha, const real *z, real *a, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t stride
@@ -291,7 +291,7 @@ cdef void softmax_backward_rows(
         delta += columns
 
 
-# --- shares of the work ---------------------------------------------------------------------------------------------------------
+# Shares of the work.
 
 cdef void activation_forward_share(
     int f, double alpha, const real *z, real *a, Py_ssize_t rows, Py_ssize_t columns, int part, int parts
@@ -358,7 +358,7 @@ cdef void activation_backward_share(
         _backward(RELU6, alpha, grad_a, z, a, delta, size)
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 def activation_forward(z, a, str activation, double alpha):
     """a = activation(z)."""

@@ -50,7 +50,7 @@ cdef struct loss_t:
     const void *column  # (k,) numbers like the outputs: pos_weight of binary_cross_entropy, q of quantile; or NULL
 
 
-# --- elementwise losses -------------------------------------------------------------------------------------------------------
+# Elementwise losses.
 
 cdef inline vector _weighted(vector weight, vector x) noexcept nogil:
     """weight * x; 0 where weight is 0, whatever x."""
@@ -186,7 +186,7 @@ cdef double elementwise_block(
     return sum_of(value, count)
 
 
-# --- cross entropies: l = -sum_j t_j log p_j with p = softmax(z), and dl/dz = sum(t) p - t ------------------------------------
+# Cross entropies: l = -sum_j t_j log p_j with p = softmax(z), and dl/dz = sum(t) p - t.
 #
 # With shift = max(z) and e_j = e^(z_j - shift), at most 1, nothing overflows:
 #
@@ -335,7 +335,7 @@ cdef double cross_entropy_block(
     return sum_of_losses
 
 
-# --- a loss in three calls ----------------------------------------------------------------------------------------------------
+# A loss in three calls.
 
 cdef Py_ssize_t block_rows(const loss_t *loss, Py_ssize_t k) noexcept nogil:
     """How many rows a block of a cross entropy has; 0 for elementwise losses, whose blocks don't end with rows."""
@@ -392,7 +392,7 @@ cdef double loss_total(double scale, const double *partial, Py_ssize_t blocks) n
     return scale * sum_of(partial, blocks)
 
 
-# --- faces --------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 cdef double _run(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, real *grad, Py_ssize_t n, Py_ssize_t k

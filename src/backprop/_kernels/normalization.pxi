@@ -23,7 +23,7 @@ cdef enum:
     COLUMN_ALIGN = 16  # shares of columns start at multiples: a cache line, and whole vectors, of either dtype
 
 
-# --- batch norm: columns ------------------------------------------------------------------------------------------------------
+# Batch norm: columns.
 
 cdef inline void strip_moments(
     const real *x, Py_ssize_t n, Py_ssize_t k, Py_ssize_t width, real *centre, real *offset, double *var
@@ -170,7 +170,7 @@ cdef void batch_norm_inference_backward_columns(
             grad_bias[c + j] = <real> total[j]
 
 
-# --- layer norm: rows ---------------------------------------------------------------------------------------------------------
+# Layer norm: rows.
 
 cdef void layer_norm_forward_rows(
     const real *x, const real *weight, const real *bias, real *x_hat, real *inv_std, real *y,
@@ -212,7 +212,7 @@ cdef void layer_norm_backward_rows(
             g[j] = inv_std[i] * (g[j] - mean - h[j] * mean_product)
 
 
-# --- faces --------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 def batch_norm_forward(x, weight, bias, running_mean, running_var, x_hat, inv_std, y, double momentum, double eps):
     """x_hat = (x - mean) * inv_std; y = weight x_hat + bias, with the mean and biased variance of each column."""

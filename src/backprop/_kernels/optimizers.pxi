@@ -67,7 +67,7 @@ cdef struct update_t:  # one step; an optimizer reads those numbers that its for
     double step_max
 
 
-# --- scalars ------------------------------------------------------------------------------------------------------------------
+# Scalars.
 
 cdef inline real magnitude(real x) noexcept nogil:
     if real is float:
@@ -98,7 +98,7 @@ cdef inline real bounded(real x, real limit) noexcept nogil:
     return limit if x > limit else (-limit if x < -limit else x)
 
 
-# --- walking over the blocks of a share ---------------------------------------------------------------------------------------
+# Walking over the blocks of a share.
 
 cdef struct walk_t:
     const span_t *span  # the block's span
@@ -147,7 +147,7 @@ cdef inline bint next_block(walk_t *w) noexcept nogil:
     return True
 
 
-# --- norms and clipping -------------------------------------------------------------------------------------------------------
+# Norms and clipping.
 
 cdef void squared_norm_blocks(
     const real *grad, const span_t *spans, Py_ssize_t n_spans, double *partial, int part, int parts
@@ -178,7 +178,7 @@ cdef void clip_value_blocks(
             grad[i] = bounded(grad[i], <real> limit)
 
 
-# --- the update of one block: g the gradient with decay in it, n parameters ---------------------------------------------------
+# The update of one block: g the gradient with decay in it, n parameters.
 #
 # A loop reads and writes each number once, with local names between: reading again what was just stored would wait for the store.
 
@@ -362,7 +362,7 @@ cdef void rprop_block(const update_t *u, const real *g, real *param, real *previ
         step_size[i] = step
 
 
-# --- one step -----------------------------------------------------------------------------------------------------------------
+# One step.
 
 cdef const real *with_decay(
     const update_t *u, const span_t *span, double lr, const real *grad, real *param, real *g, Py_ssize_t n
@@ -426,7 +426,7 @@ cdef void update_blocks(
         update_block(u, lr, g, param + w.start, state[0], state[1], state[2], w.count)
 
 
-# --- faces --------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 cdef object span_dtype = SPAN
 assert span_dtype.itemsize == sizeof(span_t)

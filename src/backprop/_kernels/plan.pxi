@@ -1,8 +1,10 @@
 # Plans: what Python sees of programs, training steps and prediction.
 #
 # A `Plan` runs a network, a `TrainingPlan` trains it. `_plan` makes both, and makes new ones when the network, the loss or the
-# optimizer changes; what comes in has been checked there. One thread at a time may train or call forward and backward, any number
-# may predict while nobody does.
+# optimizer changes; what comes in has been checked there. One thread at a time may train or call forward and backward; any number
+# may predict, between the stretches of a training.
+
+from time import sleep
 
 from cpython.contextvars cimport get_value
 from libc.float cimport DBL_MAX
@@ -11,6 +13,8 @@ IN_USE = (
     "the network is in use in another thread, and training it or calling forward and backward needs it alone; "
     "give each thread a network of its own: net.copy()"
 )
+NAP = 1e-4  # seconds between two looks at whether the network is free
+NAPS = 600_000  # about a minute: a step takes less, and a fork in the middle of one must not make its child wait forever
 
 
 cdef inline bint is_plain(object x, int dtype, Py_ssize_t columns) noexcept:
@@ -70,6 +74,7 @@ cdef class Plan:
     cdef object choice  # the context variable that says which backend is in use
     cdef double flops  # of a forward with one row
     cdef int users  # how many predict; -1: one has the network for itself
+    cdef int claims  # how many wait to have it for themselves: they go before new ones who predict
     cdef pass_t last  # the forward that may have a backward
     cdef Py_ssize_t least_rows  # in training: batch norm needs two
     cdef bint waiting  # whether that forward still waits for its backward
@@ -126,8 +131,8 @@ cdef class Plan:
         if shape[0] == 0:
             return None
         outputs = cnp.PyArray_EMPTY(2, shape, self.net.dtype, 0)
-        if not join(&self.users):
-            raise RuntimeError(IN_USE)
+        if self.claims or not join(&self.users):
+            self.wait_to_join()
         try:
             predict_into(&self.net, shape[0] * self.flops, cnp.PyArray_DATA(rows), cnp.PyArray_DATA(outputs), shape[0])
         finally:
@@ -204,10 +209,26 @@ cdef class Plan:
         return copy
 
     cdef int begin(self) except -1:
-        """Take the network for this thread alone."""
-        if not replace(&self.users, 0, -1):
-            raise RuntimeError(IN_USE)
+        """Take the network for this thread alone, once those who predict are done; a second one that wants it alone is refused."""
+        if replace(&self.users, 0, -1):
+            return 0
+        add_to(&self.claims, 1)
+        try:
+            while not replace(&self.users, 0, -1):
+                if self.users < 0:
+                    raise RuntimeError(IN_USE)
+                sleep(NAP)
+        finally:
+            add_to(&self.claims, -1)
         return 0
+
+    cdef int wait_to_join(self) except -1:
+        """Predict in the next pause of the training under way."""
+        for _ in range(NAPS):
+            sleep(NAP)
+            if not self.claims and join(&self.users):
+                return 0
+        raise RuntimeError(IN_USE)
 
     cdef void end(self) noexcept:
         add_to(&self.users, 1)

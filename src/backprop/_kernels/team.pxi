@@ -154,7 +154,7 @@ cdef inline void learn(gain_t *gain, int threads, double time) noexcept nogil:
         gain.trial = False
 
 
-# --- faces -----------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 def num_threads():
     """How many threads a step may use at most."""

@@ -58,7 +58,7 @@ static int processor_level(void) {
 #endif
 }
 
-/* ---- types, memory ---- */
+/* Types, memory. */
 
 #if defined(BACKPROP_PLAIN)
 
@@ -215,7 +215,7 @@ INLINE vdouble square_root_d(vdouble v) { for (int i = 0; i < LANES_D; i++) v[i]
 
 #endif
 
-/* ---- what follows is the same for one lane and for many ---- */
+/* What follows is the same for one lane and for many. */
 
 INLINE vfloat load_f(const float *p) { vfloat v; memcpy(&v, p, sizeof v); return v; }
 INLINE vdouble load_d(const double *p) { vdouble v; memcpy(&v, p, sizeof v); return v; }

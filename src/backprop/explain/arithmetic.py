@@ -41,8 +41,6 @@ class Arithmetic:
         written = units if self.max_terms is None else units[: self.max_terms]
         return written, size - len(written)
 
-    # --- forward ---
-
     def weighted_sum(self, layer: LayerTrace, unit: int, before: Column) -> Tokens:
         """``z1 = w*x + w*x + b``."""
         name = layer.name
@@ -76,8 +74,6 @@ class Arithmetic:
         if "mask" in layer.values:
             return (left, self.at(f"{name}.x", unit), "*", self.at(f"{name}.mask", unit), " = ", y)
         return (left, y)
-
-    # --- error ---
 
     def probability(self, unit: int) -> Tokens:
         """``p1 = sigmoid(output)``."""
@@ -120,8 +116,6 @@ class Arithmetic:
     def _elements(self, unit: int) -> dict[str, Ref]:
         targets = "target_probabilities" if "target_probabilities" in self.trace else "targets"
         return {"o": self.at("outputs", unit), "t": self.at(targets, unit), "p": self.at("probabilities", unit)}
-
-    # --- backward ---
 
     def delta(self, layer: LayerTrace, unit: int) -> tuple[Tokens, ...]:
         """The slope, and ``delta1 = grad_a * slope``."""
@@ -168,8 +162,6 @@ class Arithmetic:
         """``dL/da1 = around + through``, where a residual block begins."""
         around, through = self.at(f"{residual.name}.grad_y", unit), self.at(f"{first.name}.grad_x", unit)
         return (f"dL/da{unit + 1} = ", around, " + ", through, " = ", self.at(f"{residual.name}.grad_x", unit))
-
-    # --- update ---
 
     def updates(self, layer: LayerTrace, unit: int, here: Column, before: Column) -> tuple[Tokens, ...]:
         """``w[1,1] = w - lr*grad`` for each weight that leads to the unit, and its bias."""

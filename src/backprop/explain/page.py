@@ -97,9 +97,6 @@ def _columns(trace: Trace, row: int) -> tuple[Column, ...]:
     return tuple(shown)
 
 
-# --- the steps, and the numbers they look up ------------------------------------------------------------------------------------
-
-
 def _walks(moments: Sequence[Sequence[Trace]], shown: Sequence[Column], labels: Sequence[str], row: int) -> dict[str, Any]:
     """Steps as JSON, with each number replaced by its place in a list; and that list for every moment and example."""
     ids: dict[Ref, int] = {}
@@ -189,9 +186,6 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return _number(value) if isinstance(value, float | np.floating) else value
-
-
-# --- the training ----------------------------------------------------------------------------------------------------------------
 
 
 def _training(recording: Recording, image_shape: tuple[int, int] | None, class_names: Sequence[str] | None) -> dict[str, Any]:
@@ -297,9 +291,6 @@ def _labels(recording: Recording, class_names: Sequence[str] | None) -> list[str
         label = f"({numbers}) → {answer}" if recording.x.shape[1] <= 3 else f"{numbers} → {answer}"
         labels.append(re.sub(r"-(?=[\d.])", "\u2212", label))
     return labels
-
-
-# --- the file --------------------------------------------------------------------------------------------------------------------
 
 
 def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, training: bool) -> str:

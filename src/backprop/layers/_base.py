@@ -94,8 +94,6 @@ class Layer(ABC):
     def __init__(self) -> None:  # noqa: B027  (a layer needs none of its own)
         """Take nothing."""
 
-    # --- what a layer of one's own writes -----------------------------------------------------------------------------------
-
     def parameter_shapes(self) -> Shapes:
         """Name and shape of each parameter, in the order they lie in the network's buffer."""
         return {}
@@ -149,8 +147,6 @@ class Layer(ABC):
         """Return the layers inside this one, by what their parameters' names begin with."""
         return {}
 
-    # --- what it has ------------------------------------------------------------------------------------------------------------
-
     @property
     def trainable(self) -> bool:
         """Whether optimizers change its parameters."""
@@ -178,8 +174,6 @@ class Layer(ABC):
             elif repr(config[name]) != repr(parameter.default):
                 parts.append(f"{name}={config[name]!r}")
         return f"{type(self).__name__}({', '.join(parts)})"
-
-    # --- arrays -----------------------------------------------------------------------------------------------------------------
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -256,8 +250,6 @@ class Layer(ABC):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-
-    # --- forward and backward -----------------------------------------------------------------------------------------------------
 
     def _take_kept(self) -> Any:
         """What the last forward left; it serves one backward."""

@@ -18,7 +18,7 @@ function make(tag, attributes = {}, text = null, ns = null) {
 }
 const draw = (tag, attributes = {}, text = null) => make(tag, attributes, text, SVG);
 
-// --- numbers: stored with six significant digits, as JSON has them; "nan", "inf" and "-inf" as words -------------------------
+// Numbers: stored with six significant digits, as JSON has them; "nan", "inf" and "-inf" as words.
 
 const number = (value) => (typeof value === "string" ? { nan: NaN, inf: Infinity, "-inf": -Infinity }[value] : value);
 
@@ -48,7 +48,7 @@ const step = () => data.steps[steps()[state.step]];
 const focus = () => step().foci[Math.min(state.unit, step().foci.length - 1)];
 const unitName = (name, unit) => `${name}[${data.row},${unit}]`;
 
-// --- the drawing -----------------------------------------------------------------------------------------------------------------
+// The drawing.
 
 const drawings = [...document.querySelectorAll("svg.net")];
 
@@ -169,7 +169,7 @@ function arrow([x1, y1, x2, y2], size) {
   return draw("path", { d: "M-7 0 L-17 -4.5 L-17 4.5 Z", transform: `translate(${x2} ${y2}) rotate(${degrees}) scale(${size})` });
 }
 
-// --- the story -----------------------------------------------------------------------------------------------------------------
+// The story.
 
 function renderTokens(tokens) {
   const line = make("div", { class: "line" });
@@ -271,7 +271,7 @@ function render() {
   renderDrawing();
 }
 
-// --- the training ---------------------------------------------------------------------------------------------------------------
+// The training.
 
 function slider(input, label, count, text, change) {
   input.max = count - 1;
@@ -432,7 +432,7 @@ function renderImage(image) {
   }));
 }
 
-// --- charts ------------------------------------------------------------------------------------------------------------------------
+// Charts.
 
 const DASHES = ["", "7 3", "2 3", "10 3 2 3", "5 5", "1 4"];
 const MARKS = [
@@ -531,7 +531,7 @@ function table(place, head, rows) {
   place.replaceChildren(thead, tbody);
 }
 
-// --- comparisons -------------------------------------------------------------------------------------------------------------------
+// Comparisons.
 
 function prepareVanishing(part) {
   $("vanish-text").textContent = part.text;
@@ -615,7 +615,7 @@ function renderRace(surface, k) {
   $("race-paths").replaceChildren(svg);
 }
 
-// --- start -------------------------------------------------------------------------------------------------------------------------
+// Start.
 
 prepareDrawing();
 prepareStory();

@@ -5,83 +5,95 @@ The thresholds of a rule stand in it, chosen so that the healthy runs of the tes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ...history import History
 from .findings import Finding
 
 Array = npt.NDArray[Any]
 
 
-def loss_against_chance(loss: float, chance: float | None) -> Iterator[Finding]:
-    """A loss far above what is reached without looking at the inputs."""
-    if chance is not None and np.isfinite(loss) and loss > 5 * chance + 1:
+def loss_against_chance(loss: float, chance: float | None, tolerance: float) -> Iterator[Finding]:
+    """A loss so many times above what is reached without looking at the inputs."""
+    if chance is not None and np.isfinite(loss) and loss > tolerance * chance + 1:
         yield Finding(
             "loss far from chance", "warning", f"The loss is {loss:.4g}; without looking at the inputs it would be {chance:.4g}.",
             numbers={"loss": loss, "chance": chance},
         )  # fmt: skip
 
 
-def loss_curves(history: History | Mapping[str, Sequence[float]], chance: float | None) -> Iterator[Finding]:
-    """What the shapes of the training and validation losses say."""
-    recorded = dict(history)
-    losses, validation = (np.asarray(recorded.get(key, ()), dtype=float) for key in ("loss", "val_loss"))
-    if losses.size < 4 or not np.isfinite(losses).all():
+def instability(losses: Array, initial: float | None, chance: float | None) -> Iterator[Finding]:
+    """A loss that rises, jumps, or was thrown far above where it began."""
+    if losses.size < 3:
         return
-    yield from _instability(losses, chance)
-    yield from _overfitting(losses, validation, losses[0] if chance is None else chance)
-    yield from _standstill(losses, chance)
-
-
-def _instability(losses: Array, chance: float | None) -> Iterator[Finding]:
     start, end, best = float(losses[0]), float(losses[-1]), float(losses.min())
     jumps = int(np.sum(losses[1:] > 1.5 * losses[:-1]))
     diverged = end > 1.2 * start and end > 1.5 * best
     unsteady = jumps >= max(2, losses.size // 4) and end > 0.3 * start
-    thrown_off = chance is not None and losses.max() > 10 * chance and end > 0.5 * chance
-    if diverged or unsteady or thrown_off:
+    thrown = (
+        initial is not None and chance is not None
+        and losses.max() > max(10 * chance, 2 * initial) and end > 0.5 * min(chance, initial)
+    )  # fmt: skip
+    if diverged or unsteady or thrown:
+        began = "" if initial is None else f"Before training the loss was {initial:.4g}. "
         yield Finding(
-            "learning rate too high", "critical" if end > start else "warning",
-            f"The loss went from {start:.4g} to {end:.4g} (best {best:.4g}) and rose by more than half in {jumps} epochs.",
+            "learning rate too high", "critical" if end > min(start, start if initial is None else initial) else "warning",
+            f"{began}From the first epoch to the last it went from {start:.4g} to {end:.4g} (best {best:.4g}, worst "
+            f"{losses.max():.4g}), and rose by more than half in {jumps} epochs.",
             numbers={"first": start, "last": end, "best": best, "jumps": jumps},
         )  # fmt: skip
 
 
-def _overfitting(losses: Array, validation: Array, scale: float) -> Iterator[Finding]:
-    if validation.size != losses.size or not np.isfinite(validation).all():
+def overfitting(losses: Array, validation: Array, chance: float | None) -> Iterator[Finding]:
+    """A validation loss that rises while the training loss falls, or that never left chance while the training loss did."""
+    if losses.size < 4 or validation.size != losses.size or not np.isfinite(validation).all():
         return
-    best = int(validation.argmin())
-    risen = validation[-1] - validation[best]
-    memorised = losses[-1] < 0.8 * losses[best] and validation[-1] > 2 * losses[-1]
-    if best < 0.75 * losses.size and risen > 0.05 * scale and memorised:
+    best, last, end = int(validation.argmin()), float(validation[-1]), float(losses[-1])
+    scale = losses[0] if chance is None else chance
+    risen = best < 0.75 * losses.size and last - validation[best] > 0.05 * scale
+    memorised = end < 0.8 * losses[best] and last > 2 * end
+    no_use = chance is not None and last > 0.8 * chance and end < 0.3 * last
+    if (risen and memorised) or no_use:
         yield Finding(
             "overfitting", "warning",
-            f"The validation loss was {validation[best]:.4g} in epoch {best + 1} and is {validation[-1]:.4g} now, while "
-            f"the training loss fell from {losses[best]:.4g} to {losses[-1]:.4g}.",
-            numbers={"best_epoch": best + 1, "best": float(validation[best]), "last": float(validation[-1])},
+            f"The validation loss was {validation[best]:.4g} at its best, in epoch {best + 1}, and is {last:.4g} now, while the "
+            f"training loss has fallen from {losses[0]:.4g} to {end:.4g}.",
+            numbers={"best_epoch": best + 1, "best": float(validation[best]), "last": last, "training": end},
         )  # fmt: skip
 
 
-def _standstill(losses: Array, chance: float | None) -> Iterator[Finding]:
+def underfitting(losses: Array, chance: float | None) -> Iterator[Finding]:
+    """A loss that stands still near what is reached without looking at the inputs."""
+    if losses.size < 4 or chance is None:
+        return
+    quarter = losses.size // 4
+    before, end = losses[-2 * quarter : -quarter].mean(), float(losses[-quarter:].mean())
+    standing = end > (0.95 if losses.size >= 12 else 0.99) * before
+    if standing and end > 0.7 * chance:
+        yield Finding(
+            "underfitting", "warning",
+            f"The training loss is {end:.4g} after {losses.size} epochs and hardly falls; without looking at the inputs "
+            f"it would be {chance:.4g}.",
+            numbers={"first": float(losses[0]), "last": end, "chance": chance},
+        )  # fmt: skip
+
+
+def plateau(losses: Array, rates: Array, room: Callable[[], float]) -> Iterator[Finding]:
+    """A loss that fell and stands still now, though a step along the gradient would lower it."""
+    if losses.size < 8:
+        return
     start, middle = float(losses[0]), float(losses[losses.size // 2])
     third, last = losses[losses.size // 2 : -losses.size // 4], losses[-losses.size // 4 :]
     end = float(last.mean())
-    standing = abs(third.mean() - end) < 0.01 * max(end, 1e-300)
-    numbers = {"first": start, "last": end}
-    if standing and chance is not None and end > 0.7 * chance:
-        yield Finding(
-            "underfitting", "warning",
-            f"The training loss is {end:.4g} after {losses.size} epochs and stands still; without looking at the inputs "
-            f"it would be {chance:.4g}.",
-            numbers=numbers | {"chance": chance},
-        )  # fmt: skip
-    elif standing and end > 0.3 * start and middle < 0.95 * start:
+    if abs(third.mean() - end) < 0.01 * end and end > 0.3 * start and middle < 0.95 * start and (gain := room()) > 0.05:
+        decayed = rates.size > 1 and rates[-1] < 0.1 * rates.max()
+        rate = f" The learning rate has fallen from {rates.max():.3g} to {rates[-1]:.3g}." if decayed else ""
         yield Finding(
             "plateau", "warning",
-            f"The loss fell from {start:.4g} to {middle:.4g} in the first half and is {end:.4g} after {losses.size} epochs.",
-            numbers=numbers,
+            f"The loss fell from {start:.4g} to {middle:.4g} in the first half and is {end:.4g} after {losses.size} epochs, though "
+            f"a single step along the gradient, of the best length, would lower it by {gain:.0%}.{rate}",
+            numbers={"first": start, "last": end, "room": gain},
         )  # fmt: skip

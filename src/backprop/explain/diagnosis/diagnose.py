@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from ... import losses
+from ... import losses, optimizers
 from ..._arrays import as_matrix
-from ..trace import Trace, trace
-from . import curves, data, step
-from .findings import Finding, Report
+from ..._rows import Batch
+from . import data
+from .findings import Report
+from .judge import Case, data_findings, judge
+from .run import as_drawn
 
 if TYPE_CHECKING:
     from ..._optimizer import Optimizer
@@ -34,7 +36,9 @@ def diagnose(
 ) -> Report:
     """Look for the common sicknesses of networks, data and training, each with its evidence and its cure.
 
-    The data are looked at whole; of the network one training step is traced on a sample of rows. Nothing is changed.
+    The data are looked at whole; of the network one training step is traced on a sample of rows. Nothing is changed. A network
+    that has been trained is also compared with what it was when it was made (for one whose weights were assigned, a `Monitor`
+    knows better).
 
     Parameters
     ----------
@@ -81,52 +85,18 @@ def diagnose(
     targets = function.prepare_targets(y, net.n_outputs, net.dtype)
     if len(inputs) == 0 or len(inputs) != len(targets):
         raise ValueError(f"x and y must have the same number of rows, at least 1, got {inputs.shape} and {np.shape(y)}")
+    case = Case(
+        net=net,
+        initial=as_drawn(net) if history or net.loss is not None else None,
+        loss=function,
+        optimizer=None if optimizer is None else optimizers.get(optimizer),
+        batch_size=batch_size,
+        history=dict(history or {}),
+        chance=data.chance_loss(function, targets, None, net.n_outputs),
+    )
     sample = _sample(len(inputs), rows)
-    with np.errstate(all="ignore"):
-        traced = trace(net, inputs[sample], targets[sample], loss=function, optimizer=optimizer)
-    chance = data.chance_loss(function, targets)
-    findings = data_findings(inputs, targets, net.n_outputs, function)
-    if history:
-        findings += blame_learning_rate(list(curves.loss_curves(history, chance)), step_findings(traced, batch_size, chance))
-    else:
-        findings += [*step_findings(traced, batch_size, chance), *curves.loss_against_chance(traced.loss, chance)]
-    return Report.of(findings)
-
-
-def blame_learning_rate(of_run: list[Finding], of_step: list[Finding]) -> list[Finding]:
-    """Join what a run and a step show: where the run shows too high a learning rate, it made the weights what they are."""
-    if any(finding.name == "learning rate too high" for finding in of_run):
-        of_step = [finding for finding in of_step if finding.name != "badly scaled weights"]
-    return of_run + of_step
-
-
-def data_findings(x: npt.NDArray[Any], targets: npt.NDArray[Any], n_outputs: int, loss: Loss) -> list[Finding]:
-    """What shows in the data alone."""
-    findings = list(data.input_scale(x))
-    if targets.dtype == np.int64:
-        findings += data.labels(targets.ravel(), n_outputs)
-    elif loss.task == "binary":
-        if targets.shape[1] == 1 and np.isin(targets, (0, 1)).all():
-            findings += data.labels(targets.ravel().astype(np.int64), 2)
-    elif loss.link == "identity" and loss.task == "regression":
-        findings += data.target_scale(targets)
-    return findings
-
-
-def step_findings(traced: Trace, batch_size: int | None, chance: float | None) -> list[Finding]:
-    """What shows in one traced step."""
-    broken = list(step.non_finite_step(traced))
-    if broken:
-        return broken
-    return [
-        *step.symmetric_weights(traced),
-        *step.weight_scale(traced),
-        *step.dead_units(traced),
-        *step.saturated_units(traced),
-        *step.gradients_along_depth(traced),
-        *step.update_size(traced, chance),
-        *step.batch_norm_rows(traced, batch_size),
-    ]
+    findings = data_findings(inputs, targets, net, function)
+    return Report.of(findings + judge(case, Batch(inputs[sample], targets[sample], None, None)))
 
 
 def _loss_of(net: Network) -> Loss:

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import textwrap
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
 Severity = Literal["critical", "warning", "hint"]
+Stage = Literal["data", "start", "training"]
 
 
 class Sickness(NamedTuple):
-    """Why something happens, what to try, and the section of the guide that explains it."""
+    """Why something happens, what to try, the section of the guide that explains it, and what else it brings about."""
 
     why: str
     cure: str
     section: str
+    leads_to: tuple[str, ...] = ()
 
 
-# Causes stand before effects: of two findings of one severity, the one further up is the likelier reason and is named first.
+_STUCK = ("underfitting", "plateau", "learning rate too low")
+_BLOCKED = ("vanishing gradients", *_STUCK)
+_THROWN = ("exploding gradients", "non-finite values", "dead relu units", "saturated units", "loss far from chance", *_BLOCKED)
+
+# Causes stand before effects: of findings that are alike otherwise, the one further up is named first.
 CATALOGUE: dict[str, Sickness] = {
-    "non-finite values": Sickness(
-        "A value left the range of its dtype, or was never a number; everything computed from it is lost.",
-        "Look at the first place that is named. In the data: remove or impute. In the weights: go back to a checkpoint, "
-        "then lower the learning rate or clip gradients (clip_norm=1.0).",
-        "Exploding gradients",
-    ),
     "inputs not scaled": Sickness(
         "Inputs of very large or very small size put z far from where activations bend, and make the weight gradients, which "
         "are products with the inputs, as large or as small.",
         "Standardise each column: x = (x - mean) / std, with the mean and std of the training set.",
         "Debugging",
+        ("learning rate too high", *_THROWN),
     ),
     "constant inputs": Sickness(
         "A column that never changes carries nothing to learn from.",
@@ -41,47 +42,81 @@ CATALOGUE: dict[str, Sickness] = {
         "on reaching the mean.",
         "Standardise the targets: y = (y - mean) / std, and undo it on predictions.",
         "Debugging",
+        ("learning rate too high", *_THROWN),
+    ),
+    "constant targets": Sickness(
+        "Where every row has the same target there is nothing to tell apart: the bias of the last layer alone can learn it.",
+        "Look at how y was made: the wrong column, a filter that left one class, or one row only.",
+        "Debugging",
+        ("unused outputs", "loss far from chance", *_THROWN),
+    ),
+    "targets out of reach": Sickness(
+        "The activation of the last layer bounds what the network can answer, and some targets lie outside those bounds.",
+        "Give the last layer the activation 'identity' for numbers without bounds, or scale the targets into its range.",
+        "Debugging",
+        ("dead relu units", "saturated units", *_BLOCKED),
     ),
     "symmetric weights": Sickness(
         "Units with equal weights give equal outputs, get equal gradients and stay equal: the layer acts as a single unit.",
         "Draw initial weights at random (init='he_normal' or 'glorot_uniform'); biases may stay zero.",
         "Vanishing gradients",
+        ("dead relu units", "saturated units", *_BLOCKED),
     ),
     "badly scaled weights": Sickness(
         "Signals grow or shrink by the same factor in every layer, so outputs and gradients end up far too large or too small.",
         "Use an initializer made for the activation: init='he_normal' for the relu family, 'glorot_uniform' for tanh and sigmoid.",
         "Vanishing gradients",
+        ("learning rate too high", *_THROWN),
+    ),
+    "regularization too strong": Sickness(
+        "Weight decay pulls every weight towards 0, and dropout takes units away; where either outweighs what the data say, "
+        "nothing is learned.",
+        "Use less: weight_decay of 1e-4 to 1e-2, dropout of 0.1 to 0.5. Begin without, and add it against overfitting.",
+        "Choosing an architecture",
+        ("symmetric weights", "learning rate too high", *_THROWN),
     ),
     "learning rate too high": Sickness(
         "Steps as large as the weights themselves jump over the minimum instead of approaching it.",
         "Divide the learning rate by 10 (lr_range_test suggests one), or warm it up with a schedule.",
         "Optimizing training",
+        _THROWN,
     ),
     "learning rate too low": Sickness(
         "Steps this small against the weights change nothing within a reasonable number of epochs.",
         "Multiply the learning rate by 10 (lr_range_test suggests one), or use Adam.",
         "Optimizing training",
+        ("underfitting", "plateau"),
     ),
     "exploding gradients": Sickness(
         "Going backwards, each layer multiplies the error signal by its weights; factors above one compound with depth.",
         "Clip gradients (clip_norm=1.0); use an initializer made for the activation, or normalization layers.",
+        "Exploding gradients",
+        ("learning rate too high", *_THROWN),
+    ),
+    "non-finite values": Sickness(
+        "A value left the range of its dtype, or was never a number; everything computed from it is lost.",
+        "Look at the first place that is named. In the data: remove or impute. In the weights: go back to a checkpoint, "
+        "then lower the learning rate or clip gradients (clip_norm=1.0).",
         "Exploding gradients",
     ),
     "dead relu units": Sickness(
         "Where z is negative for every row, relu gives 0 and passes no gradient back: the unit cannot recover.",
         "Lower the learning rate, start biases at 0, or use leaky_relu, elu or gelu.",
         "Vanishing gradients",
+        _BLOCKED,
     ),
     "saturated units": Sickness(
         "At the flat ends of sigmoid and tanh the derivative is almost 0, so almost no gradient passes back.",
         "Scale the inputs, use smaller initial weights (init='glorot_uniform'), or use relu in hidden layers.",
         "Vanishing gradients",
+        _BLOCKED,
     ),
     "vanishing gradients": Sickness(
         "Going backwards, each layer multiplies the error signal by its weights and by the activation's derivative (at most 1/4 "
         "for sigmoid); factors below one compound with depth, and the first layers hardly learn.",
         "Use relu with init='he_normal' in hidden layers, fewer layers, residual blocks, or normalization layers.",
         "Vanishing gradients",
+        _STUCK,
     ),
     "tiny batches with batch norm": Sickness(
         "The mean and variance of a few rows are noise, and batch normalization adds that noise to every activation.",
@@ -97,11 +132,20 @@ CATALOGUE: dict[str, Sickness] = {
         "The loss is dominated by the frequent classes; a network that ignores the rare ones looks good.",
         "Use class_weight='balanced', and judge by balanced metrics (f1, auc) rather than by accuracy.",
         "Debugging",
+        ("loss far from chance", "underfitting"),
     ),
     "loss far from chance": Sickness(
         "The loss is well above that of always predicting the class frequencies: the network is confidently wrong.",
         "Check that labels and outputs match; standardise the inputs; use smaller initial weights, above all in the last layer.",
         "Debugging",
+    ),
+    "plateau": Sickness(
+        "The loss fell and then stopped, though it could go on falling: steps are too long to follow a narrow valley, or too "
+        "short to get anywhere.",
+        "Where the learning rate was constant, lower it when progress stops (schedules.ReduceOnPlateau); where a schedule has "
+        "brought it near 0, let it decay more slowly. Momentum or Adam cross flat parts.",
+        "Momentum",
+        ("underfitting",),
     ),
     "overfitting": Sickness(
         "The training loss goes on falling while the validation loss rises: the network learns the rows by heart.",
@@ -113,14 +157,10 @@ CATALOGUE: dict[str, Sickness] = {
         "Use a wider or deeper network, train longer, raise the learning rate, or weaken dropout and weight decay.",
         "Choosing an architecture",
     ),
-    "plateau": Sickness(
-        "The loss fell and then stopped, while still far from zero.",
-        "Lower the learning rate when progress stops (schedules.ReduceOnPlateau), or use momentum or Adam to cross the flat part.",
-        "Momentum",
-    ),
 }
 _RANKS = {name: rank for rank, name in enumerate(CATALOGUE)}
 _SEVERITIES: dict[Severity, int] = {"critical": 0, "warning": 1, "hint": 2}
+_STAGES: dict[Stage, int] = {"data": 0, "start": 1, "training": 2}
 
 
 @dataclass(frozen=True)
@@ -136,6 +176,8 @@ class Finding:
     """The layer where it shows, as in ``state_dict`` names; None where it is not in one layer."""
     numbers: dict[str, float] = field(default_factory=dict)
     """The numbers in `evidence`, by name."""
+    stage: Stage = "training"
+    """Where it comes from: the data, the network as training began, or what training made of it."""
 
     @property
     def why(self) -> str:
@@ -154,10 +196,8 @@ class Finding:
 
     def __str__(self) -> str:
         place = f" in {self.layer}" if self.layer else ""
-        lines = [f"{self.severity.upper()}: {self.name}{place}"]
-        for label, text in (("seen", self.evidence), ("why", self.why), ("try", self.cure), ("guide", self.section)):
-            lines.append(textwrap.fill(text, 100, initial_indent=f"  {label + ':':<7}", subsequent_indent=" " * 9))
-        return "\n".join(lines)
+        parts = (("seen", self.evidence), ("why", self.why), ("try", self.cure), ("guide", self.section))
+        return "\n".join([f"{self.severity.upper()}: {self.name}{place}", *(_paragraph(*part) for part in parts)])
 
 
 @dataclass(frozen=True)
@@ -168,9 +208,26 @@ class Report:
 
     @classmethod
     def of(cls, findings: list[Finding]) -> Report:
-        """Sort the findings, critical ones first and causes before effects; of each name and layer only the first is kept."""
-        unique = {(finding.name, finding.layer): finding for finding in reversed(findings)}
-        return cls(tuple(sorted(unique.values(), key=lambda finding: (_SEVERITIES[finding.severity], _RANKS[finding.name]))))
+        """Sort findings by severity, and alike ones by cause before effect; of each name there is one, with all evidence.
+
+        What stands in the data comes before how the network began, and that before what training made of it. A cause is as
+        severe as the worst of its effects.
+        """
+        alike: dict[str, list[Finding]] = {}
+        for finding in sorted(findings, key=lambda finding: (*_causal_order(finding), _SEVERITIES[finding.severity])):
+            alike.setdefault(finding.name, []).append(finding)
+        raised: list[Finding] = []
+        for finding in reversed([_joined(group) for group in alike.values()]):
+            effects = [later for later in raised if later.name in CATALOGUE[finding.name].leads_to]
+            severity = min((finding.severity, *(effect.severity for effect in effects)), key=_SEVERITIES.__getitem__)
+            raised.insert(0, replace(finding, severity=severity))
+        return cls(tuple(sorted(raised, key=lambda finding: _SEVERITIES[finding.severity])))
+
+    def effects(self, finding: Finding) -> tuple[str, ...]:
+        """The names of those other findings that this one may have brought about."""
+        leads_to = CATALOGUE[finding.name].leads_to
+        later = (other for other in self.findings if _causal_order(other) > _causal_order(finding))
+        return tuple(dict.fromkeys(other.name for other in later if other.name in leads_to))
 
     def __bool__(self) -> bool:
         return bool(self.findings)
@@ -179,4 +236,27 @@ class Report:
         if not self.findings:
             return "Nothing unusual was found."
         count = len(self.findings)
-        return "\n\n".join([f"{count} finding{'s' * (count > 1)}, the likeliest reason first.", *map(str, self.findings)])
+        pages = [f"{count} finding{'s' * (count > 1)}, the likeliest reason first."]
+        for finding in self.findings:
+            effects = ", ".join(self.effects(finding))
+            pages.append(f"{finding}\n{_paragraph('so', f'{effects} may come from this.')}" if effects else str(finding))
+        return "\n\n".join(pages)
+
+
+def _causal_order(finding: Finding) -> tuple[int, int]:
+    return _STAGES[finding.stage], _RANKS[finding.name]
+
+
+def _joined(alike: list[Finding]) -> Finding:
+    """The first of some findings of one name, with the evidence of two more."""
+    first, *others = alike
+    places = {first.layer: first.evidence}
+    for other in others:
+        places.setdefault(other.layer, f"Also{f' in {other.layer}' if other.layer else ''}: {other.evidence}")
+    evidence = list(places.values())
+    rest = [f"And {len(evidence) - 3} more."] if len(evidence) > 3 else []
+    return replace(first, evidence=" ".join([*evidence[:3], *rest]))
+
+
+def _paragraph(label: str, text: str) -> str:
+    return textwrap.fill(text, 100, initial_indent=f"  {label + ':':<7}", subsequent_indent=" " * 9)

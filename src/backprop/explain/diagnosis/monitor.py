@@ -9,24 +9,18 @@ from time import perf_counter
 import numpy as np
 
 from ..._arrays import check_count, check_in
-from ..._rows import Batch, Rows
+from ..._rows import CHUNK, Batch, Rows
 from ...callbacks import Callback
-from ...network import Network
+from ...data import Indices
 from ..trace import Trace, trace
-from .curves import loss_against_chance, loss_curves
-from .data import chance_loss
-from .diagnose import blame_learning_rate, data_findings, step_findings
+from .data import chance_loss, non_finite_data
 from .findings import Finding, Report
-from .step import rms
+from .judge import Case, data_findings, judge
+from .step import non_finite_step, rms
 
-
-def weight_sizes(net: Network) -> dict[str, float]:
-    """The root mean square of each weight matrix, by layer."""
-    return {
-        entry.name.removesuffix(".weight"): rms(net.parameters[entry.offset : entry.offset + entry.length])
-        for entry in net.layout
-        if entry.name.endswith(".weight") and len(entry.shape) == 2
-    }
+SAMPLE = 4096  # rows that a report looks at; targets are cheaper, and rare classes matter
+TARGETS = 1_000_000
+TRACED = 512
 
 
 class Monitor(Callback):
@@ -38,8 +32,8 @@ class Monitor(Callback):
     Parameters
     ----------
     rows
-        How many rows to trace; the first ones of the training data. Batches from an iterable are not looked at: then only the
-        curves are judged.
+        How many rows to trace for a record; the first ones of the training data. Batches from an iterable are not looked at:
+        then only the curves and the weights are judged.
     share
         The most of the training time that records may take, in (0, 1).
 
@@ -75,69 +69,84 @@ class Monitor(Callback):
         self.activation_sizes: dict[str, list[float]] = {}
         self._curves: dict[str, list[float]] = {}
         self._data: Rows | None = None
+        self._ended = False
         self._batch_size: int | None = None
+        self._spent, self._cost = 0.0, 0.0  # seconds, of all records and of the last one
         if hasattr(self, "trainer"):
             data = self.trainer.training_data
             self._data = data if isinstance(data, Rows) else None
             self._batch_size = self.trainer.batch_size
             self._initial = self.trainer.net.copy()
+            self._cost = 1e-3 * (2 + len(self._initial.layers)) + 1e-7 * self._initial.parameters.size  # what the first may take
         self._began = perf_counter()
-        self._spent, self._cost = 0.0, 0.02  # seconds; before the first record, what one usually costs
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Note the losses, and make a record if there is time for it."""
-        for key in ("loss", "val_loss"):
+        """Note losses and learning rate, and make a record if there is time for it."""
+        for key in ("loss", "val_loss", "lr"):
             if key in logs:
                 self._curves.setdefault(key, []).append(logs[key])
         began = perf_counter()
         if self._spent + self._cost <= self.share * (began - self._began):
-            step = self._trace()
-            if step is not None:
+            if self._data is not None:
                 self.epochs.append(epoch)
-                self._record(step)
+                self._record(self._step(self._data.take(slice(0, min(self._data.count, self.rows)))))
             self._cost = perf_counter() - began
             self._spent += self._cost
 
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
+        """Note that training did not break off."""
+        self._ended = True
+
     def report(self) -> Report:
         """Return what is wrong with the run so far, the likeliest reason first; also after training broke off."""
-        rows = self._data
+        if not hasattr(self, "trainer"):
+            return Report(())
+        trainer, rows = self.trainer, self._data
+        case = Case(trainer.net, self._initial, trainer.loss, trainer.optimizer, self._batch_size, self._curves, chance=None)
         if rows is None:
-            return Report.of(list(loss_curves(self._curves, None)))
-        batch = rows.take(slice(0, min(rows.count, 4096)))
-        findings = data_findings(batch.x, batch.targets, self.trainer.net.n_outputs, self.trainer.loss)
-        chance = chance_loss(self.trainer.loss, batch.targets)
-        step = self._trace()
-        if step is not None:
-            findings += blame_learning_rate(self._growth(), step_findings(step, self._batch_size, chance))
-            findings += self._before_training(batch)
-        findings += loss_curves(self._curves, chance)
-        return Report.of(findings)
+            return Report.of(judge(case, None))
+        try:
+            sample = rows.take(_spread(rows.count, SAMPLE))
+            targets, _ = rows.take_measured(_spread(rows.count, TARGETS))
+            broken = self._non_finite_data(rows, sample)
+        except ValueError as error:  # a memory map with values that training refused
+            broken = [Finding("non-finite values", "critical", f"{error}.", stage="data")]
+        if broken:
+            return Report.of(broken)
+        chance = chance_loss(trainer.loss, sample.targets, sample.weight, trainer.net.n_outputs)
+        findings = data_findings(sample.x, targets, trainer.net, trainer.loss)
+        findings += judge(case._replace(chance=chance), _part(sample, slice(0, TRACED)))
+        return Report.of(self._with_place(findings, sample))
 
-    def _before_training(self, batch: Batch) -> list[Finding]:
-        """What was wrong with the network as it came."""
-        with np.errstate(all="ignore"):
-            step = trace(self._initial, batch.x[: self.rows], batch.targets[: self.rows], loss=self.trainer.loss)
-        chance = chance_loss(self.trainer.loss, batch.targets)
-        findings = [*step_findings(step, self._batch_size, chance), *loss_against_chance(step.loss, chance)]
-        return [replace(finding, evidence=f"Before training: {finding.evidence}") for finding in findings]
+    @property
+    def _broke_off(self) -> bool:
+        return not self._ended and self.trainer.training_data is None
 
-    def _growth(self) -> list[Finding]:
-        """Weights that have grown far beyond where they began."""
-        findings, initial = [], weight_sizes(self._initial)
-        for name, size in weight_sizes(self.trainer.net).items():
-            before = initial[name]
-            if before > 0 and size > 8 * before:
-                evidence = f"The weights' root mean square grew from {before:.3g} to {size:.3g}."
-                numbers = {"before": before, "now": size}
-                findings.append(Finding("learning rate too high", "critical", evidence, name, numbers))
-        return findings[:1]
+    def _non_finite_data(self, rows: Rows, sample: Batch) -> list[Finding]:
+        """NaN and infinities, in all rows where training broke off: with ``check_finite=False`` nobody has looked before."""
+        for batch in rows.batches(CHUNK) if self._broke_off else (sample,):
+            found = [*non_finite_data("x", batch.x), *non_finite_data("y", batch.targets)]
+            if found:
+                return found
+        return []
 
-    def _trace(self) -> Trace | None:
-        """One step on a copy, with the first rows; None where the data cannot be looked at again."""
-        rows, trainer = self._data, self.trainer
-        if rows is None:
-            return None
-        batch = rows.take(slice(0, min(rows.count, self.rows)))
+    def _with_place(self, findings: list[Finding], sample: Batch) -> list[Finding]:
+        """Where training broke off: the first place with values that are not finite, and the update that met them."""
+        if not self._broke_off:
+            return findings
+        parts = (_part(sample, slice(start, start + TRACED)) for start in range(0, len(sample.x), TRACED))
+        broken = next((found for part in parts for found in non_finite_step(self._step(part))), None)
+        if broken is None:
+            return findings
+        trainer = self.trainer
+        seen = f"Training broke off at update {trainer.optimizer.steps + 1} in epoch {trainer.epoch + 1}. {broken.evidence}"
+        numbers = broken.numbers | {"update": trainer.optimizer.steps + 1, "epoch": trainer.epoch + 1}
+        place = replace(broken, evidence=seen, numbers=numbers)
+        return [finding for finding in findings if finding.name != "non-finite values"] + [place]
+
+    def _step(self, batch: Batch) -> Trace:
+        """One step on a copy."""
+        trainer = self.trainer
         with np.errstate(all="ignore"):
             return trace(
                 trainer.net, batch.x, batch.targets,
@@ -152,3 +161,13 @@ class Monitor(Callback):
                 self.gradient_norms.setdefault(layer.name, []).append(rms(grad) * grad.size**0.5)
                 ratio = rms(layer.values["update_weight"]) / max(rms(weight), 1e-300)
                 self.update_ratios.setdefault(layer.name, []).append(ratio)
+
+
+def _spread(count: int, most: int) -> Indices:
+    """Row numbers evenly over all rows, at most so many: data may be sorted."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
+
+
+def _part(batch: Batch, rows: slice) -> Batch:
+    weights = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
+    return Batch(batch.x[rows], batch.targets[rows], *weights)

@@ -6,6 +6,7 @@ The thresholds of a rule stand in it, chosen so that the healthy runs of the tes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,17 +26,21 @@ def rms(values: Array) -> float:
 
 
 def non_finite_step(trace: Trace) -> Iterator[Finding]:
-    """The first place where a number of the step is not finite: weights, then forward, then backward."""
+    """The first place where a number of the step is not finite: weights and forward, the loss, backward, the update."""
     forward = [(layer, role) for layer in trace.layers for role in (*layer.parameters, "z", "a", "y") if role in layer.values]
     backward = [(layer, f"grad_{role}") for layer in reversed(trace.layers) for role in layer.parameters]
-    for layer, role in forward + backward:
-        values = layer.values.get(role)
-        if values is not None and not np.isfinite(values).all():
-            share = 1 - float(np.isfinite(values).mean())
-            yield Finding(
-                "non-finite values", "critical", f"{share:.0%} of {role} of {layer.name} is not finite, and nothing before it.",
-                layer.name, {"share": share},
-            )  # fmt: skip
+    update = [(layer, f"new_{role}") for layer in trace.layers for role in layer.parameters]
+    places = [
+        *((layer.name, role, layer.values[role]) for layer, role in forward),
+        (None, "the loss", trace["loss"]),
+        *((layer.name, role, layer.values[role]) for layer, role in backward + update if role in layer.values),
+    ]
+    for layer, role, values in places:
+        if not np.isfinite(values).all():
+            count = values.size - np.count_nonzero(np.isfinite(values))
+            seen = f"{count} of {values.size} values of {role} in {layer} are" if layer else "The loss is"
+            numbers = {"count": float(count), "size": float(values.size)}
+            yield Finding("non-finite values", "critical", f"{seen} not finite; all before it are.", layer, numbers)
             return
 
 
@@ -52,8 +57,10 @@ def symmetric_weights(trace: Trace) -> Iterator[Finding]:
 
 
 def weight_scale(trace: Trace) -> Iterator[Finding]:
-    """Weights far from the scale that keeps signals even, where the signal indeed grows or shrinks."""
-    for layer in _dense(trace)[:-1]:
+    """Initial weights far from the scale that keeps signals even, where the signal indeed grows or shrinks."""
+    for layer, following in pairwise(trace.layers):
+        if layer.kind != "Dense" or following.kind in ("BatchNorm", "LayerNorm"):  # whatever comes, they scale it to 1
+            continue
         weight, z, x = layer.values["weight"], layer.values["z"], layer.values["x"]
         factor, gain = rms(weight) / usual_size(layer), rms(z) / max(rms(x), 1e-300)
         too_large, too_small = factor > 4 and gain > 4, 0 < factor < 0.25 and gain < 0.25
@@ -79,7 +86,7 @@ def dead_units(trace: Trace) -> Iterator[Finding]:
     for layer in trace.layers:
         if _activation(layer) in ("relu", "relu6"):
             share = float(np.mean(~layer.values["a"].any(axis=0)))
-            if share > 0.3:
+            if share > 0.5:  # a trained network may well leave a third of its units idle
                 yield Finding(
                     "dead relu units", "critical" if share > 0.8 else "warning",
                     f"{share:.0%} of the {layer.n_outputs} units are 0 for all {len(trace.outputs)} rows.",
@@ -88,8 +95,8 @@ def dead_units(trace: Trace) -> Iterator[Finding]:
 
 
 def saturated_units(trace: Trace) -> Iterator[Finding]:
-    """Hidden sigmoid and tanh layers that are mostly in their flat ends."""
-    for layer in trace.layers[:-1]:
+    """Layers whose sigmoid or tanh is mostly in its flat ends."""
+    for layer in trace.layers:
         name = _activation(layer)
         if name in ("sigmoid", "tanh"):
             a = layer.values["a"].astype(np.float64)
@@ -143,8 +150,8 @@ def update_size(trace: Trace, chance: float | None) -> Iterator[Finding]:
         severity: Severity = "critical" if ratio > 1 else "warning"
         evidence = f"One update is {ratio:.3g} times the size of the weights."
         yield Finding("learning rate too high", severity, evidence, name, numbers)
-    elif 0 < ratio < 1e-6 and (chance is None or trace.loss > 0.3 * chance):  # near the minimum updates are small and should be
-        evidence = f"The largest update is {ratio:.3g} times the size of the weights."
+    elif 0 < ratio < 1e-5 and (chance is None or trace.loss > 0.3 * chance):  # near the minimum updates are small and should be
+        evidence = f"The largest update is {ratio:.3g} times the size of the weights: {0.01 / ratio:,.0f} such steps make 1 %."
         yield Finding("learning rate too low", "warning", evidence, name, numbers)
 
 

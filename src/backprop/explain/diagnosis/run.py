@@ -1,0 +1,155 @@
+"""How sickness shows in what training made of a network: rules that yield findings.
+
+The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..._rows import Batch
+from ...layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, walk
+from ...losses import Loss
+from ...network import Network
+from ...optimizers import Optimizer
+from .findings import Finding
+from .step import rms
+
+Array = npt.NDArray[Any]
+
+
+class Change(NamedTuple):
+    """How far the weights of a layer are from where they began."""
+
+    layer: str
+    before: float
+    """The root mean square of the initial weights."""
+    now: float
+    moved: float
+    """The root mean square of what was added to them since."""
+
+
+def changes(initial: Network, net: Network) -> list[Change]:
+    """The change of each weight matrix that is trained."""
+    found = []
+    for entry in net.layout:
+        if entry.name.endswith(".weight") and len(entry.shape) == 2 and entry.layer.trainable:
+            part = slice(entry.offset, entry.offset + entry.length)
+            before, now = initial.parameters[part], net.parameters[part]
+            found.append(Change(entry.name.removesuffix(".weight"), rms(before), rms(now), rms(now - before)))
+    return found
+
+
+def as_drawn(net: Network) -> Network:
+    """A copy with parameters as they are drawn when the network is made: its beginning, unless values were assigned."""
+    drawn = net.copy()
+    rng = np.random.default_rng(net.seed)
+    for _, layer in walk(drawn.layers, "layers"):
+        if isinstance(layer, Dense | BatchNorm | LayerNorm | Activation | Dropout):  # other layers may have values of their own
+            layer.initialize(rng)
+    return drawn
+
+
+def growth(changed: Iterable[Change], learned: bool) -> Iterator[Finding]:
+    """Weights far larger than at the beginning; small networks that learned well may have grown too."""
+    for change in changed:
+        if change.before > 0 and change.now > (30 if learned else 8) * change.before:
+            yield Finding(
+                "learning rate too high", "critical",
+                f"The weights' root mean square grew from {change.before:.3g} to {change.now:.3g} in training.",
+                change.layer, {"before": change.before, "now": change.now},
+            )  # fmt: skip
+            return
+
+
+def overdone(changed: Iterable[Change], net: Network, optimizer: Optimizer | None) -> Iterator[Finding]:
+    """Weight decay that takes the weights away, and dropout that takes the units away."""
+    for change in changed:
+        if optimizer is not None and decays(optimizer) and change.now < 0.1 * change.before:
+            yield Finding(
+                "regularization too strong", "critical",
+                f"The weights' root mean square shrank from {change.before:.3g} to {change.now:.3g} with weight_decay "
+                f"{optimizer.weight_decay:g} and l1 {optimizer.l1:g}.",
+                change.layer, {"before": change.before, "now": change.now},
+            )  # fmt: skip
+            break
+    for name, layer in walk(net.layers, "layers"):
+        if isinstance(layer, Dropout) and layer.rate > 0.8:
+            yield Finding(
+                "regularization too strong", "warning", f"Dropout takes {layer.rate:.0%} of the units away in each step.",
+                name, {"rate": layer.rate},
+            )  # fmt: skip
+            break
+
+
+def thrown_units(changed: Iterable[Change], before: Iterable[Finding], now: Iterable[Finding]) -> Iterator[Finding]:
+    """Layers whose weights moved far, and whose units were well at the beginning and are nearly all dead or saturated now."""
+    sick = {(finding.name, finding.layer) for finding in before}
+    far = {change.layer for change in changed if change.moved > 0.3 * change.before}
+    for finding in now:
+        new = finding.layer in far and (finding.name, finding.layer) not in sick
+        if new and finding.name in ("dead relu units", "saturated units") and finding.severity == "critical":
+            seen = f"Updates threw the weights so far that they brought about {finding.name}: {finding.evidence}"
+            yield Finding("learning rate too high", "critical", seen, finding.layer, finding.numbers)
+            return
+
+
+def small_movement(changed: list[Change], losses: Array) -> Iterator[Finding]:
+    """Weights that have hardly moved, with a loss that has hardly fallen."""
+    moved = max((change.moved / change.before for change in changed if change.before > 0), default=1.0)
+    if losses.size >= 4 and 0 < moved < 0.03 and losses[-1] > 0.9 * losses[0]:
+        yield Finding(
+            "learning rate too low", "warning",
+            f"In {losses.size} epochs no layer's weights moved by more than {moved:.2g} of their size, and the loss went from "
+            f"{losses[0]:.4g} to {losses[-1]:.4g}.",
+            numbers={"moved": moved, "first": float(losses[0]), "last": float(losses[-1])},
+        )  # fmt: skip
+
+
+def decays(optimizer: Optimizer | None) -> bool:
+    """Whether the optimizer pulls weights towards 0."""
+    return optimizer is not None and bool(optimizer.weight_decay or optimizer.l1 or optimizer.groups)
+
+
+def held_back(net: Network, loss: Loss, batch: Batch, optimizer: Optimizer) -> Iterator[Finding]:
+    """A run that stands still where weight decay holds it: with all parameters larger, the loss would be lower."""
+    probe = net.copy()
+    here = loss.value(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
+    for factor in (1.5, 2.0, 4.0):
+        probe.parameters[...] = np.asarray(factor, net.dtype) * net.parameters
+        there = loss.value(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
+        if there < 0.95 * here:
+            yield Finding(
+                "regularization too strong", "warning",
+                f"The loss stands at {here:.4g}; with all parameters {factor:g} times as large it would be {there:.4g}, but "
+                f"weight_decay {optimizer.weight_decay:g} and l1 {optimizer.l1:g} hold them down.",
+                numbers={"loss": here, "factor": factor, "larger": there},
+            )  # fmt: skip
+            return
+
+
+def room_below(net: Network, loss: Loss, batch: Batch) -> float:
+    """The share of the loss on these rows that one step along their gradient, of the best of some lengths, takes away.
+
+    At a minimum there is no such step. Where there is one, a run that stands still was stopped by its learning rate.
+    """
+    probe = net.copy()
+    here, grad_outputs = loss(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
+    probe.backward(grad_outputs)
+    start, gradient = probe.parameters.copy(), probe.gradients.copy()
+    length = np.linalg.norm(start) / max(float(np.linalg.norm(gradient)), 1e-30)
+    best = here
+    for relative in np.geomspace(1e-3, 0.3, 8):
+        probe.parameters[...] = start - relative * length * gradient
+        there = loss.value(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
+        best = min(best, there) if np.isfinite(there) else best
+    return float((here - best) / here) if here > 0 else 0.0
+
+
+def loss_curve(history: Mapping[str, Any], key: str) -> Array:
+    """One curve of a history as an array; empty where it is not there."""
+    return np.asarray(dict(history).get(key, ()), dtype=np.float64)
