@@ -124,8 +124,6 @@ class Network:
             layer._bind(views[layer], rng)
             layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
 
-    # --- plans: see _plan ------------------------------------------------------------------------------------------------------
-
     def _changed(self) -> None:
         """Forget the plan: a layer is no longer what the plan was made of."""
         if self._plan is not None:
@@ -139,8 +137,6 @@ class Network:
             self._plan = translate(self)
             self._translated = True
         return None if self._plan is None or kernels.compiled() is None else self._plan
-
-    # --- state ----------------------------------------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> Array:
@@ -240,8 +236,6 @@ class Network:
                 own[...] = theirs
             else:
                 own += own.dtype.type(tau) * (theirs - own)
-
-    # --- the algorithm --------------------------------------------------------------------------------------------------------
 
     def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
         """Return the outputs for x and keep what one `backward` needs.
@@ -434,8 +428,6 @@ class Network:
             jacobian[start : start + step] = grad_x.reshape(-1, self.n_outputs, self.n_inputs)
         return jacobian
 
-    # --- training and files: the work is done on higher floors ------------------------------------------------------------------
-
     def fit(
         self,
         x: Any,
@@ -472,8 +464,6 @@ class Network:
         from .serialization import save
 
         save(self, path, metadata=metadata)
-
-    # --- copies -----------------------------------------------------------------------------------------------------------------
 
     def copy(self) -> Network:
         """Return an independent network with the same layers and values, and with gradients zero."""
@@ -526,8 +516,6 @@ class Network:
         noise = Noise(state["seed"], state["dropout_step"])
         self._assemble(tuple(state["layers"]), np.dtype(state["dtype"]), noise, initialize=False)
         self.loss = state["loss"]
-
-    # --- what it looks like -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
         """Return a table of the layers: name, layer, shape, parameters, activation.

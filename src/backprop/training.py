@@ -160,8 +160,6 @@ class Trainer:
         if name in ("net", "loss", "optimizer", "clip_norm", "clip_value", "accumulate_steps"):
             self.__dict__["_planned"] = None
 
-    # --- one step ---------------------------------------------------------------------------------------------------------------
-
     def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
         """Train on one batch: forward, loss, backward, clip, update.
 
@@ -383,8 +381,6 @@ class Trainer:
             f"lower learning rate (it was {self.last_lr:g})"
         )
 
-    # --- epochs -----------------------------------------------------------------------------------------------------------------
-
     def fit(
         self,
         x: Any,
@@ -546,8 +542,6 @@ class Trainer:
         """Return the loss and the metrics on prepared data."""
         batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
         return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
-
-    # --- saving -----------------------------------------------------------------------------------------------------------------
 
     def save(self, path: StrPath) -> None:
         """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.

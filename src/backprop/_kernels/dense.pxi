@@ -77,7 +77,7 @@ cdef void column_sums_share(
             j += width
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 cdef void _forward_arrays(
     const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k,

@@ -41,7 +41,7 @@ cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, i
     return min(size, (size + unit - 1) // unit * part // parts * unit)
 
 
-# --- the tile -------------------------------------------------------------------------------------------------------------------
+# The tile.
 
 cdef inline void _tile(
     int rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
@@ -142,7 +142,7 @@ cdef void _strip(
             _height(rows, 1, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns)
 
 
-# --- packing --------------------------------------------------------------------------------------------------------------------
+# Packing.
 
 cdef inline void _transpose(
     bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
@@ -213,7 +213,7 @@ cdef void _pack_strip(
         packed += rows
 
 
-# --- few rows -------------------------------------------------------------------------------------------------------------------
+# Few rows.
 
 cdef inline void _row_piece(
     int vectors, const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
@@ -317,7 +317,7 @@ cdef void _dot_products(
         j += width
 
 
-# --- blocks ---------------------------------------------------------------------------------------------------------------------
+# Blocks.
 
 cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
     """How many blocks of at most ``most`` cover ``size``; even 0 gets one."""

@@ -97,7 +97,7 @@ cdef struct program_t:
     gain_t gain
 
 
-# --- the workspace ---------------------------------------------------------------------------------------------------------------
+# The workspace.
 
 cdef inline void *take(Py_ssize_t *used, char *start, Py_ssize_t bytes) noexcept nogil:
     """The next array of the workspace at ``start``."""
@@ -157,7 +157,7 @@ cdef inline real *workspace_of(program_t *net, int part, const real *like) noexc
     return <real *> (<char *> net.products + part * net.products_size)
 
 
-# --- stages ----------------------------------------------------------------------------------------------------------------------
+# Stages.
 
 cdef inline void sync(program_t *net, int parts) noexcept nogil:
     """The end of a stage: what the other threads wrote may be read."""
@@ -165,7 +165,7 @@ cdef inline void sync(program_t *net, int parts) noexcept nogil:
         team_barrier(&net.team, parts)
 
 
-# --- forward ---------------------------------------------------------------------------------------------------------------------
+# Forward.
 
 cdef inline real *at_offset(void *flat, Py_ssize_t offset, const real *like) noexcept nogil:
     """The parameters, gradients or buffers that begin at an offset; NULL for what the operation does not have."""
@@ -229,7 +229,7 @@ cdef inline void add_share(const real *x, const real *y, real *total, Py_ssize_t
         total[i] = x[i] + y[i]
 
 
-# --- backward --------------------------------------------------------------------------------------------------------------------
+# Backward.
 
 cdef const real *backward_walk(
     program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, bint input_gradient, int part, int parts

@@ -71,7 +71,7 @@ cdef struct batch_t:
     Py_ssize_t n
 
 
-# --- gather ----------------------------------------------------------------------------------------------------------------------
+# Gather.
 
 cdef const void *gather_rows(
     const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
@@ -126,7 +126,7 @@ cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
     return total(even.v + odd.v) == 0
 
 
-# --- loss ------------------------------------------------------------------------------------------------------------------------
+# Loss.
 
 cdef double loss_and_gradient(
     trainer_t *t, const batch_t *b, const real *outputs, double scale, int part, int parts
@@ -141,7 +141,7 @@ cdef double loss_and_gradient(
     return loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k))
 
 
-# --- clip and update -------------------------------------------------------------------------------------------------------------
+# Clip and update.
 
 cdef bint clip(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite."""
@@ -208,7 +208,7 @@ cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept 
     return pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
 
 
-# --- the loop --------------------------------------------------------------------------------------------------------------------
+# The loop.
 
 cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
     """All steps of a stretch; ``like`` only tells the dtype."""
