@@ -68,9 +68,6 @@ def assert_close(actual: object, wanted: object, net: Network) -> None:
     np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
-# --- the same arithmetic ---------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("seed", range(30))
 def test_forward_and_backward(seed, dtype, training, layer_by_layer):
@@ -166,9 +163,6 @@ def test_training(case, layer_by_layer):
     assert_close(net.buffers, others.buffers, net)
     for key, values in history.items():
         np.testing.assert_allclose(values, other_history[key], rtol=1e-9, err_msg=key)
-
-
-# --- when there is a plan, and when it has gone ----------------------------------------------------------------------------------
 
 
 class Double(bp.Layer):
@@ -286,9 +280,6 @@ def test_copies_have_plans_of_their_own():
     trainer = bp.Trainer(net, loss="mse")
     trainer.step(x, np.zeros((1, 2)))
     assert pickle.loads(pickle.dumps(trainer))._planned is None
-
-
-# --- one step, and many ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -167,9 +167,6 @@ def test_fork_after_threads():
     assert trained(0).parameters.tobytes() == wanted
 
 
-# --- how many ---------------------------------------------------------------------------------------------------------------------
-
-
 def said(program: str, **environment: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True, check=False

@@ -151,20 +151,18 @@ def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
 
 
 def translate_training(
-    net: Network, loss: Loss, optimizer: Optimizer, targets_ndim: int, clip_norm: float | None, clip_value: float | None
+    net: Network, loss: Loss, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None
 ) -> Any | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
 
-    None where there is none: for losses and optimizers of one's own, or when the network has no plan. It serves as long as the
-    network's plan and the settings of loss and optimizer stay what they are, for prepared targets of so many dimensions.
+    None where there is none: for an optimizer of one's own, or when the network has no plan. With a loss of one's own, it can only
+    finish steps. It serves as long as the network's plan and the settings of loss and optimizer stay what they are.
     """
     plan = net._ready_plan()
-    if plan is None or loss.name not in _PARAMETERS or type(loss).__module__ != losses.__name__:
+    if plan is None or type(optimizer).__module__ != optimizers.__name__:
         return None
-    if type(optimizer).__module__ != optimizers.__name__:
-        return None
-    name = "cross_entropy_soft" if loss.name == "cross_entropy" and targets_ndim == 2 else loss.name
-    parameter = _PARAMETERS[loss.name]
+    name = loss.name if type(loss).__module__ == losses.__name__ and loss.name in losses.NAMES else None
+    parameter = {"cross_entropy": "label_smoothing", "huber": "delta"}.get(loss.name)
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
     core: Any = kernels.compiled()
@@ -172,7 +170,7 @@ def translate_training(
         plan,
         name,
         getattr(loss, parameter) if parameter else 0.0,
-        loss.per_output(net.n_outputs, net.dtype),
+        None if name is None else loss.per_output(net.n_outputs, net.dtype),
         vars(loss),
         optimizer.kernel,
         moments,
@@ -181,10 +179,3 @@ def translate_training(
         clip_norm or 0.0,
         clip_value or 0.0,
     )
-
-
-_PARAMETERS = {  # the losses that have a kernel, and the option that it takes as a number
-    **dict.fromkeys(losses.NAMES, ""),
-    "cross_entropy": "label_smoothing",
-    "huber": "delta",
-}

@@ -81,10 +81,10 @@ class Run:
         self._numbers[rows] = order
         losses, weights, outputs = self._chunk
         report = Report(losses[steps], weights[steps], None if outputs is None else outputs[rows])
-        training = self._trainer.training_plan(self._rows.targets_ndim)
+        training = self._trainer.training_plan()
         self._trainer.interrupts.begin()
         try:
-            if training is None:
+            if training is None or not training.has_loss:
                 self._step_by_step(order, report)
             else:
                 self._by_plan(training, order, report)

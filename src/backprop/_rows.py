@@ -158,11 +158,6 @@ class Rows:
         """Whether nobody has looked through x for NaN and infinities, though somebody should."""
         return self._x_mapped and self._converter.check_finite
 
-    @property
-    def targets_ndim(self) -> int:
-        """The number of dimensions that targets have as the loss's kernel takes them."""
-        return self._take_targets(self._numbers(slice(0, 1))).ndim
-
     def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
         """Return what metrics need beside outputs: targets and sample weights."""
         numbers = self._numbers(rows)

@@ -124,8 +124,6 @@ class Network:
             layer._bind(views[layer], rng)
             layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
 
-    # --- plans: see _plan ------------------------------------------------------------------------------------------------------
-
     def _changed(self) -> None:
         """Forget the plan: a layer is no longer what the plan was made of."""
         if self._plan is not None:
@@ -139,8 +137,6 @@ class Network:
             self._plan = translate(self)
             self._translated = True
         return None if self._plan is None or kernels.compiled() is None else self._plan
-
-    # --- state ----------------------------------------------------------------------------------------------------------------
 
     @property
     def parameters(self) -> Array:
@@ -241,8 +237,6 @@ class Network:
             else:
                 own += own.dtype.type(tau) * (theirs - own)
 
-    # --- the algorithm --------------------------------------------------------------------------------------------------------
-
     def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
         """Return the outputs for x and keep what one `backward` needs.
 
@@ -258,11 +252,22 @@ class Network:
         array (n, n_outputs)
             Raw outputs, a fresh array.
         """
+        plain = self._attempt(x, training)
+        if plain is not None:
+            return plain
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
         if self._ready_plan() is None and (rows is x or rows.base is not None):
             rows = rows.copy()
         outputs = self._forward(rows, training)
         return outputs if self._walked is not None else outputs.copy()
+
+    def _attempt(self, x: npt.ArrayLike, training: bool, check_finite: bool = False) -> Array | None:
+        """`forward` by plan, of an x that needs no conversion; None, and nothing is done, for any other."""
+        plan = self._ready_plan()
+        outputs: Array | None = None if plan is None else plan.attempt(x, training, self._noise, check_finite)
+        if outputs is not None:
+            self._rows, self._walked = len(outputs), plan
+        return outputs
 
     def _forward(self, x: Array, training: bool) -> Array:
         """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""
@@ -423,8 +428,6 @@ class Network:
             jacobian[start : start + step] = grad_x.reshape(-1, self.n_outputs, self.n_inputs)
         return jacobian
 
-    # --- training and files: the work is done on higher floors ------------------------------------------------------------------
-
     def fit(
         self,
         x: Any,
@@ -461,8 +464,6 @@ class Network:
         from .serialization import save
 
         save(self, path, metadata=metadata)
-
-    # --- copies -----------------------------------------------------------------------------------------------------------------
 
     def copy(self) -> Network:
         """Return an independent network with the same layers and values, and with gradients zero."""
@@ -515,8 +516,6 @@ class Network:
         noise = Noise(state["seed"], state["dropout_step"])
         self._assemble(tuple(state["layers"]), np.dtype(state["dtype"]), noise, initialize=False)
         self.loss = state["loss"]
-
-    # --- what it looks like -----------------------------------------------------------------------------------------------------
 
     def summary(self) -> Summary:
         """Return a table of the layers: name, layer, shape, parameters, activation.

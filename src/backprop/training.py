@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -46,6 +45,22 @@ EVALUATION_BATCH = 1024
 
 class DivergenceError(FloatingPointError):
     """Training broke off because the loss, the gradient or the parameters were no longer finite."""
+
+
+class _Exclusively:
+    """Holds a network's lock, so that no other thread trains it."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self, lock: Any) -> None:
+        self._lock = lock
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
 class Trainer:
@@ -138,15 +153,12 @@ class Trainer:
         self._before_forward: tuple[Array | None, int] = (None, 0)
         self.last_lr = self.optimizer.learning_rate
         self._planned: Any = None
-        self._planned_for = 0
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Forget the plan, which is made of these, when one of them is replaced."""
         object.__setattr__(self, name, value)
         if name in ("net", "loss", "optimizer", "clip_norm", "clip_value", "accumulate_steps"):
             self.__dict__["_planned"] = None
-
-    # --- one step ---------------------------------------------------------------------------------------------------------------
 
     def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
         """Train on one batch: forward, loss, backward, clip, update.
@@ -171,11 +183,15 @@ class Trainer:
         RuntimeError
             If another thread is training the network.
         """
-        if self._planned is not None and sample_weight is None and self.loss.class_weight is None:
-            with self._exclusively():
-                loss: float | None = self._planned.step(x, y, self.net._noise)
+        planned, net = self._planned, self.net
+        if planned is not None and sample_weight is None and net._in_training.acquire(blocking=False):
+            try:
+                loss = planned.step(x, y, net._noise) if planned.has_loss else self._step_with_own_loss(planned, x, y)
+            finally:
+                net._in_training.release()
             if loss is not None:
-                return loss
+                net.loss = self.loss
+                return float(loss)
         with self._exclusively():
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
             self.net.loss = self.loss
@@ -187,9 +203,11 @@ class Trainer:
         The two are for losses that need more than targets: compute dL/doutputs of your own in between.
         """
         with self._exclusively():
-            matrix = as_matrix(x, "x", self.net.dtype, self.net.n_inputs)
             self._remember()
-            return self.net.forward(matrix, training=True)
+            plain = self.net._attempt(x, training=True, check_finite=True)
+            if plain is not None:
+                return plain
+            return self.net.forward(as_matrix(x, "x", self.net.dtype, self.net.n_inputs), training=True)
 
     def backward_step(self, grad_outputs: npt.ArrayLike) -> None:
         """Go backward from dL/doutputs of the last `forward`, clip and update.
@@ -201,44 +219,83 @@ class Trainer:
         DivergenceError
             If the gradient is not finite; nothing is updated then.
         """
-        with self._exclusively(), self._undoing():
-            grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
-            self.net.backward(grad)
-            self._learn(float(len(grad)))
+        with self._exclusively():
+            try:
+                if not self._finish(grad_outputs):
+                    grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
+                    self.net.backward(grad)
+                    self._learn(float(len(grad)))
+            except BaseException:
+                self._undo()
+                raise
 
     def train_batch(self, batch: Batch) -> tuple[float, Array | None]:
         """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
         if batch.weight is not None and not batch.weight.any():
             return 0.0, None
-        training = self.training_plan(batch.targets.ndim)
-        if training is not None and training.takes(len(batch.x)):
+        training = self.training_plan()
+        if training is not None and training.has_loss and training.takes(len(batch.x)):
             outputs = np.empty((len(batch.x), self.net.n_outputs), self.net.dtype)
             report = Report(np.empty(1), np.empty(1), outputs)
             take_steps(self, training, (batch.x, batch.targets, batch.weight), None, len(batch.x), report)
             return float(report.losses[0]), outputs
         self._remember()
-        with self._undoing():
+        try:
             outputs = self.net._forward(batch.x, training=True)
             # A loss of the user's own may change what it is given.
             given = outputs.copy() if self.loss.task == "custom" else outputs
-            grad_outputs = np.empty_like(outputs)
-            loss = self.loss.compute(given, batch.targets, batch.weight, grad_outputs)
-            if not math.isfinite(loss):
-                raise self.divergence("loss", loss)
-            self.net._backward(grad_outputs, input_gradient=False)
-            self._learn(batch.total_weight())
-        return loss, outputs
+            return self._learn_from(given, batch.targets, batch.weight, batch.total_weight()), outputs
+        except BaseException:
+            self._undo()
+            raise
 
-    def training_plan(self, targets_ndim: int) -> Any:
-        """Return the plan that takes whole steps, for prepared targets of so many dimensions; None where there is none."""
-        if self._planned is None or self._planned_for != targets_ndim or not self._planned.is_current():
+    def training_plan(self) -> Any:
+        """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
+        if self._planned is None or not self._planned.is_current():
             self._planned = None
             if self.accumulate_steps == 1:
-                self._planned = translate_training(
-                    self.net, self.loss, self.optimizer, targets_ndim, self.clip_norm, self.clip_value
-                )
-            self._planned_for = targets_ndim
+                self._planned = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value)
         return self._planned
+
+    def _step_with_own_loss(self, planned: Any, x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
+        """Train on a batch that needs no conversion, the loss being a function of the user's; None for any other batch."""
+        if not planned.plain(x, y):
+            return None
+        self._remember()
+        outputs = self.net._attempt(x, training=True)
+        if outputs is None:
+            return None
+        try:
+            return self._learn_from(outputs, y, None, float(len(outputs)))
+        except BaseException:
+            self._undo()
+            raise
+
+    def _learn_from(self, outputs: Array, targets: Any, weight: Array | None, total_weight: float) -> float:
+        """Compute the loss of the last forward and take the second half of the step."""
+        grad_outputs = np.empty_like(outputs)
+        loss = self.loss.compute(outputs, targets, weight, grad_outputs)
+        if not math.isfinite(loss):
+            raise self.divergence("loss", loss)
+        if not self._finish(grad_outputs):
+            self.net._backward(grad_outputs, input_gradient=False)
+            self._learn(total_weight)
+        return loss
+
+    def _finish(self, grad_outputs: npt.ArrayLike) -> bool:
+        """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
+        planned = self.training_plan()
+        if planned is None:
+            return False
+        lr = self.optimizer.learning_rate
+        finite = planned.finish(grad_outputs, lr)
+        if finite is None:
+            return False
+        self.net._rows = self.net._walked = None
+        if not finite:
+            raise self.divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
+        self.last_lr = lr
+        return True
 
     def train_and_measure(self, batch: Batch, meter: Meter) -> float:
         """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
@@ -290,26 +347,15 @@ class Trainer:
         buffers = self.net.buffers
         self._before_forward = buffers.copy() if buffers.size else None, self.net.dropout_step
 
-    @contextmanager
-    def _undoing(self) -> Iterator[None]:
-        """Undo the forward if what follows fails."""
-        try:
-            yield
-        except BaseException:
-            buffers, dropout_step = self._before_forward
-            if buffers is not None:
-                self.net.buffers[...] = buffers
-            self.net.dropout_step = dropout_step
-            raise
+    def _undo(self) -> None:
+        """Undo the last forward, when what follows it has failed."""
+        buffers, dropout_step = self._before_forward
+        if buffers is not None:
+            self.net.buffers[...] = buffers
+        self.net.dropout_step = dropout_step
 
-    @contextmanager
-    def _exclusively(self) -> Iterator[None]:
-        if not self.net._in_training.acquire(blocking=False):
-            raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
-        try:
-            yield
-        finally:
-            self.net._in_training.release()
+    def _exclusively(self) -> _Exclusively:
+        return _Exclusively(self.net._in_training)
 
     def divergence(self, what: str, value: float) -> DivergenceError:
         """Return the error to raise when training has diverged."""
@@ -334,8 +380,6 @@ class Trainer:
             f"{what} after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has diverged. Start again with a "
             f"lower learning rate (it was {self.last_lr:g})"
         )
-
-    # --- epochs -----------------------------------------------------------------------------------------------------------------
 
     def fit(
         self,
@@ -498,8 +542,6 @@ class Trainer:
         """Return the loss and the metrics on prepared data."""
         batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
         return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
-
-    # --- saving -----------------------------------------------------------------------------------------------------------------
 
     def save(self, path: StrPath) -> None:
         """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.

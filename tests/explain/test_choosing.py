@@ -87,6 +87,16 @@ def test_candidates_can_be_optimizers_names_and_settings(digits) -> None:
         comparison["rmsprop"]
 
 
+def test_a_candidate_that_diverges_comes_last_and_spoils_nothing(digits) -> None:
+    net = bp.mlp([64, 16, 10], seed=0)
+    candidates = {"wild": bp.SGD(lr=1e30), "sgd": bp.SGD(lr=0.1)}
+    comparison = bp.compare(candidates, *digits, net=net, loss="cross_entropy", metric="accuracy", epochs=2)
+    assert [result.name for result in comparison.results] == ["sgd", "wild"]
+    assert "diverged" in comparison["wild"].diverged
+    assert comparison.best.diverged is None
+    assert "0, diverged" in str(comparison)
+
+
 def test_comparing_refuses_nothing_and_candidates_without_network(digits) -> None:
     with pytest.raises(ValueError, match="at least one"):
         bp.compare({}, *digits, loss="mse")

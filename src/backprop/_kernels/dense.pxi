@@ -65,6 +65,9 @@ cdef void column_sums_share(
     """sums_j = sum_i matrix_ij: grad_bias, from delta."""
     cdef Py_ssize_t j, width = lanes(matrix), stop = share_start(columns, 4 * width, part + 1, parts)
     j = share_start(columns, 4 * width, part, parts)
+    if rows == 1:
+        memcpy(sums + j, matrix + j, (stop - j) * sizeof(real))
+        return
     while j < stop:
         if j + 4 * width <= stop:
             _column_sums(4, matrix + j, sums + j, rows, columns, width)
@@ -74,7 +77,7 @@ cdef void column_sums_share(
             j += width
 
 
-# --- faces ----------------------------------------------------------------------------------------------------------------------
+# Faces.
 
 cdef void _forward_arrays(
     const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k,

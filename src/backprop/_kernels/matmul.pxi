@@ -41,7 +41,7 @@ cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, i
     return min(size, (size + unit - 1) // unit * part // parts * unit)
 
 
-# --- the tile -------------------------------------------------------------------------------------------------------------------
+# The tile.
 
 cdef inline void _tile(
     int rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
@@ -142,7 +142,7 @@ cdef void _strip(
             _height(rows, 1, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns)
 
 
-# --- packing --------------------------------------------------------------------------------------------------------------------
+# Packing.
 
 cdef inline void _transpose(
     bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
@@ -213,7 +213,7 @@ cdef void _pack_strip(
         packed += rows
 
 
-# --- few rows -------------------------------------------------------------------------------------------------------------------
+# Few rows.
 
 cdef inline void _row_piece(
     int vectors, const real *a, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
@@ -271,6 +271,23 @@ cdef void _row_product(
             j += width
 
 
+cdef void _outer_product(
+    const real *a, Py_ssize_t a_row, const real *b, real *c, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """C = a b for one column a and one row b."""
+    cdef Py_ssize_t i, j, width = lanes(a), rest = columns % lanes(a), whole = columns - columns % lanes(a)
+    last = load_part(b + whole, rest) if rest else zeros(a)
+    for i in range(rows):
+        x = spread(a + i * a_row)
+        j = 0
+        while j < whole:
+            store(c + j, x * load(b + j))
+            j += width
+        if rest:
+            store_part(c + whole, rest, x * last)
+        c += columns
+
+
 cdef void _dot_products(
     const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns
 ) noexcept nogil:
@@ -300,7 +317,7 @@ cdef void _dot_products(
         j += width
 
 
-# --- blocks ---------------------------------------------------------------------------------------------------------------------
+# Blocks.
 
 cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
     """How many blocks of at most ``most`` cover ``size``; even 0 gets one."""
@@ -372,6 +389,11 @@ cdef void product_share(
         _row_product(a, a_step, b + left, b_step, depth, NULL if bias is NULL else bias + left, relu, c + left, wide)
         if activated is not NULL:
             activation_block(f, alpha, c + left, activated + left, 1, wide, columns)
+        return
+    if depth == 1 and b_column == 1 and bias is NULL and activated is NULL and not relu:
+        top = share_start(rows, 1, part, parts)
+        bottom = share_start(rows, 1, part + 1, parts)
+        _outer_product(a + top * a_row, a_row, b, c + top * columns, bottom - top, columns)
         return
     if panels >= parts:
         left = share_start(columns, panel, part, parts)

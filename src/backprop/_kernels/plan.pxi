@@ -17,6 +17,20 @@ NAP = 1e-4  # seconds between two looks at whether the network is free
 NAPS = 600_000  # about a minute: a step takes less, and a fork in the middle of one must not make its child wait forever
 
 
+cdef inline bint is_plain(object x, int dtype, Py_ssize_t columns) noexcept:
+    """Whether x is a matrix as kernels take it."""
+    return (
+        cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_TYPE(<cnp.ndarray> x) == dtype
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x) and cnp.PyArray_DIM(<cnp.ndarray> x, 1) == columns
+    )
+
+
+cdef inline bint plain_finite(cnp.ndarray x) noexcept:
+    if cnp.PyArray_TYPE(x) == cnp.NPY_FLOAT:
+        return all_finite(<const float *> cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+    return all_finite(<const double *> cnp.PyArray_DATA(x), cnp.PyArray_SIZE(x))
+
+
 cdef inline bint join(int *users) noexcept nogil:
     """Be one more of those who predict, unless one has the network for itself."""
     cdef int seen = users[0]
@@ -110,16 +124,12 @@ cdef class Plan:
     def predict(self, x):
         """The outputs for x in evaluation mode, a fresh array; None when x has to be converted first, or another backend serves."""
         cdef cnp.npy_intp[2] shape
-        if not cnp.PyArray_CheckExact(x):
+        if not is_plain(x, self.net.dtype, self.net.n_inputs) or get_value(self.choice) != "cython":
             return None
-        cdef cnp.ndarray rows = <cnp.ndarray> x
-        if (
-            cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != self.net.dtype or not cnp.PyArray_ISCARRAY_RO(rows)
-            or cnp.PyArray_DIM(rows, 1) != self.net.n_inputs or cnp.PyArray_DIM(rows, 0) == 0
-            or get_value(self.choice) != "cython"
-        ):
-            return None
+        rows = <cnp.ndarray> x
         shape[0], shape[1] = cnp.PyArray_DIM(rows, 0), self.net.n_outputs
+        if shape[0] == 0:
+            return None
         outputs = cnp.PyArray_EMPTY(2, shape, self.net.dtype, 0)
         if self.claims or not join(&self.users):
             self.wait_to_join()
@@ -129,9 +139,20 @@ cdef class Plan:
             add_to(&self.users, -1)
         return outputs
 
-    def takes(self, Py_ssize_t rows, bint training):
+    cpdef bint takes(self, Py_ssize_t rows, bint training):
         """Whether a batch of so many rows can go through."""
         return rows >= (self.least_rows if training else 1)
+
+    def attempt(self, x, bint training, noise, bint check_finite):
+        """`forward` for an x that is as it should be, counting on in `noise`; None for any other."""
+        if not is_plain(x, self.net.dtype, self.net.n_inputs) or not self.takes(x.shape[0], training):
+            return None
+        if check_finite and not plain_finite(<cnp.ndarray> x):
+            return None
+        outputs = self.forward(x, training, noise.step)
+        if training:
+            noise.step += 1
+        return outputs
 
     def forward(self, cnp.ndarray x, bint training, uint64_t step):
         """The outputs for x, a fresh array; `step` counts the forwards in training mode before this one."""
@@ -285,9 +306,11 @@ cdef class TrainingPlan:
     cdef dict optimizer_state
     cdef object loss_settings
     cdef object optimizer_settings
+    cdef bint weighted  # whether classes have weights
+    cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
 
     def __cinit__(
-        self, Plan plan, str loss, double loss_parameter, loss_column, dict loss_state, str optimizer, tuple moments,
+        self, Plan plan, loss, double loss_parameter, loss_column, dict loss_state, str optimizer, tuple moments,
         dict optimizer_state, cnp.ndarray spans, double clip_norm, double clip_value
     ):
         cdef dict scalars = optimizer_state
@@ -299,7 +322,9 @@ cdef class TrainingPlan:
         self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
         self.optimizer_state, self.optimizer_settings = optimizer_state, optimizer_state.get("settings")
         t.net = &plan.net
-        t.loss.kind = LOSSES[loss]
+        self.has_loss = loss is not None
+        self.weighted = loss_state.get("class_weight") is not None
+        t.loss.kind = LOSSES[loss] if self.has_loss else MSE
         t.loss.parameter = loss_parameter
         t.loss.column = NULL if loss_column is None else cnp.PyArray_DATA(loss_column)
         t.spans = <const span_t *> cnp.PyArray_DATA(spans)
@@ -344,15 +369,11 @@ cdef class TrainingPlan:
         """
         cdef stretch_t s
         cdef double lr, loss, weight
-        if not (cnp.PyArray_CheckExact(x) and cnp.PyArray_CheckExact(y) and self.is_current()):
+        if not (cnp.PyArray_CheckExact(y) and is_plain(x, self.plan.net.dtype, self.plan.net.n_inputs)):
             return None
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
-        cdef program_t *net = &self.plan.net
-        cdef Py_ssize_t n
-        if cnp.PyArray_NDIM(rows) != 2 or cnp.PyArray_TYPE(rows) != net.dtype or not cnp.PyArray_ISCARRAY_RO(rows):
-            return None
-        n = cnp.PyArray_DIM(rows, 0)
-        if cnp.PyArray_DIM(rows, 1) != net.n_inputs or n < self.plan.least_rows or not self.accepts(targets, n):
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
+        if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(targets, n)):
             return None
         rate = self.optimizer_state["_lr"]
         if type(rate) is not float:
@@ -381,6 +402,7 @@ cdef class TrainingPlan:
         """Whether the targets are what the loss's kernel takes, shape, dtype and range."""
         cdef trainer_t *t = &self.trainer
         cdef Py_ssize_t k = t.net.n_outputs
+        self.tell_labels(targets)
         cdef bint counts = t.loss.kind == POISSON or t.loss.kind == CROSS_ENTROPY_SOFT or t.loss.kind == KL_DIVERGENCE
         cdef bint shares = t.loss.kind == BINARY_CROSS_ENTROPY
         cdef double low = 0 if counts or shares else -DBL_MAX, high = 1 if shares else DBL_MAX
@@ -400,6 +422,12 @@ cdef class TrainingPlan:
             return all_within(<const float *> cnp.PyArray_DATA(targets), n * k, low, high)
         return all_within(<const double *> cnp.PyArray_DATA(targets), n * k, low, high)
 
+    cdef inline void tell_labels(self, cnp.ndarray targets) noexcept:
+        """Cross entropy has two kernels, one for labels and one for probabilities."""
+        cdef loss_t *loss = &self.trainer.loss
+        if loss.kind == CROSS_ENTROPY or loss.kind == CROSS_ENTROPY_SOFT:
+            loss.kind = CROSS_ENTROPY if cnp.PyArray_TYPE(targets) == cnp.NPY_INT64 else CROSS_ENTROPY_SOFT
+
     def run(
         self, cnp.ndarray x, cnp.ndarray targets, weight, order, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t batch,
         cnp.ndarray lr, Py_ssize_t updates, uint64_t noise, bint check_finite, cnp.ndarray losses, cnp.ndarray weights, outputs
@@ -415,6 +443,7 @@ cdef class TrainingPlan:
         s.first = start
         s.rows = stop - start
         s.batch = batch
+        self.tell_labels(targets)
         s.count = (s.rows + batch - 1) // batch
         s.lr = <const double *> cnp.PyArray_DATA(lr)
         s.updates = updates
@@ -437,24 +466,40 @@ cdef class TrainingPlan:
             self.plan.end()
         return 0
 
-    def finish(self, cnp.ndarray grad_outputs, double lr, Py_ssize_t updates):
-        """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite."""
+    def plain(self, x, y):
+        """Whether x and y are as kernels, and losses of one's own, take them: of their dtypes, as many rows, and finite."""
+        cdef program_t *net = &self.plan.net
+        if not (is_plain(x, net.dtype, net.n_inputs) and is_plain(y, net.dtype, cnp.PyArray_DIM(<cnp.ndarray> y, 1))):
+            return False
+        return x.shape[0] == y.shape[0] and plain_finite(<cnp.ndarray> x) and plain_finite(<cnp.ndarray> y)
+
+    def finish(self, grad_outputs, double lr):
+        """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite.
+
+        None, and nothing is done, when it has to be converted first, or there was no such forward in training mode.
+        """
         cdef stretch_t s
         cdef pass_t *p = &self.plan.last
+        if not (is_plain(grad_outputs, p.net.dtype, p.net.n_outputs) and self.plan.waiting and p.training and self.is_current()):
+            return None
+        if grad_outputs.shape[0] != p.n:
+            return None
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
         s.rows = p.n
         s.noise = p.step
         s.lr = &lr
-        s.updates = updates
+        s.updates = self.optimizer_state["steps"]
         self.plan.begin()
         try:
             self.plan.take_waiting()
             self.reserve(p.n)
-            memcpy(self.plan.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
-            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, self.plan.net.threads, &self.plan.net.gain)
+            memcpy(p.net.grad[0], cnp.PyArray_DATA(<cnp.ndarray> grad_outputs), cnp.PyArray_NBYTES(<cnp.ndarray> grad_outputs))
+            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.gain)
         finally:
             self.plan.end()
+        if s.end == FINISHED:
+            self.optimizer_state["steps"] = s.updates + 1
         return s.end == FINISHED
 
     cdef int reserve(self, Py_ssize_t rows) except -1:

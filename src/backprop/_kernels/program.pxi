@@ -97,7 +97,7 @@ cdef struct program_t:
     gain_t gain
 
 
-# --- the workspace ---------------------------------------------------------------------------------------------------------------
+# The workspace.
 
 cdef inline void *take(Py_ssize_t *used, char *start, Py_ssize_t bytes) noexcept nogil:
     """The next array of the workspace at ``start``."""
@@ -157,7 +157,7 @@ cdef inline real *workspace_of(program_t *net, int part, const real *like) noexc
     return <real *> (<char *> net.products + part * net.products_size)
 
 
-# --- stages ----------------------------------------------------------------------------------------------------------------------
+# Stages.
 
 cdef inline void sync(program_t *net, int parts) noexcept nogil:
     """The end of a stage: what the other threads wrote may be read."""
@@ -165,7 +165,7 @@ cdef inline void sync(program_t *net, int parts) noexcept nogil:
         team_barrier(&net.team, parts)
 
 
-# --- forward ---------------------------------------------------------------------------------------------------------------------
+# Forward.
 
 cdef inline real *at_offset(void *flat, Py_ssize_t offset, const real *like) noexcept nogil:
     """The parameters, gradients or buffers that begin at an offset; NULL for what the operation does not have."""
@@ -199,7 +199,7 @@ cdef void forward_operation(
     mean, var = at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x)
     a, z, x_hat, inv_std = <real *> at.a, <real *> at.z, <real *> at.x_hat, <real *> at.inv_std
     if op.kind == DENSE:
-        forward_dense(net, op, x, weight, bias, z, a, n, workspace_of(net, part, x), part, parts)
+        dense_forward_share(x, weight, bias, z, a, n, op.fan_in, k, f, op.alpha, workspace_of(net, part, x), part, parts)
     elif op.kind == ACTIVATION:
         activation_forward_share(f, op.alpha, x, a, n, k, part, parts)
     elif op.kind == BATCH_NORM and training:
@@ -212,22 +212,6 @@ cdef void forward_operation(
         thin_out(net, op, x, a, n, training, step, part, parts)
     elif op.kind == RESIDUAL_END:
         add_share(input_of(net, <int> op.partner, batch), x, a, n * k, part, parts)
-
-
-cdef inline void forward_dense(
-    program_t *net, const operation_t *op, const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n,
-    real *workspace, int part, int parts
-) noexcept nogil:
-    """Product and activation; relu comes with the product, others, on several threads, when all of it is there."""
-    cdef int f = <int> op.activation
-    cdef Py_ssize_t p = op.fan_in, k = op.fan_out
-    cdef real *sums = a if z is NULL else z
-    if parts == 1 or f == IDENTITY or f == RELU:
-        dense_forward_share(x, weight, bias, z, a, n, p, k, f, op.alpha, workspace, part, parts)
-        return
-    dense_forward_share(x, weight, bias, <real *> NULL, sums, n, p, k, IDENTITY, op.alpha, workspace, part, parts)
-    sync(net, parts)
-    activation_forward_share(f, op.alpha, sums, a, n, k, part, parts)
 
 
 cdef inline void thin_out(
@@ -245,7 +229,7 @@ cdef inline void add_share(const real *x, const real *y, real *total, Py_ssize_t
         total[i] = x[i] + y[i]
 
 
-# --- backward --------------------------------------------------------------------------------------------------------------------
+# Backward.
 
 cdef const real *backward_walk(
     program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, bint input_gradient, int part, int parts

@@ -71,7 +71,7 @@ cdef struct batch_t:
     Py_ssize_t n
 
 
-# --- gather ----------------------------------------------------------------------------------------------------------------------
+# Gather.
 
 cdef const void *gather_rows(
     const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
@@ -112,15 +112,21 @@ cdef inline Py_ssize_t target_bytes(const trainer_t *t, const real *like) noexce
 
 
 cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
-    """Whether no number is NaN or infinite: the difference to itself is then 0."""
-    cdef int bad = 0
-    cdef Py_ssize_t i
-    for i in range(size):
-        bad |= x[i] - x[i] != 0
-    return not bad
+    """Whether no number is NaN or infinite: 0 times each of them is then 0."""
+    cdef Py_ssize_t i = 0, width = lanes(x)
+    zero = zeros(x)
+    even, odd = variable(x), variable(x)
+    while i + 2 * width <= size:
+        even.v = even.v + load(x + i) * zero
+        odd.v = odd.v + load(x + i + width) * zero
+        i += 2 * width
+    while i < size:
+        even.v = even.v + load_part(x + i, min(width, size - i)) * zero
+        i += width
+    return total(even.v + odd.v) == 0
 
 
-# --- loss ------------------------------------------------------------------------------------------------------------------------
+# Loss.
 
 cdef double loss_and_gradient(
     trainer_t *t, const batch_t *b, const real *outputs, double scale, int part, int parts
@@ -135,7 +141,7 @@ cdef double loss_and_gradient(
     return loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k))
 
 
-# --- clip and update -------------------------------------------------------------------------------------------------------------
+# Clip and update.
 
 cdef bint clip(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite."""
@@ -202,7 +208,7 @@ cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept 
     return pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
 
 
-# --- the loop --------------------------------------------------------------------------------------------------------------------
+# The loop.
 
 cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
     """All steps of a stretch; ``like`` only tells the dtype."""

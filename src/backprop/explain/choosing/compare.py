@@ -6,15 +6,17 @@ import copy
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from math import isnan, nan
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy.typing as npt
 
+from ...callbacks import LambdaCallback
 from ...history import History
 from ...metrics import better_is
 from ...network import Network
-from ...training import Trainer
+from ...training import DivergenceError, Trainer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """What became of one candidate: its best score and the epoch that had it, the seconds it took, and the trained trainer."""
+    """What became of one candidate: its best score and the epoch that had it, the seconds it took, and the trained trainer.
+
+    Where its training diverged, ``diverged`` is the message, and the score is the best until then (NaN without a whole epoch).
+    """
 
     name: str
     score: float
@@ -34,10 +39,11 @@ class Result(NamedTuple):
     parameters: int
     history: History
     trainer: Trainer
+    diverged: str | None = None
 
 
 class Comparison:
-    """The results, best first; ``print(comparison)`` is a table.
+    """The results, best first and those that diverged last; ``print(comparison)`` is a table.
 
     Attributes
     ----------
@@ -48,7 +54,12 @@ class Comparison:
 
     def __init__(self, results: list[Result], key: str) -> None:
         self.key = key
-        self.results = tuple(sorted(results, key=lambda result: result.score, reverse=better_is(key) == "max"))
+        sign = -1 if better_is(key) == "max" else 1
+
+        def order(result: Result) -> tuple[bool, bool, float]:
+            return result.diverged is not None, isnan(result.score), sign * result.score
+
+        self.results = tuple(sorted(results, key=order))
 
     @property
     def best(self) -> Result:
@@ -66,7 +77,14 @@ class Comparison:
         """Return a table with a row a candidate."""
         rows = [("", f"best {self.key}", "in epoch", "of", "seconds", "parameters")]
         rows += [
-            (r.name, f"{r.score:.4g}", str(r.best_epoch + 1), str(r.epochs), f"{r.seconds:.2f}", str(r.parameters))
+            (
+                r.name,
+                f"{r.score:.4g}",
+                str(r.best_epoch + 1) if r.epochs else "-",
+                f"{r.epochs}, diverged" if r.diverged else str(r.epochs),
+                f"{r.seconds:.2f}",
+                str(r.parameters),
+            )
             for r in self.results
         ]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -82,7 +100,8 @@ class Comparison:
         """Draw the compared curve of every candidate over the epochs."""
         from ..plots import curves
 
-        return curves({result.name: result.history[self.key] for result in self.results}, ylabel=self.key, ax=ax)
+        whole = {result.name: result.history[self.key] for result in self.results if result.epochs}
+        return curves(whole, ylabel=self.key, ax=ax)
 
 
 def compare(
@@ -142,15 +161,19 @@ def compare(
     key = f"val_{metric or 'loss'}"
 
     def train(name: str) -> Result:
-        trainer, start = trainers[name], perf_counter()
-        history = trainer.fit(
-            x, y, epochs=epochs, batch_size=batch_size, seed=seed, verbose=False,
-            validation_data=validation_data, validation_split=0.0 if validation_data is not None else validation_split,
-        )  # fmt: skip
-        best = history.best(key)
-        score = history[key][history.epoch.index(best)]
-        seconds = perf_counter() - start
-        return Result(name, score, best, len(history.epoch), seconds, trainer.net.parameters.size, history, trainer)
+        trainer, start, history, diverged = trainers[name], perf_counter(), History(), None
+        try:
+            trainer.fit(
+                x, y, epochs=epochs, batch_size=batch_size, seed=seed, verbose=False,
+                validation_data=validation_data, validation_split=0.0 if validation_data is not None else validation_split,
+                callbacks=[LambdaCallback(on_epoch_end=history.append)],
+            )  # fmt: skip
+        except DivergenceError as error:
+            diverged = str(error)
+        seconds, done = perf_counter() - start, len(history.epoch)
+        best = history.best(key) if done else -1
+        score = history[key][history.epoch.index(best)] if done else nan
+        return Result(name, score, best, done, seconds, trainer.net.parameters.size, history, trainer, diverged)
 
     with ThreadPoolExecutor(threads) as pool:
         running = [pool.submit(copy_context().run, train, name) for name in trainers]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,10 +43,24 @@ def whole_epochs(ax: Axes) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
+def font_size(ax: Axes) -> str:
+    """A size of letters that suits the size of the axes."""
+    box = ax.get_window_extent()
+    return "x-small" if min(box.width, 1.3 * box.height) < 3.2 * ax.figure.dpi else "small"
+
+
+def legend(ax: Axes, **place: Any) -> None:
+    """Add a legend that lets what is behind it shine through."""
+    ax.legend(fontsize=font_size(ax), framealpha=0.7, edgecolor="none", handlelength=1.8, borderpad=0.2, labelspacing=0.3, **place)
+
+
 def tidy(ax: Axes, *, xlabel: str, ylabel: str, title: str | None = None) -> Axes:
     """Label the axes, thin the frame and return `ax`."""
-    ax.set_xlabel(xlabel)
-    ax.set_ylabel(ylabel)
+    size = font_size(ax)
+    ax.set_xlabel(xlabel, fontsize=size if size == "x-small" else "medium")
+    ax.set_ylabel(ylabel, fontsize=size if size == "x-small" else "medium")
+    if size == "x-small":
+        ax.tick_params(which="both", labelsize=size)
     if title:
         ax.set_title(title)
     ax.spines[["top", "right"]].set_visible(False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ...layers import Dense, Layer, Residual
 from ...network import Network
-from ._axes import NEGATIVE, POSITIVE, axes_or_new
+from ._axes import NEGATIVE, POSITIVE, axes_or_new, font_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,19 +38,22 @@ def network_diagram(net: Network, *, max_units: int = 10, ax: Axes | None = None
         raise ValueError("net has no Dense layer to draw")
     widths = [dense[0].weight.shape[0], *(layer.weight.shape[1] for layer in dense)]
     heights = [_positions(width, max_units) for width in widths]
-    ax = axes_or_new(ax, width=1.4 + 1.6 * len(widths), height=1.2 + 0.42 * min(max(widths), max_units))
+    ax = axes_or_new(ax, width=1.4 + 1.6 * len(widths), height=1.4 + 0.42 * min(max(widths), max_units))
     for column, layer in enumerate(dense):
         _edges(ax, layer.weight, column, heights[column], heights[column + 1])
+    size = font_size(ax)
+    box = ax.get_window_extent()
+    room = 72 / ax.figure.dpi * min(box.height / (2 * _top(heights) + 3.2), box.width / len(widths))  # points a unit may take
     for column, (width, height) in enumerate(zip(widths, heights, strict=True)):
-        ax.scatter(np.full(height.size, column), height, s=130, color="white", edgecolor="black", zorder=3)
+        ax.scatter(np.full(height.size, column), height, s=min(11.0, 0.6 * room) ** 2, color="white", edgecolor="black", zorder=3)
         if width > height.size:
-            ax.annotate(f"+ {width - height.size} more", (column, height.min() - 0.7), ha="center", va="center", fontsize="small")
+            ax.annotate(f"+ {width - height.size} more", (column, height.min() - 0.7), ha="center", va="center", fontsize=size)
         names = [] if column == 0 else [dense[column - 1].activation.name]
-        role = {0: "inputs", len(widths) - 1: "outputs"}.get(column, "units")
-        caption = ", ".join([f"{width} {role}", *(name for name in names if name != "identity")])
-        ax.annotate(caption, (column, _top(heights) + 0.8), ha="center", fontsize="small")
+        role = {0: "input", len(widths) - 1: "output"}.get(column, "unit")
+        lines = [f"{width} {role}{'s' * (width != 1)}", *(name for name in names if name != "identity")]
+        ax.annotate("\n".join(lines), (column, _top(heights) + 0.7), ha="center", va="bottom", fontsize=size)
     ax.set_xlim(-0.5, len(widths) - 0.5)
-    ax.set_ylim(-_top(heights) - 1.4, _top(heights) + 1.5)
+    ax.set_ylim(-_top(heights) - 1.2, _top(heights) + 2.0)
     ax.axis("off")
     return ax
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import activations
-from ._axes import axes_or_new, line_style, tidy
+from ._axes import axes_or_new, legend, line_style, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,5 +68,5 @@ def activation_functions(names: Sequence[str] = ("sigmoid", "tanh", "relu", "gel
         ax.plot(z, function(z), color=color, label=name)
         ax.plot(z, function.derivative(z), "--", color=color)
     ax.set_ylim(-1.5, 2.5)
-    ax.legend(frameon=False, fontsize="small", loc="upper left")
-    return tidy(ax, xlabel="z", ylabel="a(z) solid, da/dz dashed")
+    legend(ax, loc="upper left")
+    return tidy(ax, xlabel="z", ylabel="a(z) solid, a'(z) dashed")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...network import Network
-from ._axes import COLORS, axes_or_new, tidy
+from ._axes import COLORS, axes_or_new, font_size, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,7 +60,7 @@ def decision_boundary(
             points[inside, 0], points[inside, 1], s=18, color=colors[int(index)], edgecolor="white", linewidth=0.5,
             marker=_MARKERS[int(index) % len(_MARKERS)], label=f"class {index}",
         )  # fmt: skip
-    ax.legend(frameon=False, fontsize="small")
+    legend(ax)
     return tidy(ax, xlabel="input 1", ylabel="input 2")
 
 
@@ -97,9 +97,10 @@ def confusion_matrix(
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
         color = "white" if share[row, column] > 0.5 else "black"
-        ax.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize="small")
+        ax.text(column, row, counts[row, column], ha="center", va="center", color=color, fontsize=font_size(ax))
     ticks = list(names) if names else [str(index) for index in range(size)]
-    ax.set_xticks(range(size), ticks, rotation=45 if names else 0)
+    slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if names else {}
+    ax.set_xticks(range(size), ticks, **slanted)
     ax.set_yticks(range(size), ticks)
     tidy(ax, xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
@@ -133,6 +134,6 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
         ends = both.min(), both.max()
         ax.plot(ends, ends, "-", color="0.4", linewidth=1)
         rmse = float(np.sqrt(np.mean((true - guess) ** 2)))
-        ax.annotate(f"RMSE {rmse:.4g}", (0.03, 0.95), xycoords="axes fraction", va="top")
+        ax.annotate(f"RMSE {rmse:.4g}", (0.03, 0.95), xycoords="axes fraction", va="top", fontsize=font_size(ax))
     ax.set_aspect("equal", adjustable="datalim")
     return tidy(ax, xlabel="true value", ylabel="predicted value")

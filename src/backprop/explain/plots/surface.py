@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from ... import losses
 from ...network import Network
-from ._axes import NEGATIVE, axes_or_new, tidy
+from ._axes import NEGATIVE, axes_or_new, font_size, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,10 +102,12 @@ def plot_loss_surface(surface: LossSurface, *, ax: Axes | None = None) -> Axes:
     low, high = float(finite.min()), float(finite.max())
     levels = low + np.geomspace(max(high - low, 1e-12) * 1e-3, max(high - low, 1e-12), 16)
     filled = ax.contourf(surface.first, surface.second, surface.loss, levels=[low, *levels], cmap="cividis", extend="max")
-    ax.figure.colorbar(filled, ax=ax, label="loss", format="%.3g")
+    bar = ax.figure.colorbar(filled, ax=ax, format="%.3g")
+    bar.set_label("loss", fontsize=font_size(ax))
+    bar.ax.tick_params(labelsize=font_size(ax))
     ax.plot(*surface.path.T, "-", color="white", linewidth=2.5)
     ax.plot(*surface.path.T, "-", color=NEGATIVE, linewidth=1.2)
     ax.plot(*surface.path[0], "o", color=NEGATIVE, markeredgecolor="white", markersize=8, label="start")
     ax.plot(*surface.path[-1], "*", color=NEGATIVE, markeredgecolor="white", markersize=13, label="end")
-    ax.legend(loc="best", fontsize="small")
-    return tidy(ax, xlabel="along direction 1 (parameter distance)", ylabel="along direction 2 (parameter distance)")
+    legend(ax)
+    return tidy(ax, xlabel="distance along direction 1", ylabel="distance along direction 2")

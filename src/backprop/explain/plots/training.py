@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...history import History
 from ...metrics import better_is
-from ._axes import axes_or_new, line_style, tidy, whole_epochs
+from ._axes import axes_or_new, font_size, legend, line_style, tidy, whole_epochs
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +45,7 @@ def learning_curves(history: History | Mapping[str, Sequence[float]], metric: st
             best = int(np.nanargmin(values) if better_is(metric) == "min" else np.nanargmax(values))
             ax.plot(best + 1, values[best], "o", color=color, label=f"best: {values[best]:.4g} in epoch {best + 1}")
     whole_epochs(ax)
-    ax.legend(frameon=False)
+    legend(ax)
     return tidy(ax, xlabel="epoch", ylabel=metric)
 
 
@@ -66,7 +66,8 @@ def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | No
     if all(value.size == 1 for value in values.values()):
         ax.bar(list(values), [_positive(value)[0] for value in values.values()], color=line_style(0)[0], width=0.6)
         ax.set_yscale("log")
-        ax.tick_params(axis="x", rotation=30 if len(values) > 5 else 0)
+        if sum(map(len, values)) > 30:  # names that do not fit side by side
+            ax.tick_params(axis="x", rotation=90, labelsize=font_size(ax))
         return tidy(ax, xlabel="layer, from input to output", ylabel="gradient norm")
     _lines(ax, {name: _positive(value) for name, value in values.items()})
     return tidy(ax, xlabel="record", ylabel="gradient norm")
@@ -85,10 +86,9 @@ def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = No
         Where to draw; a new figure without it.
     """
     ax = axes_or_new(ax)
+    ax.axhline(1e-3, color="0.5", linewidth=1, label="usual: 1e-3")
     _lines(ax, {name: _positive(np.asarray(value, dtype=float)) for name, value in ratios.items()})
-    ax.axhline(1e-3, color="0.5", linewidth=1)
-    ax.annotate("usual: 1e-3", (0, 1e-3), (3, 3), textcoords="offset points", color="0.35", fontsize="small")
-    return tidy(ax, xlabel="record", ylabel="norm(update) / norm(weight)")
+    return tidy(ax, xlabel="record", ylabel="|update| / |weight|")
 
 
 def lr_curve(
@@ -111,7 +111,7 @@ def lr_curve(
     ax.plot(lrs, smoothed, color=color, label="smoothed")
     ax.axvline(suggestion, color=line_style(1)[0], linestyle="--", label=f"suggestion: {suggestion:.2g}")
     ax.set_xscale("log")
-    ax.legend(frameon=False)
+    legend(ax)
     return tidy(ax, xlabel="learning rate", ylabel="loss")
 
 
@@ -132,7 +132,7 @@ def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | Non
         color, style = line_style(index)
         ax.plot(np.arange(1, len(run) + 1), run, style, color=color, label=name)
     whole_epochs(ax)
-    ax.legend(frameon=False)
+    legend(ax)
     return tidy(ax, xlabel="epoch", ylabel=ylabel)
 
 
@@ -141,7 +141,7 @@ def _lines(ax: Axes, series: Mapping[str, np.ndarray]) -> None:
         color, style = line_style(index)
         ax.plot(values, style, color=color, label=name)
     ax.set_yscale("log")
-    ax.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    legend(ax, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
