@@ -2,7 +2,7 @@
 
     python benchmarks/performance_page.py              # measure on one thread and on all
     python benchmarks/performance_page.py --compile    # with torch.compile, which takes half an hour
-    python benchmarks/performance_page.py --json ONE ALL   # from results that are there: of one thread, and of several
+    python benchmarks/performance_page.py --json ONE [ALL] # from results that are there: of one thread, and of several
 
 Between ``<!-- name -->`` and ``<!-- end -->`` the page is written by this program; the words around are written by hand.
 """
@@ -32,7 +32,7 @@ def measure(threads: int, path: Path, *options: str) -> Report:
     return Report.load(path)
 
 
-def blocks(one: Report, several: Report) -> dict[str, str]:
+def blocks(one: Report, several: Report | None) -> dict[str, str]:
     """What stands between the marks of the page."""
     found = {"machine": "\n".join(f"- {line}" for line in one.heading().splitlines()[:3])}
     tables = {table.title.split(",")[0].split(" (")[0]: table for table in one.tables()}
@@ -42,6 +42,8 @@ def blocks(one: Report, several: Report) -> dict[str, str]:
         shown = table._replace(rows=[row for row in table.rows if KERNELS.search(row[0])])
         parts.append(f"**{table.title.removeprefix('kernels, ').capitalize()}**\n\n{shown.markdown()}")
     found["kernels"] = "\n\n".join(parts)
+    if several is None:
+        return found
     training = next(several.tables())
     found["threads"] = f"On {several.threads} threads each:\n\n{training.markdown()}\n\n{speedups(one, several)}"
     return found
@@ -70,10 +72,15 @@ def main() -> None:
     """Measure or load, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compile", action="store_true", help="let torch.compile take part")
-    parser.add_argument("--json", nargs=2, metavar=("ONE", "ALL"), help="results that are there")
+    parser.add_argument(
+        "--json",
+        nargs="+",
+        metavar="FILE",
+        help="results of one thread, and of several (without: that part stays)",
+    )
     arguments = parser.parse_args()
     if arguments.json:
-        one, several = map(Report.load, arguments.json)
+        one, several = (*map(Report.load, arguments.json), None)[:2]
     else:
         with tempfile.TemporaryDirectory() as folder:
             one = measure(1, Path(folder, "one.json"), *["--compile"] * arguments.compile)

@@ -45,7 +45,8 @@ def plot(report: Report, path: Path) -> None:
         axis.tick_params(left=False)
     axes[-1].set_xlabel("how many times as long others take (1: backprop; left of it: faster)")
     axes[-1].xaxis.set_major_formatter("{x:g}")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=6, frameon=False)
+    named = {name: dots for axis in axes for dots, name in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=6, frameon=False)
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 
