@@ -17,10 +17,13 @@ import pytest
 
 from backprop import kernels
 
+with kernels.use_backend("cython" if "cython" in kernels.available() else "numpy"):
+    ISA = kernels.backend().isa
+
 pytestmark = [
     pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed"),
     pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed"),
-    pytest.mark.skipif(kernels.backend().isa == "plain", reason="compiled without vectors, where speed is not the point"),
+    pytest.mark.skipif(ISA == "plain", reason="compiled without vectors, where speed is not the point"),
 ]
 
 # Callgrind writes what it has counted since the last time whenever getppid is called.
@@ -101,7 +104,13 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Count]:
     folder = tmp_path_factory.mktemp("callgrind")
     (folder / "script.py").write_text(SCRIPT)
     options = ["--tool=callgrind", "--dump-before=getppid", f"--callgrind-out-file={folder}/out", "--separate-callers=0"]
-    environment = {"PYTHONHASHSEED": "0", "PYTHONPATH": ":".join(sys.path), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        "PYTHONHASHSEED": "0",
+        "BACKPROP_BACKEND": "cython",
+        "PYTHONPATH": ":".join(sys.path),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     command = ["valgrind", *options, sys.executable, str(folder / "script.py")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -124,7 +133,7 @@ def test_instructions(costs: dict[str, Count], what: str, most: int) -> None:
 
 def test_products_stay_in_registers(costs: dict[str, Count]) -> None:
     """A fused multiply-add on AVX2 (callgrind knows no AVX-512) is 16 operations; one on SSE2 is two instructions for 8."""
-    least = 3.5 if kernels.backend().isa in ("x86-64-v3", "x86-64-v4") else 1.5
+    least = 3.5 if ISA in ("x86-64-v3", "x86-64-v4") else 1.5
     assert 2 * 128 * 784 * 256 / costs["product"].instructions > least
 
 
