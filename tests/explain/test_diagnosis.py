@@ -10,6 +10,7 @@ import pytest
 
 import backprop as bp
 from backprop.explain.diagnosis import CATALOGUE, Finding, Report
+from backprop.explain.diagnosis.findings import Severity
 
 Data = tuple[np.ndarray, np.ndarray]
 
@@ -26,6 +27,24 @@ def names(report: Report) -> list[str]:
 def first_then_cured(sick: Report, cured: Report, name: str) -> None:
     assert sick.findings[0].name == name
     assert name not in names(cured)
+
+
+def watched(net: bp.Network, x: object, y: object, **options: object) -> tuple[Report, Report]:
+    """Train, and return what a monitor says, and what `diagnose` says of the trained network and its history."""
+    monitor, history = bp.Monitor(), bp.History()
+    note = bp.LambdaCallback(on_epoch_end=history.append)
+    with suppress(bp.DivergenceError):
+        net.fit(x, y, callbacks=[monitor, note], seed=0, **options)
+    return monitor.report(), bp.diagnose(net, x, y, loss=net.loss, optimizer=options.get("optimizer"), history=history)
+
+
+def wave(rng: np.random.Generator, rows: int = 400) -> Data:
+    x = rng.normal(size=(rows, 4))
+    return x, np.sin(x[:, 0]) + 0.5 * x[:, 1] + 0.1 * rng.normal(size=rows)
+
+
+def normal(std: float) -> Callable[..., np.ndarray]:
+    return lambda shape, rng: std * rng.normal(size=shape)
 
 
 def classifier(*hidden: int, activation: str = "relu", **options: object) -> bp.Network:
@@ -54,6 +73,55 @@ def test_healthy_training_yields_no_finding(digits: Data, optimizer: str | bp.SG
     assert names(monitor.report()) == []
     assert names(bp.diagnose(net, *digits, history=history)) == []
     assert str(monitor.report()) == "Nothing unusual was found."
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        lambda: classifier(*[64] * 8, batch_norm=True),
+        lambda: classifier(64, dropout=0.5),
+        lambda: bp.Network(
+            [
+                bp.Dense(64, 64),
+                *(bp.Residual([bp.LayerNorm(64), bp.Dense(64, 64, activation="relu"), bp.Dense(64, 64)]) for _ in range(6)),
+                bp.Dense(64, 10),
+            ],
+            seed=0,
+        ),
+        lambda: bp.mlp([64, 32, 10], dtype="float64", seed=0),
+    ],
+    ids=["batch norm", "dropout", "residual", "float64"],
+)
+def test_healthy_layers_yield_no_finding(digits: Data, net: Callable[[], bp.Network]) -> None:
+    for report in watched(net(), *digits, loss="cross_entropy", optimizer="adam", epochs=8, validation_split=0.2):
+        assert names(report) == []
+
+
+def test_runs_that_have_converged_yield_no_finding(digits: Data, rng: np.random.Generator) -> None:
+    """At a minimum the loss stands still, updates are small, and in a noisy regression much of the loss is left."""
+    for report in watched(classifier(32), *digits, loss="cross_entropy", optimizer=bp.SGD(lr=0.1, momentum=0.9), epochs=60):
+        assert names(report) == []
+    x = rng.normal(size=(600, 3))
+    y = x @ [1.0, -1.0, 0.5] + 1.5 * rng.normal(size=600)
+    for report in watched(bp.mlp([3, 1], seed=0), x, y, loss="mse", optimizer=bp.SGD(lr=0.02), epochs=60):
+        assert names(report) == []
+
+
+def test_fine_tuning_and_frozen_layers_yield_no_finding(digits: Data) -> None:
+    net = classifier(64, 32)
+    net.fit(*digits, loss="cross_entropy", epochs=15, seed=0)
+    net.layers[0].trainable = False
+    monitor = bp.Monitor()
+    net.fit(*digits, loss="cross_entropy", optimizer=bp.Adam(lr=1e-4), epochs=6, callbacks=[monitor], seed=0)
+    assert names(monitor.report()) == []
+
+
+def test_margins_of_images_and_rare_columns_are_no_sickness(digits: Data, rng: np.random.Generator) -> None:
+    x, y = digits
+    assert (x.std(axis=0) == 0).any()
+    assert names(bp.diagnose(classifier(32), x, y, loss="cross_entropy")) == []
+    rare = (rng.random((500, 100)) < 0.01).astype(float)
+    assert names(bp.diagnose(bp.mlp([100, 8, 1], seed=0), rare, rare @ rng.normal(size=100), loss="mse")) == []
 
 
 def test_healthy_regression_yields_no_finding(rng: np.random.Generator) -> None:
@@ -88,6 +156,48 @@ def test_constant_inputs(digits: Data) -> None:
     net = bp.mlp([128, 32, 10], seed=0)
     sick = bp.diagnose(net, padded, y, loss="cross_entropy")
     first_then_cured(sick, bp.diagnose(classifier(32), x, y, loss="cross_entropy"), "constant inputs")
+
+
+def test_one_column_of_another_scale(rng: np.random.Generator) -> None:
+    x, y = wave(rng)
+    tiny = x * [1e-5, 1.0, 1.0, 1.0]
+    sick = bp.diagnose(bp.mlp([4, 16, 1], seed=0), tiny, y, loss="mse")
+    first_then_cured(sick, bp.diagnose(bp.mlp([4, 16, 1], seed=0), x, y, loss="mse"), "inputs not scaled")
+    assert sick.findings[0].numbers["column"] == 0
+
+
+@pytest.mark.parametrize("scale", [1e5, 1e-5])
+def test_targets_of_another_scale(rng: np.random.Generator, scale: float) -> None:
+    x, y = wave(rng)
+    for report in watched(bp.mlp([4, 16, 1], seed=0), x, scale * y, loss="mse", optimizer=bp.SGD(lr=0.05), epochs=8):
+        assert report.findings[0].name == "targets not scaled"
+
+
+@pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy"])
+def test_constant_targets(rng: np.random.Generator, loss: str) -> None:
+    x, _ = wave(rng)
+    for report in watched(bp.mlp([4, 16, 1], seed=0), x, np.ones(len(x)), loss=loss, epochs=8):
+        assert report.findings[0].name == "constant targets"
+
+
+def test_targets_that_the_outputs_cannot_reach(rng: np.random.Generator) -> None:
+    x, y = wave(rng)
+
+    def run(output: str) -> Report:
+        net = bp.mlp([4, 16, 1], output_activation=output, seed=0)
+        return watched(net, x, 5 * y, loss="mse", optimizer=bp.Adam(lr=1e-2), epochs=20)[0]
+
+    first_then_cured(run("tanh"), run("identity"), "targets out of reach")
+
+
+def test_rows_that_nobody_checked(digits: Data) -> None:
+    """With check_finite=False training meets the values itself; the monitor looks through all rows then."""
+    x, y = digits[0].copy(), digits[1]
+    x[1000, 3] = np.inf
+    monitor = bp.Monitor()
+    with pytest.raises(bp.DivergenceError):
+        classifier(32).fit(x, y, loss="cross_entropy", epochs=2, callbacks=[monitor], check_finite=False, seed=0)
+    assert monitor.report().findings[0].numbers == {"count": 1, "row": 1000}
 
 
 def test_unscaled_targets(rng: np.random.Generator) -> None:
@@ -177,6 +287,31 @@ def test_badly_scaled_weights_and_a_fitting_initializer(digits: Data, factor: fl
     first_then_cured(sick, bp.diagnose(classifier(64, 64), *digits, loss="cross_entropy"), "badly scaled weights")
 
 
+def test_what_was_wrong_from_the_start_comes_before_what_it_led_to(digits: Data) -> None:
+    for report in watched(
+        classifier(128, 128, 128, init=normal(1.0)), *digits, loss="cross_entropy", optimizer=bp.SGD(lr=0.01), epochs=6
+    ):
+        assert report.findings[0].name == "badly scaled weights"
+        assert report.findings[0].evidence.startswith("Before training")
+        assert "dead relu units" in report.effects(report.findings[0])
+
+
+def test_weights_assigned_equal_are_seen_by_the_monitor(digits: Data) -> None:
+    net = classifier(32, 16)
+    for layer in net.layers:
+        layer.weight = np.full(layer.weight.shape, 0.05)
+    monitor, _ = watched(net, *digits, loss="cross_entropy", optimizer="adam", epochs=4)
+    assert monitor.findings[0].name == "symmetric weights"
+
+
+def test_units_dead_from_the_start_are_not_blamed_on_the_learning_rate(digits: Data) -> None:
+    net = classifier(64, 32)
+    for layer in net.layers[:-1]:
+        layer.bias = np.full(layer.fan_out, -10.0)
+    for report in watched(net, *digits, loss="cross_entropy", optimizer="adam", epochs=5):
+        assert report.findings[0].name == "dead relu units"
+
+
 def test_non_finite_weights_name_the_first_layer(digits: Data) -> None:
     net = classifier(32, 16)
     weight = net.layers[1].weight.copy()
@@ -203,6 +338,40 @@ def test_learning_rate_too_high(digits: Data, optimizer: object, cure: object) -
     first_then_cured(run(optimizer), run(cure), "learning rate too high")
 
 
+@pytest.mark.parametrize(
+    "optimizer", [bp.Adam(lr=1), bp.SGD(lr=1, momentum=0.9), bp.SGD(lr=0.5, momentum=0.99), bp.RMSprop(lr=1)], ids=repr
+)
+def test_dead_units_and_jumps_are_blamed_on_the_learning_rate(digits: Data, optimizer: bp.SGD) -> None:
+    for report in watched(classifier(64, 64), *digits, loss="cross_entropy", optimizer=optimizer, epochs=8):
+        assert report.findings[0].name == "learning rate too high"
+
+
+def test_weights_that_grew_in_training(digits: Data) -> None:
+    for report in watched(classifier(64, activation="tanh"), *digits, loss="cross_entropy", optimizer=bp.Adam(lr=10), epochs=4):
+        numbers = report.findings[0].numbers
+        assert numbers["now"] > 10 * numbers["before"]
+
+
+def test_a_run_that_broke_off_names_cause_layer_and_update(rng: np.random.Generator) -> None:
+    x, y = wave(rng)
+    monitor = bp.Monitor()
+    with pytest.raises(bp.DivergenceError) as error:
+        bp.mlp([4, 64, 64, 1], seed=0).fit(x, 3 * y, loss="mse", optimizer=bp.SGD(lr=2.0), epochs=9, callbacks=[monitor], seed=0)
+    report = monitor.report()
+    assert report.findings[0].name == "learning rate too high"
+    broken = next(finding for finding in report.findings if finding.name == "non-finite values")
+    assert f"update {broken.numbers['update']:.0f} in epoch {broken.numbers['epoch']:.0f}" in str(error.value)
+    assert broken.layer in ("layers.1", "layers.2")
+    assert "non-finite values" in report.effects(report.findings[0])
+
+
+@pytest.mark.parametrize("optimizer", [bp.SGD(lr=1e-5), bp.Adam(lr=1e-6)], ids=["sgd", "adam"])
+def test_weights_that_hardly_move(digits: Data, optimizer: bp.SGD) -> None:
+    for report in watched(classifier(64, 64), *digits, loss="cross_entropy", optimizer=optimizer, epochs=6):
+        assert report.findings[0].name == "learning rate too low"
+        assert "In 6 epochs no layer's weights moved by more than" in report.findings[0].evidence
+
+
 def test_learning_rate_too_low(digits: Data) -> None:
     def run(lr: float) -> Report:
         monitor = bp.Monitor()
@@ -225,6 +394,51 @@ def test_overfitting_and_early_stopping(digits: Data) -> None:
         return monitor.report()
 
     first_then_cured(run(), run(bp.EarlyStopping(patience=2, restore_best_weights=True)), "overfitting")
+
+
+def test_overfitting_where_nothing_carries_over(rng: np.random.Generator) -> None:
+    """Many columns and few rows: the validation loss need not rise to show it."""
+    x = rng.normal(size=(120, 300))
+    options = {"loss": "binary_cross_entropy", "optimizer": bp.Adam(lr=3e-3), "epochs": 30, "validation_split": 0.4}
+    for report in watched(bp.mlp([300, 64, 1], seed=0), x, (x[:, 0] > 0).astype(int), **options):
+        assert report.findings[0].name == "overfitting"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"optimizer": bp.SGD(lr=0.05, weight_decay=10)},
+        {"optimizer": bp.AdamW(lr=1e-2, weight_decay=10)},
+        {"dropout": 0.95},
+    ],
+    ids=["sgd", "adamw", "dropout"],
+)
+def test_regularization_too_strong(digits: Data, options: dict[str, object]) -> None:
+    def run(optimizer: bp.SGD | str = "adam", dropout: float = 0.0) -> Report:
+        return watched(classifier(64, dropout=dropout), *digits, loss="cross_entropy", optimizer=optimizer, epochs=12)[0]
+
+    first_then_cured(run(**options), run(), "regularization too strong")
+
+
+def test_a_network_too_small_for_its_task(rng: np.random.Generator) -> None:
+    x = rng.uniform(-1, 1, size=(400, 2))
+    y = (x[:, 0] * x[:, 1] > 0).astype(int)
+
+    def run(*hidden: int) -> Report:
+        net = bp.mlp([2, *hidden, 1], activation="tanh", seed=0)
+        return watched(net, x, y, loss="binary_cross_entropy", optimizer=bp.Adam(lr=0.02), epochs=30)[0]
+
+    first_then_cured(run(), run(16), "underfitting")
+
+
+def test_a_schedule_that_decays_too_fast(digits: Data) -> None:
+    def run(gamma: float) -> Report:
+        optimizer = bp.SGD(lr=bp.schedules.Exponential(0.05, gamma=gamma, per="epoch"))
+        return watched(classifier(32), *digits, loss="cross_entropy", optimizer=optimizer, epochs=20)[0]
+
+    sick = run(0.3)
+    first_then_cured(sick, run(0.95), "plateau")
+    assert "The learning rate has fallen from 0.05" in sick.findings[0].evidence
 
 
 def test_underfitting_and_inputs_that_tell(rng: np.random.Generator) -> None:
@@ -261,15 +475,41 @@ def test_a_report_is_a_readable_page(digits: Data) -> None:
     assert max(map(len, text.splitlines())) <= 100
 
 
-def test_findings_are_sorted_by_severity_then_cause() -> None:
-    made = [
-        Finding("vanishing gradients", "critical", ""),
-        Finding("class imbalance", "warning", ""),
-        Finding("inputs not scaled", "critical", ""),
-        Finding("inputs not scaled", "warning", ""),
+def test_causes_come_first_and_are_as_severe_as_their_effects() -> None:
+    def made(name: str, severity: Severity = "warning", **more: object) -> Finding:
+        return Finding(name, severity, "", **more)
+
+    report = Report.of(
+        [
+            made("vanishing gradients", "critical"),
+            made("class imbalance", stage="data"),
+            made("dead relu units"),
+            made("constant inputs", "hint", stage="data"),
+            made("inputs not scaled", stage="data"),
+            made("learning rate too high", "critical"),
+            made("exploding gradients", stage="start"),
+        ]
+    )
+    assert [(finding.name, finding.severity) for finding in report.findings] == [
+        ("inputs not scaled", "critical"),
+        ("exploding gradients", "critical"),
+        ("learning rate too high", "critical"),
+        ("dead relu units", "critical"),
+        ("vanishing gradients", "critical"),
+        ("class imbalance", "warning"),
+        ("constant inputs", "hint"),
     ]
-    assert names(Report.of(made)) == ["inputs not scaled", "vanishing gradients", "class imbalance"]
-    assert all(name in CATALOGUE for name in names(Report.of(made)))
+    assert report.effects(report.findings[3]) == ("vanishing gradients",)
+    assert all(effect in CATALOGUE for sickness in CATALOGUE.values() for effect in sickness.leads_to)
+
+
+def test_findings_of_one_name_are_joined() -> None:
+    made = [Finding("dead relu units", "warning", f"{layer} is dead.", f"layers.{layer}") for layer in range(5)]
+    (joined,) = Report.of(made).findings
+    assert (joined.layer, joined.evidence) == (
+        "layers.0",
+        "0 is dead. Also in layers.1: 1 is dead. Also in layers.2: 2 is dead. And 2 more.",
+    )
 
 
 def test_diagnose_changes_nothing(digits: Data) -> None:
@@ -297,6 +537,17 @@ def test_the_monitor_keeps_to_its_share_and_changes_nothing(digits: Data) -> Non
     assert np.array_equal(plain.parameters, watched.parameters)
     assert monitor.epochs
     assert len(monitor.gradient_norms["layers.0"]) == len(monitor.update_ratios["layers.2"]) == len(monitor.epochs)
+
+
+def test_the_monitor_sees_all_classes_of_sorted_rows(digits: Data) -> None:
+    x, y = (np.repeat(values[np.argsort(digits[1])], 6, axis=0) for values in digits)
+    monitor = bp.Monitor()
+    classifier(32).fit(x, y, loss="cross_entropy", epochs=2, callbacks=[monitor], seed=0)
+    assert names(monitor.report()) == []
+
+
+def test_a_monitor_that_watched_nothing_says_nothing() -> None:
+    assert names(bp.Monitor().report()) == []
 
 
 def test_the_monitor_judges_curves_where_batches_cannot_be_seen_again(digits: Data) -> None:

@@ -23,7 +23,7 @@ def non_finite_data(name: str, values: Array) -> Iterator[Finding]:
         count = int(values.size - np.isfinite(values).sum())
         row = int(np.argwhere(~np.isfinite(values))[0][0])
         yield Finding(
-            "non-finite values", "critical", f"{name} holds {count} values that are not finite, the first in row {row}.",
+            "non-finite values", "critical", f"Not finite in {name}: {count} of {values.size} values, the first in row {row}.",
             numbers={"count": count, "row": row}, stage="data",
         )  # fmt: skip
 

@@ -88,7 +88,8 @@ CATALOGUE: dict[str, Sickness] = {
         ("underfitting", "plateau"),
     ),
     "exploding gradients": Sickness(
-        "Going backwards, each layer multiplies the error signal by its weights; factors above one compound with depth.",
+        "Going backwards, each layer multiplies the error signal by its weights; factors above one compound with depth, and "
+        "large inputs or errors make the gradient large from the start.",
         "Clip gradients (clip_norm=1.0); use an initializer made for the activation, or normalization layers.",
         "Exploding gradients",
         ("learning rate too high", *_THROWN),
@@ -135,7 +136,7 @@ CATALOGUE: dict[str, Sickness] = {
         ("loss far from chance", "underfitting"),
     ),
     "loss far from chance": Sickness(
-        "The loss is well above that of always predicting the class frequencies: the network is confidently wrong.",
+        "The loss is well above that of the best answer that is the same for every row: the network is confidently wrong.",
         "Check that labels and outputs match; standardise the inputs; use smaller initial weights, above all in the last layer.",
         "Debugging",
     ),

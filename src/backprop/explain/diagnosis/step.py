@@ -40,7 +40,7 @@ def non_finite_step(trace: Trace) -> Iterator[Finding]:
             count = values.size - np.count_nonzero(np.isfinite(values))
             seen = f"{count} of {values.size} values of {role} in {layer} are" if layer else "The loss is"
             numbers = {"count": float(count), "size": float(values.size)}
-            yield Finding("non-finite values", "critical", f"{seen} not finite; all before it are.", layer, numbers)
+            yield Finding("non-finite values", "critical", f"{seen} not finite; everything computed before is.", layer, numbers)
             return
 
 
@@ -117,8 +117,8 @@ def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
     if len(deltas) >= 3 and deltas[-1] > 1e-12:
         ratio = deltas[0] / deltas[-1]
         steps = (
-            f"delta's root mean square is {deltas[-1]:.3g} in {dense[-1].name} and {deltas[0]:.3g} in {dense[0].name}: "
-            f"a factor of {ratio:.3g}."
+            f"The error signal delta (dL/dz) has a root mean square of {deltas[-1]:.3g} in {dense[-1].name} and of "
+            f"{deltas[0]:.3g} in {dense[0].name}: a factor of {ratio:.3g}."
         )
         if ratio < 1e-2:
             yield Finding("vanishing gradients", "critical" if ratio < 1e-3 else "warning", steps, dense[0].name, {"ratio": ratio})
