@@ -68,6 +68,12 @@ CATALOGUE: dict[str, Sickness] = {
         "Vanishing gradients",
         ("learning rate too high", *_THROWN),
     ),
+    "tiny batches with batch norm": Sickness(
+        "The mean and variance of a few rows are noise, and batch normalization adds that noise to every activation.",
+        "Use batches of 16 rows or more, or LayerNorm, which does not look across rows.",
+        "Debugging",
+        ("learning rate too high", "plateau", "underfitting"),
+    ),
     "regularization too strong": Sickness(
         "Weight decay pulls every weight towards 0, and dropout takes units away; where either outweighs what the data say, "
         "nothing is learned.",
@@ -118,11 +124,6 @@ CATALOGUE: dict[str, Sickness] = {
         "Use relu with init='he_normal' in hidden layers, fewer layers, residual blocks, or normalization layers.",
         "Vanishing gradients",
         _STUCK,
-    ),
-    "tiny batches with batch norm": Sickness(
-        "The mean and variance of a few rows are noise, and batch normalization adds that noise to every activation.",
-        "Use batches of 16 rows or more, or LayerNorm, which does not look across rows.",
-        "Debugging",
     ),
     "unused outputs": Sickness(
         "The network has outputs for classes that never occur among the labels: they only learn to be 0.",
