@@ -186,11 +186,7 @@ def trace(
     >>> bool(abs(trace["layers.0.delta"] - trace["layers.0.grad_a"] * (1 - trace["layers.0.a"] ** 2)).max() < 1e-15)
     True
     """
-    if loss is None:
-        loss = net.loss
-    if loss is None:
-        raise ValueError("loss is needed: this network has not been trained, so it has none of its own")
-    loss = losses.get(loss)
+    loss = given_or_own(loss, net)
     net = copy.deepcopy(net)
     if optimizer is not None:
         optimizer = copy.deepcopy(optimizers.get(optimizer))  # a copy is bound to no network, and keeps its moments
@@ -245,6 +241,15 @@ def trace(
     plain_loss = weight is None and loss.class_weight is None and getattr(loss, "pos_weight", None) is None
     name = None if optimizer is None else short(optimizer)
     return Trace(tuple(tape.layers), values, formulas, loss.name, name, training, plain_loss, plain_sgd)
+
+
+def given_or_own(loss: Any, net: Network) -> Loss:
+    """The loss that was given, or else the one that the network was last trained with."""
+    if loss is None:
+        loss = net.loss
+    if loss is None:
+        raise ValueError("loss is needed: this network has not been trained, so it has none of its own")
+    return losses.get(loss)
 
 
 def _row_losses(loss: Loss, outputs: Array, targets: Array) -> dict[str, Array]:

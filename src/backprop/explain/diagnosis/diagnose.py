@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from ... import losses, optimizers
+from ... import optimizers
 from ..._arrays import as_matrix
 from ..._rows import Batch
+from ..trace import given_or_own
 from . import data
 from .findings import Report
 from .judge import Case, data_findings, judge
@@ -77,7 +78,7 @@ def diagnose(
     >>> report.findings[0].name
     'vanishing gradients'
     """
-    function = losses.get(_loss_of(net) if loss is None else loss)
+    function = given_or_own(loss, net)
     broken = [*data.non_finite_data("x", np.asarray(x)), *data.non_finite_data("y", np.asarray(y))]
     if broken:
         return Report.of(broken)
@@ -97,12 +98,6 @@ def diagnose(
     sample = _sample(len(inputs), rows)
     findings = data_findings(inputs, targets, net, function)
     return Report.of(findings + judge(case, Batch(inputs[sample], targets[sample], None, None)))
-
-
-def _loss_of(net: Network) -> Loss:
-    if net.loss is None:
-        raise ValueError("loss is needed: this network has not been trained, so it has none of its own")
-    return net.loss
 
 
 def _sample(count: int, most: int) -> npt.NDArray[np.intp]:
