@@ -45,7 +45,9 @@ cdef inline void _column_sums(
 ) noexcept nogil:
     """The sums of ``vectors`` (literal) times a vector of columns; even rows and odd rows apart, for two additions at a time."""
     cdef Py_ssize_t i, j, row, width = lanes(matrix)
-    acc = cleared(matrix)
+    acc = blank(matrix)
+    for i in range(2 * vectors):
+        acc.v[i] = zeros(matrix)
     i = 0
     while i < rows:
         for row in range(2 if i + 1 < rows else 1):

@@ -33,6 +33,7 @@ cdef enum:
     PANELS = 32    # most panels in a block of B
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
     UNPACKED = 64  # rows up to which a B of short rows is used where it lies
+    GROUP = 8      # panels that are packed together: reading along the rows of B, not from row to row
     ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
 
 
@@ -43,103 +44,119 @@ cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, i
 
 # The tile.
 
-cdef inline void _tile(
-    int rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
-    const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t last
+cdef inline void _tiles(
+    int rows, int vectors, Py_ssize_t count, const real *a, Py_ssize_t a_next, Py_ssize_t a_row, Py_ssize_t a_step,
+    const real *b, Py_ssize_t b_step, Py_ssize_t depth, const real *bias, bint add, bint relu,
+    real *c, Py_ssize_t c_row, Py_ssize_t last
 ) noexcept nogil:
-    """C (+)= A B, ``rows`` high and ``vectors`` (1 or 2) wide, both literal; the last vector has ``last`` elements."""
-    cdef Py_ssize_t i, k, width = lanes(a), edge = (vectors - 1) * width
-    acc = cleared(a)
+    """C (+)= A B for ``count`` tiles below each other, whose rows of A begin ``a_next`` elements apart.
+
+    Each is ``rows`` high and ``vectors`` (1 or 2) wide, both literal; the last vector has ``last`` elements.
+    """
+    cdef Py_ssize_t tile, i, k, width = lanes(a), edge = (vectors - 1) * width
+    cdef const real *a_k
+    cdef const real *b_k
+    acc = blank(a)
     b0 = zeros(a)
     b1 = zeros(a)
-    if add:
-        for i in range(rows):
-            if vectors == 2:
-                acc.v[2 * i] = load(c + i * c_row)
-            acc.v[2 * i + 1] = load(c + i * c_row + edge) if last == width else load_part(c + i * c_row + edge, last)
-    else:
-        if bias is not NULL:
+    for tile in range(count):
+        a_k = a
+        b_k = b
+        if bias is not NULL and not add:
             if vectors == 2:
                 b0 = load(bias)
             b1 = load_part(bias + edge, last)
+        else:
+            b0 = zeros(a)
+            b1 = zeros(a)
         for i in range(rows):
+            prefetch(c + i * c_row)
             acc.v[2 * i] = b0
             acc.v[2 * i + 1] = b1
-    for k in range(depth):
-        if vectors == 2:
-            b0 = load(b)
-        b1 = load(b + edge)
-        for i in range(rows):
-            x = spread(a + i * a_row)
+        for k in range(depth):
             if vectors == 2:
-                acc.v[2 * i] = acc.v[2 * i] + x * b0
-            acc.v[2 * i + 1] = acc.v[2 * i + 1] + x * b1
-        a += a_step
-        b += b_step
-    if relu:
+                b0 = load(b_k)
+            b1 = load(b_k + edge)
+            for i in range(rows):
+                x = spread(a_k + i * a_row)
+                if vectors == 2:
+                    acc.v[2 * i] = acc.v[2 * i] + x * b0
+                acc.v[2 * i + 1] = acc.v[2 * i + 1] + x * b1
+            a_k += a_step
+            b_k += b_step
+        if add:
+            for i in range(rows):
+                if vectors == 2:
+                    acc.v[2 * i] = acc.v[2 * i] + load(c + i * c_row)
+                acc.v[2 * i + 1] = acc.v[2 * i + 1] + load_part(c + i * c_row + edge, last)
+        if relu:
+            for i in range(rows):
+                acc.v[2 * i] = maximum(acc.v[2 * i], zeros(a))
+                acc.v[2 * i + 1] = maximum(acc.v[2 * i + 1], zeros(a))
         for i in range(rows):
-            acc.v[2 * i] = maximum(acc.v[2 * i], zeros(a))
-            acc.v[2 * i + 1] = maximum(acc.v[2 * i + 1], zeros(a))
-    for i in range(rows):
-        if vectors == 2:
-            store(c + i * c_row, acc.v[2 * i])
-        if last == width:
-            store(c + i * c_row + edge, acc.v[2 * i + 1])
-        else:
-            store_part(c + i * c_row + edge, last, acc.v[2 * i + 1])
+            if vectors == 2:
+                store(c + i * c_row, acc.v[2 * i])
+            if last == width:
+                store(c + i * c_row + edge, acc.v[2 * i + 1])
+            else:
+                store_part(c + i * c_row + edge, last, acc.v[2 * i + 1])
+        a += a_next
+        c += rows * c_row
 
 
 cdef inline void _height(
-    Py_ssize_t rows, int vectors, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step,
-    Py_ssize_t depth, const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t last
+    Py_ssize_t rows, int vectors, Py_ssize_t count, const real *a, Py_ssize_t a_next, Py_ssize_t a_row, Py_ssize_t a_step,
+    const real *b, Py_ssize_t b_step, Py_ssize_t depth, const real *bias, bint add, bint relu,
+    real *c, Py_ssize_t c_row, Py_ssize_t last
 ) noexcept nogil:
-    """The tile of that height."""
+    """Tiles of that height."""
     if rows == 1:
-        _tile(1, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(1, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif rows == 2:
-        _tile(2, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(2, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif rows == 3:
-        _tile(3, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(3, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif rows == 4:
-        _tile(4, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(4, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 5 and rows == 5:
-        _tile(5, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(5, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 6 and rows == 6:
-        _tile(6, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(6, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 7 and rows == 7:
-        _tile(7, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(7, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 8 and rows == 8:
-        _tile(8, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(8, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 9 and rows == 9:
-        _tile(9, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(9, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 10 and rows == 10:
-        _tile(10, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(10, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 11 and rows == 11:
-        _tile(11, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(11, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 12 and rows == 12:
-        _tile(12, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(12, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 13 and rows == 13:
-        _tile(13, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(13, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
     elif TILE_ROWS >= 14 and rows == 14:
-        _tile(14, vectors, a, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
+        _tiles(14, vectors, count, a, a_next, a_row, a_step, b, b_step, depth, bias, add, relu, c, c_row, last)
 
 
-cdef void _strip(
-    Py_ssize_t rows, const real *a, Py_ssize_t a_row, Py_ssize_t a_step, const real *b, Py_ssize_t b_step, Py_ssize_t depth,
-    const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t columns
+cdef void _strips(
+    Py_ssize_t rows, Py_ssize_t count, const real *a, Py_ssize_t a_next, Py_ssize_t a_row, Py_ssize_t a_step,
+    const real *b, Py_ssize_t b_step, Py_ssize_t depth, const real *bias, bint add, bint relu,
+    real *c, Py_ssize_t c_row, Py_ssize_t columns
 ) noexcept nogil:
-    """One tile of C, up to TILE_ROWS by two vectors; one of A's strides is 1, which makes it a literal."""
+    """Strips of C of equal height, up to TILE_ROWS, and up to two vectors wide; one of A's strides is 1, which makes it a literal."""
     cdef Py_ssize_t width = lanes(a)
     if columns > width:
         if a_step == 1:
-            _height(rows, 2, a, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
+            _height(rows, 2, count, a, a_next, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
         else:
-            _height(rows, 2, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
+            _height(rows, 2, count, a, a_next, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns - width)
     else:
         if a_step == 1:
-            _height(rows, 1, a, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns)
+            _height(rows, 1, count, a, a_next, a_row, 1, b, b_step, depth, bias, add, relu, c, c_row, columns)
         else:
-            _height(rows, 1, a, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns)
+            _height(rows, 1, count, a, a_next, 1, a_step, b, b_step, depth, bias, add, relu, c, c_row, columns)
 
 
 # Packing.
@@ -152,8 +169,8 @@ cdef inline void _transpose(
     In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros.
     """
     cdef Py_ssize_t i, round = 1, width = lanes(source)
-    a = cleared(source)
-    b = cleared(source)
+    a = blank(source)
+    b = blank(source)
     for i in range(width):
         if whole:
             a.v[i] = load(source + i * source_row)
@@ -185,32 +202,82 @@ cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth,
         j += width
 
 
-cdef void _pack_panel(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
-    """packed[k, j] = B[k, j] for one panel of a B whose rows are contiguous: rows of two vectors, filled up with zeros."""
-    cdef Py_ssize_t k, width = lanes(b), panel = 2 * lanes(b)
-    for k in range(depth):
-        if columns == panel:
-            store(packed, load(b))
-            store(packed + width, load(b + width))
-        elif columns > width:
-            store(packed, load(b))
-            store(packed + width, load_part(b + width, columns - width))
+cdef inline void _copy(const real *source, real *target, Py_ssize_t n, bint loosely) noexcept nogil:
+    """target = source; ``loosely``: where both have room for it, in whole vectors, the last of which copies too much."""
+    cdef Py_ssize_t i = 0, width = lanes(source)
+    while i < n:
+        if loosely or i + width <= n:
+            store(target + i, load(source + i))
         else:
-            store(packed, load_part(b, columns))
+            store_part(target + i, n - i, load_part(source + i, n - i))
+        i += width
+
+
+cdef void _pack_panels(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
+    """packed[panel][k, j] = B[k, j] for the panels of a B whose rows are contiguous, row after row; filled up with zeros."""
+    cdef Py_ssize_t j, k, width = lanes(b), panel = 2 * lanes(b), last = columns - columns % (2 * lanes(b))
+    for k in range(depth):
+        j = 0
+        while j < last:
+            store(packed + j * depth, load(b + j))
+            store(packed + j * depth + width, load(b + j + width))
+            j += panel
+        if last < columns:
+            store(packed + last * depth, load_part(b + last, min(width, columns - last)))
+            if columns - last > width:
+                store(packed + last * depth + width, load_part(b + last + width, columns - last - width))
         b += b_step
         packed += panel
 
 
-cdef void _pack_strip(
-    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t depth, real *packed
+cdef void _pack_block(
+    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed
 ) noexcept nogil:
-    """packed[k, i] = A[i, k] for one strip."""
-    cdef Py_ssize_t i, k
+    """Pack the panels of a block of B."""
+    cdef Py_ssize_t j = 0, panel = 2 * lanes(b), group = GROUP * panel if b_column == 1 else panel
+    while j < columns:
+        if b_column == 1:
+            _pack_panels(b + j, b_step, depth, min(group, columns - j), packed + j * depth)
+        else:
+            _pack_transposed(b + j * b_column, b_column, depth, min(group, columns - j), packed + j * depth)
+        j += group
+
+
+cdef inline void _pack_rows(
+    const real *a, Py_ssize_t a_row, Py_ssize_t rows, Py_ssize_t depth, real *packed
+) noexcept nogil:
+    """packed[k, i] = A[i, k] for one strip of an A whose rows are contiguous.
+
+    Whole vectors are stored where fewer numbers belong: what is too much is overwritten by what comes later, the next strip
+    included, and the last strip has room for it. So the last rows come first.
+    """
+    cdef Py_ssize_t i, k, width = lanes(a)
+    i = (rows - 1) // width * width
+    while i >= 0:
+        k = 0
+        while k < depth:
+            if k + width <= depth and i + width <= rows:
+                _transpose(True, a + i * a_row + k, a_row, width, width, packed + k * rows + i, rows)
+            elif k + width <= depth:
+                _transpose(False, a + i * a_row + k, a_row, rows - i, width, packed + k * rows + i, rows)
+            else:
+                _transpose(False, a + i * a_row + k, a_row, min(width, rows - i), depth - k, packed + k * rows + i, rows)
+            k += width
+        i -= width
+
+
+cdef void _pack_columns(
+    const real *a, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t depth, real *packed
+) noexcept nogil:
+    """packed[strip][k, i] = A[i, k] for all strips of an A whose columns are contiguous, column after column."""
+    cdef Py_ssize_t i, k, strip, high, width = lanes(a)
+    cdef Py_ssize_t loose = depth - 1 - (width + a_step - 1) // a_step  # behind these, something of A follows
     for k in range(depth):
-        for i in range(rows):
-            packed[i] = a[i * a_row]
+        for strip in range(strips):
+            i = _strip_start(rows, strips, strip)
+            high = _strip_start(rows, strips, strip + 1) - i
+            _copy(a + i, packed + i * depth + k * high, high, k < loose)
         a += a_step
-        packed += rows
 
 
 # Few rows.
@@ -221,7 +288,9 @@ cdef inline void _row_piece(
 ) noexcept nogil:
     """A piece of C = a B for one row a, ``vectors`` (8, 4, 2 or 1, literal) wide; several sums over k run side by side in each."""
     cdef Py_ssize_t i, j, k, width = lanes(a), chains = 8 // vectors, whole = depth - depth % (8 // vectors)
-    acc = cleared(a)
+    acc = blank(a)
+    for i in range(8):
+        acc.v[i] = zeros(a)
     if bias is not NULL:
         for j in range(vectors):
             acc.v[j] = load_part(bias + j * width, last if j == vectors - 1 else width)
@@ -296,7 +365,9 @@ cdef void _dot_products(
     j = 0
     while j < columns:
         count = min(width, columns - j)
-        acc = cleared(a)
+        acc = blank(a)
+        for i in range(width):
+            acc.v[i] = zeros(a)
         k = 0
         while k + width <= depth:
             x = load(a + k)
@@ -327,45 +398,49 @@ cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
 cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
     """Elements of workspace that a thread needs for a product of that shape."""
     cdef Py_ssize_t panel = 2 * LANES_F
-    return min(depth, DEPTH) * (min(_blocks(columns, panel), PANELS) * panel + min(rows, STRIPS * TILE_ROWS))
+    return min(depth, DEPTH) * (min(_blocks(columns, panel), PANELS) * panel + min(rows, STRIPS * TILE_ROWS)) + LANES_F
+
+
+cdef inline Py_ssize_t _strip_start(Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t strip) noexcept nogil:
+    """The first row of a strip: strips are of equal height, but that the first ones may have a row more."""
+    return rows // strips * strip + min(strip, rows % strips)
 
 
 cdef void _block(
     const real *a, Py_ssize_t a_row, Py_ssize_t a_step, bint pack_a, real *packed_a,
-    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, bint pack_b, real *packed_b, bint packed,
+    const real *b, Py_ssize_t b_step, bint pack_b, real *packed_b,
     Py_ssize_t depth, const real *bias, bint add, bint relu,
     real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns
 ) noexcept nogil:
-    """C (+)= A B for one block of each; ``packed``: packed_b holds B already."""
-    cdef Py_ssize_t panel = 2 * lanes(a), strips = _blocks(rows, TILE_ROWS), strip, i, j = 0, height, wide, step
+    """C (+)= A B for one block of each; ``pack_b``: packed_b holds B; otherwise its last panel goes there, if that is not full."""
+    cdef Py_ssize_t panel = 2 * lanes(a), strips = _blocks(rows, TILE_ROWS), high = rows // strips, tall = rows % strips
+    cdef Py_ssize_t strip, i, j = 0, wide, here_step, rest = tall * (high + 1), apart = depth if pack_a else a_row
     cdef const real *here
-    cdef real *copy
+    cdef const real *piece
     if pack_a:
-        for strip in range(strips):
-            i = rows * strip // strips
-            _pack_strip(a + i * a_row, a_row, a_step, rows * (strip + 1) // strips - i, depth, packed_a + i * depth)
+        if a_row == 1:
+            _pack_columns(a, a_step, rows, strips, depth, packed_a)
+        else:
+            for strip in range(strips):
+                i = _strip_start(rows, strips, strip)
+                _pack_rows(a + i * a_row, a_row, _strip_start(rows, strips, strip + 1) - i, depth, packed_a + i * depth)
+        a = packed_a
     while j < columns:
         wide = min(panel, columns - j)
-        here = b + j * b_column
-        step = b_step
-        if pack_b or wide < panel:
-            copy = packed_b + j * depth if pack_b else packed_b
-            if not (packed and pack_b):
-                if b_column == 1:
-                    _pack_panel(here, b_step, depth, wide, copy)
-                else:
-                    _pack_transposed(here, b_column, depth, wide, copy)
-            here = copy
-            step = panel
-        for strip in range(strips):
-            i = rows * strip // strips
-            height = rows * (strip + 1) // strips - i
-            if pack_a:
-                _strip(height, packed_a + i * depth, 1, height, here, step, depth,
-                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
-            else:
-                _strip(height, a + i * a_row, a_row, a_step, here, step, depth,
-                       NULL if bias is NULL else bias + j, add, relu, c + i * c_row + j, c_row, wide)
+        here = b + j
+        here_step = b_step
+        if pack_b:
+            here = packed_b + j * depth
+            here_step = panel
+        elif wide < panel:
+            _pack_panels(here, b_step, depth, wide, packed_b)
+            here = packed_b
+            here_step = panel
+        piece = NULL if bias is NULL else bias + j
+        _strips(high + 1, tall, a, (high + 1) * apart, 1 if pack_a else a_row, high + 1 if pack_a else a_step,
+                here, here_step, depth, piece, add, relu, c + j, c_row, wide)
+        _strips(high, strips - tall, a + rest * apart, high * apart, 1 if pack_a else a_row, high if pack_a else a_step,
+                here, here_step, depth, piece, add, relu, c + rest * c_row + j, c_row, wide)
         j += panel
 
 
@@ -415,12 +490,14 @@ cdef void product_share(
         for layer in range(layers):
             k = depth * layer // layers
             steps = depth * (layer + 1) // layers - k
+            if pack_b:
+                _pack_block(b + j * b_column + k * b_step, b_step, b_column, steps, wide, workspace)
             for block in range(blocks):
                 i = top + (bottom - top) * block // blocks
                 high = top + (bottom - top) * (block + 1) // blocks - i
                 _block(
                     a + i * a_row + k * a_step, a_row, a_step, pack_a, workspace + min(depth, DEPTH) * min(panels, PANELS) * panel,
-                    b + j * b_column + k * b_step, b_step, b_column, pack_b, workspace, block > 0,
+                    b + j * b_column + k * b_step, b_step, pack_b, workspace,
                     steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
                     c + i * columns + j, columns, high, wide)
                 if layer == layers - 1 and activated is not NULL:

@@ -3,7 +3,7 @@
 cdef void _multiply_add_tile(real *numbers, Py_ssize_t steps) noexcept nogil:
     """Let every register of the largest tile do one fused multiply-add a step, each waiting only for itself."""
     cdef Py_ssize_t i, k, width = lanes(<const real *> numbers)
-    acc = cleared(<const real *> numbers)
+    acc = blank(<const real *> numbers)
     x = spread(<const real *> numbers)
     for i in range(REGISTERS):  # from memory: registers known to be equal would be merged into one
         acc.v[i] = load(<const real *> numbers + i * width)

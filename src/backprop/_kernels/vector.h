@@ -139,8 +139,20 @@ INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) {
 INLINE vdouble load_or_d(const double *p, Py_ssize_t n, double other) {
     return (vdouble)_mm256_blendv_pd(_mm256_set1_pd(other), _mm256_maskload_pd(p, FIRST_D(n)), (__m256d)FIRST_D(n));
 }
-INLINE void store_part_f(float *p, Py_ssize_t n, vfloat v) { _mm256_maskstore_ps(p, FIRST_F(n), (__m256)v); }
-INLINE void store_part_d(double *p, Py_ssize_t n, vdouble v) { _mm256_maskstore_pd(p, FIRST_D(n), (__m256d)v); }
+/* In pieces of 4, 2 and 1: a masked store takes up to forty steps on AMD's processors, and later loads wait until it is through. */
+INLINE void store_part_f(float *p, Py_ssize_t n, vfloat v) {
+    __m128 piece = _mm256_castps256_ps128((__m256)v);
+    if (n == LANES_F) { _mm256_storeu_ps(p, (__m256)v); return; }
+    if (n & 4) { _mm_storeu_ps(p, piece); p += 4; piece = _mm256_extractf128_ps((__m256)v, 1); }
+    if (n & 2) { _mm_storel_pi((__m64 *)p, piece); p += 2; piece = _mm_movehl_ps(piece, piece); }
+    if (n & 1) _mm_store_ss(p, piece);
+}
+INLINE void store_part_d(double *p, Py_ssize_t n, vdouble v) {
+    __m128d piece = _mm256_castpd256_pd128((__m256d)v);
+    if (n == LANES_D) { _mm256_storeu_pd(p, (__m256d)v); return; }
+    if (n & 2) { _mm_storeu_pd(p, piece); p += 2; piece = _mm256_extractf128_pd((__m256d)v, 1); }
+    if (n & 1) _mm_store_sd(p, piece);
+}
 #else
 INLINE vfloat load_or_f(const float *p, Py_ssize_t n, float other) {
     vfloat v = like_f(0, other);
@@ -216,6 +228,15 @@ INLINE vdouble square_root_d(vdouble v) { for (int i = 0; i < LANES_D; i++) v[i]
 #endif
 
 /* What follows is the same for one lane and for many. */
+
+/* Have the cache line at p come near; p may be anything. */
+#if defined(__GNUC__)
+INLINE void prefetch_f(const float *p) { __builtin_prefetch(p); }
+INLINE void prefetch_d(const double *p) { __builtin_prefetch(p); }
+#else
+INLINE void prefetch_f(const float *p) { (void)p; }
+INLINE void prefetch_d(const double *p) { (void)p; }
+#endif
 
 INLINE vfloat load_f(const float *p) { vfloat v; memcpy(&v, p, sizeof v); return v; }
 INLINE vdouble load_d(const double *p) { vdouble v; memcpy(&v, p, sizeof v); return v; }
@@ -340,8 +361,9 @@ typedef struct { vdouble v; } variable_d;
 #define variable_d(p) ((variable_d){like_d(0, 0)})
 typedef struct { vfloat v[REGISTERS]; } registers_f;
 typedef struct { vdouble v[REGISTERS]; } registers_d;
-#define cleared_f(p) ((registers_f){{like_f(0, 0)}})
-#define cleared_d(p) ((registers_d){{like_d(0, 0)}})
+/* They hold nothing to begin with: an array that is cleared as a whole lives in memory and not in registers. */
+INLINE registers_f blank_f(const float *p) { registers_f r; (void)p; return r; }
+INLINE registers_d blank_d(const double *p) { registers_d r; (void)p; return r; }
 
 #define load_part_f(p, n) load_or_f(p, n, 0)
 #define load_part_d(p, n) load_or_d(p, n, 0)

@@ -34,13 +34,15 @@ cdef extern from "_kernels/vector.h" nogil:
         vfloat v[REGISTERS]
     ctypedef struct registers_d:
         vdouble v[REGISTERS]
-    registers_f cleared "cleared_f"(const float *p)  # a tile of zeros, of the type of *p
-    registers_d cleared "cleared_d"(const double *p)
+    registers_f blank "blank_f"(const float *p)  # a tile that holds nothing yet, of the type of *p
+    registers_d blank "blank_d"(const double *p)
 
     Py_ssize_t lanes "lanes_f"(const float *p)
     Py_ssize_t lanes "lanes_d"(const double *p)
     vfloat load "load_f"(const float *p)
     vdouble load "load_d"(const double *p)
+    void prefetch "prefetch_f"(const float *p)  # the line of the cache that p is in comes near
+    void prefetch "prefetch_d"(const double *p)
     void store "store_f"(float *p, vfloat v)
     void store "store_d"(double *p, vdouble v)
     vfloat load_part "load_part_f"(const float *p, Py_ssize_t n)  # the first n <= lanes, the others zero
