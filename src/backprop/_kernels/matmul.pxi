@@ -8,15 +8,16 @@ products of a dense layer are one function::
     delta @ weight.T    A = delta    B = weight.T            C = grad_x
 
 **The tile.** TILE_ROWS rows by two vectors of C stay in registers while the sum runs: per k, two vectors of B, and per row one
-element of A spread over a vector and two fused multiply-adds. The sum starts at the bias, or at C when an earlier block of k has
-left its part there. Heights are literal, so that each compiles to its own registers; the rows of a matrix are split evenly over
-strips of nearly equal height, so that no strip is a thin one.
+element of A spread over a vector and two fused multiply-adds. The sum starts at the bias, or at zero when an earlier block of k has
+left its part in C, which is added at the end: until then the processor has time to bring it. Heights are literal, so that each
+compiles to its own registers; the rows of a matrix are split evenly over strips of two neighbouring heights, so that no strip is a
+thin one, and the strips of a height are one loop.
 
 **Blocks.** k is cut into blocks of at most DEPTH and rows into blocks of at most STRIPS strips, so that a block of A stays in the
-second-level cache and a panel of B, two vectors wide, comes from there. B is packed, panel after panel, where it is transposed,
-where its rows are ALIAS bytes apart or more (they would compete for the same places in the cache), where many rows reuse it, and
-always in a last panel that is not full: the copy is filled up with zeros, and only C is written in part. A is packed where
-its rows lie at multiples of ALIAS or where many panels reuse it.
+second-level cache and a panel of B, two vectors wide, comes from there. B is packed, all panels of a block together, where it is
+transposed, where its rows are ALIAS bytes apart or more (they would compete for the same places in the cache), where many rows
+reuse it, and always in a last panel that is not full: the copy is filled up with zeros, and only C is written in part. A is packed
+where its rows lie at multiples of ALIAS, where it is transposed and deep, or where many panels reuse it.
 
 **Few rows.** One row times B runs along the rows of B, up to 8 vectors wide. Up to FEW rows times a transposed B are dot products,
 as many at a time as a vector has lanes, summed across by a tree of interleavings.
@@ -30,10 +31,9 @@ elements.
 cdef enum:
     DEPTH = 512    # most of k in a block
     STRIPS = 14    # most strips of rows in a block of A
-    PANELS = 32    # most panels in a block of B
+    PANELS = 64    # most panels in a block of B
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
     UNPACKED = 64  # rows up to which a B of short rows is used where it lies
-    GROUP = 8      # panels that are packed together: reading along the rows of B, not from row to row
     ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
 
 
@@ -188,16 +188,18 @@ cdef inline void _transpose(
 
 
 cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
-    """packed[k, j] = B[k, j] for one panel of a B whose columns are contiguous."""
+    """packed[panel][k, j] = B[k, j] for the panels of a B whose columns are contiguous; filled up with zeros."""
     cdef Py_ssize_t j = 0, k, width = lanes(b), panel = 2 * lanes(b), high
+    cdef real *copy
     while j < columns:
         high = min(width, columns - j)
+        copy = packed + j // panel * panel * depth + j % panel
         k = 0
         while k < depth:
             if high == width and k + width <= depth:
-                _transpose(True, b + j * b_column + k, b_column, width, width, packed + k * panel + j, panel)
+                _transpose(True, b + j * b_column + k, b_column, width, width, copy + k * panel, panel)
             else:
-                _transpose(False, b + j * b_column + k, b_column, high, min(width, depth - k), packed + k * panel + j, panel)
+                _transpose(False, b + j * b_column + k, b_column, high, min(width, depth - k), copy + k * panel, panel)
             k += width
         j += width
 
@@ -228,19 +230,6 @@ cdef void _pack_panels(const real *b, Py_ssize_t b_step, Py_ssize_t depth, Py_ss
                 store(packed + last * depth + width, load_part(b + last + width, columns - last - width))
         b += b_step
         packed += panel
-
-
-cdef void _pack_block(
-    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed
-) noexcept nogil:
-    """Pack the panels of a block of B."""
-    cdef Py_ssize_t j = 0, panel = 2 * lanes(b), group = GROUP * panel if b_column == 1 else panel
-    while j < columns:
-        if b_column == 1:
-            _pack_panels(b + j, b_step, depth, min(group, columns - j), packed + j * depth)
-        else:
-            _pack_transposed(b + j * b_column, b_column, depth, min(group, columns - j), packed + j * depth)
-        j += group
 
 
 cdef inline void _pack_rows(
@@ -455,9 +444,11 @@ cdef void product_share(
     """
     cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
     cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers
-    cdef bint pack_a, pack_b, relu = f == RELU and activated == c
+    cdef bint pack_a, pack_b, aliased, relu = f == RELU and activated == c
     if relu or f == IDENTITY and activated == c:
         activated = NULL
+    if rows == 0:
+        return
     if rows == 1 and b_column == 1:
         left = share_start(columns, 4 * panel, part, parts)  # where whole pieces end: the width of a piece decides how it is summed
         wide = share_start(columns, 4 * panel, part + 1, parts) - left
@@ -480,7 +471,8 @@ cdef void product_share(
         for i in range(top, bottom):
             _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)
         return
-    pack_a = columns >= 1024 or ((a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0 and panels >= 4)
+    aliased = (a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0
+    pack_a = columns >= 1024 or panels >= 4 and (aliased or a_step != 1 and depth > UNPACKED)
     pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > UNPACKED
     layers = _blocks(depth, DEPTH)
     blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
@@ -490,8 +482,10 @@ cdef void product_share(
         for layer in range(layers):
             k = depth * layer // layers
             steps = depth * (layer + 1) // layers - k
-            if pack_b:
-                _pack_block(b + j * b_column + k * b_step, b_step, b_column, steps, wide, workspace)
+            if pack_b and b_column == 1:
+                _pack_panels(b + j + k * b_step, b_step, steps, wide, workspace)
+            elif pack_b:
+                _pack_transposed(b + j * b_column + k, b_column, steps, wide, workspace)
             for block in range(blocks):
                 i = top + (bottom - top) * block // blocks
                 high = top + (bottom - top) * (block + 1) // blocks - i
