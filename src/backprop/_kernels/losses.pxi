@@ -29,6 +29,7 @@ from libc.string cimport memset
 cdef enum:
     LOSS_BLOCK = 512
     MOST_LANES = 16
+    MOST_LANED_COLUMNS = 2 * MOST_LANES  # most columns for which rows lie side by side in the lanes
 
 cdef enum Loss:
     CROSS_ENTROPY
@@ -290,6 +291,75 @@ cdef inline double soft_row(
     return total(loss.v)
 
 
+cdef inline void to_columns(const real *rows, real *columns, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """columns[j] = rows[:n, j], one vector for each of k columns; n is at most its lanes."""
+    cdef Py_ssize_t j = 0, width = lanes(rows)
+    while j < k:
+        _transpose(n == width and j + width <= k, rows + j, k, n, min(width, k - j), columns + j * width, width)
+        j += width
+
+
+cdef inline void to_rows(const real *columns, real *rows, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
+    """The way back. ``rows`` has room for a vector more: the last columns come first, and what they store too much is overwritten."""
+    cdef Py_ssize_t width = lanes(columns), j = (k - 1) // lanes(columns) * lanes(columns)
+    while j >= 0:
+        _transpose(n == width and j + width <= k, columns + j * width, width, min(width, k - j), n, rows + j, k)
+        j -= width
+
+
+cdef double label_lanes(
+    const real *z, const int64_t *label, const real *sample_weight, double smoothing, double scale, real *grad,
+    Py_ssize_t k, Py_ssize_t rows
+) noexcept nogil:
+    """The weighted sum of the losses of at most as many rows as a vector has lanes, all at once, and its gradient.
+
+    -log p_label, and scale times weight times p - t for t = (1 - smoothing) onehot(label) + smoothing / k.
+    """
+    cdef real columns[MOST_LANED_COLUMNS * MOST_LANES]
+    cdef real gradient[(MOST_LANED_COLUMNS + 1) * MOST_LANES]
+    cdef real factor[MOST_LANES]
+    cdef real log_sum[MOST_LANES]  # and what it is in a row: log sum(e), max z, mean z
+    cdef real shift[MOST_LANES]
+    cdef real mean[MOST_LANES]
+    cdef Py_ssize_t i, j, width = lanes(z)
+    cdef double sum_of_losses = 0, weight = 1, row_loss
+    to_columns(z, columns, rows, k)
+    most, sum_z, sum_e = variable(z), variable(z), variable(z)
+    most.v = load(<const real *> columns)
+    for j in range(k):
+        column = load(<const real *> columns + j * width)
+        most.v = maximum(column, most.v)
+        sum_z.v = sum_z.v + column
+    for j in range(k):
+        e = vexp(load(<const real *> columns + j * width) - most.v)
+        store(columns + j * width, e)
+        sum_e.v = sum_e.v + e
+    store(log_sum, vlog(sum_e.v))
+    store(shift, most.v)
+    store(mean, sum_z.v / like(sum_z.v, k))
+    for i in range(width):
+        factor[i] = 0 if i >= rows else <real> scale if sample_weight is NULL else <real> (sample_weight[i] * scale)
+    to_p = load(<const real *> factor) / sum_e.v
+    other = load(<const real *> factor) * like(to_p, smoothing / k)
+    for j in range(k):
+        store(columns + j * width, load(<const real *> columns + j * width) * to_p - other)
+    to_rows(columns, gradient, rows, k)
+    memcpy(grad, gradient, rows * k * sizeof(real))
+    for i in range(rows):
+        if sample_weight is not NULL:
+            weight = sample_weight[i]
+        if weight == 0:
+            memset(grad, 0, k * sizeof(real))
+        else:
+            grad[label[i]] -= factor[i] * <real> (1 - smoothing)
+            row_loss = log_sum[i] + (shift[i] - z[label[i]])
+            if smoothing != 0:  # the share of uniform targets, whose loss is the mean of -log p
+                row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum[i] + (shift[i] - mean[i]))
+            sum_of_losses += weight * row_loss
+        z, grad = z + k, grad + k
+    return sum_of_losses
+
+
 cdef double cross_entropy_block(
     const loss_t *loss, const real *z, const void *targets, const real *sample_weight, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows
@@ -306,6 +376,14 @@ cdef double cross_entropy_block(
     cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
     cdef real factor
     cdef Py_ssize_t i
+    if loss.kind == CROSS_ENTROPY and k <= max(<Py_ssize_t> 16, 2 * lanes(z)):
+        i = 0
+        while i < rows:
+            sum_of_losses += label_lanes(
+                z + (start + i) * k, label + i, NULL if sample_weight is NULL else sample_weight + start + i,
+                smoothing, scale, grad + i * k, k, min(lanes(z), rows - i))
+            i += lanes(z)
+        return sum_of_losses
     if k <= LOSS_BLOCK:  # a gradient written over its e would make the load of the next row's e wait
         e = small_e
     z += start * k
