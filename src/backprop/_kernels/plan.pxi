@@ -52,18 +52,20 @@ cdef struct pass_t:  # one walk, and what it is given
 
 cdef void forward_share(void *work, int part, int parts) noexcept nogil:
     cdef pass_t *p = <pass_t *> work
+    cdef member_t m = member(&p.net.team, part, parts)
     if p.net.dtype == cnp.NPY_FLOAT:
-        p.result = forward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, part, parts)
+        p.result = forward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, &m)
     else:
-        p.result = forward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, part, parts)
+        p.result = forward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, &m)
 
 
 cdef void backward_share(void *work, int part, int parts) noexcept nogil:
     cdef pass_t *p = <pass_t *> work
+    cdef member_t m = member(&p.net.team, part, parts)
     if p.net.dtype == cnp.NPY_FLOAT:
-        p.result = backward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, p.input_gradient, part, parts)
+        p.result = backward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
     else:
-        p.result = backward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, p.input_gradient, part, parts)
+        p.result = backward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
 
 
 cdef class Plan:
@@ -162,7 +164,7 @@ cdef class Plan:
             self.reserve(x.shape[0])
             p.n, p.training, p.step = x.shape[0], training, step
             memcpy(self.net.x, cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(x))
-            run(forward_share, p, p.n * self.flops, 1, self.net.threads, &self.net.gain)
+            run(forward_share, p, p.n * self.flops, 1, self.net.threads, &self.net.team)
             self.waiting = True
             return self.copied(p.result, self.net.n_outputs)
         finally:
@@ -176,7 +178,7 @@ cdef class Plan:
             self.take_waiting()
             p.input_gradient = input_gradient
             memcpy(self.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
-            run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads, &self.net.gain)
+            run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads, &self.net.team)
             return self.copied(p.result, self.net.n_inputs) if input_gradient else None
         finally:
             self.end()
@@ -236,7 +238,7 @@ cdef class Plan:
     cdef int reserve(self, Py_ssize_t rows) except -1:
         """Have a workspace for so many rows, and for as many threads as may come."""
         cdef program_t *net = &self.net
-        cdef int threads = thread_limit
+        cdef int threads = min(thread_limit, <int> MOST_PARTS)
         if rows <= net.rows and threads <= net.threads:
             return 0
         rows, threads = max(rows, net.rows), max(threads, net.threads)
@@ -461,7 +463,10 @@ cdef class TrainingPlan:
             self.plan.waiting = False
             self.plan.zero_frozen()
             self.reserve(min(s.batch, s.rows))
-            run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.gain)
+            s.pace = self.trainer.pace
+            run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.team)
+            if s.end != FINISHED:
+                memcpy(self.plan.net.buffers, self.trainer.buffers, self.plan.net.n_buffers * item_size(self.plan.net.dtype))
         finally:
             self.plan.end()
         return 0
@@ -495,7 +500,8 @@ cdef class TrainingPlan:
             self.plan.take_waiting()
             self.reserve(p.n)
             memcpy(p.net.grad[0], cnp.PyArray_DATA(<cnp.ndarray> grad_outputs), cnp.PyArray_NBYTES(<cnp.ndarray> grad_outputs))
-            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.gain)
+            s.pace = self.trainer.pace
+            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.team)
         finally:
             self.plan.end()
         if s.end == FINISHED:

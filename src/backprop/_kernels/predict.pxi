@@ -23,6 +23,7 @@ cdef struct prediction_t:
     Py_ssize_t slices
     Py_ssize_t slice  # rows of the largest
     int taken  # slices, by any thread
+    team_t team
     char *memory  # of all threads, each with
     Py_ssize_t size  # so many bytes:
     Py_ssize_t register_size  # registers,
@@ -117,6 +118,6 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
         if heap is NULL:
             raise MemoryError
         p.memory = aligned(heap)
-    run(predict_share, &p, flops, 1, threads, NULL)
+    run(predict_share, &p, flops, 1, threads, &p.team)
     free(heap)
     return 0

@@ -7,7 +7,7 @@
 # the first batch comes and again only when a larger one does. Residual(block) is two operations around those of the block: the
 # second adds what went into the first to the block's outputs, and backward the other way round.
 #
-# Every thread of a team walks the whole table and does its share of each operation; see team.pxi.
+# Every thread of a team walks the whole table and does pieces of each operation; see team.pxi.
 
 from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -94,7 +94,6 @@ cdef struct program_t:
     void *products  # for the matrix products, of each thread
     Py_ssize_t products_size
     team_t team  # the threads that walk it now
-    gain_t gain
 
 
 # The workspace.
@@ -157,14 +156,6 @@ cdef inline real *workspace_of(program_t *net, int part, const real *like) noexc
     return <real *> (<char *> net.products + part * net.products_size)
 
 
-# Stages.
-
-cdef inline void sync(program_t *net, int parts) noexcept nogil:
-    """The end of a stage: what the other threads wrote may be read."""
-    if parts > 1:
-        team_barrier(&net.team, parts)
-
-
 # Forward.
 
 cdef inline real *at_offset(void *flat, Py_ssize_t offset, const real *like) noexcept nogil:
@@ -178,19 +169,23 @@ cdef inline const real *input_of(program_t *net, int i, const real *batch) noexc
 
 
 cdef const real *forward_walk(
-    program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, int part, int parts
+    program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, member_t *m
 ) noexcept nogil:
     """The network's outputs; ``step`` counts the forwards in training mode, for dropout."""
-    cdef int i
+    cdef int i, piece
+    workspace = workspace_of(net, m.part, batch)
     for i in range(net.count):
         if net.operation[i].kind != RESIDUAL_BEGIN:
-            forward_operation(net, i, batch, n, training, step, part, parts)
-            sync(net, parts)
+            piece = first_piece(m, m.parts)
+            while piece < m.parts:
+                forward_operation(net, i, batch, n, training, step, workspace, piece, m.parts)
+                piece = next_piece(m, piece)
+            end_stage(m)
     return <const real *> net.arrays[net.count - 1].a
 
 
 cdef void forward_operation(
-    program_t *net, int i, const real *batch, Py_ssize_t n, bint training, uint64_t step, int part, int parts
+    program_t *net, int i, const real *batch, Py_ssize_t n, bint training, uint64_t step, real *workspace, int part, int parts
 ) noexcept nogil:
     op, at, x = &net.operation[i], &net.arrays[i], input_of(net, i, batch)
     cdef Py_ssize_t k = op.fan_out
@@ -199,7 +194,7 @@ cdef void forward_operation(
     mean, var = at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x)
     a, z, x_hat, inv_std = <real *> at.a, <real *> at.z, <real *> at.x_hat, <real *> at.inv_std
     if op.kind == DENSE:
-        dense_forward_share(x, weight, bias, z, a, n, op.fan_in, k, f, op.alpha, workspace_of(net, part, x), part, parts)
+        dense_forward_share(x, weight, bias, z, a, n, op.fan_in, k, f, op.alpha, workspace, part, parts)
     elif op.kind == ACTIVATION:
         activation_forward_share(f, op.alpha, x, a, n, k, part, parts)
     elif op.kind == BATCH_NORM and training:
@@ -232,32 +227,57 @@ cdef inline void add_share(const real *x, const real *y, real *total, Py_ssize_t
 # Backward.
 
 cdef const real *backward_walk(
-    program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, bint input_gradient, int part, int parts
+    program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, bint input_gradient, member_t *m
 ) noexcept nogil:
     """The gradients of all parameters, given dL/doutputs in ``net.grad[0]``; dL/dx where that is asked for.
 
     Otherwise the walk ends at the lowest operation with something to train.
     """
-    cdef int i, now = 0, stop = 0 if input_gradient else net.lowest
+    cdef int i, piece, now = 0, stop = 0 if input_gradient else net.lowest
+    cdef bint below
+    workspace = workspace_of(net, m.part, batch)
     for i in range(net.count - 1, stop - 1, -1):
-        now = backward_operation(net, i, batch, n, training, step, now, input_gradient or i > stop, part, parts)
-        sync(net, parts)
+        op = &net.operation[i]
+        if op.kind == DENSE and op.activation != IDENTITY or op.kind == LAYER_NORM:
+            piece = first_piece(m, m.parts)
+            while piece < m.parts:
+                prepare_backward(net, i, n, <real *> net.grad[now], piece, m.parts)
+                piece = next_piece(m, piece)
+            end_stage(m)
+        below = input_gradient or i > stop
+        piece = first_piece(m, m.parts)
+        while piece < m.parts:
+            backward_operation(net, i, batch, n, training, step, now, below, workspace, piece, m.parts)
+            piece = next_piece(m, piece)
+        end_stage(m)
+        if op.kind == DENSE and below:
+            now = 1 - now
     return <const real *> net.grad[now]
 
 
-cdef int backward_operation(
-    program_t *net, int i, const real *batch, Py_ssize_t n, bint training, uint64_t step, int now, bint below, int part, int parts
+cdef void prepare_backward(program_t *net, int i, Py_ssize_t n, real *grad, int part, int parts) noexcept nogil:
+    """What has to be done for all of ``grad``, dL/da, before the rest of an operation's backward."""
+    op, at = &net.operation[i], &net.arrays[i]
+    if op.kind == DENSE:
+        to_delta(op, at, <const real *> at.z, grad, n, part, parts)
+    else:  # layer norm
+        column_sums(
+            grad, <const real *> at.x_hat, norm_gradient(net, i, op.weight, 0, grad), norm_gradient(net, i, op.bias, 1, grad),
+            n, op.fan_out, part, parts
+        )
+
+
+cdef void backward_operation(
+    program_t *net, int i, const real *batch, Py_ssize_t n, bint training, uint64_t step, int now, bint below,
+    real *workspace, int part, int parts
 ) noexcept nogil:
-    """Take dL/da from ``net.grad[now]``; leave dL/dx, if anything below needs it, in the one of the two that is returned."""
+    """Take dL/da, a dense layer delta, from ``net.grad[now]``; leave dL/dx there, a dense layer, if ``below``, in the other one."""
     op, at, x = &net.operation[i], &net.arrays[i], input_of(net, i, batch)
     cdef Py_ssize_t k = op.fan_out
     cdef real *grad = <real *> net.grad[now]
-    weight = at_offset(net.parameters, op.weight, x)
     if op.kind == DENSE:
-        to_delta(op, at, <const real *> at.z, grad, n, part, parts)
-        sync(net, parts)
-        return backward_dense(net, i, x, n, now, below, part, parts)
-    if op.kind == ACTIVATION:
+        backward_dense(net, i, x, n, now, below, workspace, part, parts)
+    elif op.kind == ACTIVATION:
         to_delta(op, at, x, grad, n, part, parts)
     elif op.kind == BATCH_NORM or op.kind == LAYER_NORM:
         backward_normalization(net, i, x, grad, n, training, part, parts)
@@ -267,23 +287,20 @@ cdef int backward_operation(
         copy_share(grad, <real *> at.skipped, n * k, part, parts)
     elif op.kind == RESIDUAL_BEGIN:
         add_share(<const real *> net.arrays[op.partner].skipped, grad, grad, n * k, part, parts)
-    return now
 
 
-cdef int backward_dense(
-    program_t *net, int i, const real *x, Py_ssize_t n, int now, bint below, int part, int parts
+cdef void backward_dense(
+    program_t *net, int i, const real *x, Py_ssize_t n, int now, bint below, real *workspace, int part, int parts
 ) noexcept nogil:
     """The three products, given delta in ``net.grad[now]``; dL/dx goes to the other one."""
-    op, delta, workspace = &net.operation[i], <const real *> net.grad[now], workspace_of(net, part, x)
+    op, delta = &net.operation[i], <const real *> net.grad[now]
     cdef Py_ssize_t p = op.fan_in, k = op.fan_out
     if op.trainable:
         grad_weight_share(x, delta, at_offset(net.gradients, op.weight, x), n, p, k, workspace, part, parts)
         if op.bias >= 0:
             column_sums_share(delta, at_offset(net.gradients, op.bias, x), n, k, part, parts)
-    if not below:
-        return now
-    grad_x_share(at_offset(net.parameters, op.weight, x), delta, <real *> net.grad[1 - now], n, p, k, workspace, part, parts)
-    return 1 - now
+    if below:
+        grad_x_share(at_offset(net.parameters, op.weight, x), delta, <real *> net.grad[1 - now], n, p, k, workspace, part, parts)
 
 
 cdef inline void to_delta(
@@ -294,6 +311,12 @@ cdef inline void to_delta(
         activation_backward_share(<int> op.activation, op.alpha, grad, z, <const real *> at.a, grad, n, op.fan_out, part, parts)
 
 
+cdef inline real *norm_gradient(program_t *net, int i, Py_ssize_t offset, int row, const real *like) noexcept nogil:
+    """Where a normalization leaves the gradient of its weight (row 0) or bias (row 1): a frozen one where nobody reads it."""
+    op, at = &net.operation[i], &net.arrays[i]
+    return <real *> net.gradients + offset if op.trainable else <real *> at.unused + row * op.fan_out
+
+
 cdef void backward_normalization(
     program_t *net, int i, const real *x, real *grad, Py_ssize_t n, bint training, int part, int parts
 ) noexcept nogil:
@@ -302,13 +325,8 @@ cdef void backward_normalization(
     weight = at_offset(net.parameters, op.weight, x)
     mean, var = at_offset(net.buffers, op.mean, x), at_offset(net.buffers, op.var, x)
     x_hat, inv_std = <const real *> at.x_hat, <const real *> at.inv_std
-    grad_weight, grad_bias = at_offset(net.gradients, op.weight, x), at_offset(net.gradients, op.bias, x)
-    if not op.trainable:
-        grad_weight = <real *> at.unused
-        grad_bias = grad_weight + k
+    grad_weight, grad_bias = norm_gradient(net, i, op.weight, 0, x), norm_gradient(net, i, op.bias, 1, x)
     if op.kind == LAYER_NORM:
-        column_sums(grad, x_hat, grad_weight, grad_bias, n, k, part, parts)
-        sync(net, parts)
         layer_norm_backward_rows(grad, x_hat, weight, inv_std, grad, n, k, part, parts)
     elif training:
         batch_norm_backward_columns(grad, x_hat, weight, inv_std, grad_weight, grad_bias, grad, n, k, part, parts)

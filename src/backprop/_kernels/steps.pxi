@@ -7,9 +7,9 @@
 #     clip        gradients that are too long or too large
 #     update      the optimizer's step
 #
-# A stretch of any number of steps is one call without Python; every thread of the team runs the same loop on its share of each
-# stage (team.pxi), and all of them compute the few numbers that decide how it goes on, alike. A loss or a gradient that is not
-# finite ends the stretch before the update, so that the parameters are those of the last good step.
+# A stretch of any number of steps is one call without Python; every thread of the team runs the same loop, takes pieces of each
+# stage (team.pxi) and computes the few numbers that decide how it goes on. A loss or a gradient that is not finite ends the stretch
+# before the update, so that the parameters are those of the last good step.
 
 from libc.math cimport isfinite, pow
 
@@ -52,6 +52,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     Py_ssize_t batch  # how many a step
     Py_ssize_t count  # steps
     Py_ssize_t updates  # updates before these
+    pace_t pace  # as it was then
     uint64_t noise  # forwards in training mode before these
     bint check_finite
     bint bad_input  # whether a number of the batch that was gathered last, or of the gradients, is not finite
@@ -73,30 +74,42 @@ cdef struct batch_t:
 
 # Gather.
 
-cdef const void *gather_rows(
-    const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
-) noexcept nogil:
-    """The rows order[first:first + n], copied together; without an order they lie together."""
-    cdef const char *rows = <const char *> data
-    cdef char *copy = <char *> into
-    cdef Py_ssize_t i
-    if order is NULL:
-        return rows + first * row_bytes
-    for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
-        memcpy(copy + i * row_bytes, rows + order[first + i] * row_bytes, row_bytes)
-    return copy
-
-
-cdef batch_t gather(stretch_t *s, Py_ssize_t step, const real *like, int part, int parts) noexcept nogil:
+cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept nogil:
+    """Where the batch of a step is once it has been gathered; without an order it lies together in the data."""
     cdef trainer_t *t = s.trainer
     cdef Py_ssize_t first = s.first + step * s.batch
     cdef batch_t b
     b.n = min(s.batch, s.rows - step * s.batch)
-    b.x = gather_rows(s.x, s.order, first, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
-    b.targets = gather_rows(s.targets, s.order, first, b.n, target_bytes(t, like), t.targets, part, parts)
-    b.weight = NULL
-    if s.weight is not NULL:
-        b.weight = gather_rows(s.weight, s.order, first, b.n, sizeof(real), t.weight, part, parts)
+    b.x = t.net.x
+    b.targets = t.targets
+    b.weight = NULL if s.weight is NULL else t.weight
+    if s.order is NULL:
+        b.x = <const real *> s.x + first * t.net.n_inputs
+        b.targets = <const char *> s.targets + first * target_bytes(t, like)
+        b.weight = NULL if s.weight is NULL else <const real *> s.weight + first
+    return b
+
+
+cdef void gather_rows(
+    const void *data, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
+) noexcept nogil:
+    """Copy the rows order[:n] together."""
+    cdef const char *rows = <const char *> data
+    cdef char *copy = <char *> into
+    cdef Py_ssize_t i
+    for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
+        memcpy(copy + i * row_bytes, rows + order[i] * row_bytes, row_bytes)
+
+
+cdef void gather(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, int part, int parts) noexcept nogil:
+    cdef trainer_t *t = s.trainer
+    cdef Py_ssize_t first, last
+    if s.order is not NULL:
+        order = s.order + s.first + step * s.batch
+        gather_rows(s.x, order, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
+        gather_rows(s.targets, order, b.n, target_bytes(t, like), t.targets, part, parts)
+        if s.weight is not NULL:
+            gather_rows(s.weight, order, b.n, sizeof(real), t.weight, part, parts)
     if s.check_finite:
         first = share_start(b.n, 1, part, parts)
         last = share_start(b.n, 1, part + 1, parts)
@@ -104,7 +117,6 @@ cdef batch_t gather(stretch_t *s, Py_ssize_t step, const real *like, int part, i
             s.bad_input = True
     if part == 0 and t.net.n_buffers:  # the forward moves them; a step that fails leaves no trace
         memcpy(t.buffers, t.net.buffers, t.net.n_buffers * sizeof(real))
-    return b
 
 
 cdef inline Py_ssize_t target_bytes(const trainer_t *t, const real *like) noexcept nogil:
@@ -128,44 +140,82 @@ cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
 
 # Loss.
 
-cdef double loss_and_gradient(
-    trainer_t *t, const batch_t *b, const real *outputs, double scale, int part, int parts
+cdef void take_loss(
+    stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double scale, member_t *m
 ) noexcept nogil:
-    """The loss of the batch; its gradient goes to ``net.grad[0]``."""
+    """The loss of the batch, in ``s.losses``; its gradient goes to ``net.grad[0]``."""
+    cdef trainer_t *t = s.trainer
     cdef Py_ssize_t k = t.net.n_outputs
+    cdef int piece = first_piece(m, m.parts)
     grad = <real *> t.net.grad[0]
-    loss_blocks(
-        &t.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, part, parts
-    )
-    sync(t.net, parts)
-    return loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k))
+    while piece < m.parts:
+        loss_blocks(
+            &t.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, piece, m.parts
+        )
+        piece = next_piece(m, piece)
+    end_stage(m)
+    piece = first_piece(m, 1)
+    while piece < 1:
+        report(s, step, b, outputs, loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k)))
+        piece = next_piece(m, piece)
+    end_stage(m)
 
 
 # Clip and update.
 
-cdef bint clip(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+cdef bint clip(stretch_t *s, const real *like, member_t *m) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite."""
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
+    cdef int piece = first_piece(m, m.parts)
     cdef double norm, factor
     if t.clip_norm > 0:
-        squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, part, parts)
-        sync(t.net, parts)
+        while piece < m.parts:
+            squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, piece, m.parts)
+            piece = next_piece(m, piece)
+        end_stage(m)
         norm = sqrt(sum_of(t.partial, span_block_count(t.spans, t.n_spans)))
         if not isfinite(norm):
             return False
         factor = t.clip_norm / (norm + 1e-6)
         if factor < 1:
-            scale_blocks(t.spans, t.n_spans, gradients, factor, part, parts)
+            piece = first_piece(m, m.parts)
+            while piece < m.parts:
+                scale_blocks(t.spans, t.n_spans, gradients, factor, piece, m.parts)
+                piece = next_piece(m, piece)
+            end_stage(m)
         return True
-    if not blocks_finite(t, <const real *> gradients, part, parts):
-        s.bad_gradient = True
-    sync(t.net, parts)
+    while piece < m.parts:
+        if not blocks_finite(t, <const real *> gradients, piece, m.parts):
+            s.bad_gradient = True
+        piece = next_piece(m, piece)
+    end_stage(m)
     if s.bad_gradient:
         return False
     if t.clip_value > 0:
-        clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, part, parts)
+        piece = first_piece(m, m.parts)
+        while piece < m.parts:
+            clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, piece, m.parts)
+            piece = next_piece(m, piece)
+        end_stage(m)
     return True
+
+
+cdef void update(
+    stretch_t *s, const pace_t *pace, Py_ssize_t done, Py_ssize_t updated, const real *like, member_t *m, uint32_t after
+) noexcept nogil:
+    """The update that makes so many steps done and so many parameters updated; ``after`` it comes that stage."""
+    cdef trainer_t *t = s.trainer
+    cdef program_t *net = t.net
+    cdef int piece = first_piece_before(m, m.parts, after)
+    while piece < m.parts:
+        update_blocks(
+            &pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, piece, m.parts
+        )
+        if piece == 0:
+            s.done, s.updated, t.pace = done, updated, pace[0]
+        piece = next_piece(m, piece)
+    end_stage(m)
 
 
 cdef inline bint blocks_finite(const trainer_t *t, const real *gradients, int part, int parts) noexcept nogil:
@@ -210,54 +260,54 @@ cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept 
 
 # The loop.
 
-cdef void train_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil:
     """All steps of a stretch; ``like`` only tells the dtype."""
     cdef:
-        trainer_t *t = s.trainer
-        program_t *net = t.net
-        pace_t pace = t.pace
+        program_t *net = s.trainer.net
+        pace_t pace = s.pace
         batch_t b
-        double loss, scale
+        double scale
         uint64_t noise
+        uint32_t stages = 16 + 2 * net.count  # more than a step has, so that every step begins at a number of its own
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
+        int piece
     while done < s.count:
-        b = gather(s, done, like, part, parts)
-        sync(net, parts)
+        b = batch_of(s, done, like)
+        piece = first_piece(m, m.parts)
+        while piece < m.parts:
+            gather(s, done, &b, like, piece, m.parts)
+            piece = next_piece(m, piece)
+        end_stage(m)
         if s.bad_input:
             end = INPUT_NOT_FINITE
             break
-        scale = loss_scale(&t.loss, <const real *> b.weight, b.n, net.n_outputs)
+        scale = loss_scale(&s.trainer.loss, <const real *> b.weight, b.n, net.n_outputs)
         if scale == 0:  # no row has weight: nothing to learn from
-            if part == 0:
-                report(s, done, &b, <const real *> NULL, 0)
-            sync(net, parts)
             done += 1
+            piece = first_piece_before(m, 1, <uint32_t> done * stages)
+            while piece < 1:
+                report(s, done - 1, &b, <const real *> NULL, 0)
+                s.done = done
+                piece = next_piece(m, piece)
+            end_stage(m)
             continue
         noise = s.noise + updated
         x = <const real *> b.x
-        outputs = forward_walk(net, x, b.n, True, noise, part, parts)
-        loss = loss_and_gradient(t, &b, outputs, scale, part, parts)
-        if part == 0:
-            report(s, done, &b, outputs, loss)
-        if not isfinite(loss):
+        take_loss(s, done, &b, forward_walk(net, x, b.n, True, noise, m), scale, m)
+        if not isfinite(s.losses[done]):
             end = LOSS_NOT_FINITE
             break
-        backward_walk(net, x, b.n, True, noise, False, part, parts)
-        if not clip(s, like, part, parts):
+        backward_walk(net, x, b.n, True, noise, False, m)
+        if not clip(s, like, m):
             end = GRADIENT_NOT_FINITE
             break
-        set_scalars(&pace, s.updates + updated + 1, s.lr[updated])
-        update_blocks(&pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, part, parts)
         updated += 1
         done += 1
-    if part == 0:
-        s.done = done
-        s.updated = updated
+        set_scalars(&pace, s.updates + updated, s.lr[updated - 1])
+        update(s, &pace, done, updated, like, m, <uint32_t> done * stages)
+    if end != FINISHED and is_current(m):
         s.end = end
-        t.pace = pace
-        if end != FINISHED:
-            memcpy(net.buffers, t.buffers, net.n_buffers * sizeof(real))
 
 
 cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:
@@ -271,30 +321,29 @@ cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const r
 
 cdef void train_share(void *work, int part, int parts) noexcept nogil:
     cdef stretch_t *s = <stretch_t *> work
+    cdef member_t m = member(&s.trainer.net.team, part, parts)
     if s.trainer.net.dtype == cnp.NPY_FLOAT:
-        train_walk(s, <const float *> NULL, part, parts)
+        train_walk(s, <const float *> NULL, &m)
     else:
-        train_walk(s, <const double *> NULL, part, parts)
+        train_walk(s, <const double *> NULL, &m)
 
 
-cdef void finish_walk(stretch_t *s, const real *like, int part, int parts) noexcept nogil:
+cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil:
     """The second half of a step whose forward and loss were elsewhere: ``net.grad[0]`` holds dL/doutputs."""
-    cdef trainer_t *t = s.trainer
-    cdef pace_t pace = t.pace
-    cdef bint good
-    backward_walk(t.net, <const real *> t.net.x, s.rows, True, s.noise, False, part, parts)
-    good = clip(s, like, part, parts)
-    if good:
+    cdef program_t *net = s.trainer.net
+    cdef pace_t pace = s.pace
+    backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
+    if clip(s, like, m):
         set_scalars(&pace, s.updates + 1, s.lr[0])
-        update_blocks(&pace.update, <const real *> t.net.gradients, t.spans, t.n_spans, <real *> t.net.parameters, part, parts)
-    if part == 0:
-        s.end = FINISHED if good else GRADIENT_NOT_FINITE
-        t.pace = pace
+        update(s, &pace, 1, 1, like, m, m.stage + 1)
+    elif is_current(m):
+        s.end = GRADIENT_NOT_FINITE
 
 
 cdef void finish_share(void *work, int part, int parts) noexcept nogil:
     cdef stretch_t *s = <stretch_t *> work
+    cdef member_t m = member(&s.trainer.net.team, part, parts)
     if s.trainer.net.dtype == cnp.NPY_FLOAT:
-        finish_walk(s, <const float *> NULL, part, parts)
+        finish_walk(s, <const float *> NULL, &m)
     else:
-        finish_walk(s, <const double *> NULL, part, parts)
+        finish_walk(s, <const double *> NULL, &m)

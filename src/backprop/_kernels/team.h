@@ -1,32 +1,69 @@
-/* What threads need and Cython has no words for: the team of an OpenMP region, a barrier for it, and atomic counts.
+/* What threads need and Cython has no words for: a pool of helpers, the stages of a team, and atomic counts.
 
-   Without OpenMP a team is one thread. Without GCC's builtins the barrier is OpenMP's, and the interpreter lock makes counts atomic. */
+   OpenMP says how many threads there may be (OMP_NUM_THREADS, threadpoolctl); the threads are our own. A region of OpenMP begins and
+   ends for all its threads together, so one that gets no processor, because another library's threads spin on it, holds the others
+   up for milliseconds. Here a helper that is late misses what is done without it, and nobody waits for a helper that never comes.
+
+   Without OpenMP, or on systems without POSIX threads, there are no helpers, and the caller does all the work. */
 
 #ifndef BACKPROP_TEAM_H
 #define BACKPROP_TEAM_H
 
-#ifdef _OPENMP
-#include <omp.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(_OPENMP) && defined(__GNUC__) && !defined(_WIN32)
 #define HAS_THREADS 1
-static inline int team_size(void) { return omp_get_num_threads(); }
-static inline int allowed_threads(void) { return omp_get_max_threads(); }
 #else
 #define HAS_THREADS 0
-static inline int team_size(void) { return 1; }
+#endif
+
+#ifdef _OPENMP
+#include <omp.h>
+static inline int allowed_threads(void) { return omp_get_max_threads(); }
+#else
 static inline int allowed_threads(void) { return 1; }
 #endif
 
-typedef struct {
-    int arrived;  /* at the barrier */
+typedef void (*share_t)(void *work, int part, int parts);
+
+/* One piece of work on several threads. Its program is a sequence of numbered stages, and a stage is so many pieces. Every thread runs
+   the program, takes pieces of the stage it has come to until none is left, and goes on when all are done, whoever did them. */
+typedef struct team_t {
+    uint64_t stage;     /* the number of the stage, and in the lower half one bit for each piece that is taken */
+    int done;           /* pieces of the stage that are done */
+    int round;          /* counts stages; who waits for the end of one sleeps until it changes */
     int asleep;
-    int round;    /* counts barriers; who waits for one waits for this to change */
+    int inside;         /* helpers that run the program */
+    int joined;         /* threads that have joined, the caller first */
+    int parts;          /* how many may */
+    share_t share;
+    void *work;
+    struct team_t *next;
 } team_t;
 
-#if defined(__GNUC__) && defined(__linux__)
+enum { MOST_PARTS = 32 }; /* as many as there are bits for pieces */
 
-#include <linux/futex.h>
-#include <sys/syscall.h>
-#include <unistd.h>
+/* A thread of a team, and where it has come to. */
+typedef struct {
+    team_t *team;
+    int part;
+    int parts;
+    uint32_t stage;
+    uint32_t after; /* the stage that follows this one */
+    int pieces;
+} member_t;
+
+static inline member_t member(team_t *team, int part, int parts) {
+    member_t m = {team, part, parts, 0, 0, 0};
+    return m;
+}
+
+#if HAS_THREADS
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -35,40 +72,190 @@ typedef struct {
 #endif
 #define SPINS 2000 /* some 40 us: stages are balanced, so it is mostly far less */
 
-/* Wait until `parts` threads have come here. OpenMP's own barrier spins for milliseconds before it sleeps. Where another process
-   has taken a processor, that is milliseconds for each of a step's barriers: the thread that holds the others up is the one that
-   has no processor, and it gets one as soon as a waiting thread sleeps. */
-static inline void team_barrier(team_t *team, int parts) {
-    int round = __atomic_load_n(&team->round, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&team->arrived, 1, __ATOMIC_ACQ_REL) == parts) {
-        __atomic_store_n(&team->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&team->round, round + 1, __ATOMIC_SEQ_CST);
-        if (__atomic_load_n(&team->asleep, __ATOMIC_SEQ_CST)) syscall(SYS_futex, &team->round, FUTEX_WAKE_PRIVATE, parts, 0, 0, 0);
-        return;
+#if defined(__linux__)
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+static inline void sleep_while(int *word, int value) { syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, value, 0, 0, 0); }
+static inline void wake_all(int *word) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, 1 << 30, 0, 0, 0); }
+#else
+static inline void sleep_while(int *word, int value) { (void)word; (void)value; sched_yield(); }
+static inline void wake_all(int *word) { (void)word; }
+#endif
+
+/* Take a piece of the member's stage: its own, so that a thread finds in its cache what it wrote in the stage before, or else any;
+   `pieces` when none is left or the stage is over. */
+static inline int take_piece(member_t *m) {
+    uint64_t seen = __atomic_load_n(&m->team->stage, __ATOMIC_ACQUIRE);
+    for (;;) {
+        uint32_t open = ~(uint32_t)seen & (uint32_t)((1ull << m->pieces) - 1);
+        if ((uint32_t)(seen >> 32) != m->stage || !open) return m->pieces;
+        int piece = m->part < m->pieces && (open >> m->part & 1) ? m->part : __builtin_ctz(open);
+        if (__atomic_compare_exchange_n(&m->team->stage, &seen, seen | 1ull << piece, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+            return piece;
     }
+}
+
+static inline void piece_done(member_t *m) {
+    team_t *team = m->team;
+    if (__atomic_add_fetch(&team->done, 1, __ATOMIC_ACQ_REL) < m->pieces) return;
+    __atomic_store_n(&team->done, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&team->stage, (uint64_t)m->after << 32, __ATOMIC_SEQ_CST);
+    __atomic_add_fetch(&team->round, 1, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&team->asleep, __ATOMIC_SEQ_CST)) wake_all(&team->round);
+}
+
+static inline int is_current(const member_t *m) {
+    return m->parts == 1 || (uint32_t)(__atomic_load_n(&m->team->stage, __ATOMIC_SEQ_CST) >> 32) == m->stage;
+}
+
+/* Whoever waits for long sleeps: the thread that has the last piece may be waiting for this very processor. */
+static inline void wait_for_stage(member_t *m) {
+    team_t *team = m->team;
     for (int i = 0; i < SPINS; i++) {
-        if (__atomic_load_n(&team->round, __ATOMIC_ACQUIRE) != round) return;
+        if (!is_current(m)) return;
         PAUSE();
     }
     __atomic_add_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
-    while (__atomic_load_n(&team->round, __ATOMIC_SEQ_CST) == round)
-        syscall(SYS_futex, &team->round, FUTEX_WAIT_PRIVATE, round, 0, 0, 0);
+    for (;;) {
+        int round = __atomic_load_n(&team->round, __ATOMIC_SEQ_CST);
+        if (!is_current(m)) break;
+        sleep_while(&team->round, round);
+    }
     __atomic_sub_fetch(&team->asleep, 1, __ATOMIC_SEQ_CST);
+}
+
+/* The pool: helpers that sleep until there is a team to join. */
+static struct {
+    pthread_mutex_t lock;
+    pthread_cond_t wake;
+    team_t *teams;      /* that have room */
+    int waiting;        /* how many helpers they have room for */
+    int helpers;
+    int idle;
+} pool = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, 0, 0, 0, 0};
+
+static void leave_list(team_t *team) {
+    for (team_t **at = &pool.teams; *at; at = &(*at)->next)
+        if (*at == team) {
+            *at = team->next;
+            __atomic_sub_fetch(&pool.waiting, team->parts - team->joined, __ATOMIC_RELAXED);
+            return;
+        }
+}
+
+static team_t *join_team(int *part) {
+    team_t *team;
+    pthread_mutex_lock(&pool.lock);
+    while (!pool.teams) {
+        pool.idle++;
+        pthread_cond_wait(&pool.wake, &pool.lock);
+        pool.idle--;
+    }
+    team = pool.teams;
+    *part = team->joined++;
+    __atomic_sub_fetch(&pool.waiting, 1, __ATOMIC_RELAXED);
+    __atomic_add_fetch(&team->inside, 1, __ATOMIC_RELAXED);
+    if (team->joined == team->parts) leave_list(team);
+    pthread_mutex_unlock(&pool.lock);
+    return team;
+}
+
+static void *help(void *nothing) {
+    (void)nothing;
+    for (;;) {
+        int part;
+        team_t *team = join_team(&part);
+        team->share(team->work, part, team->parts);
+        if (__atomic_sub_fetch(&team->inside, 1, __ATOMIC_SEQ_CST) == 0) wake_all(&team->inside);
+        /* the next step may come at once, and to wake a thread takes longer than some steps */
+        for (int i = 0; i < SPINS && !__atomic_load_n(&pool.waiting, __ATOMIC_RELAXED); i++) PAUSE();
+    }
+    return 0;
+}
+
+static void add_helpers(int wanted) {
+    sigset_t all, before;
+    pthread_t thread;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before); /* signals go to the threads of the program */
+    while (pool.helpers < wanted && pthread_create(&thread, 0, help, 0) == 0) {
+        pthread_detach(thread);
+        pool.helpers++;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, 0);
+}
+
+/* Run share(work, part, parts) here as part 0, and on up to parts - 1 helpers, as they come; return when all who came are done. */
+static void run_team(team_t *team, share_t share, void *work, int parts) {
+    memset(team, 0, sizeof *team);
+    team->share = share;
+    team->work = work;
+    team->parts = parts;
+    team->joined = 1;
+    if (parts > 1) {
+        pthread_mutex_lock(&pool.lock);
+        add_helpers(parts - 1);
+        team->next = pool.teams;
+        pool.teams = team;
+        __atomic_add_fetch(&pool.waiting, parts - 1, __ATOMIC_RELAXED);
+        if (pool.idle) pthread_cond_broadcast(&pool.wake);
+        pthread_mutex_unlock(&pool.lock);
+    }
+    share(work, 0, parts);
+    if (parts > 1) {
+        pthread_mutex_lock(&pool.lock);
+        leave_list(team);
+        pthread_mutex_unlock(&pool.lock);
+        for (int i = 0; i < SPINS && __atomic_load_n(&team->inside, __ATOMIC_ACQUIRE); i++) PAUSE();
+        for (int inside; (inside = __atomic_load_n(&team->inside, __ATOMIC_SEQ_CST)) != 0;) sleep_while(&team->inside, inside);
+    }
+}
+
+/* After a fork the child has no helpers, and nobody who holds the lock. */
+static void reset_pool(void) {
+    pthread_mutex_init(&pool.lock, 0);
+    pthread_cond_init(&pool.wake, 0);
+    pool.teams = 0;
+    pool.waiting = pool.helpers = pool.idle = 0;
 }
 
 #else
 
-static inline void team_barrier(team_t *team, int parts) {
-    (void)team;
-    (void)parts;
-#ifdef _OPENMP
-#pragma omp barrier
+static inline int take_piece(member_t *m) { return m->pieces; }
+static inline void piece_done(member_t *m) { (void)m; }
+static inline int is_current(const member_t *m) { (void)m; return 1; }
+static inline void wait_for_stage(member_t *m) { (void)m; }
+static inline void run_team(team_t *team, share_t share, void *work, int parts) { (void)team; (void)parts; share(work, 0, 1); }
+static inline void reset_pool(void) {}
+
 #endif
+
+/* A stage is a loop:   piece = first_piece(&m, pieces); while (piece < pieces) { ...; piece = next_piece(&m, piece); } end_stage(&m);
+   A thread that is alone takes all pieces in turn, without any of the above. */
+static inline int first_piece(member_t *m, int pieces) {
+    m->pieces = pieces;
+    m->after = m->stage + 1;
+    return m->parts == 1 ? 0 : take_piece(m);
+}
+/* The same for a stage that another number than the next one follows. */
+static inline int first_piece_before(member_t *m, int pieces, uint32_t after) {
+    m->pieces = pieces;
+    m->after = after;
+    return m->parts == 1 ? 0 : take_piece(m);
+}
+static inline int next_piece(member_t *m, int piece) {
+    if (m->parts == 1) return piece + 1;
+    piece_done(m);
+    return take_piece(m);
+}
+static inline void end_stage(member_t *m) {
+    if (m->parts > 1) wait_for_stage(m);
+    m->stage = m->after;
 }
 
-#endif
-
-/* Add to a count that several threads share; replace `from` by `to`, or leave another value alone and say no. */
+/* Add to a count that several threads share; replace `from` by `to`, or leave another value alone and say no. Without GCC's builtins
+   the interpreter lock makes counts atomic. */
 #ifdef __GNUC__
 static inline int add_to(int *count, int n) { return __atomic_add_fetch(count, n, __ATOMIC_ACQ_REL); }
 static inline int replace(int *count, int from, int to) {

@@ -1,35 +1,57 @@
 # Threads: a team for a stretch of work, from one budget that the Python threads of the process share.
 #
-# A stretch of work is one OpenMP region in which every thread runs the same program on its share of each stage, `part` of
-# `parts`, with a barrier between stages. Before it the caller joins the budget, which says how many threads it gets; afterwards
-# it leaves. Threads that outnumber the processors make barriers 3 to 14 times slower than no threads at all, so callers that work
-# at the same time divide the processors among them, and one that has just left still counts for a moment: a loop of short steps
-# in another thread is work too. Results do not depend on any of this.
+# A stretch of work is one program that every thread of a team runs: a sequence of stages, each of so many pieces. A thread takes
+# pieces of the stage that it has come to until none is left and goes on when all are done, so the others' work is there to be read
+# in the next stage. Who does a piece makes no difference to its result, and pieces depend on the size of the team only through how
+# work that can be cut anywhere is cut. A thread that comes late, because something else has the processor, passes through the
+# stages that were done without it; what it reads there may be older or newer than the stage, so a program keeps to this:
+#
+#     - what decides how it goes on is written once and stays (the loss of each step), or is read just before a stage: a thread that
+#       gets a piece of a stage has read what the stages before had left;
+#     - where a decision changes how many stages there are, the numbers of those that follow it do not depend on it
+#       (`first_piece_before`).
+#
+# Before a stretch the caller joins the budget, which says how many threads it gets; afterwards it leaves. Threads that outnumber
+# the processors make each other wait, so callers that work at the same time divide the processors among them, and one that has just
+# left still counts for a moment: a loop of short steps in another thread is work too. Results do not depend on any of this.
 
 from cpython.time cimport monotonic
-from cython.parallel cimport parallel, threadid
+from libc.stdint cimport uint32_t
+from libc.string cimport memset
 
-cdef extern from "_kernels/team.h":
+ctypedef void (*Share)(void* work, int part, int parts) noexcept nogil
+
+cdef extern from "_kernels/team.h" nogil:
     bint HAS_THREADS
-    ctypedef struct team_t:                     # all zero to begin with
+    enum:
+        MOST_PARTS                              # threads in a team, and pieces of a stage
+    ctypedef struct team_t:                     # what the threads of a team share
         pass
-    int team_size() noexcept nogil              # threads in the region that runs
-    void team_barrier(team_t *team, int parts) noexcept nogil
-    int allowed_threads() noexcept nogil        # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
-    int add_to(int *count, int n) noexcept nogil    # returns the sum
-    bint replace(int *count, int old, int new) noexcept nogil
+    ctypedef struct member_t:                   # one of them, and where it has come to
+        int part
+        int parts
+        uint32_t stage
+    member_t member(team_t *team, int part, int parts)
+    int first_piece(member_t *m, int pieces)    # pieces when there is none
+    int first_piece_before(member_t *m, int pieces, uint32_t after)     # of a stage before the one of that number
+    int next_piece(member_t *m, int piece)
+    void end_stage(member_t *m)                 # waits until all pieces are done
+    bint is_current(const member_t *m)          # whether the stage it has come to is not over
+    void run_team(team_t *team, Share share, void *work, int parts)     # on the calling thread, and on others as they come
+    void reset_pool()
+    int allowed_threads()                       # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
+    int add_to(int *count, int n)               # returns the sum
+    bint replace(int *count, int old, int new)
 
 cdef extern from "Python.h":
     long PyThread_get_thread_ident() noexcept nogil
-
-ctypedef void (*Share)(void* work, int part, int parts) noexcept nogil
 
 cdef enum:
     MAX_THREADS = 1024
     MAX_CALLERS = 64                            # more callers at once than this: the rest run on one thread, uncounted
 
 cdef double FLOPS_WITH_GIL = 2e4                # less work than this is done before other threads would notice
-cdef double FLOPS_OF_A_THREAD = 1.5e6           # of a step: below 3 MFLOP the barriers would cost more than a second thread brings
+cdef double FLOPS_OF_A_THREAD = 1.5e6           # of a step: below 3 MFLOP the stages would cost more than a second thread brings
 cdef double FLOPS_OF_A_TEAM = 3e6
 cdef double LINGER = 0.01                       # seconds for which a caller counts after it has left
 
@@ -38,22 +60,10 @@ cdef struct Caller:
     int threads                                 # how many it uses now
     double left                                 # when it last left
 
-cdef struct gain_t:
-    # Whether a team gains, learned from stretch to stretch: where another process has a processor, it can be slower than one
-    # thread. So at the beginning, and when a team was much slower than before, one stretch runs alone, for comparison. If that
-    # is better, more of them do, twice as many each time, before a team is tried again.
-    double team                                 # the last team's time per flop
-    double best                                 # the best team's
-    double serial                               # that of the last stretch alone
-    int alone                                   # how many stretches more run alone
-    int patience                                # how many did the last time
-    bint trial                                  # whether that is for comparison
-
 cdef cython.pymutex budget_lock                 # guards the callers
 cdef Caller[MAX_CALLERS] callers
 cdef int thread_limit = 1                       # 1: nobody joins the budget
 cdef int allowed_at_first = allowed_threads()
-cdef bint forked = False
 
 
 cdef int join_budget(int wanted) noexcept nogil:
@@ -97,21 +107,12 @@ cdef void leave_budget() noexcept nogil:
                 callers[i].left = monotonic()
 
 
-cdef void run_team(Share share, void* work, int threads) noexcept nogil:
-    """Run ``share(work, part, parts)`` on each of so many threads; on one, without entering OpenMP."""
-    if threads == 1:
-        share(work, 0, 1)
-        return
-    with parallel(num_threads=threads):
-        share(work, threadid(), team_size())
-
-
 cdef inline int threads_for(double flops) noexcept nogil:
     """How many threads a step of so much work is worth."""
-    return <int> max(1.0, min(<double> thread_limit, flops / FLOPS_OF_A_THREAD))
+    return <int> max(1.0, min(<double> min(thread_limit, MOST_PARTS), flops / FLOPS_OF_A_THREAD))
 
 
-cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, gain_t *gain) noexcept:
+cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, team_t *team) noexcept:
     """Run a stretch of work on as many threads as it is worth: each step is worth its ``flops``, and there is room for ``most``."""
     cdef double total = flops * steps
     if total < FLOPS_WITH_GIL:
@@ -121,37 +122,8 @@ cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most,
         if total < FLOPS_OF_A_TEAM or thread_limit == 1:
             share(work, 0, 1)
         else:
-            run_in_budget(share, work, min(most, threads_for(flops)), total, gain)
-
-
-cdef void run_in_budget(Share share, void *work, int wanted, double flops, gain_t *gain) noexcept nogil:
-    cdef int threads = join_budget(1 if gain is not NULL and gain.alone > 0 else wanted)
-    cdef double start = monotonic()
-    run_team(share, work, threads)
-    if wanted > 1 and gain is not NULL:
-        learn(gain, threads, (monotonic() - start) / flops)
-    leave_budget()
-
-
-cdef inline void learn(gain_t *gain, int threads, double time) noexcept nogil:
-    """Decide how the next stretches run, from the time that this one took for its work."""
-    if threads > 1:
-        gain.team = time
-        if gain.best == 0 or time > 1.5 * gain.best or time > gain.serial:
-            gain.trial = True
-            gain.alone = 1
-        else:
-            gain.patience = 0
-        gain.best = time if gain.best == 0 else min(gain.best, time)
-    elif gain.alone > 0:
-        gain.serial = time
-        gain.alone -= 1
-        if gain.trial and time < gain.team:
-            gain.patience = min(2 * gain.patience + 4, 64)
-            gain.alone = gain.patience
-        elif gain.trial:
-            gain.best = gain.team
-        gain.trial = False
+            run_team(team, share, work, join_budget(min(most, threads_for(flops))))
+            leave_budget()
 
 
 # Faces.
@@ -172,8 +144,6 @@ def most_threads():
     """The largest number that may be set, and why it is that."""
     if not HAS_THREADS:
         return 1, "the extension was compiled without OpenMP"
-    if forked:
-        return 1, "OpenMP does not survive a fork; processes started with 'spawn' or 'forkserver' have threads"
     return MAX_THREADS, ""
 
 
@@ -183,8 +153,11 @@ def num_allowed_threads():
 
 
 def after_fork_in_child():
-    """Go on with one thread and alone: OpenMP's other threads, and the other callers, stayed behind."""
-    global thread_limit, forked
+    """Go on with one thread and alone: the helpers and the other callers stayed behind.
+
+    Those who fork a process for each processor want one thread in each; `set_num_threads` is there for the others.
+    """
+    global thread_limit
     thread_limit = 1
-    forked = True
     memset(callers, 0, sizeof(callers))
+    reset_pool()
