@@ -30,6 +30,7 @@ include "_kernels/peak.pxi"
 include "_kernels/program.pxi"
 include "_kernels/predict.pxi"
 include "_kernels/steps.pxi"
+include "_kernels/groups.pxi"
 include "_kernels/plan.pxi"
 
 ISA: str = BACKPROP_ISA.decode()

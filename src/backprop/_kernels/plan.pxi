@@ -103,6 +103,7 @@ cdef class Plan:
         net.parameters = cnp.PyArray_DATA(parameters)
         net.gradients = cnp.PyArray_DATA(gradients)
         net.buffers = cnp.PyArray_DATA(buffers)
+        net.n_parameters = parameters.shape[0]
         net.n_buffers = buffers.shape[0]
         net.n_inputs = net.width = net.operation[0].fan_in
         net.n_outputs = net.operation[net.count - 1].fan_out
@@ -352,6 +353,7 @@ cdef class TrainingPlan:
 
     def __dealloc__(self):
         free(self.trainer.memory)
+        self.free_groups()
 
     def is_current(self):
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
@@ -462,7 +464,7 @@ cdef class TrainingPlan:
         try:
             self.plan.waiting = False
             self.plan.zero_frozen()
-            self.reserve(min(s.batch, s.rows))
+            self.reserve_stretch(s.batch, s.rows)
             s.pace = self.trainer.pace
             run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.team)
             if s.end != FINISHED:
@@ -498,7 +500,7 @@ cdef class TrainingPlan:
         self.plan.begin()
         try:
             self.plan.take_waiting()
-            self.reserve(p.n)
+            self.reserve(p.n, p.n)
             memcpy(p.net.grad[0], cnp.PyArray_DATA(<cnp.ndarray> grad_outputs), cnp.PyArray_NBYTES(<cnp.ndarray> grad_outputs))
             s.pace = self.trainer.pace
             run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.team)
@@ -508,10 +510,19 @@ cdef class TrainingPlan:
             self.optimizer_state["steps"] = s.updates + 1
         return s.end == FINISHED
 
-    cdef int reserve(self, Py_ssize_t rows) except -1:
-        """Have memory for batches of so many rows."""
+    cdef int reserve_stretch(self, Py_ssize_t batch, Py_ssize_t rows) except -1:
+        """Have memory for these rows in batches: of the whole network for what is not sliced, of a slice for the rest."""
+        cdef program_t *net = &self.plan.net
+        cdef Py_ssize_t most = min(batch, rows), last = rows % batch
+        if slice_of(net, most) == 0:
+            return self.reserve(most, most)
+        self.reserve(most, last if last and slice_of(net, last) == 0 else 1)
+        return self.reserve_groups(most)
+
+    cdef int reserve(self, Py_ssize_t rows, Py_ssize_t whole) except -1:
+        """Have memory for batches of so many rows, and so many that go through the network as a whole."""
         cdef trainer_t *t = &self.trainer
-        self.plan.reserve(rows)
+        self.plan.reserve(whole)
         if rows <= self.rows:
             return 0
         free(t.memory)
@@ -524,11 +535,39 @@ cdef class TrainingPlan:
         self.plan.allocations += 1
         return 0
 
+    cdef int reserve_groups(self, Py_ssize_t rows) except -1:
+        """Have memory for groups of slices of batches of so many rows, for as many threads as may come."""
+        cdef groups_t *g = &self.trainer.groups
+        cdef program_t *net = &self.plan.net
+        if rows <= g.rows and net.threads <= g.threads:
+            return 0
+        self.free_groups()
+        g.slice, g.threads = slice_of(net, rows), net.threads
+        g.local = <program_t *> calloc(g.threads, sizeof(program_t))
+        g.arrays = <arrays_t *> calloc(g.threads * net.count, sizeof(arrays_t))
+        if g.local is not NULL and g.arrays is not NULL:  # the gradients of frozen layers stay zero
+            g.memory = <char *> calloc(lay_out_groups(g, net, rows, NULL) + CACHE_LINE, 1)
+        if g.memory is NULL:
+            self.free_groups()
+            raise MemoryError(f"no memory for a batch of {rows} rows")
+        lay_out_groups(g, net, rows, aligned(g.memory))
+        g.rows = rows
+        self.plan.allocations += 1
+        return 0
+
+    cdef void free_groups(self) noexcept:
+        cdef groups_t *g = &self.trainer.groups
+        free(g.memory)
+        free(g.local)
+        free(g.arrays)
+        memset(g, 0, sizeof(groups_t))
+
     cdef Py_ssize_t lay_out(self, Py_ssize_t rows, char *start) noexcept:
         cdef trainer_t *t = &self.trainer
         cdef Py_ssize_t used = 0, k = t.net.n_outputs
         t.targets = take(&used, start, rows * max(k, 1) * sizeof(double))
         t.weight = take(&used, start, rows * sizeof(double))
+        t.outputs = take(&used, start, rows * k * sizeof(double) if slice_of(t.net, rows) else 0)
         t.buffers = take(&used, start, t.net.n_buffers * sizeof(double))
         t.partial = <double *> take(
             &used, start, max(loss_block_count(&t.loss, rows, k), span_block_count(t.spans, t.n_spans)) * sizeof(double)

@@ -85,7 +85,9 @@ cdef struct program_t:
     void *parameters
     void *gradients
     void *buffers
+    Py_ssize_t n_parameters
     Py_ssize_t n_buffers
+    Py_ssize_t first_row  # of the rows that go through, in their batch
     char *memory  # the workspace, and for how many rows and threads it is
     Py_ssize_t rows
     int threads
@@ -214,7 +216,7 @@ cdef inline void thin_out(
 ) noexcept nogil:
     """Dropout; outside training, nothing is dropped."""
     cdef uint32_t key = dropout_key(net.seed, step, <uint32_t> op.layer)
-    dropout_rows(x, y, op.rate if training else 0, key, n, op.fan_out, part, parts)
+    dropout_rows(x, y, op.rate if training else 0, key, net.first_row, n, op.fan_out, part, parts)
 
 
 cdef inline void add_share(const real *x, const real *y, real *total, Py_ssize_t size, int part, int parts) noexcept nogil:

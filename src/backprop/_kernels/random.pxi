@@ -40,9 +40,9 @@ cdef uint32_t dropout_key(uint64_t seed, uint64_t step, uint32_t layer) noexcept
 
 
 cdef void dropout_rows(
-    const real *x, real *y, double rate, uint32_t key, Py_ssize_t n, Py_ssize_t k, int part, int parts
+    const real *x, real *y, double rate, uint32_t key, Py_ssize_t first_row, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
-    """y = x / (1 - rate) where the element's hash reaches round(rate 2^32), else 0."""
+    """y = x / (1 - rate) where the element's hash reaches round(rate 2^32), else 0; ``first_row``: the number of x's first row."""
     cdef uint64_t threshold = <uint64_t> llrint(rate * 4294967296.0)
     cdef uint32_t least = <uint32_t> threshold
     cdef real keep = <real> (1.0 / (1.0 - rate))
@@ -53,7 +53,7 @@ cdef void dropout_rows(
         memset(y + first * k, 0, (last - first) * k * sizeof(real))
         return
     for i in range(first, last):
-        row_key = absorb(key, <uint32_t> i)
+        row_key = absorb(key, <uint32_t> (first_row + i))
         for j in range(k):
             y[i * k + j] = x[i * k + j] * keep if mix(row_key + <uint32_t> GOLDEN * <uint32_t> j) >= least else 0
 
@@ -69,6 +69,6 @@ def dropout(x, y, double rate, uint64_t seed, uint64_t step, uint32_t layer):
         raise ValueError(f"rate must be in [0, 1), got {rate}")
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
-            dropout_rows(<const float *> x_, <float *> y_, rate, dropout_key(seed, step, layer), n, k, 0, 1)
+            dropout_rows(<const float *> x_, <float *> y_, rate, dropout_key(seed, step, layer), 0, n, k, 0, 1)
         else:
-            dropout_rows(<const double *> x_, <double *> y_, rate, dropout_key(seed, step, layer), n, k, 0, 1)
+            dropout_rows(<const double *> x_, <double *> y_, rate, dropout_key(seed, step, layer), 0, n, k, 0, 1)

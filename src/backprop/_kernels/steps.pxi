@@ -26,6 +26,16 @@ cdef struct pace_t:  # an optimizer, and what changes from step to step
     double mu_product  # of nadam: mu_1 mu_2 ... mu_step
     Py_ssize_t mu_step
 
+cdef struct groups_t:  # see groups.pxi
+    Py_ssize_t rows  # of the largest batch that there is memory for
+    Py_ssize_t slice  # its slices have at most so many rows
+    int threads
+    program_t *local  # the network, for each thread: with arrays of its own
+    arrays_t *arrays
+    char *memory
+    void *sums  # (groups, n_parameters): the gradients of the groups
+    double *losses  # of all slices
+
 cdef struct trainer_t:  # what all steps share
     program_t *net
     loss_t loss
@@ -39,6 +49,8 @@ cdef struct trainer_t:  # what all steps share
     void *targets  # the gathered batch
     void *weight
     void *buffers  # as they were before the step
+    groups_t groups  # for batches that are sliced
+    void *outputs  # of such a batch
 
 cdef struct stretch_t:  # consecutive steps, and how they went
     trainer_t *trainer
@@ -104,13 +116,15 @@ cdef void gather_rows(
 cdef void gather(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, int part, int parts) noexcept nogil:
     cdef trainer_t *t = s.trainer
     cdef Py_ssize_t first, last
+    cdef bint sliced = slice_of(t.net, b.n) != 0  # its x is gathered slice by slice
     if s.order is not NULL:
         order = s.order + s.first + step * s.batch
-        gather_rows(s.x, order, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
+        if not sliced:
+            gather_rows(s.x, order, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
         gather_rows(s.targets, order, b.n, target_bytes(t, like), t.targets, part, parts)
         if s.weight is not NULL:
             gather_rows(s.weight, order, b.n, sizeof(real), t.weight, part, parts)
-    if s.check_finite:
+    if s.check_finite and not sliced:
         first = share_start(b.n, 1, part, parts)
         last = share_start(b.n, 1, part + 1, parts)
         if not all_finite(<const real *> b.x + first * t.net.n_inputs, (last - first) * t.net.n_inputs):
@@ -271,6 +285,7 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         uint32_t stages = 16 + 2 * net.count  # more than a step has, so that every step begins at a number of its own
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
+        bint sliced
         int piece
     while done < s.count:
         b = batch_of(s, done, like)
@@ -294,11 +309,18 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
             continue
         noise = s.noise + updated
         x = <const real *> b.x
-        take_loss(s, done, &b, forward_walk(net, x, b.n, True, noise, m), scale, m)
-        if not isfinite(s.losses[done]):
-            end = LOSS_NOT_FINITE
+        sliced = slice_of(net, b.n) != 0
+        if sliced:
+            take_groups(s, done, &b, like, scale, noise, m)
+        else:
+            take_loss(s, done, &b, forward_walk(net, x, b.n, True, noise, m), scale, m)
+        if s.bad_input or not isfinite(s.losses[done]):
+            end = INPUT_NOT_FINITE if s.bad_input else LOSS_NOT_FINITE
             break
-        backward_walk(net, x, b.n, True, noise, False, m)
+        if sliced:
+            gather_gradient(s, &b, like, m)
+        else:
+            backward_walk(net, x, b.n, True, noise, False, m)
         if not clip(s, like, m):
             end = GRADIENT_NOT_FINITE
             break
