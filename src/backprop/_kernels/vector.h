@@ -333,6 +333,13 @@ INLINE vdouble exponent_d(vdouble v) {
     return from_bits_d(e | 0x4330000000000000u) - (4503599627370496.0 + 1024.0);
 }
 
+/* Memory that will be read soon; a hint, whatever the address. */
+#if defined(__GNUC__)
+#define prefetch(p) __builtin_prefetch(p)
+#else
+#define prefetch(p) ((void)(p))
+#endif
+
 /* A vector that changes, and what a tile of the matrix product holds in registers. */
 typedef struct { vfloat v; } variable_f;
 typedef struct { vdouble v; } variable_d;

@@ -80,6 +80,8 @@ cdef extern from "_kernels/vector.h" nogil:
     float largest "largest_f"(vfloat v)  # maximum over the lanes
     double largest "largest_d"(vdouble v)
 
+    void prefetch(const void *p)  # what is there will be read soon
+
     double rounder "round_f"(vfloat v)  # v + rounder - rounder is v rounded to an integer; see shift_exponent
     double rounder "round_d"(vdouble v)
     vfloat shift_exponent "shift_exponent_f"(vfloat v, vfloat n)  # v 2^k, where n = k + rounder
