@@ -73,30 +73,59 @@ cdef struct batch_t:
 
 # Gather.
 
+cdef enum:
+    SHORT_ROW = 64  # bytes: a call of memcpy costs more than to copy so few
+    ROWS_AHEAD = 32  # a row comes from memory while so many before it are copied, and the batch before it is worked on
+    BYTES_AHEAD = 512  # so much of it; processors go on by themselves
+
+
 cdef const void *gather_rows(
-    const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
+    const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t end, Py_ssize_t row_bytes, void *into,
+    int part, int parts
 ) noexcept nogil:
-    """The rows order[first:first + n], copied together; without an order they lie together."""
+    """The rows order[first:first + n], copied together; without an order they lie together. Up to ``end`` there are more."""
     cdef const char *rows = <const char *> data
     cdef char *copy = <char *> into
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, start, stop
     if order is NULL:
         return rows + first * row_bytes
     for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
-        memcpy(copy + i * row_bytes, rows + order[first + i] * row_bytes, row_bytes)
+        fetch_row(rows + order[min(first + i + ROWS_AHEAD, end - 1)] * row_bytes, row_bytes)
+        copy_row(rows + order[first + i] * row_bytes, row_bytes, copy + i * row_bytes)
     return copy
+
+
+cdef inline void fetch_row(const char *row, Py_ssize_t row_bytes) noexcept nogil:
+    cdef Py_ssize_t i, bytes = min(row_bytes, <Py_ssize_t> BYTES_AHEAD), line = CACHE_LINE
+    for i in range((bytes + line - 1) // line):
+        prefetch(row + i * line)
+    prefetch(row + bytes - 1)  # rows begin anywhere in a line
+
+
+cdef inline void copy_row(const char *row, Py_ssize_t row_bytes, char *into) noexcept nogil:
+    """memcpy for whole float32."""
+    cdef const uint32_t *word = <const uint32_t *> row
+    cdef Py_ssize_t i
+    if row_bytes > SHORT_ROW:
+        memcpy(into, row, row_bytes)
+    elif row_bytes % <Py_ssize_t> sizeof(int64_t) == 0:
+        for i in range(row_bytes // <Py_ssize_t> sizeof(int64_t)):
+            (<int64_t *> into)[i] = (<const int64_t *> row)[i]
+    else:
+        for i in range(row_bytes // <Py_ssize_t> sizeof(uint32_t)):
+            (<uint32_t *> into)[i] = word[i]
 
 
 cdef batch_t gather(stretch_t *s, Py_ssize_t step, const real *like, int part, int parts) noexcept nogil:
     cdef trainer_t *t = s.trainer
-    cdef Py_ssize_t first = s.first + step * s.batch
+    cdef Py_ssize_t first = s.first + step * s.batch, end = s.first + s.rows
     cdef batch_t b
     b.n = min(s.batch, s.rows - step * s.batch)
-    b.x = gather_rows(s.x, s.order, first, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
-    b.targets = gather_rows(s.targets, s.order, first, b.n, target_bytes(t, like), t.targets, part, parts)
+    b.x = gather_rows(s.x, s.order, first, b.n, end, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
+    b.targets = gather_rows(s.targets, s.order, first, b.n, end, target_bytes(t, like), t.targets, part, parts)
     b.weight = NULL
     if s.weight is not NULL:
-        b.weight = gather_rows(s.weight, s.order, first, b.n, sizeof(real), t.weight, part, parts)
+        b.weight = gather_rows(s.weight, s.order, first, b.n, end, sizeof(real), t.weight, part, parts)
     if s.check_finite:
         first = share_start(b.n, 1, part, parts)
         last = share_start(b.n, 1, part + 1, parts)
