@@ -30,6 +30,7 @@ include "_kernels/order.pxi"
 include "_kernels/peak.pxi"
 include "_kernels/program.pxi"
 include "_kernels/predict.pxi"
+include "_kernels/tally.pxi"
 include "_kernels/steps.pxi"
 include "_kernels/plan.pxi"
 

@@ -58,6 +58,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     bint bad_gradient
     # results
     void *outputs  # (rows, n_outputs), as they were before each update; or NULL
+    tally_t tally  # of them
     double *losses  # of every step, and the weight of its rows
     double *weights
     Py_ssize_t done  # whole steps
@@ -296,6 +297,10 @@ cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const r
     s.weights[step] = b.n if b.weight is NULL else sum_of_absolutes(<const real *> b.weight, b.n)
     if s.outputs is not NULL and outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
+    if s.tally.kind != NO_TALLY and outputs is not NULL:
+        tally_rows(
+            &s.tally, outputs, b.targets, s.trainer.loss.kind == CROSS_ENTROPY, s.order, s.first + step * s.batch, b.n, k
+        )
 
 
 cdef void train_share(void *work, int part, int parts) noexcept nogil:
