@@ -73,6 +73,15 @@ def test_row_order_is_a_permutation_in_whole_batches(rows, batch_size, block, dr
             np.testing.assert_array_equal(order, np.arange(kept))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3, 4, 5, 63, 64, 65, 127, 128, 129, 1000, 70_001])
+def test_an_order_is_numpys_whatever_the_backend(rows, backend):
+    rng, numpys = np.random.default_rng(rows), np.random.default_rng(rows)
+    for _ in range(3):
+        (order,) = data.row_order(rows, 1, rng)
+        np.testing.assert_array_equal(order, numpys.permutation(rows))
+    assert rng.bit_generator.state == numpys.bit_generator.state
+
+
 def test_blocks_mix_rows_and_move_from_epoch_to_epoch():
     rng = np.random.default_rng(0)
     orders = [np.concatenate(list(data.row_order(1000, 10, rng, block=100))) for _ in range(2)]

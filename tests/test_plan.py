@@ -357,3 +357,67 @@ def test_a_backward_needs_a_forward_of_its_own():
     trainer.step(x, outputs)
     with pytest.raises(RuntimeError, match="needs a forward of its own"):
         net.backward(outputs)
+
+
+TALLIED = {  # loss, outputs, targets of 50 rows
+    "labels": ("cross_entropy", 3, lambda rng: rng.integers(0, 3, 50)),
+    "probabilities": ("cross_entropy", 3, lambda rng: rng.dirichlet(np.ones(3), 50).round(1)),
+    "yes or no": ("binary_cross_entropy", 1, lambda rng: rng.integers(0, 2, 50)),
+    "several": ("binary_cross_entropy", 3, lambda rng: rng.integers(0, 2, (50, 3))),
+    "hinge": ("hinge", 1, lambda rng: rng.integers(0, 2, 50)),
+    "number": ("mse", 1, lambda rng: rng.normal(1000, size=50)),
+    "numbers": ("mse", 3, lambda rng: rng.normal([0, 10, 1000], size=(50, 3))),
+    "many numbers": ("mae", 40, lambda rng: rng.normal(size=(50, 40))),
+}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 50])
+@pytest.mark.parametrize(
+    ("case", "weighted"),
+    [(case, weighted) for case in TALLIED for weighted in ("", "rows")]
+    + [(case, weighted) for case in ("labels", "yes or no") for weighted in ("classes", "rows and classes")],
+)
+def test_steps_keep_the_sums_of_metrics(case, weighted, batch_size, dtype, rng, monkeypatch):
+    loss, n_outputs, targets = TALLIED[case]
+    y = targets(rng)
+    # Few different numbers: outputs that are equal, or 0, are common.
+    x = rng.integers(-1, 2, (50, 2)).astype(dtype)
+    net = bp.Network([bp.Dense(2, n_outputs)], dtype=dtype.name)
+    net.parameters[...] = rng.integers(-1, 2, net.parameters.size)
+    options = {}
+    if "rows" in weighted:
+        options["sample_weight"] = np.where(np.arange(50) % 9 < 7, rng.normal(size=50), 0.0)
+    if "classes" in weighted:
+        options["class_weight"] = [0.5, 2.0, 3.0][: int(y.max()) + 1]
+
+    def history():
+        trainer = bp.Trainer(net.copy(), loss=loss, optimizer=bp.SGD(1e-12))
+        return trainer.fit(x, y, epochs=2, batch_size=batch_size, seed=0, **options)
+
+    with monkeypatch.context() as patch:
+        patch.delattr("backprop._evaluation.Meter.add_rows")
+        tallied = history()
+    monkeypatch.setattr("backprop._evaluation.Meter.formula", None)
+    looked_at = history()
+    assert tallied.keys() == looked_at.keys()
+    for key in looked_at:
+        np.testing.assert_allclose(tallied[key], looked_at[key], rtol=1e-9 if key == "r2" else 1e-12)
+    if case in ("labels", "probabilities", "yes or no", "hinge") and "rows" not in weighted:
+        assert tallied["accuracy"] == looked_at["accuracy"]
+
+
+def test_a_tally_goes_on_without_the_plan(rng):
+    x, y = rng.normal(size=(40, 3)).astype(np.float32), rng.normal(size=40) + 100
+
+    class Leave(bp.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs):
+            if batch == 3:
+                bp.kernels.chosen.set("numpy")
+
+    histories = []
+    for callbacks in ([], [Leave()]):
+        with bp.use_backend("cython"):
+            trainer = bp.Trainer(bp.mlp([3, 4, 1], seed=0), loss="mse")
+            histories.append(trainer.fit(x, y, epochs=2, batch_size=8, callbacks=callbacks, seed=0))
+    for key in histories[0]:
+        np.testing.assert_allclose(histories[1][key], histories[0][key], rtol=1e-4)

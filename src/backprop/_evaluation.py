@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from . import metrics as metric_functions
 from ._rows import Batch
+from ._tally import Formula, Sums
 from ._types import Array
 from .metrics import Metric, MetricFunction
 
@@ -42,15 +43,27 @@ class Meter:
         """Whether there is any metric beside the loss."""
         return bool(self._metrics)
 
-    def add_steps(
-        self, losses: Numbers, weights: Numbers, outputs: Array | None, targets: Any, sample_weight: Array | None
-    ) -> None:
-        """Take note of many batches: the loss and weight of each, and arrays over all their rows."""
+    @property
+    def formula(self) -> Formula | None:
+        """The formula that all metrics share, if they do: then `add_sums` does for `add_rows`."""
+        formulas = {metric.formula for metric in self._metrics}
+        return formulas.pop() if len(formulas) == 1 else None
+
+    def add_losses(self, losses: Numbers, weights: Numbers) -> None:
+        """Take note of the loss and the weight of each of many batches."""
         self._loss += float((weights * losses).sum())
         self._weight += float(weights.sum())
-        if outputs is not None and len(outputs):
+
+    def add_rows(self, outputs: Array, targets: Any, sample_weight: Array | None) -> None:
+        """Take note of all rows of many batches, but for the loss."""
+        if len(outputs):
             for metric in self._metrics:
                 metric.update(outputs if metric.streaming else outputs.copy(), targets, sample_weight)
+
+    def add_sums(self, sums: Sums) -> None:
+        """The same, from the sums of `formula`."""
+        for metric in self._metrics:
+            metric.add(sums)
 
     def result(self) -> dict[str, float]:
         """Return the loss, averaged by the rows' weights, and the metrics."""

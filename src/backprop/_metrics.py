@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ._tally import Formula, Sums
+
 Numbers = npt.NDArray[np.float64]
 RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
+
 
 class Metric:
     """A metric that is computed over many batches.
@@ -23,9 +26,12 @@ class Metric:
         Its key in a history.
     streaming : bool
         Whether a few sums are enough; otherwise all rows are kept until `result`.
+    formula : Formula, optional
+        Of these sums, where compiled steps can keep them.
     """
 
     streaming = True
+    formula: Formula | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -34,18 +40,34 @@ class Metric:
         """Take note of a batch. Rows count by the size of their weight, whatever its sign; arrays may be kept, not changed."""
         raise NotImplementedError
 
+    def add(self, sums: Sums) -> None:
+        """Take note of the sums of ``formula`` over many rows."""
+        raise NotImplementedError
+
     def result(self) -> float:
         """Return the metric over all rows since the last `result`, and forget them; NaN where it is not defined."""
         raise NotImplementedError
 
 
 class Means(Metric):
-    """Anything that follows from the means over rows of some columns of numbers."""
+    """Anything that follows from the means over rows of some columns of numbers.
 
-    def __init__(self, name: str, columns: Callable[[RawArray, RawArray], RawArray], finish: Callable[[Numbers], float]) -> None:
+    With a ``formula``, ``choose`` makes the sums of these columns of those of the formula.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        columns: Callable[[RawArray, RawArray], RawArray],
+        finish: Callable[[Numbers], float],
+        formula: Formula | None = None,
+        choose: Callable[[Numbers], Numbers] = np.asarray,
+    ) -> None:
         super().__init__(name)
+        self.formula = formula
         self._columns = columns
         self._finish = finish
+        self._choose = choose
         self._sums: Numbers | float = 0.0
         self._weight = 0.0
 
@@ -58,6 +80,10 @@ class Means(Metric):
             weight = np.abs(sample_weight.astype(np.float64))
             self._sums = self._sums + weight @ columns
             self._weight += weight.sum()
+
+    def add(self, sums: Sums) -> None:
+        self._sums = self._sums + self._choose(sums.columns)
+        self._weight += sums.weight
 
     def result(self) -> float:
         means = np.asarray(self._sums) / self._weight if self._weight else np.array(math.nan)
@@ -173,7 +199,7 @@ def _f1(counts: Numbers) -> float:
 
 
 def accuracy_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("accuracy", _Decision(threshold, multilabel).correct, float)
+    return Means("accuracy", _Decision(threshold, multilabel).correct, float, Formula("decisions", threshold, multilabel))
 
 
 def precision_metric(threshold: float, multilabel: bool) -> Metric:
@@ -232,20 +258,41 @@ def _errors(outputs: RawArray, targets: RawArray) -> Numbers:
     return outputs.astype(np.float64) - actual
 
 
+ERRORS = Formula("errors")
+
+
 def mae_metric() -> Metric:
-    return Means("mae", lambda outputs, targets: np.abs(_errors(outputs, targets)).mean(axis=1), float)
+    return Means("mae", lambda outputs, targets: np.abs(_errors(outputs, targets)).mean(axis=1), float, ERRORS, _mean_absolute)
 
 
 def mse_metric() -> Metric:
-    return Means("mse", lambda outputs, targets: (_errors(outputs, targets) ** 2).mean(axis=1), float)
+    return Means("mse", lambda outputs, targets: (_errors(outputs, targets) ** 2).mean(axis=1), float, ERRORS, _mean_square)
 
 
 def rmse_metric() -> Metric:
-    return Means("rmse", lambda outputs, targets: _errors(outputs, targets) ** 2, lambda means: float(np.sqrt(means).mean()))
+    return Means("rmse", lambda outputs, targets: _errors(outputs, targets) ** 2, _mean_root, ERRORS, _squares)
+
+
+def _mean_absolute(columns: Numbers) -> Numbers:
+    return np.asarray(columns[0].mean())
+
+
+def _mean_square(columns: Numbers) -> Numbers:
+    return np.asarray(columns[1].mean())
+
+
+def _squares(columns: Numbers) -> Numbers:
+    return np.asarray(columns[1])
+
+
+def _mean_root(means: Numbers) -> float:
+    return float(np.sqrt(means).mean())
 
 
 class R2(Metric):
     """``1 - sum(errors^2) / sum((target - mean)^2)``; targets are summed as differences from the first, which keeps digits."""
+
+    formula = ERRORS
 
     def __init__(self) -> None:
         super().__init__("r2")
@@ -257,6 +304,16 @@ class R2(Metric):
         if len(outputs):
             self._rows += len(outputs)
             self._means.update(outputs, targets, sample_weight)
+
+    def add(self, sums: Sums) -> None:
+        if self._first is None:
+            self._first = sums.origin
+        _, squares, distances, square_distances = sums.columns
+        shift = sums.origin - self._first
+        shifted = distances + sums.weight * shift
+        shifted_squares = square_distances + shift * (distances + shifted)
+        self._rows += round(sums.rows)
+        self._means.add(sums._replace(columns=np.concatenate([squares, shifted, shifted_squares])))
 
     def result(self) -> float:
         r2 = self._means.result() if self._rows > 1 else math.nan

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ._evaluation import Meter
-from ._rows import Rows
+from ._rows import Batch, Rows
+from ._tally import Tally
 from ._types import Array
 from .clipping import grad_norm
 from .data import Indices
@@ -18,23 +19,25 @@ if TYPE_CHECKING:
 
 Numbers = npt.NDArray[np.float64]
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE = 1, 2  # how a stretch of steps can end, in _kernels/steps.pxi
-CHUNK_ROWS = 8192  # metrics look at about so many rows together
+CHUNK_STEPS = 1024  # so many losses are added up together
+CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together
 CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed
 
 
 class Report(NamedTuple):
-    """Where steps leave what they found: loss and weight of each, and the outputs of their rows if anybody wants them."""
+    """Where steps leave what they found: loss and weight of each; outputs of their rows, or sums over them, if wanted."""
 
     losses: Numbers
     weights: Numbers
-    outputs: Array | None
+    outputs: Array | None = None
+    tally: Tally | None = None
 
 
 class Run:
     """Trains on rows, as many steps at a time as an order has.
 
     What the meter needs gathers in chunks whose size depends on the batch size alone, so that its sums do not depend on how
-    many steps are handed over at a time.
+    many steps are handed over at a time. Where they can, steps keep a tally for it instead of outputs.
     """
 
     def __init__(self, trainer: Trainer, rows: Rows, batch_size: int, meter: Meter) -> None:
@@ -42,12 +45,26 @@ class Run:
         self._rows = rows
         self._batch_size = batch_size
         self._meter = meter
-        self._room = max(1, min(CHUNK_ROWS, CHUNK_NUMBERS // trainer.net.n_inputs) // batch_size)  # steps in a chunk
-        size = min(self._room * batch_size, rows.count + batch_size)
-        outputs = np.empty((size, trainer.net.n_outputs), trainer.net.dtype) if meter.needs_outputs else None
-        self._chunk = Report(np.empty(self._room), np.empty(self._room), outputs)
+        self._data = rows.arrays()
+        self._tally = self._begin_tally()
+        outputs = None
+        self._room = CHUNK_STEPS  # steps in a chunk
+        self._keeps_rows = meter.needs_outputs and self._tally is None
+        if self._keeps_rows or self._data is None:
+            self._room = max(1, min(CHUNK_ROWS, CHUNK_NUMBERS // trainer.net.n_inputs) // batch_size)
+        size = min(self._room * batch_size, rows.count + batch_size) if self._keeps_rows else 0
+        if self._keeps_rows:
+            outputs = np.empty((size, trainer.net.n_outputs), trainer.net.dtype)
+        self._chunk = Report(np.empty(self._room), np.empty(self._room), outputs, self._tally)
         self._numbers = np.empty(size, np.intp)
         self._steps = self._count = 0  # steps and rows that the chunk has
+
+    def _begin_tally(self) -> Tally | None:
+        """Return a tally if steps go by plan and metrics can do with it."""
+        training, formula = self._trainer.training_plan(), self._meter.formula
+        if self._data is None or formula is None or training is None or not training.has_loss:
+            return None
+        return Tally.begin(formula, self._data.targets, self._data.sample_weight, self._trainer.net.n_outputs)
 
     def train(self, order: Indices) -> Numbers:
         """Train on the rows with these numbers, batch by batch, and return the loss of each."""
@@ -58,29 +75,37 @@ class Run:
             losses.append(self._train(order[start:stop]))
             start = stop
             if self._steps == self._room:
-                self.close()
+                self._close_chunk()
         return np.concatenate(losses)
 
     def close(self) -> None:
-        """Let the meter have what has gathered."""
+        """Let the meter have all that has gathered."""
+        self._close_chunk()
+        if self._tally is not None:
+            self._meter.add_sums(self._tally.result(self._trainer.net.n_outputs))
+
+    def _close_chunk(self) -> None:
         if not self._steps:
             return
-        losses, weights = self._chunk.losses[: self._steps], self._chunk.weights[: self._steps]
-        outputs = None if self._chunk.outputs is None else self._chunk.outputs[: self._count]
-        numbers = self._numbers[: self._count]
-        if not weights.all():  # a batch without weight has no outputs
-            kept = np.repeat(weights != 0, self._batch_size)[: self._count]
-            numbers, outputs = numbers[kept], None if outputs is None else outputs[kept]
-        self._meter.add_steps(losses, weights, outputs, *self._rows.take_measured(numbers))
+        weights = self._chunk.weights[: self._steps]
+        self._meter.add_losses(self._chunk.losses[: self._steps], weights)
+        if self._chunk.outputs is not None:
+            outputs, numbers = self._chunk.outputs[: self._count], self._numbers[: self._count]
+            if not weights.all():  # a batch without weight has no outputs
+                kept = np.repeat(weights != 0, self._batch_size)[: self._count]
+                numbers, outputs = numbers[kept], outputs[kept]
+            self._meter.add_rows(outputs, *self._rows.take_measured(numbers))
         self._steps = self._count = 0
 
     def _train(self, order: Indices) -> Numbers:
         """Train on rows that the chunk has room for, uninterrupted."""
         steps = slice(self._steps, self._steps - (-len(order) // self._batch_size))
         rows = slice(self._count, self._count + len(order))
-        self._numbers[rows] = order
-        losses, weights, outputs = self._chunk
-        report = Report(losses[steps], weights[steps], None if outputs is None else outputs[rows])
+        losses, weights, outputs, tally = self._chunk
+        if outputs is not None:
+            self._numbers[rows] = order
+            outputs = outputs[rows]
+        report = Report(losses[steps], weights[steps], outputs, tally)
         training = self._trainer.training_plan()
         self._trainer.interrupts.begin()
         try:
@@ -94,13 +119,11 @@ class Run:
         return report.losses.copy()
 
     def _by_plan(self, training: Any, order: Indices, report: Report) -> None:
-        arrays = self._rows.arrays()
-        if arrays is None:  # there is something to convert
-            batch = self._rows.take(order)
-            take_steps(self._trainer, training, (batch.x, batch.targets, batch.weight), None, self._batch_size, report)
+        if self._data is None:  # there is something to convert
+            take_steps(self._trainer, training, self._rows.take(order), None, self._batch_size, report)
             return
         numbers = self._rows.numbers(order)
-        done = take_steps(self._trainer, training, arrays, numbers, self._batch_size, report, self._rows.unchecked)
+        done = take_steps(self._trainer, training, self._data, numbers, self._batch_size, report, self._rows.unchecked)
         if done < len(report.losses):  # a batch of x is not finite: taken like any other, it is refused
             self._rows.take(order[done * self._batch_size : (done + 1) * self._batch_size])
 
@@ -112,18 +135,20 @@ class Run:
             report.weights[step] = 0.0 if outputs is None else batch.total_weight()
             if outputs is not None and report.outputs is not None:
                 report.outputs[rows] = outputs
+            elif outputs is not None and report.tally is not None:  # the plan is gone since the tally began
+                self._meter.add_rows(outputs, batch.targets, batch.sample_weight)
 
 
 def take_steps(
     trainer: Trainer,
     training: Any,
-    arrays: tuple[Array, Any, Array | None],
+    data: Batch,
     order: Indices | None,
     batch_size: int,
     report: Report,
     check_finite: bool = False,
 ) -> int:
-    """Train on the rows of ``arrays`` (x, targets, weight) in ``order``, None for all of them; return how many steps were taken.
+    """Train on the rows of ``data`` in ``order``, None for all of them; return how many steps were taken.
 
     That is fewer than there are if ``check_finite`` finds a batch of x that is not finite.
 
@@ -134,9 +159,9 @@ def take_steps(
     """
     net, optimizer = trainer.net, trainer.optimizer
     rates = optimizer.learning_rates(len(report.losses))
-    rows = len(arrays[0] if order is None else order)
+    rows = len(data.x if order is None else order)
     done, updates, end = training.run(
-        *arrays, order, 0, rows, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
+        *data[:3], order, 0, rows, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
     )
     if updates:
         optimizer.steps += updates

@@ -142,12 +142,12 @@ class Rows:
             weight = None if self._weight is None else self._weight[numbers]
         return Batch(x, targets, weight, sample_weight)
 
-    def arrays(self) -> tuple[Array, Array | Labels, Array | None] | None:
-        """Return (x, targets, weight) if rows can be taken from them as they lie; see `numbers`."""
+    def arrays(self) -> Batch | None:
+        """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""
         x, flags = self._x, self._x.flags
         if self._y_mapped or x.dtype != self._converter.dtype or not (flags.c_contiguous and flags.aligned and x.dtype.isnative):
             return None
-        return x, self._targets, self._weight
+        return Batch(x, self._targets, self._weight, self._sample_weight)
 
     def numbers(self, order: Indices) -> Indices:
         """Return the numbers that rows have in `arrays`."""

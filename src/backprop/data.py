@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import kernels
 from ._arrays import as_real_array, check_count, check_flag, check_number, check_seed
 
 Indices = npt.NDArray[np.intp]
@@ -186,7 +187,18 @@ def _blocks(rows: int, rng: np.random.Generator | None, block: int) -> Iterator[
     ends = np.append(starts[1:], rows)
     for i in range(len(starts)) if rng is None else rng.permutation(len(starts)):
         indices = np.arange(starts[i], ends[i])
-        yield indices if rng is None else rng.permutation(indices)
+        if rng is not None:
+            _shuffle(indices, rng)
+        yield indices
+
+
+def _shuffle(indices: Indices, rng: np.random.Generator) -> None:
+    """Shuffle in place; either way the order is the same."""
+    core = kernels.compiled()
+    if core is None:
+        rng.shuffle(indices)
+    else:
+        core.shuffle(indices, rng.bit_generator)
 
 
 def _place_in_class(class_of: npt.NDArray[np.intp], class_counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

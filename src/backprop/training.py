@@ -237,7 +237,7 @@ class Trainer:
         if training is not None and training.has_loss and training.takes(len(batch.x)):
             outputs = np.empty((len(batch.x), self.net.n_outputs), self.net.dtype)
             report = Report(np.empty(1), np.empty(1), outputs)
-            take_steps(self, training, (batch.x, batch.targets, batch.weight), None, len(batch.x), report)
+            take_steps(self, training, batch, None, len(batch.x), report)
             return float(report.losses[0]), outputs
         self._remember()
         try:

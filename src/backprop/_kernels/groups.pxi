@@ -69,7 +69,9 @@ cdef batch_t gather_slice(
     piece.targets = <const char *> b.targets + first * target_bytes(s.trainer, like)
     piece.weight = NULL if b.weight is NULL else <const real *> b.weight + first
     if s.order is not NULL:
-        gather_rows(s.x, s.order + s.first + step * s.batch + first, rows, net.n_inputs * sizeof(real), net.x, 0, 1)
+        gather_rows(
+            s.x, s.order, s.first + step * s.batch + first, rows, s.first + s.rows, net.n_inputs * sizeof(real), net.x, 0, 1
+        )
         piece.x = net.x
     if s.check_finite and not all_finite(<const real *> piece.x, rows * net.n_inputs):
         s.bad_input = True

@@ -281,6 +281,8 @@ UPDATES = {
     "rprop": RPROP,
 }
 
+TALLIES = {"decisions": DECISIONS, "errors": ERRORS}
+
 
 cdef bint all_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     cdef bint good = True
@@ -288,6 +290,19 @@ cdef bint all_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) noexcept
     for i in range(n):
         good = good and 0 <= labels[i] < k
     return good
+
+
+cdef int set_tally(tally_t *t, tally) except -1:
+    """Take over a `_tally.Tally`."""
+    cdef cnp.ndarray origin, sums, measured
+    kind, t.separate, t.threshold, weight, origin, sums, measured = tally
+    t.kind = TALLIES[kind]
+    t.weight = NULL if weight is None else cnp.PyArray_DATA(weight)
+    t.origin = <const double *> cnp.PyArray_DATA(origin)
+    t.width = origin.shape[0]
+    t.sums = <double *> cnp.PyArray_DATA(sums)
+    t.measured = <double *> cnp.PyArray_DATA(measured)
+    return 0
 
 
 cdef bint all_within(const real *x, Py_ssize_t size, double low, double high) noexcept nogil:
@@ -434,7 +449,8 @@ cdef class TrainingPlan:
 
     def run(
         self, cnp.ndarray x, cnp.ndarray targets, weight, order, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t batch,
-        cnp.ndarray lr, Py_ssize_t updates, uint64_t noise, bint check_finite, cnp.ndarray losses, cnp.ndarray weights, outputs
+        cnp.ndarray lr, Py_ssize_t updates, uint64_t noise, bint check_finite, cnp.ndarray losses, cnp.ndarray weights, outputs,
+        tally
     ):
         """Take the steps for ``order[start:stop]``, or for these rows as they lie: (whole steps, updates, how it ended)."""
         cdef stretch_t s
@@ -456,6 +472,8 @@ cdef class TrainingPlan:
         s.losses = <double *> cnp.PyArray_DATA(losses)
         s.weights = <double *> cnp.PyArray_DATA(weights)
         s.outputs = NULL if outputs is None else cnp.PyArray_DATA(outputs)
+        if tally is not None:
+            set_tally(&s.tally, tally)
         self.train(&s)
         return s.done, s.updated, s.end
 

@@ -71,6 +71,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     bint bad_gradient
     # results
     void *outputs  # (rows, n_outputs), as they were before each update; or NULL
+    tally_t tally  # of them
     double *losses  # of every step, and the weight of its rows
     double *weights
     Py_ssize_t done  # whole steps
@@ -85,6 +86,12 @@ cdef struct batch_t:
 
 
 # Gather.
+
+cdef enum:
+    SHORT_ROW = 64  # bytes: a call of memcpy costs more than to copy so few
+    ROWS_AHEAD = 32  # a row comes from memory while so many before it are copied, and the batch before it is worked on
+    BYTES_AHEAD = 512  # so much of it; processors go on by themselves
+
 
 cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept nogil:
     """Where the batch of a step is once it has been gathered; without an order it lies together in the data."""
@@ -103,27 +110,49 @@ cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept 
 
 
 cdef void gather_rows(
-    const void *data, const Py_ssize_t *order, Py_ssize_t n, Py_ssize_t row_bytes, void *into, int part, int parts
+    const void *data, const Py_ssize_t *order, Py_ssize_t first, Py_ssize_t n, Py_ssize_t end, Py_ssize_t row_bytes, void *into,
+    int part, int parts
 ) noexcept nogil:
-    """Copy the rows order[:n] together."""
+    """Copy the rows order[first:first + n] together. Up to ``end`` there are more."""
     cdef const char *rows = <const char *> data
     cdef char *copy = <char *> into
     cdef Py_ssize_t i
     for i in range(share_start(n, 1, part, parts), share_start(n, 1, part + 1, parts)):
-        memcpy(copy + i * row_bytes, rows + order[i] * row_bytes, row_bytes)
+        fetch_row(rows + order[min(first + i + ROWS_AHEAD, end - 1)] * row_bytes, row_bytes)
+        copy_row(rows + order[first + i] * row_bytes, row_bytes, copy + i * row_bytes)
+
+
+cdef inline void fetch_row(const char *row, Py_ssize_t row_bytes) noexcept nogil:
+    cdef Py_ssize_t i, bytes = min(row_bytes, <Py_ssize_t> BYTES_AHEAD), line = CACHE_LINE
+    for i in range((bytes + line - 1) // line):
+        prefetch(row + i * line)
+    prefetch(row + bytes - 1)  # rows begin anywhere in a line
+
+
+cdef inline void copy_row(const char *row, Py_ssize_t row_bytes, char *into) noexcept nogil:
+    """memcpy for whole float32."""
+    cdef const uint32_t *word = <const uint32_t *> row
+    cdef Py_ssize_t i
+    if row_bytes > SHORT_ROW:
+        memcpy(into, row, row_bytes)
+    elif row_bytes % <Py_ssize_t> sizeof(int64_t) == 0:
+        for i in range(row_bytes // <Py_ssize_t> sizeof(int64_t)):
+            (<int64_t *> into)[i] = (<const int64_t *> row)[i]
+    else:
+        for i in range(row_bytes // <Py_ssize_t> sizeof(uint32_t)):
+            (<uint32_t *> into)[i] = word[i]
 
 
 cdef void gather(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, int part, int parts) noexcept nogil:
     cdef trainer_t *t = s.trainer
-    cdef Py_ssize_t first, last
+    cdef Py_ssize_t first = s.first + step * s.batch, end = s.first + s.rows, last
     cdef bint sliced = slice_of(t.net, b.n) != 0  # its x is gathered slice by slice
     if s.order is not NULL:
-        order = s.order + s.first + step * s.batch
         if not sliced:
-            gather_rows(s.x, order, b.n, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
-        gather_rows(s.targets, order, b.n, target_bytes(t, like), t.targets, part, parts)
+            gather_rows(s.x, s.order, first, b.n, end, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
+        gather_rows(s.targets, s.order, first, b.n, end, target_bytes(t, like), t.targets, part, parts)
         if s.weight is not NULL:
-            gather_rows(s.weight, order, b.n, sizeof(real), t.weight, part, parts)
+            gather_rows(s.weight, s.order, first, b.n, end, sizeof(real), t.weight, part, parts)
     if s.check_finite and not sliced:
         first = share_start(b.n, 1, part, parts)
         last = share_start(b.n, 1, part + 1, parts)
@@ -339,6 +368,10 @@ cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const r
     s.weights[step] = b.n if b.weight is NULL else sum_of_absolutes(<const real *> b.weight, b.n)
     if s.outputs is not NULL and outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
+    if s.tally.kind != NO_TALLY and outputs is not NULL:
+        tally_rows(
+            &s.tally, outputs, b.targets, s.trainer.loss.kind == CROSS_ENTROPY, s.order, s.first + step * s.batch, b.n, k
+        )
 
 
 cdef void train_share(void *work, int part, int parts) noexcept nogil:

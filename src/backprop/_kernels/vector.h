@@ -229,15 +229,6 @@ INLINE vdouble square_root_d(vdouble v) { for (int i = 0; i < LANES_D; i++) v[i]
 
 /* What follows is the same for one lane and for many. */
 
-/* Have the cache line at p come near; p may be anything. */
-#if defined(__GNUC__)
-INLINE void prefetch_f(const float *p) { __builtin_prefetch(p); }
-INLINE void prefetch_d(const double *p) { __builtin_prefetch(p); }
-#else
-INLINE void prefetch_f(const float *p) { (void)p; }
-INLINE void prefetch_d(const double *p) { (void)p; }
-#endif
-
 INLINE vfloat load_f(const float *p) { vfloat v; memcpy(&v, p, sizeof v); return v; }
 INLINE vdouble load_d(const double *p) { vdouble v; memcpy(&v, p, sizeof v); return v; }
 INLINE void store_f(float *p, vfloat v) { memcpy(p, &v, sizeof v); }
@@ -353,6 +344,13 @@ INLINE vdouble exponent_d(vdouble v) {
     bits_d e = (to_bits_d(v) - 0x3fe6a09e667f3bcdu + 0x4000000000000000u) >> 52;
     return from_bits_d(e | 0x4330000000000000u) - (4503599627370496.0 + 1024.0);
 }
+
+/* Memory that will be read soon; a hint, whatever the address. */
+#if defined(__GNUC__)
+#define prefetch(p) __builtin_prefetch(p)
+#else
+#define prefetch(p) ((void)(p))
+#endif
 
 /* A vector that changes, and what a tile of the matrix product holds in registers. */
 typedef struct { vfloat v; } variable_f;

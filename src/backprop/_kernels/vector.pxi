@@ -41,8 +41,6 @@ cdef extern from "_kernels/vector.h" nogil:
     Py_ssize_t lanes "lanes_d"(const double *p)
     vfloat load "load_f"(const float *p)
     vdouble load "load_d"(const double *p)
-    void prefetch "prefetch_f"(const float *p)  # the line of the cache that p is in comes near
-    void prefetch "prefetch_d"(const double *p)
     void store "store_f"(float *p, vfloat v)
     void store "store_d"(double *p, vdouble v)
     vfloat load_part "load_part_f"(const float *p, Py_ssize_t n)  # the first n <= lanes, the others zero
@@ -81,6 +79,8 @@ cdef extern from "_kernels/vector.h" nogil:
     double total "total_d"(vdouble v)
     float largest "largest_f"(vfloat v)  # maximum over the lanes
     double largest "largest_d"(vdouble v)
+
+    void prefetch(const void *p)  # what is there will be read soon
 
     double rounder "round_f"(vfloat v)  # v + rounder - rounder is v rounded to an integer; see shift_exponent
     double rounder "round_d"(vdouble v)
