@@ -70,6 +70,7 @@ cdef struct arrays_t:  # where the arrays of an operation lie in the workspace; 
     void *inv_std  # (fan_out,) of a batch norm, (n,) of a layer norm
     void *unused  # (2, fan_out): the gradients of a frozen normalization
     void *skipped  # (n, fan_out): the gradient that goes past a block; at its end
+    bint bounded  # whether x and delta were so small that the gradient of the weight cannot but be finite
 
 cdef struct program_t:
     operation_t *operation
@@ -297,12 +298,39 @@ cdef void backward_dense(
     """The three products, given delta in ``net.grad[now]``; dL/dx goes to the other one."""
     op, delta = &net.operation[i], <const real *> net.grad[now]
     cdef Py_ssize_t p = op.fan_in, k = op.fan_out
+    if part == 0:
+        net.arrays[i].bounded = is_bounded(x, delta, n, p, k)
     if op.trainable:
         grad_weight_share(x, delta, at_offset(net.gradients, op.weight, x), n, p, k, workspace, part, parts)
         if op.bias >= 0:
             column_sums_share(delta, at_offset(net.gradients, op.bias, x), n, k, part, parts)
     if below:
         grad_x_share(at_offset(net.parameters, op.weight, x), delta, <real *> net.grad[1 - now], n, p, k, workspace, part, parts)
+
+
+cdef inline bint is_bounded(const real *x, const real *delta, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k) noexcept nogil:
+    """Whether x.T @ delta has to be finite, as sum |x| sum |delta| is; not asked where to look through it costs less."""
+    if 4 * n * (p + k) > p * k:
+        return False
+    product = absolute_sum(x, n * p) * absolute_sum(delta, n * k)
+    if real is float:
+        return product < 1e38
+    else:
+        return product < 1e307
+
+
+cdef inline double absolute_sum(const real *x, Py_ssize_t size) noexcept nogil:
+    """sum_i |x_i|, as far as numbers like x reach."""
+    cdef Py_ssize_t i = 0, width = lanes(x)
+    even, odd = variable(x), variable(x)
+    while i + 2 * width <= size:
+        even.v = even.v + absolute(load(x + i))
+        odd.v = odd.v + absolute(load(x + i + width))
+        i += 2 * width
+    while i < size:
+        even.v = even.v + absolute(load_part(x + i, min(width, size - i)))
+        i += width
+    return total(even.v + odd.v)
 
 
 cdef inline void to_delta(

@@ -206,8 +206,8 @@ cdef void take_loss(
 
 # Clip and update.
 
-cdef bint clip(stretch_t *s, const real *like, member_t *m) noexcept nogil:
-    """Cut the gradients to size, as `clipping` does; False when they are not finite."""
+cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
+    """Cut the gradients to size, as `clipping` does; False when they are not finite. ``sliced``: they are those of groups."""
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
     cdef int piece = first_piece(m, m.parts)
@@ -229,7 +229,7 @@ cdef bint clip(stretch_t *s, const real *like, member_t *m) noexcept nogil:
             end_stage(m)
         return True
     while piece < m.parts:
-        if not blocks_finite(t, <const real *> gradients, piece, m.parts):
+        if not gradients_finite(t.net, sliced, <const real *> gradients, piece, m.parts):
             s.bad_gradient = True
         piece = next_piece(m, piece)
     end_stage(m)
@@ -261,12 +261,25 @@ cdef void update(
     end_stage(m)
 
 
-cdef inline bint blocks_finite(const trainer_t *t, const real *gradients, int part, int parts) noexcept nogil:
-    cdef walk_t w = walk(t.spans, t.n_spans, part, parts)
+cdef bint gradients_finite(const program_t *net, bint sliced, const real *gradients, int part, int parts) noexcept nogil:
+    """Whether the share of every gradient is; what the backward of the whole batch has seen to be finite is passed over."""
     cdef bint finite = True
-    while next_block(&w):
-        finite = finite and all_finite(gradients + w.start, w.count)
+    cdef Py_ssize_t size
+    cdef int i
+    for i in range(net.lowest, net.count):
+        op = &net.operation[i]
+        if op.trainable:
+            size = op.fan_out * (op.fan_in if op.kind == DENSE else 1)
+            if sliced or not net.arrays[i].bounded:
+                finite = finite and share_finite(gradients + op.weight, size, part, parts)
+            if op.bias >= 0:
+                finite = finite and share_finite(gradients + op.bias, op.fan_out, part, parts)
     return finite
+
+
+cdef inline bint share_finite(const real *x, Py_ssize_t size, int part, int parts) noexcept nogil:
+    cdef Py_ssize_t start = share_start(size, 64, part, parts)
+    return all_finite(x + start, share_start(size, 64, part + 1, parts) - start)
 
 
 cdef void set_scalars(pace_t *pace, Py_ssize_t step, double lr) noexcept nogil:
@@ -350,7 +363,7 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
             gather_gradient(s, &b, like, m)
         else:
             backward_walk(net, x, b.n, True, noise, False, m)
-        if not clip(s, like, m):
+        if not clip(s, sliced, like, m):
             end = GRADIENT_NOT_FINITE
             break
         updated += 1
@@ -388,7 +401,7 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     cdef program_t *net = s.trainer.net
     cdef pace_t pace = s.pace
     backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
-    if clip(s, like, m):
+    if clip(s, False, like, m):
         set_scalars(&pace, s.updates + 1, s.lr[0])
         update(s, &pace, 1, 1, like, m, m.stage + 1)
     elif is_current(m):
