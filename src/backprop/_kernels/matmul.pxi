@@ -34,6 +34,8 @@ cdef enum:
     PANELS = 64    # most panels in a block of B
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
     UNPACKED = 64  # rows up to which a B of short rows is used where it lies
+    SMALL = 1 << 18     # bytes: a B larger than this only up to the next
+    UNPACKED_LARGE = 24
     ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
 
 
@@ -443,7 +445,7 @@ cdef void product_share(
     One stride of A and one of B is 1, C is C-contiguous; bias is (columns,) or NULL; activated may be C; f is elementwise.
     """
     cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
-    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers
+    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers, few
     cdef bint pack_a, pack_b, aliased, relu = f == RELU and activated == c
     if relu or f == IDENTITY and activated == c:
         activated = NULL
@@ -473,7 +475,8 @@ cdef void product_share(
         return
     aliased = (a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0
     pack_a = columns >= 1024 or panels >= 4 and (aliased or a_step != 1 and depth > UNPACKED)
-    pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > UNPACKED
+    few = UNPACKED if depth * b_step * <Py_ssize_t> sizeof(real) <= SMALL else UNPACKED_LARGE
+    pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > few
     layers = _blocks(depth, DEPTH)
     blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
     j = left
