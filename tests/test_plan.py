@@ -137,20 +137,23 @@ def targets_for(loss: losses.Loss, rows: int, soft: bool) -> np.ndarray:
     return rng.integers(0, 2, (rows, 3)).astype(np.float64)
 
 
+@pytest.mark.parametrize(("rows", "batch_size"), [(23, 5), (2900, 2600)])  # the second: batches that are sliced
 @pytest.mark.parametrize("case", range(48))
-def test_training(case, layer_by_layer):
+def test_training(case, rows, batch_size, layer_by_layer):
     rng = np.random.default_rng(case)
     net = random_network(case)
     loss = LOSSES[case % len(LOSSES)]
     optimizer = OPTIMIZERS[case % len(OPTIMIZERS)]
-    x, y = batch(net, 23), targets_for(loss, 23, soft=case % 2 == 0)
-    weight = rng.choice([0.0, 1.0, 2.5], 23) if case % 3 == 0 else None
+    x, y = batch(net, rows), targets_for(loss, rows, soft=case % 2 == 0)
+    weight = rng.choice([0.0, 1.0, 2.5], rows) if case % 3 == 0 else None
     clip = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3]
     others = net.copy()
 
     def train(net: Network) -> tuple[bp.Trainer, bp.History]:
         trainer = bp.Trainer(net, loss=copy.deepcopy(loss), optimizer=optimizer(), **clip)
-        return trainer, trainer.fit(x, y, epochs=3, batch_size=5, sample_weight=weight, seed=case, shuffle=case % 5 > 0)
+        return trainer, trainer.fit(
+            x, y, epochs=3, batch_size=batch_size, sample_weight=weight, seed=case, shuffle=case % 5 > 0
+        )
 
     trainer, history = train(net)
     assert trainer._planned is not None
@@ -163,6 +166,31 @@ def test_training(case, layer_by_layer):
     assert_close(net.buffers, others.buffers, net)
     for key, values in history.items():
         np.testing.assert_allclose(values, other_history[key], rtol=1e-9, err_msg=key)
+
+
+@pytest.mark.parametrize(("rows", "width"), [(8, 4), (2, 64), (3000, 4)])  # in the second, gradients are larger than the batch
+def test_gradients_that_are_not_finite_stop_it_before_the_update(rows, width):
+    net = bp.mlp([width, width, 1], activation="identity", seed=0)
+    x, y = np.full((rows, width), 1e22, np.float32), np.zeros((rows, 1), np.float32)
+    net.layers[1].weight = np.full((width, 1), 1e-30)
+    net.layers[1].bias = [1e18]
+    trainer = bp.Trainer(net, loss="mse")
+    before = net.parameters.copy()
+    with pytest.raises(bp.DivergenceError, match="gradient norm"):
+        trainer.step(x, y)
+    assert trainer._planned is not None
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+def test_an_input_that_is_not_finite_stops_a_sliced_batch(tmp_path):
+    x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(6000, 4))
+    x[:] = 1
+    x[2999, 1] = np.nan
+    net = bp.mlp([4, 8, 2], seed=0)
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match="x"):
+        net.fit(x, np.zeros(6000, np.int64), loss="cross_entropy", batch_size=3000, shuffle=False)
+    np.testing.assert_array_equal(net.parameters, before)
 
 
 class Double(bp.Layer):

@@ -1,4 +1,4 @@
-"""Threads: results do not depend on their number, the budget is shared, and forked processes go on with one."""
+"""Threads: results do not depend on their number, the budget is shared, and forked processes begin with one."""
 
 from __future__ import annotations
 
@@ -60,6 +60,41 @@ def test_results_do_not_depend_on_the_number_of_threads(dtype, batch_size):
         np.testing.assert_array_equal(net.predict(x), outputs)
         net.forward(x)
         np.testing.assert_array_equal(net.backward(np.ones((2001, 7), dtype)), grad_x)
+
+
+@pytest.mark.parametrize("rows", [4001, 9000])
+def test_nor_where_large_batches_are_sliced(dtype, rows):
+    rng = np.random.default_rng(0)
+    x, y, weight = rng.normal(size=(rows, 9)), rng.integers(0, 4, rows), rng.random(rows)
+
+    def parameters(threads: int) -> np.ndarray:
+        bp.set_num_threads(threads)
+        layers = [bp.Dense(9, 33, activation="tanh"), bp.LayerNorm(33), bp.Dropout(0.3), bp.Dense(33, 4)]
+        net = bp.Network(layers, dtype=dtype.name, seed=0)
+        net.fit(x, y, loss="cross_entropy", epochs=2, batch_size=4000, sample_weight=weight, seed=1)
+        return net.parameters
+
+    one = parameters(1)
+    for threads in (2, 3, 4):
+        np.testing.assert_array_equal(parameters(threads), one)
+
+
+CROWDED = """
+import os, threading, numpy as np, backprop as bp
+os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
+x, y = np.random.default_rng(0).normal(size=(1024, 64)).astype("f"), np.arange(1024) % 10
+def parameters(threads):
+    bp.set_num_threads(threads)
+    net = bp.mlp([64, 256, 128, 10], seed=0)
+    net.fit(x, y, loss="cross_entropy", epochs=5, batch_size=128, seed=0)
+    return net.parameters
+print(all(np.array_equal(parameters(threads), parameters(1)) for threads in (2, 4, 8)))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_threads_without_a_processor_of_their_own_hold_nobody_up():
+    assert said(CROWDED) == "True"
 
 
 def test_python_threads_train_their_own_networks_as_if_alone():

@@ -496,13 +496,13 @@ def set_num_threads(threads: int) -> None:
 
     Results do not depend on it, bit for bit. Python threads that train or predict at the same time share this number, and work too
     small to gain runs on one thread. At first it is BACKPROP_NUM_THREADS, or else the number of processors that this process
-    may use, or OMP_NUM_THREADS where that is less; ``threadpoolctl`` can lower it for a while. A forked process has one thread.
+    may use, or OMP_NUM_THREADS where that is less; ``threadpoolctl`` can lower it for a while. A forked process begins with 1.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not an integer from 1 up, or more than 1 where there are no threads: on the NumPy backend alone, without
-        OpenMP, in a forked process.
+        If it is not an integer from 1 up, or more than 1 where there are no threads: on the NumPy backend alone, or without
+        OpenMP.
 
     Examples
     --------
