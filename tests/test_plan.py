@@ -171,8 +171,9 @@ def test_training(case, rows, batch_size, layer_by_layer):
 @pytest.mark.parametrize(("rows", "width"), [(8, 4), (2, 64), (3000, 4)])  # in the second, gradients are larger than the batch
 def test_gradients_that_are_not_finite_stop_it_before_the_update(rows, width):
     net = bp.mlp([width, width, 1], activation="identity", seed=0)
-    x, y = np.full((rows, width), 1e22, np.float32), np.zeros((rows, 1), np.float32)
-    net.layers[1].weight = np.full((width, 1), 1e-30)
+    x, y = np.full((rows, width), 1e30, np.float32), np.zeros((rows, 1), np.float32)
+    net.layers[0].weight = np.zeros((width, width))
+    net.layers[1].weight = np.ones((width, 1))
     net.layers[1].bias = [1e18]
     trainer = bp.Trainer(net, loss="mse")
     before = net.parameters.copy()
