@@ -191,6 +191,7 @@ class Trainer:
                 net._in_training.release()
             if loss is not None:
                 net.loss = self.loss
+                self.__dict__["last_lr"] = planned.lr
                 return float(loss)
         with self._exclusively():
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
