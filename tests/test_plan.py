@@ -328,6 +328,21 @@ def test_a_step_without_conversions_is_a_step_with(loss, targets, dtype):
     assert steps[0][2:] == steps[1][2:] == (4, 4, 1e-3)
 
 
+@pytest.mark.parametrize("per", ["step", "epoch"])
+def test_a_step_without_conversions_follows_a_schedule(per, monkeypatch):
+    net = bp.mlp([4, 2], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(bp.schedules.Exponential(0.1, gamma=0.5, per=per)))
+    x, y = batch(net, 3), np.ones((3, 2))
+    trainer.step(x, y)  # makes the plan
+    monkeypatch.delattr("backprop.training.Converter")
+    for count in range(1, 4):
+        trainer.optimizer.epoch = count
+        before = net.parameters.copy()
+        trainer.step(x, y)
+        np.testing.assert_allclose(net.parameters, before - 0.1 * 0.5**count * net.gradients, rtol=1e-14)
+        assert trainer.last_lr == 0.1 * 0.5**count
+
+
 @pytest.mark.parametrize(
     ("x", "y", "message"),
     [

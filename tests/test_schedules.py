@@ -55,6 +55,33 @@ def test_config_makes_it_again(schedule):
     assert [again(step) for step in range(12)] == [schedule(step) for step in range(12)]
 
 
+@pytest.mark.parametrize("first", [0, 2, 8, 40])
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *EXAMPLES,
+        schedules.CosineRestarts(0.1, steps=3),
+        schedules.OneCycle(0.1, steps=9, pct_start=0.05),
+        schedules.OneCycle(0.1, steps=10, pct_start=0.5),
+        schedules.Function(lambda step: 0.1 / (step + 1)),
+    ],
+    ids=repr,
+)
+def test_many_values_are_single_ones(schedule, first):
+    values = schedule.values(first, 30)
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values, [schedule(step) for step in range(first, first + 30)], rtol=4e-16, atol=1e-17)
+    assert schedule.values(first, 0).shape == (0,)
+
+
+def test_a_subclass_has_a_say_in_many_values():
+    class Half(schedules.Exponential):
+        def __call__(self, step):
+            return super().__call__(step) / 2
+
+    assert Half(0.1, gamma=0.5).values(1, 2).tolist() == [0.025, 0.0125]
+
+
 @pytest.mark.parametrize("schedule", EXAMPLES, ids=repr)
 def test_values_stay_in_range_forever(schedule):
     values = [schedule(step) for step in [*range(30), 10**6]]

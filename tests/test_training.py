@@ -170,6 +170,18 @@ def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):
     np.testing.assert_array_equal(fitted.net.parameters, stepped.net.parameters)
 
 
+def test_steps_are_handed_over_in_slices_that_grow_to_what_takes_long_enough(data, monkeypatch):
+    from backprop._planned import Run
+
+    seconds = iter(np.arange(1000) * 0.005)  # every look at the clock is 5 ms after the last, so every slice takes as long
+    monkeypatch.setattr("backprop._fit.perf_counter", lambda: next(seconds))
+    slices = []
+    train = Run.train
+    monkeypatch.setattr(Run, "train", lambda run, order: slices.append(len(order)) or train(run, order))
+    bp.Trainer(_net(), loss="cross_entropy").fit(*data, epochs=2, batch_size=2)
+    assert slices == [2, 20, 2, 24]
+
+
 def test_same_seed_same_result(data):
     def run(seed, net_seed=0):
         net = _net(seed=net_seed)

@@ -202,6 +202,7 @@ class Plan:
 
 class TrainingPlan:
     has_loss: bool
+    lr: float
     def __init__(
         self,
         plan: Plan,
@@ -209,9 +210,8 @@ class TrainingPlan:
         loss_parameter: float,
         loss_column: Array | None,
         loss_state: dict[str, Any],
-        optimizer: str,
+        optimizer: Any,
         moments: tuple[Array | None, ...],
-        optimizer_state: dict[str, Any],
         spans: Spans,
         clip_norm: float,
         clip_value: float,

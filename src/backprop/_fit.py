@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .training import Trainer
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
+GROWTH = 16  # how many times as long a slice may be as the one before: the first steps are not typical
 
 
 class FitOptions(NamedTuple):
@@ -31,6 +32,17 @@ class FitOptions(NamedTuple):
     drop_last: bool
     verbose: bool | None
     seed: int
+
+
+class _Pace:
+    """How many steps take about `LONG_ENOUGH`, as far as slices have shown."""
+
+    def __init__(self) -> None:
+        self.steps = 1
+
+    def learn(self, seconds: float) -> None:
+        """Take note of how long a slice of so many steps took."""
+        self.steps = max(1, int(self.steps * min(LONG_ENOUGH / max(seconds, 1e-9), GROWTH)))
 
 
 def run_fit(
@@ -50,13 +62,14 @@ def run_fit(
     logs: dict[str, float] = {}
     steps = count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
     progress = Progress(options.verbose, options.epochs, steps)
+    pace = _Pace()
     with trainer.interrupts:
         try:
             hooks.call("on_train_begin", {})
             for index in range(options.epochs):
                 progress.begin_epoch(index)
                 hooks.call("on_epoch_begin", trainer.epoch, {})
-                logs = _train_epoch(trainer, data, hooks, progress, options)
+                logs = _train_epoch(trainer, data, hooks, progress, options, pace)
                 if validation is not None:
                     logs |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
                     trainer.check_validation(logs["val_loss"])
@@ -78,7 +91,7 @@ def run_fit(
 
 
 def _train_epoch(
-    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions
+    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions, pace: _Pace
 ) -> dict[str, float]:
     """Train one epoch and return the loss and metrics over it."""
     meter = Meter(make_metrics(trainer.metrics, trainer.loss, streaming_only=True))
@@ -95,7 +108,7 @@ def _train_epoch(
 
     if isinstance(data, Rows):
         run = Run(trainer, data, options.batch_size, meter)
-        for order in _slices(trainer, data, options, each_step):
+        for order in _slices(trainer, data, options, None if each_step else pace):
             finished(run.train(order))
         run.close()
     else:
@@ -106,18 +119,18 @@ def _train_epoch(
     return meter.result()
 
 
-def _slices(trainer: Trainer, data: Rows, options: FitOptions, each_step: bool) -> Iterator[Indices]:
-    """Yield the row numbers of one epoch in their order, as many steps at a time as take about `LONG_ENOUGH`, or one."""
+def _slices(trainer: Trainer, data: Rows, options: FitOptions, pace: _Pace | None) -> Iterator[Indices]:
+    """Yield the row numbers of one epoch in their order, as many steps at a time as the pace says, which learns, or one."""
     rng = epoch_rng(options.seed, trainer.epoch) if options.shuffle else None
-    steps = 1
     for order in row_order(data.count, options.batch_size, rng, options.drop_last):
         start = 0
         while start < len(order):
+            steps = 1 if pace is None else pace.steps
             stop = start + steps * options.batch_size
             began = perf_counter()
             yield order[start:stop]
-            if perf_counter() - began < LONG_ENOUGH and not each_step:
-                steps *= 2
+            if pace is not None and stop <= len(order):
+                pace.learn(perf_counter() - began)
             start = stop
 
 

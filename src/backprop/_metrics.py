@@ -274,11 +274,11 @@ def rmse_metric() -> Metric:
 
 
 def _mean_absolute(columns: Numbers) -> Numbers:
-    return np.asarray(columns[0].mean())
+    return np.asarray(columns[0].sum() / columns.shape[1])
 
 
 def _mean_square(columns: Numbers) -> Numbers:
-    return np.asarray(columns[1].mean())
+    return np.asarray(columns[1].sum() / columns.shape[1])
 
 
 def _squares(columns: Numbers) -> Numbers:
@@ -286,7 +286,7 @@ def _squares(columns: Numbers) -> Numbers:
 
 
 def _mean_root(means: Numbers) -> float:
-    return float(np.sqrt(means).mean())
+    return float(np.sqrt(means).sum() / len(means))
 
 
 class R2(Metric):
@@ -332,8 +332,9 @@ class R2(Metric):
     def _finish(means: Numbers) -> float:
         unexplained, shifted, shifted_squares = means.reshape(3, -1)
         variance = np.maximum(shifted_squares - shifted**2, 0.0)
-        exact = (unexplained == 0).astype(np.float64)
-        return float(np.mean(np.where(variance > 0, 1 - unexplained / np.where(variance > 0, variance, 1), exact)))
+        # A constant target is met exactly, or not explained at all.
+        share = np.divide(unexplained, variance, out=(unexplained != 0).astype(np.float64), where=variance > 0)
+        return float(1 - share.sum() / len(share))
 
 
 class Exponentiated(Metric):

@@ -100,7 +100,7 @@ class Optimizer(Settings):
         """Return the learning rates of the next updates."""
         if isinstance(self._lr, float) or self._lr.per == "epoch":
             return np.full(count, self.learning_rate)
-        return np.array([self._lr(step) for step in range(self.steps, self.steps + count)], np.float64)
+        return self._lr.values(self.steps, count)
 
     def _slots(self) -> tuple[str | None, ...]:
         """The names of the moments in the kernel's order, None for one that the options leave out."""

@@ -98,7 +98,7 @@ class Run:
         self._steps = self._count = 0
 
     def _train(self, order: Indices) -> Numbers:
-        """Train on rows that the chunk has room for, uninterrupted."""
+        """Train on rows that the chunk has room for."""
         steps = slice(self._steps, self._steps - (-len(order) // self._batch_size))
         rows = slice(self._count, self._count + len(order))
         losses, weights, outputs, tally = self._chunk
@@ -107,14 +107,14 @@ class Run:
             outputs = outputs[rows]
         report = Report(losses[steps], weights[steps], outputs, tally)
         training = self._trainer.training_plan()
-        self._trainer.interrupts.begin()
-        try:
-            if training is None or not training.has_loss:
-                self._step_by_step(order, report)
-            else:
+        if training is None or not training.has_loss:
+            self._step_by_step(order, report)
+        else:
+            self._trainer.interrupts.begin()
+            try:
                 self._by_plan(training, order, report)
-        finally:
-            self._trainer.interrupts.end()
+            finally:
+                self._trainer.interrupts.end()
         self._steps, self._count = steps.stop, rows.stop
         return report.losses.copy()
 
@@ -131,7 +131,7 @@ class Run:
         for step in range(len(report.losses)):
             rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
             batch = self._rows.take(order[rows])
-            report.losses[step], outputs = self._trainer.train_batch(batch)
+            report.losses[step], outputs = self._trainer.train_uninterrupted(batch)
             report.weights[step] = 0.0 if outputs is None else batch.total_weight()
             if outputs is not None and report.outputs is not None:
                 report.outputs[rows] = outputs

@@ -172,33 +172,33 @@ def row_order(
     done = 0
     for part in _blocks(rows, rng, block):
         part = np.concatenate([left, part]) if len(left) else part
-        whole = len(part) - len(part) % batch_size
+        whole = last - done if done + len(part) == rows else len(part) - len(part) % batch_size
         ready, left = part[:whole], part[whole:]
         if len(ready):
             yield ready
         done += len(ready)
-    if done < last:
-        yield left
 
 
 def _blocks(rows: int, rng: np.random.Generator | None, block: int) -> Iterator[Indices]:
-    first = 0 if rng is None or rows <= block else int(rng.integers(1, block + 1))
+    if rows <= block:
+        yield _neighbours(0, rows, rng)
+        return
+    first = 0 if rng is None else int(rng.integers(1, block + 1))
     starts = np.array([0, *range(first, rows, block)] if first else range(0, rows, block), np.intp)
     ends = np.append(starts[1:], rows)
     for i in range(len(starts)) if rng is None else rng.permutation(len(starts)):
-        indices = np.arange(starts[i], ends[i])
-        if rng is not None:
-            _shuffle(indices, rng)
-        yield indices
+        yield _neighbours(starts[i], ends[i], rng)
 
 
-def _shuffle(indices: Indices, rng: np.random.Generator) -> None:
-    """Shuffle in place; either way the order is the same."""
+def _neighbours(start: int, end: int, rng: np.random.Generator | None) -> Indices:
+    """Return the rows from ``start`` to ``end``, shuffled if there are random numbers; either way of shuffling gives one order."""
+    order = np.arange(start, end)
     core = kernels.compiled()
-    if core is None:
-        rng.shuffle(indices)
-    else:
-        core.shuffle(indices, rng.bit_generator)
+    if rng is not None and core is not None:
+        core.shuffle(order, rng.bit_generator)
+    elif rng is not None:
+        rng.shuffle(order)
+    return order
 
 
 def _place_in_class(class_of: npt.NDArray[np.intp], class_counts: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:

@@ -15,7 +15,13 @@ from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, ClassVar
 
+import numpy as np
+import numpy.typing as npt
+
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_positive
+
+Numbers = npt.NDArray[np.float64]
+Formula = Callable[[Any], Any]  # of one count, or of an array of them
 
 
 class Schedule:
@@ -39,6 +45,10 @@ class Schedule:
         """Return the learning rate after ``step`` updates (or epochs)."""
         return self._value(step)
 
+    def values(self, first: int, count: int) -> Numbers:
+        """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
+        return np.fromiter(map(self, range(first, first + count)), np.float64, count)
+
     def _value(self, step: int) -> float:
         raise NotImplementedError
 
@@ -61,7 +71,32 @@ class Schedule:
         return f"{type(self).__name__}({arguments})"
 
 
-class Constant(Schedule):
+class _Piecewise(Schedule):
+    """A schedule made of formulas, each of which holds over a stretch of counts; many values then cost little more than one."""
+
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        """Return the formula that holds at ``step``, and the first count at which it no longer does."""
+        raise NotImplementedError
+
+    def _value(self, step: int) -> float:
+        formula, _ = self._piece(step)
+        return float(formula(step))
+
+    def values(self, first: int, count: int) -> Numbers:
+        """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
+        if type(self).__module__ != __name__:  # a subclass may have changed single values
+            return super().values(first, count)
+        rates = np.empty(count)
+        done = 0
+        while done < count:
+            formula, end = self._piece(first + done)
+            stop = int(min(end - first, count))
+            rates[done:stop] = formula(np.arange(first + done, first + stop))
+            done = stop
+        return rates
+
+
+class Constant(_Piecewise):
     """The same learning rate throughout."""
 
     name = "constant"
@@ -69,11 +104,11 @@ class Constant(Schedule):
     def __init__(self, lr: float) -> None:
         super().__init__(lr, "step")
 
-    def _value(self, step: int) -> float:
-        return self.lr
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        return lambda step: self.lr, math.inf
 
 
-class Step(Schedule):
+class Step(_Piecewise):
     """``lr gamma^floor(step / step_size)``: PyTorch's StepLR.
 
     Examples
@@ -90,11 +125,11 @@ class Step(Schedule):
         self.step_size = check_count("step_size", step_size, 1)
         self.gamma = check_positive("gamma", gamma)
 
-    def _value(self, step: int) -> float:
-        return self.lr * self.gamma ** (step // self.step_size)
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        return lambda step: self.lr * self.gamma ** (step // self.step_size), math.inf
 
 
-class MultiStep(Schedule):
+class MultiStep(_Piecewise):
     """``lr gamma^(number of milestones reached)``: PyTorch's MultiStepLR."""
 
     name = "multi_step"
@@ -104,11 +139,13 @@ class MultiStep(Schedule):
         self.milestones = sorted(check_count("milestones", milestone, 0) for milestone in milestones)
         self.gamma = check_positive("gamma", gamma)
 
-    def _value(self, step: int) -> float:
-        return self.lr * self.gamma ** bisect_right(self.milestones, step)
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        reached = bisect_right(self.milestones, step)
+        end = self.milestones[reached] if reached < len(self.milestones) else math.inf
+        return lambda step: self.lr * self.gamma**reached, end
 
 
-class Exponential(Schedule):
+class Exponential(_Piecewise):
     """``lr gamma^step``: PyTorch's ExponentialLR."""
 
     name = "exponential"
@@ -117,11 +154,11 @@ class Exponential(Schedule):
         super().__init__(lr, per)
         self.gamma = check_positive("gamma", gamma)
 
-    def _value(self, step: int) -> float:
-        return self.lr * self.gamma**step
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        return lambda step: self.lr * self.gamma**step, math.inf
 
 
-class InverseScaling(Schedule):
+class InverseScaling(_Piecewise):
     """``lr / (step + 1)^power``: the "invscaling" of scikit-learn (which counts rows; here updates or epochs are counted)."""
 
     name = "inverse_scaling"
@@ -130,11 +167,11 @@ class InverseScaling(Schedule):
         super().__init__(lr, per)
         self.power = check_positive("power", power)
 
-    def _value(self, step: int) -> float:
-        return float(self.lr / (step + 1) ** self.power)
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        return lambda step: self.lr / (step + 1) ** self.power, math.inf
 
 
-class Polynomial(Schedule):
+class Polynomial(_Piecewise):
     """``min_lr + (lr - min_lr) (1 - step / steps)^power``, then ``min_lr``: with ``min_lr=0`` PyTorch's PolynomialLR."""
 
     name = "polynomial"
@@ -145,12 +182,13 @@ class Polynomial(Schedule):
         self.power = check_positive("power", power)
         self.min_lr = _check_min_lr(min_lr, self.lr)
 
-    def _value(self, step: int) -> float:
-        left = 1.0 - min(step, self.steps) / self.steps
-        return float(self.min_lr + (self.lr - self.min_lr) * left**self.power)
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        if step < self.steps:
+            return lambda step: self.min_lr + (self.lr - self.min_lr) * (1.0 - step / self.steps) ** self.power, self.steps
+        return lambda step: self.min_lr, math.inf
 
 
-class Cosine(Schedule):
+class Cosine(_Piecewise):
     """Half a cosine from ``lr`` down to ``min_lr``, after a linear warmup.
 
     ``lr (step + 1) / (warmup + 1)`` during warmup; then ``min_lr + (lr - min_lr) (1 + cos(pi progress)) / 2``, where
@@ -187,14 +225,15 @@ class Cosine(Schedule):
             raise ValueError(f"warmup must be less than steps ({self.steps}), got {self.warmup}")
         self.min_lr = _check_min_lr(min_lr, self.lr)
 
-    def _value(self, step: int) -> float:
+    def _piece(self, step: int) -> tuple[Formula, float]:
         if step < self.warmup:
-            return self.lr * (step + 1) / (self.warmup + 1)
-        progress = (min(step, self.steps) - self.warmup) / (self.steps - self.warmup)
-        return _cosine(self.lr, self.min_lr, progress)
+            return lambda step: self.lr * (step + 1) / (self.warmup + 1), self.warmup
+        if step < self.steps:
+            return lambda step: _cosine(self.lr, self.min_lr, (step - self.warmup) / (self.steps - self.warmup)), self.steps
+        return lambda step: self.min_lr, math.inf
 
 
-class CosineRestarts(Schedule):
+class CosineRestarts(_Piecewise):
     """Half cosines from ``lr`` to ``min_lr``, each ``factor`` times as long as the one before.
 
     PyTorch's CosineAnnealingWarmRestarts. Source: Loshchilov and Hutter, ICLR 2017, arXiv:1608.03983.
@@ -215,17 +254,17 @@ class CosineRestarts(Schedule):
         self.factor = check_count("factor", factor, 1)
         self.min_lr = _check_min_lr(min_lr, self.lr)
 
-    def _value(self, step: int) -> float:
-        length = self.steps
+    def _piece(self, step: int) -> tuple[Formula, float]:
         if self.factor == 1:
-            step %= length
-        while step >= length:
-            step -= length
+            return lambda step: _cosine(self.lr, self.min_lr, step % self.steps / self.steps), math.inf
+        start, length = 0, self.steps
+        while step >= start + length:
+            start += length
             length *= self.factor
-        return _cosine(self.lr, self.min_lr, step / length)
+        return lambda step: _cosine(self.lr, self.min_lr, (step - start) / length), start + length
 
 
-class OneCycle(Schedule):
+class OneCycle(_Piecewise):
     """Up from ``lr / div_factor`` to ``lr``, then down to ``lr / (div_factor final_div_factor)``, along half cosines.
 
     PyTorch's OneCycleLR with ``cycle_momentum=False``; after ``steps`` the last value stays.
@@ -259,13 +298,14 @@ class OneCycle(Schedule):
         self.div_factor = check_positive("div_factor", div_factor)
         self.final_div_factor = check_positive("final_div_factor", final_div_factor)
 
-    def _value(self, step: int) -> float:
-        first = self.lr / self.div_factor
+    def _piece(self, step: int) -> tuple[Formula, float]:
+        first, last = self.lr / self.div_factor, self.steps - 1
         top = self.pct_start * self.steps - 1  # PyTorch puts both ends of the cycle on updates: 0 and steps - 1
         if step <= top:
-            return _cosine(first, self.lr, step / top if top > 0 else 1.0)
-        progress = (min(step, self.steps - 1) - top) / (self.steps - 1 - top)
-        return _cosine(self.lr, first / self.final_div_factor, progress)
+            return lambda step: _cosine(first, self.lr, step / top if top > 0 else 1.0), math.floor(top) + 1
+        if step < last:
+            return lambda step: _cosine(self.lr, first / self.final_div_factor, (step - top) / (last - top)), last
+        return lambda step: first / self.final_div_factor, math.inf
 
 
 class ReduceOnPlateau(Schedule):
@@ -427,9 +467,10 @@ def get(spec: Schedule | dict[str, Any]) -> Schedule:
     raise ValueError(f"schedule must be one of {', '.join(NAMES)}, got {name!r}")
 
 
-def _cosine(start: float, end: float, progress: float) -> float:
+def _cosine(start: float, end: float, progress: Any) -> Any:
     """Half a cosine from ``start`` at progress 0 to ``end`` at 1."""
-    return end + (start - end) * (1 + math.cos(math.pi * progress)) / 2
+    cos = np.cos if isinstance(progress, np.ndarray) else math.cos
+    return end + (start - end) * (1 + cos(math.pi * progress)) / 2
 
 
 def _check_min_lr(min_lr: float, lr: float) -> float:

@@ -191,6 +191,7 @@ class Trainer:
                 net._in_training.release()
             if loss is not None:
                 net.loss = self.loss
+                self.__dict__["last_lr"] = planned.lr
                 return float(loss)
         with self._exclusively():
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
@@ -297,13 +298,17 @@ class Trainer:
         self.last_lr = lr
         return True
 
-    def train_and_measure(self, batch: Batch, meter: Meter) -> float:
-        """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
+    def train_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on a batch as `train_batch` does; an interrupt waits for its end."""
         self.interrupts.begin()
         try:
-            loss, outputs = self.train_batch(batch)
+            return self.train_batch(batch)
         finally:
             self.interrupts.end()
+
+    def train_and_measure(self, batch: Batch, meter: Meter) -> float:
+        """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
+        loss, outputs = self.train_uninterrupted(batch)
         if outputs is not None:
             meter.add(loss, outputs, batch)
         return loss

@@ -325,20 +325,22 @@ cdef class TrainingPlan:
     cdef object loss_settings
     cdef object optimizer_settings
     cdef bint weighted  # whether classes have weights
+    cdef object optimizer
+    cdef readonly double lr  # of the last step that came alone
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
 
     def __cinit__(
-        self, Plan plan, loss, double loss_parameter, loss_column, dict loss_state, str optimizer, tuple moments,
-        dict optimizer_state, cnp.ndarray spans, double clip_norm, double clip_value
+        self, Plan plan, loss, double loss_parameter, loss_column, dict loss_state, optimizer, tuple moments,
+        cnp.ndarray spans, double clip_norm, double clip_value
     ):
-        cdef dict scalars = optimizer_state
+        cdef dict scalars = vars(optimizer)
         cdef trainer_t *t = &self.trainer
         cdef update_t *u = &t.pace.update
         cdef int i
         self.plan = plan
         self.arrays = (loss_column, moments, spans)
         self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
-        self.optimizer_state, self.optimizer_settings = optimizer_state, optimizer_state.get("settings")
+        self.optimizer, self.optimizer_state, self.optimizer_settings = optimizer, scalars, scalars.get("settings")
         t.net = &plan.net
         self.has_loss = loss is not None
         self.weighted = loss_state.get("class_weight") is not None
@@ -349,7 +351,7 @@ cdef class TrainingPlan:
         t.n_spans = spans.shape[0]
         t.clip_norm = clip_norm
         t.clip_value = clip_value
-        u.kind = UPDATES[optimizer]
+        u.kind = UPDATES[optimizer.kernel]
         for i in range(3):
             u.state[i] = NULL if i >= len(moments) or moments[i] is None else cnp.PyArray_DATA(moments[i])
         u.decoupled = scalars.get("decoupled", False)
@@ -387,7 +389,7 @@ cdef class TrainingPlan:
         The optimizer's count goes on; so does that of `noise`.
         """
         cdef stretch_t s
-        cdef double lr, loss, weight
+        cdef double loss, weight
         if not (cnp.PyArray_CheckExact(y) and is_plain(x, self.plan.net.dtype, self.plan.net.n_inputs)):
             return None
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
@@ -395,16 +397,14 @@ cdef class TrainingPlan:
         if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(targets, n)):
             return None
         rate = self.optimizer_state["_lr"]
-        if type(rate) is not float:
-            return None
-        lr = rate
+        self.lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
         s.x = cnp.PyArray_DATA(rows)
         s.targets = cnp.PyArray_DATA(targets)
         s.rows = s.batch = n
         s.count = 1
-        s.lr = &lr
+        s.lr = &self.lr
         s.updates = self.optimizer_state["steps"]
         s.noise = noise.step
         s.check_finite = True
@@ -513,7 +513,8 @@ cdef class TrainingPlan:
         s.trainer = &self.trainer
         s.rows = p.n
         s.noise = p.step
-        s.lr = &lr
+        self.lr = lr
+        s.lr = &self.lr
         s.updates = self.optimizer_state["steps"]
         self.plan.begin()
         try:
