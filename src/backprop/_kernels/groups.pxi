@@ -1,9 +1,9 @@
 # Large batches of narrow networks: rows that go through the whole network together, a few hundred at a time.
 #
 # The activations of a whole batch would stream through memory layer by layer; those of a slice stay in the second-level cache from
-# its gather to its gradient. Slices belong to groups, and a group is one piece of a stage: a thread takes its slices in order through
-# forward, loss and backward, with a workspace of its own, and adds their gradients up. The sum over the groups, in order, is the
-# gradient of the batch. Groups and slices depend on the network and the batch alone, and so do results.
+# its gather to its gradient. Slices belong to groups, and a group is one piece of a stage: a thread takes its slices in order
+# through forward, loss and backward, with a workspace of its own, and adds their gradients up. The sum over the groups, in order,
+# is the gradient of the batch. Groups and slices depend on the network and the batch alone, and so do results.
 #
 # Not for networks with batch normalization, whose statistics are those of the whole batch.
 

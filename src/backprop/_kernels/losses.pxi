@@ -300,7 +300,7 @@ cdef inline void to_columns(const real *rows, real *columns, Py_ssize_t n, Py_ss
 
 
 cdef inline void to_rows(const real *columns, real *rows, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    """The way back. ``rows`` has room for a vector more: the last columns come first, and what they store too much is overwritten."""
+    """The way back. ``rows`` has room for a vector more: last columns come first, and what they store too much is overwritten."""
     cdef Py_ssize_t width = lanes(columns), j = (k - 1) // lanes(columns) * lanes(columns)
     while j >= 0:
         _transpose(n == width and j + width <= k, columns + j * width, width, min(width, k - j), n, rows + j, k)

@@ -147,7 +147,7 @@ cdef void _strips(
     const real *b, Py_ssize_t b_step, Py_ssize_t depth, const real *bias, bint add, bint relu,
     real *c, Py_ssize_t c_row, Py_ssize_t columns
 ) noexcept nogil:
-    """Strips of C of equal height, up to TILE_ROWS, and up to two vectors wide; one of A's strides is 1, which makes it a literal."""
+    """Strips of C of one height, up to TILE_ROWS, and up to two vectors wide; one of A's strides is 1, which makes it a literal."""
     cdef Py_ssize_t width = lanes(a)
     if columns > width:
         if a_step == 1:
