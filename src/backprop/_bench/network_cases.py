@@ -64,7 +64,11 @@ NETWORKS = [
     NetworkCase((512, 1024, 1024, 10), "relu", 256),
     NetworkCase((1024, 4096, 4096, 10), "relu", 512),
 ]
-TRAINING = NETWORKS + [NETWORKS[number]._replace(dtype="float64") for number in (0, 2, 3)]
+TRAINING = [
+    *NETWORKS,
+    NETWORKS[2]._replace(batch=8192),
+    *(NETWORKS[number]._replace(dtype="float64") for number in (0, 2, 3)),
+]
 PREDICTION = [NETWORKS[number]._replace(batch=rows) for number in (0, 3) for rows in (1, 32, 4096)]
 
 
