@@ -1,17 +1,18 @@
-# Large batches of narrow networks: rows that go through the whole network together, a few hundred at a time.
+# Large batches of networks that are not wide: rows that go through the whole network together, some hundreds at a time.
 #
-# The activations of a whole batch would stream through memory layer by layer; those of a slice stay in the second-level cache from
-# its gather to its gradient. Slices belong to groups, and a group is one piece of a stage: a thread takes its slices in order
-# through forward, loss and backward, with a workspace of its own, and adds their gradients up. The sum over the groups, in order,
-# is the gradient of the batch. Groups and slices depend on the network and the batch alone, and so do results.
+# The activations of a whole batch would stream through memory layer by layer; those of a slice stay in the cache from its gather
+# to its gradient. Slices belong to groups, and a group is one piece of a stage: a thread takes its slices in order through
+# forward, loss and backward, with a workspace of its own, and adds their gradients up. The sum over the groups, in order, is the
+# gradient of the batch. Groups and slices depend on the network and the batch alone, and so do results.
 #
 # Not for networks with batch normalization, whose statistics are those of the whole batch.
 
 cdef enum:
     GROUPS = 16  # most groups
     SLICES_AT_LEAST = 4  # fewer are not worth it
-    SLICE_WORKSPACE = 1 << 18  # bytes, half of a second-level cache
-    LEAST_SLICE = 128  # rows: fewer would read all weights too often
+    SLICE_WORKSPACE = 1 << 18  # bytes, half of a second-level cache, as far as that goes
+    MOST_WORKSPACE = 1 << 22
+    LEAST_SLICE = 256  # rows: fewer would read all weights too often
     MOST_SLICE = 1024
 
 cdef Py_ssize_t slice_of(const program_t *net, Py_ssize_t n) noexcept nogil:
@@ -24,7 +25,7 @@ cdef Py_ssize_t slice_of(const program_t *net, Py_ssize_t n) noexcept nogil:
         width += net.operation[i].fan_out
         if net.operation[i].kind == BATCH_NORM:
             return 0
-    if LEAST_SLICE * width * item > 2 * SLICE_WORKSPACE:
+    if LEAST_SLICE * width * item > MOST_WORKSPACE:
         return 0
     rows = max(<Py_ssize_t> LEAST_SLICE, min(SLICE_WORKSPACE // (width * item), <Py_ssize_t> MOST_SLICE))
     return rows if n >= SLICES_AT_LEAST * rows else 0
@@ -87,7 +88,7 @@ cdef void take_group(
     cdef program_t *net = &g.local[thread]
     cdef Py_ssize_t most = slice_of(net, b.n), slices = slices_of_group(b.n, most), i, first, rows, k = net.n_outputs
     cdef Py_ssize_t groups = group_count(b.n, most), start = b.n * group // groups, size = b.n * (group + 1) // groups - start
-    cdef double partial[2 * MOST_SLICE]  # a row is at most a block, or a number of the workspace the 512th part of one
+    cdef double partial[2 * MOST_SLICE]  # blocks: one a row at most, or one for 512 of the numbers of a workspace
     cdef member_t alone = member(NULL, 0, 1)
     cdef batch_t piece
     sums = <real *> g.sums + group * net.n_parameters
