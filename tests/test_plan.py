@@ -183,6 +183,18 @@ def test_gradients_that_are_not_finite_stop_it_before_the_update(rows, width):
     np.testing.assert_array_equal(net.parameters, before)
 
 
+def test_the_last_of_sliced_batches_may_have_more_slices_than_the_others(layer_by_layer):
+    x = np.random.default_rng(0).normal(size=(2 * 16384 - 1, 3))  # 16 groups of a slice, then 15 of two
+    y = np.random.default_rng(1).normal(size=(len(x), 1))
+    nets = [bp.mlp([3, 4, 1], dtype="float64", seed=0) for _ in range(2)]
+    losses = []
+    for net in nets:
+        losses.append(net.fit(x, y, loss="mse", batch_size=16384, seed=0)["loss"])
+        layer_by_layer()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-12)
+    assert_close(nets[0].parameters, nets[1].parameters, nets[0])
+
+
 def test_an_input_that_is_not_finite_stops_a_sliced_batch(tmp_path):
     x = np.memmap(tmp_path / "x", np.float32, "w+", shape=(6000, 4))
     x[:] = 1

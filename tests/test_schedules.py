@@ -63,7 +63,7 @@ def test_config_makes_it_again(schedule):
         schedules.CosineRestarts(0.1, steps=3),
         schedules.OneCycle(0.1, steps=9, pct_start=0.05),
         schedules.OneCycle(0.1, steps=10, pct_start=0.5),
-        schedules.Function(lambda step: 0.1 / (step + 1)),
+        pytest.param(schedules.Function(lambda step: 0.1 / (step + 1)), id="Function"),
     ],
     ids=repr,
 )

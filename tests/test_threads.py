@@ -79,16 +79,34 @@ def test_nor_where_large_batches_are_sliced(dtype, rows):
         np.testing.assert_array_equal(parameters(threads), one)
 
 
+@pytest.mark.parametrize("clip", [{}, {"clip_norm": 1e-3}])
+@pytest.mark.parametrize("depth", [11, 12, 13, 14, 30])
+def test_deep_networks(depth, clip):
+    x, y = np.random.default_rng(0).normal(size=(256, 96)), np.arange(256) % 96
+
+    def parameters(threads: int) -> np.ndarray:
+        bp.set_num_threads(threads)
+        net = bp.mlp([96] * (depth + 1), activation="tanh", seed=0)
+        bp.Trainer(net, loss="cross_entropy", **clip).fit(x, y, epochs=2, batch_size=64, seed=0)
+        return net.parameters
+
+    np.testing.assert_array_equal(parameters(2), parameters(1))
+
+
+# Every other batch of the data has no weight, and the threads have to take turns.
 CROWDED = """
-import os, threading, numpy as np, backprop as bp
+import os, numpy as np, backprop as bp
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-x, y = np.random.default_rng(0).normal(size=(1024, 64)).astype("f"), np.arange(1024) % 10
+x, y = np.random.default_rng(0).normal(size=(2048, 64)).astype("f"), np.arange(2048) % 10
+weight = (np.arange(2048) // 128 % 2).astype("f")
 def parameters(threads):
     bp.set_num_threads(threads)
-    net = bp.mlp([64, 256, 128, 10], seed=0)
-    net.fit(x, y, loss="cross_entropy", epochs=5, batch_size=128, seed=0)
+    net = bp.Network([bp.Dense(64, 256, activation="relu"), bp.Dropout(0.2), bp.Dense(256, 128), bp.Dense(128, 10)], seed=0)
+    net.fit(x, y, loss="cross_entropy", epochs=5, batch_size=128, sample_weight=weight, shuffle=False)
+    net.fit(x, y, loss="cross_entropy", epochs=5, batch_size=128, sample_weight=weight, seed=0)
     return net.parameters
-print(all(np.array_equal(parameters(threads), parameters(1)) for threads in (2, 4, 8)))
+one = parameters(1)
+print(all(np.array_equal(parameters(threads), one) for threads in (2, 4, 8)))
 """
 
 

@@ -538,7 +538,9 @@ def _start_threads() -> None:
     elif core is not None:
         core.set_num_threads(max(1, min(_processors(), core.num_allowed_threads(), core.most_threads()[0])))
     if core is not None and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=core.after_fork_in_child)
+        os.register_at_fork(
+            before=core.before_fork, after_in_parent=core.after_fork_in_parent, after_in_child=core.after_fork_in_child
+        )
 
 
 def _processors() -> int:

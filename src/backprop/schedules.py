@@ -84,7 +84,7 @@ class _Piecewise(Schedule):
 
     def values(self, first: int, count: int) -> Numbers:
         """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
-        if type(self).__module__ != __name__:  # a subclass may have changed single values
+        if type(self).__module__ != __name__:  # a subclass of the user's may have changed single values
             return super().values(first, count)
         rates = np.empty(count)
         done = 0

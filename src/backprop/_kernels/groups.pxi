@@ -48,7 +48,8 @@ cdef Py_ssize_t lay_out_groups(groups_t *g, const program_t *net, Py_ssize_t n, 
     cdef char *memory
     cdef int i
     g.sums = take(&used, start, GROUPS * net.n_parameters * item_size(net.dtype))
-    g.losses = <double *> take(&used, start, GROUPS * slices_of_group(n, slice) * sizeof(double))
+    # Smaller batches may have a slice more in each of fewer groups.
+    g.losses = <double *> take(&used, start, GROUPS * (slices_of_group(n, slice) + 1) * sizeof(double))
     for i in range(g.threads):
         local = &g.local[i]
         local[0] = net[0]

@@ -4,7 +4,8 @@ A loss is sum_i w_i l_i / sum_i |w_i| over the rows. Value and gradient come fro
 the first-level cache:
 
     elementwise losses   LOSS_BLOCK elements, wherever rows begin and end
-    cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one
+    cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one; with labels of few classes, a vector holds
+                         a column of as many rows as it has lanes, and no sum or maximum goes across its lanes
 
 A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, when nobody wants the gradient, to
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
@@ -29,7 +30,8 @@ from libc.string cimport memset
 cdef enum:
     LOSS_BLOCK = 512
     MOST_LANES = 16
-    MOST_LANED_COLUMNS = 2 * MOST_LANES  # most columns for which rows lie side by side in the lanes
+    LANED_COLUMNS = 16  # columns up to which rows lie side by side in the lanes, or two vectors of them
+    MOST_LANED_COLUMNS = 2 * MOST_LANES  # which is at most this
 
 cdef enum Loss:
     CROSS_ENTROPY
@@ -295,7 +297,10 @@ cdef inline void to_columns(const real *rows, real *columns, Py_ssize_t n, Py_ss
     """columns[j] = rows[:n, j], one vector for each of k columns; n is at most its lanes."""
     cdef Py_ssize_t j = 0, width = lanes(rows)
     while j < k:
-        _transpose(n == width and j + width <= k, rows + j, k, n, min(width, k - j), columns + j * width, width)
+        if n == width and j + width <= k:
+            _transpose(True, rows + j, k, width, width, columns + j * width, width)
+        else:
+            _transpose(False, rows + j, k, n, min(width, k - j), columns + j * width, width)
         j += width
 
 
@@ -303,7 +308,10 @@ cdef inline void to_rows(const real *columns, real *rows, Py_ssize_t n, Py_ssize
     """The way back. ``rows`` has room for a vector more: last columns come first, and what they store too much is overwritten."""
     cdef Py_ssize_t width = lanes(columns), j = (k - 1) // lanes(columns) * lanes(columns)
     while j >= 0:
-        _transpose(n == width and j + width <= k, columns + j * width, width, min(width, k - j), n, rows + j, k)
+        if n == width and j + width <= k:
+            _transpose(True, columns + j * width, width, width, width, rows + j, k)
+        else:
+            _transpose(False, columns + j * width, width, min(width, k - j), n, rows + j, k)
         j -= width
 
 
@@ -376,7 +384,7 @@ cdef double cross_entropy_block(
     cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
     cdef real factor
     cdef Py_ssize_t i
-    if loss.kind == CROSS_ENTROPY and k <= max(<Py_ssize_t> 16, 2 * lanes(z)):
+    if loss.kind == CROSS_ENTROPY and k <= max(<Py_ssize_t> LANED_COLUMNS, 2 * lanes(z)):
         i = 0
         while i < rows:
             sum_of_losses += label_lanes(

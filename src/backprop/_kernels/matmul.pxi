@@ -260,9 +260,13 @@ cdef inline void _pack_rows(
 cdef void _pack_columns(
     const real *a, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t depth, real *packed
 ) noexcept nogil:
-    """packed[strip][k, i] = A[i, k] for all strips of an A whose columns are contiguous, column after column."""
+    """packed[strip][k, i] = A[i, k] for all strips of an A whose columns are contiguous, column after column.
+
+    What a loose copy stores too much is overwritten by the strip's next columns.
+    """
     cdef Py_ssize_t i, k, strip, high, width = lanes(a)
-    cdef Py_ssize_t loose = depth - 1 - (width + a_step - 1) // a_step  # behind these, something of A follows
+    # Behind these, something of A follows to be read, and enough of the strip to be overwritten.
+    cdef Py_ssize_t loose = depth - 1 - max((width + a_step - 1) // a_step, width // max(<Py_ssize_t> 1, rows // strips))
     for k in range(depth):
         for strip in range(strips):
             i = _strip_start(rows, strips, strip)

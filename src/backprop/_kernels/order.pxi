@@ -30,7 +30,7 @@ def shuffle(Py_ssize_t[::1] order, bit_generator):
 
 
 cdef void shuffle_places(Py_ssize_t *order, uint32_t size, bitgen_t *bits) noexcept nogil:
-    cdef uint32_t places[DRAWS + 1]  # one to spare for a draw that is too large
+    cdef uint32_t places[DRAWS]
     cdef uint32_t last = size - 1, mask = 1, count, i
     while mask < last:
         mask += mask + 1

@@ -162,6 +162,7 @@ cdef class Plan:
         cdef pass_t *p = &self.last
         self.begin()
         try:
+            self.waiting = False
             self.reserve(x.shape[0])
             p.n, p.training, p.step = x.shape[0], training, step
             memcpy(self.net.x, cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(x))
@@ -519,7 +520,7 @@ cdef class TrainingPlan:
         self.plan.begin()
         try:
             self.plan.take_waiting()
-            self.reserve(p.n, p.n)
+            self.reserve(p.n)
             memcpy(p.net.grad[0], cnp.PyArray_DATA(<cnp.ndarray> grad_outputs), cnp.PyArray_NBYTES(<cnp.ndarray> grad_outputs))
             s.pace = self.trainer.pace
             run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.team)
@@ -533,15 +534,15 @@ cdef class TrainingPlan:
         """Have memory for these rows in batches: of the whole network for what is not sliced, of a slice for the rest."""
         cdef program_t *net = &self.plan.net
         cdef Py_ssize_t most = min(batch, rows), last = rows % batch
+        self.reserve(most)
         if slice_of(net, most) == 0:
-            return self.reserve(most, most)
-        self.reserve(most, last if last and slice_of(net, last) == 0 else 1)
+            return self.plan.reserve(most)
+        self.plan.reserve(last if last and slice_of(net, last) == 0 else 1)
         return self.reserve_groups(most)
 
-    cdef int reserve(self, Py_ssize_t rows, Py_ssize_t whole) except -1:
-        """Have memory for batches of so many rows, and so many that go through the network as a whole."""
+    cdef int reserve(self, Py_ssize_t rows) except -1:
+        """Have memory for what a batch of so many rows brings along."""
         cdef trainer_t *t = &self.trainer
-        self.plan.reserve(whole)
         if rows <= self.rows:
             return 0
         free(t.memory)

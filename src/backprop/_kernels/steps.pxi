@@ -245,7 +245,7 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
 cdef void update(
     stretch_t *s, const pace_t *pace, Py_ssize_t done, Py_ssize_t updated, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """The update that makes so many steps done and so many parameters updated; ``after`` it comes that stage."""
+    """The update with which so many steps are done and so many have changed parameters; the stage ``after`` follows."""
     cdef trainer_t *t = s.trainer
     cdef program_t *net = t.net
     cdef int piece = first_piece_before(m, m.parts, after)
@@ -321,55 +321,69 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         pace_t pace = s.pace
         batch_t b
         double scale
-        uint64_t noise
-        uint32_t stages = 16 + 2 * net.count  # more than a step has, so that every step begins at a number of its own
+        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else ten.
+        uint32_t stages = 16 + 3 * net.count, after
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
-        bint sliced
         int piece
-    while done < s.count:
+    while done < s.count and end == FINISHED:
         b = batch_of(s, done, like)
         piece = first_piece(m, m.parts)
         while piece < m.parts:
             gather(s, done, &b, like, piece, m.parts)
             piece = next_piece(m, piece)
         end_stage(m)
+        after = <uint32_t> (done + 1) * stages
+        scale = loss_scale(&s.trainer.loss, <const real *> b.weight, b.n, net.n_outputs)
         if s.bad_input:
             end = INPUT_NOT_FINITE
-            break
-        scale = loss_scale(&s.trainer.loss, <const real *> b.weight, b.n, net.n_outputs)
-        if scale == 0:  # no row has weight: nothing to learn from
+        elif scale == 0:
+            skip_step(s, done, &b, like, m, after)
+        else:
+            end = take_step(s, done, updated, &b, scale, &pace, like, m, after)
+        if end == FINISHED:
+            updated += s.weights[done] != 0  # not scale: a thread that is late has it from the weights of a later batch
             done += 1
-            piece = first_piece_before(m, 1, <uint32_t> done * stages)
-            while piece < 1:
-                report(s, done - 1, &b, <const real *> NULL, 0)
-                s.done = done
-                piece = next_piece(m, piece)
-            end_stage(m)
-            continue
-        noise = s.noise + updated
-        x = <const real *> b.x
-        sliced = slice_of(net, b.n) != 0
-        if sliced:
-            take_groups(s, done, &b, like, scale, noise, m)
-        else:
-            take_loss(s, done, &b, forward_walk(net, x, b.n, True, noise, m), scale, m)
-        if s.bad_input or not isfinite(s.losses[done]):
-            end = INPUT_NOT_FINITE if s.bad_input else LOSS_NOT_FINITE
-            break
-        if sliced:
-            gather_gradient(s, &b, like, m)
-        else:
-            backward_walk(net, x, b.n, True, noise, False, m)
-        if not clip(s, sliced, like, m):
-            end = GRADIENT_NOT_FINITE
-            break
-        updated += 1
-        done += 1
-        set_scalars(&pace, s.updates + updated, s.lr[updated - 1])
-        update(s, &pace, done, updated, like, m, <uint32_t> done * stages)
     if end != FINISHED and is_current(m):
         s.end = end
+
+
+cdef void skip_step(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, member_t *m, uint32_t after) noexcept nogil:
+    """No row has weight: there is nothing to learn from."""
+    cdef int piece = first_piece_before(m, 1, after)
+    while piece < 1:
+        report(s, step, b, <const real *> NULL, 0)
+        s.done = step + 1
+        piece = next_piece(m, piece)
+    end_stage(m)
+
+
+cdef outcome take_step(
+    stretch_t *s, Py_ssize_t step, Py_ssize_t updated, const batch_t *b, double scale, pace_t *pace, const real *like, member_t *m,
+    uint32_t after
+) noexcept nogil:
+    """From forward to update, the stage ``after`` follows; ``updated``: how many steps before it changed parameters."""
+    cdef program_t *net = s.trainer.net
+    cdef uint64_t noise = s.noise + updated
+    cdef bint sliced = slice_of(net, b.n) != 0
+    x = <const real *> b.x
+    if sliced:
+        take_groups(s, step, b, like, scale, noise, m)
+    else:
+        take_loss(s, step, b, forward_walk(net, x, b.n, True, noise, m), scale, m)
+    if s.bad_input:
+        return INPUT_NOT_FINITE
+    if not isfinite(s.losses[step]):
+        return LOSS_NOT_FINITE
+    if sliced:
+        gather_gradient(s, b, like, m)
+    else:
+        backward_walk(net, x, b.n, True, noise, False, m)
+    if not clip(s, sliced, like, m):
+        return GRADIENT_NOT_FINITE
+    set_scalars(pace, s.updates + updated + 1, s.lr[updated])
+    update(s, pace, step + 1, updated + 1, like, m, after)
+    return FINISHED
 
 
 cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:

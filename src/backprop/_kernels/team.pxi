@@ -152,6 +152,16 @@ def num_allowed_threads():
     return allowed_at_first
 
 
+def before_fork():
+    """Let nobody be in the middle of joining or leaving the budget: the child would wait for it forever."""
+    budget_lock.acquire()
+
+
+def after_fork_in_parent():
+    """Go on as before."""
+    budget_lock.release()
+
+
 def after_fork_in_child():
     """Go on with one thread and alone: the helpers and the other callers stayed behind.
 
@@ -161,3 +171,4 @@ def after_fork_in_child():
     thread_limit = 1
     memset(callers, 0, sizeof(callers))
     reset_pool()
+    budget_lock.release()
