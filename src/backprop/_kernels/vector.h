@@ -326,6 +326,10 @@ INLINE vdouble shift_exponent_d(vdouble v, vdouble n) {
 }
 #endif
 
+/* 2^n for such an n, where that is a normal number: its exponent is what is left of the low bits. */
+INLINE vfloat power_of_two_f(vfloat n) { return from_bits_f((to_bits_f(n) - 127u) << 23); }
+INLINE vdouble power_of_two_d(vdouble n) { return from_bits_d((to_bits_d(n) - 1023u) << 52); }
+
 /* v = m * 2^e with m in [sqrt(1/2), sqrt(2)), for positive normal v; e comes back as a number. */
 INLINE vfloat significand_f(vfloat v) {
     bits_f b = to_bits_f(v);

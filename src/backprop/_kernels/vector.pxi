@@ -86,6 +86,8 @@ cdef extern from "_kernels/vector.h" nogil:
     double rounder "round_d"(vdouble v)
     vfloat shift_exponent "shift_exponent_f"(vfloat v, vfloat n)  # v 2^k, where n = k + rounder
     vdouble shift_exponent "shift_exponent_d"(vdouble v, vdouble n)
+    vfloat power_of_two "power_of_two_f"(vfloat n)  # 2^k, a normal number
+    vdouble power_of_two "power_of_two_d"(vdouble n)
     vfloat significand "significand_f"(vfloat v)  # m in v = m 2^e, sqrt(1/2) <= m < sqrt(2); v positive and normal
     vdouble significand "significand_d"(vdouble v)
     vfloat exponent "exponent_f"(vfloat v)  # e

@@ -113,13 +113,13 @@ cdef inline vector vexp(vector x) noexcept nogil:
 
 
 cdef inline vector vexpm1(vector x) noexcept nogil:
-    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1): no digits lost around 0."""
+    """e^x - 1 = 2^n (e^r - 1) + (2^n - 1) for x <= 44: no digits lost around 0, -1 from -40 on."""
     cdef vector n, shifted, power
-    x = _clamp(x, -40, 90 if vector is vfloat else 710)
+    x = maximum(x, like(x, -40))
     shifted = x * like(x, 1.4426950408889634) + like(x, rounder(x))
     n = shifted - like(x, rounder(x))
     r = _minus_log2(x, n)
-    power = shift_exponent(like(x, 1), shifted)
+    power = power_of_two(shifted)
     return power * (r + r * r * _exp_tail(r)) + (power - like(x, 1))
 
 
