@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -215,42 +213,6 @@ def test_command_refuses_what_it_cannot_read(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     assert main(["explain", "--data", str(tmp_path / "t.csv"), "--target", "c"]) == 1
     assert "target must be one of the columns a, b, got 'c'" in capsys.readouterr().err
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    """Chromium without a window; the tests that need it are skipped where it is not installed."""
-    api = pytest.importorskip("playwright.sync_api", reason="needs Playwright: pip install playwright")
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("needs Chromium: apt-get install chromium")
-    with api.sync_playwright() as playwright:
-        launched = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-        )
-        yield launched
-        launched.close()
-
-
-@pytest.fixture
-def open_page(browser):
-    """Opens a file and fails the test for any error in the console, and for any request that leaves the file."""
-    contexts, troubles = [], []
-
-    def open_file(path, width=1280, height=900, **options):
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        tab = context.new_page()
-        tab.on("console", lambda message: troubles.append(message.text) if message.type in ("error", "warning") else None)
-        tab.on("pageerror", lambda error: troubles.append(str(error)))
-        tab.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else troubles.append(request.url))
-        tab.goto(path.as_uri())
-        return tab
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert not troubles
 
 
 def plain(text):
