@@ -311,12 +311,6 @@ def test_bench_takes_only_what_it_is_told_to(capsys: pytest.CaptureFixture[str])
     ]  # fmt: skip
 
 
-@pytest.mark.usefixtures("alone")
-def test_bench_refuses_a_folder_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["bench", "--quick", "--json", str(tmp_path / "no" / "file.json")]) == 1
-    assert "no such folder" in capsys.readouterr().err
-
-
 def test_float64_and_all_batches_are_there() -> None:
     assert {case.dtype for case in TRAINING} == {"float32", "float64"}
     assert {case.batch for case in PREDICTION} == {1, 32, 4096}

@@ -291,6 +291,24 @@ def test_missing_files_are_named(capsys: pytest.CaptureFixture[str], flowers: Pa
         assert "nowhere" in run(capsys, *arguments, code=1)[1]
 
 
+@pytest.mark.parametrize("place", ["", "missing/file"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["train", "no.csv", "--target", "y", "--out"],
+        ["predict", "no.safetensors", "no.csv", "--out"],
+        ["explain", "--data", "no.csv", "--out"],
+        ["bench", "--json"],
+    ],
+)
+def test_a_result_that_cannot_be_written_is_an_error_before_the_work(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, command: list[str], place: str
+) -> None:
+    out, errors = run(capsys, *command, tmp_path / place, code=1)
+    assert out == ""
+    assert errors.startswith(f"backprop: error: {tmp_path / place}: ")
+
+
 def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str], flowers: Path, model: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain.safetensors"
     bp.mlp([2, 2], seed=0).save(plain)

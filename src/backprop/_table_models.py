@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from . import optimizers, serialization
-from ._files import replace_file
+from ._files import check_writable, replace_file
 from .callbacks import EarlyStopping
 from .data import split
 from .network import Network, mlp
@@ -32,8 +30,7 @@ Say = Callable[[str], None]
 def train(options: argparse.Namespace) -> None:
     """Train a network on a CSV file and save it with its encoding; the options are those of the command line."""
     say = _silent if options.quiet else partial(print, flush=True)
-    if not Path(options.out).absolute().parent.is_dir():  # said before the work, not after it
-        raise FileNotFoundError(errno.ENOENT, "the folder to write to does not exist", options.out)
+    check_writable(options.out)  # before the work, not after it
     table, column = _labelled_rows(options, say)
     target = fit_target(options.target, column, options.task)
     y = target.transform(column)
@@ -70,6 +67,8 @@ def train(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Predict the target for every row of a CSV file, and write a CSV file; the options are those of the command line."""
+    if options.out is not None:
+        check_writable(options.out)
     net = serialization.load(options.model)
     encoder, target = _saved_with(options.model)
     x = encoder.transform(read_csv(options.data, options.delimiter))

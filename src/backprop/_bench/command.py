@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from .. import kernels
+from .._files import check_writable
 from . import measure, peers
 from .machine import describe, measure_peak, versions
 from .network_cases import PREDICTION, TRAINING
@@ -34,8 +34,8 @@ def bench(
     json : str, optional
         The file to write all results to.
     """
-    if json is not None and not Path(json).parent.is_dir():
-        raise FileNotFoundError(2, "no such folder", str(Path(json).parent))
+    if json is not None:
+        check_writable(json)  # before the work, not after it
     if threads is None:
         threads = kernels.backend().threads
     elif threads != kernels.backend().threads:

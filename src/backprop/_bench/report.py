@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .._files import replace_file
 from .kernel_cases import SIZES
 from .machine import Peak
 from .measure import TWIN, Row
@@ -63,7 +64,7 @@ class Report(NamedTuple):
     def save(self, path: str | Path) -> None:
         """Write all of it as JSON."""
         fields = self._asdict() | {"peak": self.peak._asdict(), "rows": [row.to_json() for row in self.rows]}
-        Path(path).write_text(json.dumps(fields, indent=1) + "\n", encoding="utf-8")
+        replace_file(path, (json.dumps(fields, indent=1) + "\n").encode())
 
     @classmethod
     def load(cls, path: str | Path) -> Report:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
+from .._files import check_writable
 from ..datasets import digits
 from ..network import mlp
 from ..tabular import TableEncoder, fit_target, read_csv
@@ -105,6 +106,7 @@ def explain(
     ValueError
         Where the data are none of the above.
     """
+    check_writable(out)  # before the work, not after it
     task = _load(data, target)
     sizes = [task.x.shape[1], *(task.hidden if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from os import PathLike
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from .._files import replace_file
 from . import svg
 from .formulas import Ref
 from .recording import Recording, Snapshot
@@ -86,7 +86,7 @@ def write_page(
     )
     text = _html(data, shown, facts, training=True)
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        replace_file(path, text.encode())
     return text
 
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from os import PathLike
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy.typing as npt
 from .. import activations, losses, optimizers
 from .._arrays import as_matrix
 from .._class_weights import check_sample_weight
+from .._files import replace_file
 from ..losses import Loss
 from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
@@ -118,7 +118,7 @@ class Trace(Mapping[str, Array]):
 
         text = standalone(self, row)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            replace_file(path, text.encode())
         return text
 
     def to_html(self, path: str | PathLike[str] | None = None, *, row: int = 0) -> str:
@@ -127,7 +127,7 @@ class Trace(Mapping[str, Array]):
 
         text = trace_page(self, row)
         if path is not None:
-            Path(path).write_text(text, encoding="utf-8")
+            replace_file(path, text.encode())
         return text
 
     def _repr_html_(self) -> str:
