@@ -20,7 +20,10 @@ FLOORS = [
     ["_types"],
     ["_core", "_erf", "_reference", "_reference_activations", "_reference_checks"],
     ["kernels"],
-    ["_arrays", "_class_weights", "_files", "_interrupts", "_model_file", "_progress", "_settings", "_spans", "_version"],
+    [
+        *("_arrays", "_class_weights", "_direction", "_files", "_interrupts", "_model_file", "_progress"),
+        *("_settings", "_spans", "_version"),
+    ],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],
     ["_plan", "_summary"],

@@ -32,6 +32,15 @@ def test_the_best_epoch():
     assert history.best("loss", "max") == 3
 
 
+def test_the_best_epoch_of_an_unknown_metric_needs_a_mode():
+    history = History()
+    for epoch, profit in enumerate([1.0, 3.0, 2.0]):
+        history.append(epoch, {"profit": profit})
+    with pytest.raises(ValueError, match="does not know whether 'profit'"):
+        history.best("profit")
+    assert history.best("profit", "max") == 1
+
+
 def test_plot_draws_the_learning_curves():
     pytest.importorskip("matplotlib").use("agg")
     from matplotlib import pyplot

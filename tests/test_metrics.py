@@ -213,12 +213,17 @@ def test_bad_arguments_are_refused():
         metrics.accuracy([["a"]], [0])
 
 
-def test_what_is_better():
-    assert [metrics.better_is(key) for key in ("val_loss", "val_accuracy", "rmse", "top_3_accuracy", "r2")] == [
-        "min",
-        "max",
-        "min",
-        "max",
-        "max",
-    ]
-    assert metrics.better_is("profit", "max") == "max"
+@pytest.mark.parametrize("name", [*metrics.NAMES, "top_5_accuracy", "loss"])
+def test_the_direction_of_every_metric_is_known(name):
+    lower = name in ("loss", "mae", "mse", "rmse")
+    for key in (name, f"val_{name}"):
+        assert metrics.better_is(key) == ("min" if lower else "max")
+
+
+@pytest.mark.parametrize("key", ["profit", "val_spearman", "lr"])
+def test_auto_refuses_a_metric_that_it_does_not_know(key):
+    with pytest.raises(ValueError, match=rf"mode='auto' does not know whether '{key}' .*: give mode='min' or mode='max'"):
+        metrics.better_is(key)
+    assert metrics.better_is(key, "max") == "max"
+    with pytest.raises(ValueError, match=r"mode must be one of .*did you mean 'max'"):
+        metrics.better_is(key, "maxi")

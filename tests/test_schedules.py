@@ -120,6 +120,29 @@ def test_plateau_ignores_nan_and_restores_its_state():
         first.load_state_dict({"current": 1.0})
 
 
+@pytest.mark.parametrize(
+    ("monitor", "mode", "rising", "falling"),
+    [
+        (None, "auto", 0.05, 0.1),
+        ("val_loss", "auto", 0.05, 0.1),
+        ("val_accuracy", "auto", 0.1, 0.05),
+        ("profit", "max", 0.1, 0.05),
+        ("profit", "min", 0.05, 0.1),
+    ],
+)
+def test_plateau_knows_the_direction_of_what_it_monitors(monitor, mode, rising, falling):
+    for values, lr in (((0.1, 0.2, 0.3), rising), ((0.3, 0.2, 0.1), falling)):
+        schedule = schedules.ReduceOnPlateau(0.1, monitor=monitor, mode=mode, patience=1, factor=0.5)
+        for value in values:
+            schedule.observe(value)
+        assert schedule(0) == lr
+
+
+def test_plateau_refuses_to_guess_the_direction_of_an_unknown_metric():
+    with pytest.raises(ValueError, match="does not know whether 'val_profit'"):
+        schedules.ReduceOnPlateau(0.1, monitor="val_profit")
+
+
 def test_functions_are_checked_and_not_saved():
     schedule = schedules.Function(lambda step: 0.1 - step)
     assert schedule(0) == schedule.lr == 0.1

@@ -41,7 +41,19 @@ class History(Mapping[str, list[float]]):
             self.history.setdefault(key, []).append(value)
 
     def best(self, key: str, mode: str = "auto") -> int:
-        """Return the number of the epoch with the best value of a key, which is "min" or "max" or what the name tells."""
+        """Return the number of the epoch with the best value of a key.
+
+        Parameters
+        ----------
+        key : str
+        mode : {"auto", "min", "max"}
+            Whether lower or higher is better; "auto" goes by the name, see `metrics.better_is`.
+
+        Raises
+        ------
+        ValueError
+            If "auto" does not know the metric.
+        """
         values = self[key]
         pick = min if better_is(key, mode) == "min" else max
         return self.epoch[values.index(pick(value for value in values if value == value))]

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import as_real_array, check_choice, check_count
+from ._direction import better_is as better_is
 from ._metrics import (
     R2,
     Collected,
@@ -234,11 +235,3 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
         return top_k_metric(5)
     # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
     return _DECIDING[name](0.5 if task == "regression" else 0.0, task == "binary")
-
-
-def better_is(key: str, mode: str = "auto") -> str:
-    """Return whether lower or higher values of a history's key are better, "min" or "max": ``mode``, or what the name tells."""
-    if check_choice("mode", mode, ("auto", "min", "max")) != "auto":
-        return mode
-    name = key.removeprefix("val_")
-    return "max" if name.endswith("accuracy") or name in ("precision", "recall", "f1", "auc", "r2") else "min"

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_positive
+from ._direction import MODES, better_is
 
 Numbers = npt.NDArray[np.float64]
 Formula = Callable[[Any], Any]  # of one count, or of an array of them
@@ -328,8 +329,13 @@ class ReduceOnPlateau(Schedule):
         Epochs after a reduction during which nothing is counted.
     min_lr : float
         The lowest value.
-    mode : {"min", "max"}
-        Whether lower or higher is better.
+    mode : {"auto", "min", "max"}
+        Whether lower or higher is better; "auto" goes by the name of what is monitored, see `metrics.better_is`.
+
+    Raises
+    ------
+    ValueError
+        If ``mode`` is "auto" and ``monitor`` names no known metric.
     """
 
     name = "reduce_on_plateau"
@@ -344,7 +350,7 @@ class ReduceOnPlateau(Schedule):
         threshold: float = 1e-4,
         cooldown: int = 0,
         min_lr: float = 0.0,
-        mode: str = "min",
+        mode: str = "auto",
     ) -> None:
         super().__init__(lr, "epoch")
         self.monitor = monitor
@@ -353,7 +359,8 @@ class ReduceOnPlateau(Schedule):
         self.threshold = check_nonnegative("threshold", threshold)
         self.cooldown = check_count("cooldown", cooldown, 0)
         self.min_lr = _check_min_lr(min_lr, self.lr)
-        self.mode = check_choice("mode", mode, ("min", "max"))
+        self.mode = check_choice("mode", mode, MODES)
+        better_is(self.monitor or "loss", self.mode)
         self.current = self.lr
         self.best: float | None = None
         self.bad_epochs = 0
@@ -383,7 +390,8 @@ class ReduceOnPlateau(Schedule):
         if self.best is None:
             return not math.isnan(value)
         margin = self.threshold * abs(self.best)
-        return value < self.best - margin if self.mode == "min" else value > self.best + margin
+        lower = better_is(self.monitor or "loss", self.mode) == "min"
+        return value < self.best - margin if lower else value > self.best + margin
 
     def state_dict(self) -> dict[str, Any]:
         """Return the current learning rate and the counts."""

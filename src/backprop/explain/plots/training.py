@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from ..._direction import direction_of
 from ...history import History
-from ...metrics import better_is
 from ._axes import axes_or_new, font_size, legend, line_style, tidy, whole_epochs
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def learning_curves(history: History | Mapping[str, Sequence[float]], metric: str = "loss", *, ax: Axes | None = None) -> Axes:
-    """Draw a metric of training and validation over the epochs, and mark the best validation epoch.
+    """Draw a metric of training and validation over the epochs, and mark the best validation epoch of a known metric.
 
     Parameters
     ----------
@@ -41,8 +41,9 @@ def learning_curves(history: History | Mapping[str, Sequence[float]], metric: st
         values = np.asarray(history[name], dtype=float)
         color, style = line_style(index)
         ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label)
-        if label == "validation" and np.isfinite(values).any():
-            best = int(np.nanargmin(values) if better_is(metric) == "min" else np.nanargmax(values))
+        direction = direction_of(metric)
+        if label == "validation" and direction is not None and np.isfinite(values).any():
+            best = int(np.nanargmin(values) if direction == "min" else np.nanargmax(values))
             ax.plot(best + 1, values[best], "o", color=color, label=f"best: {values[best]:.4g} in epoch {best + 1}")
     whole_epochs(ax)
     legend(ax)
