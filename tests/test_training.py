@@ -303,6 +303,47 @@ def test_validation_split_is_stratified_and_kept_apart(rng):
     assert seen["training"] == {30}
 
 
+def _same_trainer(trainer, path):
+    return trainer
+
+
+def _another_trainer(trainer, path):
+    return bp.Trainer(trainer.net, loss=trainer.loss)
+
+
+def _loaded(trainer, path):
+    trainer.save(path)
+    return bp.Trainer.load(path)
+
+
+@pytest.mark.parametrize("again", [_same_trainer, _another_trainer, _loaded])
+@pytest.mark.parametrize("stratified", [False, True])
+def test_the_rows_held_out_follow_from_the_networks_seed_alone(again, stratified, data, tmp_path):
+    """A second run must not validate on rows that the first has trained on."""
+    held_out = []
+
+    def fit(trainer, seed):
+        def note(epoch, logs):
+            held_out.append(set(range(24)) - set(trainer.training_data.take(slice(None)).x[:, 0]))
+
+        trainer.fit(x, y, validation_split=0.25, seed=seed, callbacks=[bp.LambdaCallback(on_epoch_end=note)])
+
+    x, y = data
+    x = np.column_stack([np.arange(24), x[:, 1:]])
+    loss, y = ("cross_entropy", y) if stratified else ("mse", x[:, :3])
+    trainer = bp.Trainer(_plain(), loss=loss)
+    fit(trainer, seed=None)
+    trainer.step(x, y)
+    other = again(trainer, tmp_path / "run")
+    for seed in (None, 1, 2):
+        fit(other, seed)
+    assert len(held_out[0]) == 6
+    assert held_out == [held_out[0]] * 4
+    fit(bp.Trainer(_plain(), loss=loss), seed=None)
+    fit(bp.Trainer(bp.mlp([4, 3], dtype="float64", seed=1), loss=loss), seed=None)
+    assert held_out[0] == held_out[4] != held_out[5]
+
+
 def test_an_optimizer_goes_on_where_it_was(data):
     once, twice, optimizer = _plain(), _plain(), bp.Adam(lr=0.01)
     once.fit(*data, loss="cross_entropy", optimizer=bp.Adam(lr=0.01), epochs=4, shuffle=False)

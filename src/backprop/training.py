@@ -146,6 +146,7 @@ class Trainer:
         self.history_keys: tuple[str, ...] = ()
         self.interrupts = Interrupts()
         self._seed: int | None = None
+        self._split_seed: int | None = None  # of validation_split, instead of the network's seed
         self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
         self._gathered: Array | None = None  # the sum of the gradients of steps that wait for their update, times their weights
         self._gathered_steps = 0
@@ -421,7 +422,9 @@ class Trainer:
         validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches
             What is evaluated after each epoch.
         validation_split : float
-            The share of the rows to keep for that instead, in [0, 1), drawn at random and so that each class has its share.
+            The share of the rows to hold out for validation instead, in [0, 1), drawn at random and stratified by class. Which
+            rows are held out follows from the network's seed alone, so another call of `fit` on the same data, by this trainer
+            or another one, validates on the same rows and never on rows that the network was trained on.
         shuffle : bool
             Whether rows come in a new random order each epoch.
         drop_last : bool
@@ -433,8 +436,8 @@ class Trainer:
         callbacks : list
             See `backprop.callbacks`.
         seed : int, optional
-            Fixes the order of the rows of each epoch. By default it goes on as the last `fit` did, or follows from the
-            network's seed.
+            Fixes the order of the rows of each epoch. By default it is that of the last `fit`, or follows from the network's
+            seed.
         steps_per_epoch : int, optional
             Where x is an iterable: how many batches make an epoch. None: as many as there are.
         verbose : bool, optional
@@ -480,7 +483,8 @@ class Trainer:
                 if validation_split:
                     if validation_data is not None:
                         raise ValueError("validation_data and validation_split exclude each other")
-                    kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=seed)
+                    split_seed = self.net.seed if self._split_seed is None else self._split_seed
+                    kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=split_seed)
                     data, validation = data.subset(kept), data.subset(held_out)
                 vector = data.use_class_weight(in_training)
                 self._class_vector = vector if class_weight is None else None
@@ -609,6 +613,7 @@ class Trainer:
         counts = {
             "epoch": self.epoch,
             "seed": self._seed,
+            "split_seed": self._split_seed,
             "gathered_steps": self._gathered_steps,
             "gathered_weight": self._gathered_weight,
             "class_vector": None if self._class_vector is None else self._class_vector.tolist(),
@@ -619,6 +624,7 @@ class Trainer:
         """Restore what `progress_state` returned."""
         self.epoch = check_count("epoch", counts["epoch"], 0)
         self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
+        self._split_seed = None if counts["split_seed"] is None else check_seed(counts["split_seed"])
         self._gathered_steps = check_count("gathered_steps", counts["gathered_steps"], 0)
         self._gathered_weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
         vector = counts["class_vector"]

@@ -74,6 +74,22 @@ def test_comparing_in_threads_gives_what_training_alone_gives(digits) -> None:
     assert comparison.best is comparison.results[0]
 
 
+def test_all_candidates_are_validated_on_the_same_rows(digits) -> None:
+    x, y = digits[0][:100], digits[1][:100]
+    seen: list[tuple[float, ...]] = []
+
+    class Spy(bp.losses.CrossEntropy):
+        def compute(self, outputs, targets, weight, grad):
+            if grad is None:
+                seen.append(tuple(targets))
+            return super().compute(outputs, targets, weight, grad)
+
+    nets = {str(seed): bp.mlp([64, 10], seed=seed) for seed in range(3)}
+    bp.compare(nets, x, y, loss=Spy(), metric="accuracy", epochs=1, threads=1)
+    assert len(seen) == 3
+    assert len(set(seen)) == 1
+
+
 def test_candidates_can_be_optimizers_names_and_settings(digits) -> None:
     net = bp.mlp([64, 16, 10], seed=0)
     candidates = {"adam": "adam", "sgd": bp.SGD(lr=0.1), "clipped": {"optimizer": bp.SGD(lr=0.1), "clip_norm": 1.0}}

@@ -134,7 +134,7 @@ def compare(
     metric
         What is compared: a metric's name; the loss without it. Losses of different kinds cannot be compared; name a metric then.
     validation_data, validation_split
-        As for `Trainer.fit`.
+        As for `Trainer.fit`; all candidates hold out the same rows, those that follow from the first network's seed.
     epochs, batch_size, seed
         As for `Trainer.fit`.
     threads
@@ -158,6 +158,9 @@ def compare(
         raise ValueError("candidates must hold at least one network or optimizer")
     common = {"net": net, "loss": loss, "optimizer": optimizer, "metrics": [metric] if metric else []}
     trainers = {name: _trainer(name, common, candidate) for name, candidate in candidates.items()}
+    first = next(iter(trainers.values()))
+    for trainer in trainers.values():
+        trainer._split_seed = first.net.seed
     key = f"val_{metric or 'loss'}"
 
     def train(name: str) -> Result:
