@@ -198,15 +198,58 @@ def test_csv_logger_writes_a_line_per_epoch(trainer, data, tmp_path, append):
         assert [float(line[key]) for line in lines] == [value for history in kept for value in history[key]]
 
 
-def test_ema_follows_every_step(trainer, data):
-    average = trainer.net.parameters.copy()
-    ema = bp.EMA(0.8)
+@pytest.mark.parametrize("kind", ["plain", "accumulated", "uneven end", "weightless"])
+def test_ema_follows_every_update(kind, data, backend):
+    """An average by hand, from the parameters after each update; 12 rows in batches of 2."""
+    x, y = data
+    updates = {"plain": 6, "accumulated": 3, "uneven end": 2, "weightless": 4}[kind]
+    steps = {"accumulated": 2, "uneven end": 4}.get(kind, 1)
+    weight = np.repeat([1.0, 0.0, 1.0], 4) if kind == "weightless" else None
+    after = []
 
-    def follow(batch, logs):
-        average[...] = 0.8 * average + 0.2 * trainer.net.parameters
+    class Spy(bp.SGD):
+        def step(self, net):
+            super().step(net)
+            after.append((net.parameters.copy(), net.buffers.copy()))
 
-    trainer.fit(*data, epochs=3, batch_size=5, callbacks=[ema, bp.LambdaCallback(on_train_batch_end=follow)])
-    np.testing.assert_allclose(ema.network.parameters, average, rtol=1e-12)
-    assert (average != trainer.net.parameters).all()
-    trainer.net.blend(ema.network, 1.0)
-    np.testing.assert_array_equal(ema.network.parameters, trainer.net.parameters)
+    def trained(optimizer):
+        net = bp.Network([bp.Dense(2, 4), bp.BatchNorm(4), bp.Dense(4, 1)], dtype="float64", seed=0)
+        ema, average = bp.EMA(0.8), (net.parameters.copy(), net.buffers.copy())
+        options = {"epochs": 3, "batch_size": 2, "sample_weight": weight, "callbacks": [ema], "accumulate_steps": steps}
+        net.fit(x, y, loss="mse", optimizer=optimizer, shuffle=False, **options)
+        return net, ema, average
+
+    _, _, average = trained(Spy(lr=0.1))
+    assert len(after) == 3 * updates
+    for current in after:
+        average = [0.8 * old + 0.2 * new for old, new in zip(average, current, strict=True)]
+    net, ema, _ = trained(bp.SGD(lr=0.1))
+    np.testing.assert_allclose(ema.network.parameters, average[0], rtol=1e-9)
+    np.testing.assert_allclose(ema.network.buffers, average[1], rtol=1e-9)
+    assert (ema.network.parameters != net.parameters).all()
+    net.blend(ema.network, 1.0)
+    np.testing.assert_array_equal(ema.network.parameters, net.parameters)
+
+
+def test_a_slow_ema_moves_in_float32(data):
+    """What a single update adds is far below float32's resolution."""
+    net = bp.mlp([2, 1], dtype="float32", seed=0)
+    net.parameters[...] = 1.0
+    ema, trainer = bp.EMA(1 - 1e-9), bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=0.1))
+    trainer.fit(*data, callbacks=[ema])
+    (exact, _), start = ema.network._exact_values(), 1.0
+    np.testing.assert_allclose(exact - start, 1e-9 * (net.parameters.astype(float) - start), rtol=1e-6)
+    assert (exact != start).any()
+
+
+def test_ema_goes_on_with_the_same_network_and_starts_again_with_another(trainer, data):
+    ema = bp.EMA(0.9)
+    trainer.fit(*data, epochs=2, callbacks=[ema])
+    average = ema.network
+    trainer.fit(*data, callbacks=[ema])
+    assert ema.network is average
+    for other in (bp.mlp([2, 4, 1], activation="tanh", dtype="float64", seed=1), bp.mlp([2, 1], seed=0)):
+        start = other.copy()
+        other.fit(*data, loss="mse", optimizer=bp.SGD(lr=0.1), callbacks=[ema])
+        start.blend(other, 0.1)
+        np.testing.assert_allclose(ema.network.parameters, start.parameters, rtol=1e-6)

@@ -664,6 +664,32 @@ def test_blend(dtype, rtol):
     np.testing.assert_array_equal(target.buffers, net.buffers)
 
 
+def test_many_small_blends_add_up(dtype):
+    """In float32 each of them is less than half a unit in the last place."""
+    net, average = (bp.Network([bp.Dense(3, 2), bp.BatchNorm(2)], dtype=dtype, seed=seed) for seed in range(2))
+    start = average.parameters.astype(float), average.buffers.astype(float)
+    net.parameters[...], net.buffers[...] = start[0] * 1.001, start[1] + 0.001
+    for _ in range(5000):
+        average.blend(net, 1e-6)
+    way = 1 - (1 - 1e-6) ** 5000
+    for own, theirs, begin in zip((average.parameters, average.buffers), (net.parameters, net.buffers), start, strict=True):
+        rtol = {"float32": 1.2e-7, "float64": 1e-12}[dtype.name]
+        np.testing.assert_allclose(own, begin + way * (theirs - begin), rtol=rtol, atol=1e-15)
+
+
+def test_a_value_that_was_changed_is_blended_from_what_it_is_now():
+    net, average = bp.mlp([2, 2], seed=0), bp.mlp([2, 2], seed=1)
+    average.blend(net, 1e-9)
+    exact = average._exact_values()[0].copy()
+    average.parameters[0], average.layers[0].bias = 3.0, [np.nan, -4.0]
+    changed = [0, 4, 5]
+    average.blend(net, 0)
+    np.testing.assert_array_equal(average._exact_values()[0][changed], [3.0, np.nan, -4.0])
+    np.testing.assert_array_equal(np.delete(average._exact_values()[0], changed), np.delete(exact, changed))
+    average.blend(net, 1)
+    np.testing.assert_array_equal(average._exact_values()[0], net.parameters)
+
+
 @pytest.mark.parametrize(
     ("other", "tau", "error", "message"),
     [

@@ -243,9 +243,12 @@ class LambdaCallback(Callback):
 
 
 class EMA(Callback):
-    """Keep an exponential moving average of the network: ``average = decay average + (1 - decay) current`` after each step.
+    """Keep an exponential moving average of the network: ``average = decay average + (1 - decay) current`` after each update.
 
-    The average often predicts better than the last step. Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992.
+    The average often predicts better than the last update. It is summed in float64 (see `Network.blend`), so that any decay
+    works. Batches that bring no update, such as those before the last of ``accumulate_steps``, do not count. In another run the
+    average goes on if the network is the same one, and starts again from any other network.
+    Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992.
 
     Parameters
     ----------
@@ -262,15 +265,25 @@ class EMA(Callback):
 
     def __init__(self, decay: float = 0.999) -> None:
         self.decay = check_in("decay", decay, 0.0, 1.0, closed="left")
+        self._followed: Network | None = None
+        self._updates = 0
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start from the network as it is; a second run goes on with the average of the first."""
-        if not hasattr(self, "network"):
-            self.network = self.trainer.net.copy()
+        """Start from the network as it is, or go on with its average."""
+        if self._followed is not self.trainer.net:
+            self._followed = self.trainer.net
+            self.network = self._followed.copy()
+        self._updates = self.trainer.optimizer.steps
 
     def on_train_batch_end(self, batch: int, logs: Logs) -> None:
-        """Let the average follow."""
-        self.network.blend(self.trainer.net, 1.0 - self.decay)
+        """Follow the update, if there was one."""
+        if self._updates != self.trainer.optimizer.steps:
+            self._updates = self.trainer.optimizer.steps
+            self.network.blend(self.trainer.net, 1.0 - self.decay)
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> None:
+        """Follow the update that ends an epoch with ``accumulate_steps``."""
+        self.on_train_batch_end(0, logs)
 
 
 class CallbackList:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _PICKLE_FORMAT = 1
 _SLICE = 1024  # rows that predict takes at a time unless told otherwise
+_BLOCK = 1 << 14  # values that blend works on together: few enough to stay in the cache
 
 
 class ParameterEntry(NamedTuple):
@@ -107,9 +108,11 @@ class Network:
         self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
+        self._shapes = [(entry.name, entry.shape) for entry in (*self.layout, *self._buffer_layout)]
         self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)
         self._gradients = aligned_zeros(self._parameters.size, dtype)
         self._buffers = aligned_zeros(sum(entry.length for entry in self._buffer_layout), dtype)
+        self._exact: tuple[Array, Array] | None = None  # parameters and buffers before `blend` rounded them
         self._hand_out_views(np.random.default_rng(noise.seed) if initialize else None)
 
     def _hand_out_views(self, rng: np.random.Generator | None) -> None:
@@ -217,7 +220,10 @@ class Network:
     def blend(self, other: Network, tau: float) -> None:
         """Move all parameters and buffers toward those of another network: ``own += tau (other - own)``.
 
-        Target networks and moving averages do this at every step with a small tau; tau = 1 copies.
+        Target networks and moving averages do this at every step with a small tau; tau = 1 copies. A float32 network adds up
+        in float64, so that steps too small for float32 are not lost: it keeps the exact sums, and goes on from them as long as
+        its values are these sums rounded. A value that was changed in another way starts a new sum. Copies and files hold the
+        rounded values alone.
 
         Parameters
         ----------
@@ -225,17 +231,57 @@ class Network:
             A network with the same layers and dtype.
         tau
             In [0, 1].
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``other`` is not such a network, or ``tau`` not such a number.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> net, target = (bp.mlp([1, 1], seed=seed) for seed in range(2))
+        >>> net.parameters, target.parameters = [1.0, 1.0], [0.0, 0.0]
+        >>> for _ in range(10):
+        ...     target.blend(net, 0.1)
+        >>> target.parameters.round(4)
+        array([0.6513, 0.6513], dtype=float32)
         """
         tau = check_in("tau", tau, 0, 1)
         if not isinstance(other, Network):
             raise TypeError(f"other must be a Network, got {type(other).__name__}")
-        if _shapes(self) != _shapes(other) or self.dtype != other.dtype:
+        if self._shapes != other._shapes or self.dtype != other.dtype:
             raise ValueError("other must have the same parameters, buffers and dtype as this network")
-        for own, theirs in ((self._parameters, other._parameters), (self._buffers, other._buffers)):
-            if tau == 1:
+        flat = ((self._parameters, other._parameters), (self._buffers, other._buffers))
+        if tau == 1:
+            self._exact = None
+            for own, theirs in flat:
                 own[...] = theirs
-            else:
-                own += own.dtype.type(tau) * (theirs - own)
+            return
+        for exact, (own, theirs) in zip(self._exact_values(), flat, strict=True):
+            way = np.empty(min(len(own), _BLOCK))
+            for start in range(0, len(own), _BLOCK):
+                part, target, done = (flat[start : start + _BLOCK] for flat in (exact, theirs, own))
+                step = way[: len(part)]
+                step[...] = target
+                step -= part
+                step *= tau
+                part += step
+                done[...] = part
+
+    def _exact_values(self) -> tuple[Array, Array]:
+        """Return parameters and buffers in float64, as `blend` has summed them; in a float64 network they are its own arrays."""
+        if self.dtype == np.float64:
+            return self._parameters, self._buffers
+        if self._exact is None:
+            self._exact = self._parameters.astype(np.float64), self._buffers.astype(np.float64)
+        for exact, own in zip(self._exact, (self._parameters, self._buffers), strict=True):
+            for start in range(0, len(own), _BLOCK):
+                block = slice(start, start + _BLOCK)
+                changed = exact[block].astype(own.dtype) != own[block]
+                if changed.any():
+                    np.copyto(exact[block], own[block], where=changed)
+        return self._exact
 
     def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
         """Return the outputs for x and keep what one `backward` needs.
@@ -645,7 +691,3 @@ def _view(flat: Array, entry: ParameterEntry) -> Array:
 def _assign(flat: Array, values: npt.ArrayLike, name: str) -> None:
     if values is not flat:  # it is after `net.parameters -= step`
         flat[...] = as_parameter(values, name, flat.shape, flat.dtype)
-
-
-def _shapes(network: Network) -> list[tuple[str, tuple[int, ...]]]:
-    return [(entry.name, entry.shape) for _, entry in network._state()]
