@@ -54,6 +54,19 @@ def test_every_name_has_its_attribute_and_its_words():
         assert function.source
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_range_is_the_smallest_interval_that_holds_all_values(name):
+    for alpha in (0.0, 0.3, 2.0) if activations.get(name).takes_alpha else (None,):
+        function = ActivationFunction(name, alpha=alpha)
+        low, high = function.range
+        z = np.concatenate([-np.geomspace(1e-3, 1e5, 4001), np.geomspace(1e-3, 1e5, 4001)])
+        values = function(np.stack([z, np.zeros_like(z)], axis=1))[:, 0]
+        assert low <= values.min()
+        assert values.max() <= high
+        assert values.min() == pytest.approx(low, abs=2e-4) if np.isfinite(low) else values.min() < -100
+        assert values.max() == pytest.approx(high, abs=2e-4) if np.isfinite(high) else values.max() > 1000
+
+
 @pytest.mark.parametrize("name", ["gelu", "gelu_exact", "silu", "mish"])
 def test_which_derivatives_need_z(name):
     assert [other for other in NAMES if activations.get(other).uses_z] == ["gelu", "gelu_exact", "silu", "mish"]

@@ -36,7 +36,7 @@ def test_every_loss_with_every_activation(loss, activation, backend, rng):
             assert bp.gradcheck(net, x, y, loss=criterion)
 
 
-@pytest.mark.parametrize("loss", ["mse", "mae", "poisson"])
+@pytest.mark.parametrize("loss", ["mse", "mae", "log_cosh"])
 @pytest.mark.parametrize("activation", activations.NAMES)
 def test_every_activation_at_the_end(loss, activation, backend, rng):
     net = bp.mlp([3, 4, 2], activation="tanh", output_activation=activation, seed=0)

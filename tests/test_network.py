@@ -401,8 +401,10 @@ def test_any_input_gives_what_the_plain_one_gives(kind, call, dtype, rng):
     ],
 )
 def test_bad_input(call, x, error, message):
+    net = rich()
+    net.loss = losses.get("cross_entropy")
     with pytest.raises(error, match=message):
-        getattr(rich(), call)(x)
+        getattr(net, call)(x)
 
 
 def test_predict_is_the_forward_of_evaluation(backend, dtype, rng):
@@ -499,21 +501,56 @@ def test_many_threads_predict_with_one_network(rng):
 
 def test_predict_proba(rng):
     net, x = bp.mlp([3, 4], seed=0), rng.normal(size=(5, 3))
-    with pytest.raises(ValueError, match=r"predict_proba needs a loss on logits.* the network has not been trained"):
-        net.predict_proba(x)
     outputs = net.predict(x).astype(float)
+    softmax, sigmoid = np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True), 1 / (1 + np.exp(-outputs))
+    np.testing.assert_allclose(net.predict_proba(x, link="softmax"), softmax, rtol=1e-5)
+    np.testing.assert_allclose(net.predict_proba(x, link="sigmoid"), sigmoid, rtol=1e-5)
     net.loss = losses.get("cross_entropy")
-    np.testing.assert_allclose(net.predict_proba(x), np.exp(outputs) / np.exp(outputs).sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(net.predict_proba(x), softmax, rtol=1e-5)
+    np.testing.assert_allclose(net.predict_proba(x, link="sigmoid"), sigmoid, rtol=1e-5)
     net.loss = losses.get("binary_cross_entropy")
-    np.testing.assert_allclose(net.predict_proba(x), 1 / (1 + np.exp(-outputs)), rtol=1e-5)
-    net.loss = losses.get("mse")
-    with pytest.raises(ValueError, match=r"the network was trained with MSE\(\)"):
-        net.predict_proba(x)
+    np.testing.assert_allclose(net.predict_proba(x), sigmoid, rtol=1e-5)
 
 
-def test_predict_proba_of_a_network_that_ends_in_softmax(rng):
-    net, x = bp.mlp([3, 4], output_activation="softmax", seed=0), rng.normal(size=(5, 3))
+@pytest.mark.parametrize(
+    ("loss", "link", "error", "message"),
+    [
+        (None, None, ValueError, r"net\.loss is None.*give link='softmax' or link='sigmoid', or assign the loss .* to net\.loss"),
+        ("mse", None, ValueError, r"net\.loss is MSE\(\): give link="),
+        ("cross_entropy", "softmx", ValueError, r"link must be one of 'softmax', 'sigmoid', got 'softmx' \(did you mean 'softmax'"),
+        ("cross_entropy", "exp", ValueError, "link must be one of 'softmax', 'sigmoid'"),
+        ("cross_entropy", 1, TypeError, "link must be one of"),
+    ],
+)
+def test_predict_proba_without_a_link_says_how_to_give_one(loss, link, error, message):
+    net = bp.mlp([3, 4], seed=0)
+    net.loss = None if loss is None else losses.get(loss)
+    with pytest.raises(error, match=message):
+        net.predict_proba(np.ones((5, 3)), link=link)
+
+
+@pytest.mark.parametrize("last", ["softmax", "sigmoid"])
+def test_predict_proba_of_a_network_that_ends_in_a_link(last, rng):
+    net, x = bp.mlp([3, 4], output_activation=last, seed=0), rng.normal(size=(5, 3))
     np.testing.assert_array_equal(net.predict_proba(x), net.predict(x))
+    with pytest.raises(ValueError, match=f"link must be None where the network ends in {last} already, got 'softmax'"):
+        net.predict_proba(x, link="softmax")
+
+
+@pytest.mark.parametrize("batch_size", [1024, 2])
+@pytest.mark.parametrize("given", [np.asarray, np.float32, np.ndarray.tolist])
+def test_predict_checks_for_nan_on_request(given, batch_size, backend):
+    net = bp.mlp([2, 3], seed=0)
+    x = np.ones((5, 2))
+    net.predict(given(x), check_finite=True, batch_size=batch_size)
+    x[3, 1] = np.nan
+    outputs = net.predict(given(x), batch_size=batch_size)
+    np.testing.assert_array_equal(np.isnan(outputs), [[row == 3] * 3 for row in range(5)])
+    for call in (net.predict, lambda *x, **options: net.predict_proba(*x, link="softmax", **options)):
+        with pytest.raises(ValueError, match="x contains NaN at row 3, column 1"):
+            call(given(x), check_finite=True, batch_size=batch_size)
+    with pytest.raises(TypeError, match="check_finite must be True or False"):
+        net.predict(given(x), check_finite=1)
 
 
 def test_jacobian(backend, rng):

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop import kernels
+from backprop import activations, kernels, losses
 
 SEED = 4
 
@@ -147,14 +147,33 @@ def test_a_loss_in_plain_numpy(rng):
     np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-10)
 
 
-@pytest.mark.parametrize(("loss", "end"), [("cross_entropy", "softmax"), ("binary_cross_entropy", "sigmoid")])
-def test_a_network_that_ends_in_what_the_loss_does_is_refused(loss, end, data):
-    net = bp.mlp([4, 3], output_activation=end)
-    with pytest.raises(ValueError, match=f"{loss} works on logits .* ends in {end}.*activation='identity'"):
-        bp.Trainer(net, loss=loss)
-    with pytest.raises(ValueError, match="works on logits"):
-        net.evaluate(*data, loss=loss)
-    bp.Trainer(net, loss="mse")
+CHECKED = {
+    "Trainer": lambda net, data, loss: bp.Trainer(net, loss=loss),
+    "fit": lambda net, data, loss: net.fit(*data, loss=loss),
+    "evaluate": lambda net, data, loss: net.evaluate(*data, loss=loss),
+    "gradcheck": lambda net, data, loss: bp.gradcheck(net, *data, loss=loss),
+}
+
+
+@pytest.mark.parametrize("call", CHECKED)
+@pytest.mark.parametrize("loss", losses.NAMES)
+def test_a_loss_on_unbounded_outputs_refuses_an_activation_that_bounds_them(loss, call, data):
+    for name in activations.NAMES:
+        net = bp.mlp([4, 3], output_activation=name, seed=0)
+        before = net.parameters.copy()
+        if not losses.get(loss).unbounded or name in ("identity", "leaky_relu"):
+            bp.Trainer(net, loss=loss)
+            continue
+        with pytest.raises(ValueError, match=rf"{loss} takes any real number .* ends in {name}, .*activation='identity'"):
+            CHECKED[call](net, data, loss)
+        np.testing.assert_array_equal(net.parameters, before)
+        assert net.loss is None
+
+
+def test_which_losses_take_any_activation_at_the_end():
+    assert [loss for loss in losses.NAMES if not losses.get(loss).unbounded] == [
+        "mse", "half_mse", "mae", "huber", "log_cosh", "quantile",
+    ]  # fmt: skip
 
 
 def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):

@@ -90,8 +90,8 @@ def as_parameter(value: npt.ArrayLike, name: str, shape: tuple[int, ...], dtype:
     return _converted(array, name, np.dtype(dtype))
 
 
-def require_finite(x: Array, name: str) -> None:
-    """Raise ValueError naming the first entry of `x` that is NaN or infinite."""
+def require_finite(x: Array, name: str, first_row: int = 0) -> None:
+    """Raise ValueError naming the first entry of `x` that is NaN or infinite; its first row is number `first_row` of `name`."""
     with np.errstate(invalid="ignore", over="ignore"):
         if math.isfinite(np.add.reduce(x, axis=None)):
             return  # a sum is finite only when its terms are; the reverse fails when the sum itself overflows
@@ -99,7 +99,8 @@ def require_finite(x: Array, name: str) -> None:
     if bad.any():
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         value = "NaN" if np.isnan(x[index]) else "infinity"
-        place = f"row {index[0]}, column {index[1]}" if len(index) == 2 else f"index {index[0] if len(index) == 1 else index}"
+        alone = f"index {index[0] if len(index) == 1 else index}"
+        place = f"row {first_row + index[0]}, column {index[1]}" if len(index) == 2 else alone
         raise ValueError(f"{name} contains {value} at {place}; only finite numbers are allowed")
 
 

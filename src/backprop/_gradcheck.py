@@ -98,6 +98,7 @@ def gradcheck(
     eps, rtol, atol = check_positive("eps", eps), check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
     limit = None if max_entries is None else check_count("max_entries", max_entries)
     criterion = losses.get(loss)
+    criterion.check_activation(net.output_activation)
     probe = net.astype(np.float64)
     inputs = as_matrix(x, "x", np.float64, net.n_inputs).copy()
     targets = criterion.prepare_targets(y, net.n_outputs, np.float64)

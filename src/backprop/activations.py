@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,25 +21,43 @@ from ._types import Array
 class _Entry(NamedTuple):
     formula: str
     derivative: str
-    uses_z: bool  # the derivative needs z; elsewhere it is written in terms of a, and nobody keeps z
+    uses_z: bool  # the derivative needs z; elsewhere it is written in terms of a, and z is not kept
     alpha: float | None  # the default of the parameter; None for functions that have none
+    low: float  # bounds of the values; the lower one is multiplied by alpha where there is one
+    high: float
     source: str
 
 
 _TABLE = {
-    "identity": _Entry("z", "1", False, None, "the linear unit"),
-    "relu": _Entry("max(z, 0)", "a > 0", False, None, "Nair and Hinton, ICML 2010; Glorot, Bordes and Bengio, AISTATS 2011"),
+    "identity": _Entry("z", "1", False, None, -inf, inf, "the linear unit"),
+    "relu": _Entry(
+        "max(z, 0)", "a > 0", False, None, 0, inf, "Nair and Hinton, ICML 2010; Glorot, Bordes and Bengio, AISTATS 2011"
+    ),
     "leaky_relu": _Entry(
-        "z if z > 0 else alpha z", "1 if z > 0 else alpha", False, 0.01, "Maas, Hannun and Ng, ICML 2013 (alpha = 0.01)"
+        "z if z > 0 else alpha z",
+        "1 if z > 0 else alpha",
+        False,
+        0.01,
+        -inf,
+        inf,
+        "Maas, Hannun and Ng, ICML 2013 (alpha = 0.01)",
     ),
     "elu": _Entry(
-        "z if z > 0 else alpha (e^z - 1)", "1 if z > 0 else a + alpha", False, 1.0, "Clevert et al., ICLR 2016, arXiv:1511.07289"
+        "z if z > 0 else alpha (e^z - 1)",
+        "1 if z > 0 else a + alpha",
+        False,
+        1.0,
+        -1,
+        inf,
+        "Clevert et al., ICLR 2016, arXiv:1511.07289",
     ),
     "selu": _Entry(
         "l (z if z > 0 else s (e^z - 1)), l = 1.0507..., s = 1.6733...",
         "l if z > 0 else a + l s",
         False,
         None,
+        -1.7581,
+        inf,
         "Klambauer et al., NeurIPS 2017, arXiv:1706.02515, equation 2",
     ),
     "gelu": _Entry(
@@ -46,6 +65,8 @@ _TABLE = {
         "(1 + t)/2 + z/2 (1 - t^2) c (1 + 0.134145 z^2)",
         True,
         None,
+        -0.1701,
+        inf,
         "Hendrycks and Gimpel, arXiv:1606.08415, the tanh approximation of section 2",
     ),
     "gelu_exact": _Entry(
@@ -53,18 +74,24 @@ _TABLE = {
         "P + z e^(-z^2 / 2) / sqrt(2 pi)",
         True,
         None,
+        -0.17,
+        inf,
         "Hendrycks and Gimpel, arXiv:1606.08415, section 2",
     ),
-    "silu": _Entry("z s, s = sigmoid(z)", "s + a (1 - s)", True, None, "Elfwing, Uchibe and Doya, arXiv:1702.03118"),
-    "mish": _Entry("z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, "Misra, arXiv:1908.08681"),
-    "sigmoid": _Entry("1 / (1 + e^-z)", "a (1 - a)", False, None, "Rumelhart, Hinton and Williams, Nature 323, 1986"),
-    "tanh": _Entry("tanh z", "1 - a^2", False, None, "LeCun et al., Efficient BackProp, 1998"),
-    "softplus": _Entry("log(1 + e^z)", "1 - e^-a", False, None, "Dugas et al., NeurIPS 2000"),
-    "softsign": _Entry("z / (1 + |z|)", "(1 - |a|)^2", False, None, "Glorot and Bengio, AISTATS 2010"),
-    "hardtanh": _Entry("min(max(z, -1), 1)", "-1 < a < 1", False, None, "Collobert, PhD thesis, 2004"),
-    "relu6": _Entry("min(max(z, 0), 6)", "0 < a < 6", False, None, "Krizhevsky, unpublished manuscript on CIFAR-10, 2010"),
+    "silu": _Entry(
+        "z s, s = sigmoid(z)", "s + a (1 - s)", True, None, -0.2785, inf, "Elfwing, Uchibe and Doya, arXiv:1702.03118"
+    ),
+    "mish": _Entry(
+        "z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, -0.3089, inf, "Misra, arXiv:1908.08681"
+    ),
+    "sigmoid": _Entry("1 / (1 + e^-z)", "a (1 - a)", False, None, 0, 1, "Rumelhart, Hinton and Williams, Nature 323, 1986"),
+    "tanh": _Entry("tanh z", "1 - a^2", False, None, -1, 1, "LeCun et al., Efficient BackProp, 1998"),
+    "softplus": _Entry("log(1 + e^z)", "1 - e^-a", False, None, 0, inf, "Dugas et al., NeurIPS 2000"),
+    "softsign": _Entry("z / (1 + |z|)", "(1 - |a|)^2", False, None, -1, 1, "Glorot and Bengio, AISTATS 2010"),
+    "hardtanh": _Entry("min(max(z, -1), 1)", "-1 < a < 1", False, None, -1, 1, "Collobert, PhD thesis, 2004"),
+    "relu6": _Entry("min(max(z, 0), 6)", "0 < a < 6", False, None, 0, 6, "Krizhevsky, unpublished manuscript on CIFAR-10, 2010"),
     "softmax": _Entry(
-        "e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, "Bridle, Neurocomputing, 1990"
+        "e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, 0, 1, "Bridle, Neurocomputing, 1990"
     ),
 }
 
@@ -127,6 +154,21 @@ class ActivationFunction:
     def uses_z(self) -> bool:
         """Whether the derivative needs z, the input; where not, a is enough."""
         return _TABLE[self.name].uses_z
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """The bounds ``(low, high)`` of the values; -inf and inf where there are none.
+
+        Examples
+        --------
+        >>> from backprop import activations
+        >>> activations.relu.range, activations.tanh.range
+        ((0.0, inf), (-1.0, 1.0))
+        """
+        low, high = float(_TABLE[self.name].low), float(_TABLE[self.name].high)
+        if self.takes_alpha:
+            low = low * self.alpha if self.alpha else 0.0
+        return low, high
 
     @property
     def formula(self) -> str:

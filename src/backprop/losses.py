@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from inspect import Parameter, signature
-from typing import Any, ClassVar, NamedTuple
+from math import inf
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,9 @@ from ._arrays import as_matrix, as_parameter, as_real_array, check_choice, check
 from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
 from ._settings import Settings
 from ._types import Array, Labels
+
+if TYPE_CHECKING:
+    from .activations import ActivationFunction
 
 LossFunction = Callable[..., tuple[float, npt.ArrayLike]]
 
@@ -52,6 +56,9 @@ class Loss(Settings):
         What the targets are: one class of k, k independent yes or no, numbers, or the business of a loss function of one's own.
     link : {"softmax", "sigmoid", "exp", "identity"}
         What turns raw outputs into predictions.
+    unbounded : bool
+        Whether outputs are logits, log-rates or margins, which must be free to take any real value. The network must then not end
+        in an activation that bounds them, such as softmax, relu or tanh; see `check_activation`.
     class_weight : mapping, sequence, "balanced" or None
         Weights of the classes, where the loss has them.
     """
@@ -59,6 +66,7 @@ class Loss(Settings):
     name: ClassVar[str] = ""
     task: ClassVar[str] = "regression"
     link: ClassVar[str] = "identity"
+    unbounded: ClassVar[bool] = False
     class_weight: ClassWeight | None = None
 
     def __call__(
@@ -92,6 +100,33 @@ class Loss(Settings):
     def value(self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the loss alone; the arguments are those of a call."""
         return self.compute(*self._prepare(outputs, targets, sample_weight), None)
+
+    def check_activation(self, activation: ActivationFunction) -> None:
+        """Refuse an activation at the network's end that bounds outputs which the loss takes for logits, log-rates or margins.
+
+        Raises
+        ------
+        ValueError
+            If the loss is `unbounded` and the range of the activation is not all real numbers.
+
+        Examples
+        --------
+        >>> from backprop import activations
+        >>> MSE().check_activation(activations.softplus)
+        >>> Poisson().check_activation(activations.softplus)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ValueError: poisson takes any real number as its output and applies exp itself, but the network ends in softplus, ...
+        """
+        low, high = activation.range
+        if not self.unbounded or (low == -inf and high == inf):
+            return
+        link = "" if self.link == "identity" else f" and applies {self.link} itself"
+        bounds = f"at least {low:g}" if high == inf else f"at most {high:g}" if low == -inf else f"in [{low:g}, {high:g}]"
+        hint = " (predict_proba gives probabilities)" if self.link in ("softmax", "sigmoid") else ""
+        raise ValueError(
+            f"{self.name} takes any real number as its output{link}, but the network ends in {activation.name}, whose values are "
+            f"{bounds}: give its last layer activation='identity'{hint}, or use a loss that compares values, such as mse"
+        )
 
     def _prepare(
         self, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
@@ -208,6 +243,7 @@ class CrossEntropy(Loss):
     name = "cross_entropy"
     task = "classification"
     link = "softmax"
+    unbounded = True
 
     def __init__(self, *, label_smoothing: float = 0.0, class_weight: ClassWeight | None = None) -> None:
         self.label_smoothing = check_in("label_smoothing", label_smoothing, 0.0, 1.0, closed="left")
@@ -234,6 +270,7 @@ class KLDivergence(Loss):
     name = "kl_divergence"
     task = "classification"
     link = "softmax"
+    unbounded = True
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         if given.ndim == 1 and wanted.n_outputs > 1:
@@ -258,6 +295,7 @@ class BinaryCrossEntropy(Loss):
     name = "binary_cross_entropy"
     task = "binary"
     link = "sigmoid"
+    unbounded = True
 
     def __init__(self, *, pos_weight: float | Sequence[float] | None = None) -> None:
         self.pos_weight: float | list[float] | None
@@ -314,6 +352,7 @@ class Poisson(Loss):
 
     name = "poisson"
     link = "exp"
+    unbounded = True
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         matrix = _target_matrix(given, wanted)
@@ -328,6 +367,7 @@ class Hinge(Loss):
 
     name = "hinge"
     task = "binary"
+    unbounded = True
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         matrix = _target_matrix(given, wanted)

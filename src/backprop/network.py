@@ -15,7 +15,19 @@ import numpy as np
 import numpy.typing as npt
 
 from . import activations, initializers, kernels
-from ._arrays import aligned_zeros, as_matrix, as_parameter, as_table, check_count, check_dtype, check_in, check_seed
+from ._arrays import (
+    aligned_zeros,
+    as_matrix,
+    as_parameter,
+    as_table,
+    check_choice,
+    check_count,
+    check_dtype,
+    check_flag,
+    check_in,
+    check_seed,
+    require_finite,
+)
 from ._plan import translate
 from ._summary import Summary, summary_of
 from ._types import Array
@@ -375,7 +387,9 @@ class Network:
             grad = apply_backward(layer, grad, input_gradient or layer is not self.layers[0])
         return grad
 
-    def predict(self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE) -> Array:
+    def predict(
+        self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False
+    ) -> Array:
         """Return the raw outputs (logits) for x in evaluation mode.
 
         Keeps nothing, so any number of threads may predict with one network at once.
@@ -388,26 +402,36 @@ class Network:
             An array (n, n_outputs) of the network's dtype to write into, sharing no memory with x.
         batch_size
             The number of rows that go through the layers at a time, which bounds the memory for what lies between them.
+        check_finite
+            Refuse NaN and infinity in x. By default they go through the network like any number: a row with a NaN has NaN
+            outputs, and ``outputs.argmax(axis=1)`` of these is 0, the first class.
 
         Returns
         -------
         array (n, n_outputs)
             `out`, or a fresh array.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When x or `out` does not fit the network, or with `check_finite` x is not finite.
         """
-        if self._plan is not None and out is None and batch_size is _SLICE:
+        if self._plan is not None and out is None and batch_size is _SLICE and check_finite is False:
             outputs: Array | None = self._plan.predict(x)  # None for an x that takes more looking at
             if outputs is not None:
                 return outputs
-        batch_size = check_count("batch_size", batch_size)
+        batch_size, check_finite = check_count("batch_size", batch_size), check_flag("check_finite", check_finite)
         table = x if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim == 2 else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
-            outputs = self.infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=False))
+            outputs = self.infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=check_finite))
             return outputs.copy() if np.may_share_memory(outputs, table) else outputs
         if table.shape[1] != self.n_inputs:
             as_table(table, "x", self.n_inputs)
         result = np.empty((len(table), self.n_outputs), self.dtype) if out is None else self._checked_out(out, table)
         for start in range(0, len(table), batch_size):
             rows = as_matrix(table[start : start + batch_size], "x", self.dtype, self.n_inputs, check_finite=False)
+            if check_finite:
+                require_finite(rows, "x", first_row=start)
             result[start : start + batch_size] = self.infer(rows)
         return result
 
@@ -424,23 +448,52 @@ class Network:
             x = apply_infer(layer, x)
         return x
 
-    def predict_proba(self, x: npt.ArrayLike, *, batch_size: int = 1024) -> Array:
-        """Return probabilities (n, n_outputs): softmax or sigmoid of the outputs, as the loss it was trained with says.
+    def predict_proba(
+        self, x: npt.ArrayLike, *, link: str | None = None, batch_size: int = _SLICE, check_finite: bool = False
+    ) -> Array:
+        """Return probabilities (n, n_outputs): the softmax or sigmoid of the outputs.
+
+        Parameters
+        ----------
+        x, batch_size, check_finite
+            As for `predict`.
+        link
+            "softmax" for one class of n_outputs, "sigmoid" for outputs that each are a positive or negative class. None takes the
+            link of `loss`, the loss that the network was last trained with. A network that ends in softmax or sigmoid needs none.
 
         Raises
         ------
         ValueError
-            When the network was trained with a loss that is not about probabilities, or not trained and without softmax or
-            sigmoid at its end.
+            When there is no link: `loss` is None, as after training by hand, or is not about probabilities. Also for a `link` where
+            the network ends in softmax or sigmoid itself.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> net = bp.Network([bp.Dense(2, 1)], seed=0)
+        >>> net.predict_proba([[0.0, 0.0]], link="sigmoid")
+        array([[0.5]], dtype=float32)
         """
-        outputs = self.predict(x, batch_size=batch_size)
-        link = "identity" if self.loss is None else self.loss.link
-        if link in ("softmax", "sigmoid"):
-            return activations.get(link)(outputs)
-        if self.output_activation.name in ("softmax", "sigmoid"):
-            return outputs
-        trained = "the network has not been trained" if self.loss is None else f"the network was trained with {self.loss!r}"
-        raise ValueError(f"predict_proba needs a loss on logits, such as cross_entropy or binary_cross_entropy, but {trained}")
+        chosen = self._link(link)
+        outputs = self.predict(x, batch_size=batch_size, check_finite=check_finite)
+        return outputs if chosen is None else activations.get(chosen)(outputs)
+
+    def _link(self, link: str | None) -> str | None:
+        """What turns the outputs into probabilities; None where they are probabilities."""
+        last = self.output_activation.name
+        if last in ("softmax", "sigmoid"):
+            if link is not None:
+                raise ValueError(f"link must be None where the network ends in {last} already, got {link!r}")
+            return None
+        if link is not None:
+            return check_choice("link", link, ("softmax", "sigmoid"))
+        if self.loss is not None and self.loss.link in ("softmax", "sigmoid"):
+            return self.loss.link
+        why = "the network has none (net.loss is None)" if self.loss is None else f"net.loss is {self.loss!r}"
+        raise ValueError(
+            f"predict_proba needs a loss on logits, such as cross_entropy or binary_cross_entropy, but {why}: give link='softmax' "
+            "or link='sigmoid', or assign the loss that the network was trained with to net.loss"
+        )
 
     def jacobian(self, x: npt.ArrayLike) -> Array:
         """Return d outputs / d inputs for every row, in evaluation mode; gradients and a pending backward are left alone.

@@ -99,7 +99,8 @@ class Trainer:
     Raises
     ------
     ValueError
-        If the network ends in an activation that the loss includes, or the optimizer belongs to another network.
+        If the network ends in an activation that the loss excludes (see `Loss.check_activation`), or the optimizer belongs to
+        another network.
 
     Examples
     --------
@@ -127,7 +128,7 @@ class Trainer:
             raise TypeError(f"net must be a Network, got {type(net).__name__}")
         self.net = net
         self.loss = losses.get(loss)
-        _check_output_activation(net, self.loss)
+        self.loss.check_activation(net.output_activation)
         if clip_norm is not None and clip_value is not None:
             raise ValueError(f"clip_norm and clip_value exclude each other, got {clip_norm!r} and {clip_value!r}")
         self.clip_norm = None if clip_norm is None else check_positive("clip_norm", clip_norm)
@@ -673,7 +674,7 @@ def evaluate(
     if loss is None:
         raise ValueError("loss must be given: the network has not been trained with one")
     criterion = losses.get(loss)
-    _check_output_activation(net, criterion)
+    criterion.check_activation(net.output_activation)
     converter = Converter(net, criterion, check_flag("check_finite", check_finite))
     made = make_metrics(metrics, criterion)
     if y is None:
@@ -681,16 +682,6 @@ def evaluate(
     rows = Rows(converter, x, y, sample_weight)
     rows.use_class_weight(criterion.class_weight)
     return evaluate_batches(net, criterion, rows.batches(check_count("batch_size", batch_size)), made)
-
-
-def _check_output_activation(net: Network, loss: Loss) -> None:
-    """Refuse a network that ends in what the loss does itself."""
-    activation = net.output_activation.name
-    if loss.link in ("softmax", "sigmoid") and activation in ("softmax", "sigmoid"):
-        raise ValueError(
-            f"{loss.name} works on logits and includes the {loss.link}, but the network ends in {activation}: give its last layer "
-            "activation='identity' (predict_proba gives probabilities), or use a loss on probabilities such as mse"
-        )
 
 
 def _as_data(validation_data: Any) -> tuple[Any, ...]:
