@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import math
+import sys
+from functools import partial
 
 import numpy as np
 import pytest
+import tqdm
 
 import backprop as bp
 
@@ -89,12 +92,119 @@ def test_a_callback_can_stop_training(trainer, data):
     assert len(trainer.fit(*data, epochs=2).epoch) == 2
 
 
-def test_what_is_no_callback_is_refused_before_training(trainer, data):
+class _Misspelt(bp.Callback):
+    def on_epoch_end(self, epoch, logs):
+        raise AssertionError
+
+    def on_batch_end(self, batch, logs):
+        raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ([object()], TypeError, "must be a list of objects with some of the methods on_train_begin, .*, got <object"),
+        ([bp.EarlyStopping], TypeError, "got <class"),
+        (print, TypeError, "got <built-in"),
+        ("early_stopping", TypeError, "got 'early_stopping'"),
+        ([None], TypeError, "got None"),
+        ([[bp.EMA()]], TypeError, r"got \[<backprop"),
+        ([_Misspelt()], TypeError, "_Misspelt has the method on_batch_end, but the hooks are on_train_begin, "),
+        ([bp.EMA()] * 2, ValueError, "the same object twice: <backprop"),
+        ([bp.EarlyStopping("val_loss")], ValueError, "monitor must be one of loss, gain, lr, got 'val_loss'"),
+        ([bp.Checkpoint("never", monitor="acuracy")], ValueError, "monitor must be one of loss, gain, lr, got 'acuracy'"),
+        ([bp.EarlyStopping("gain")], ValueError, "give mode='min' or mode='max'"),
+        ([bp.Checkpoint("never", monitor="gain")], ValueError, "give mode='min' or mode='max'"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_callbacks_that_cannot_serve_are_refused_before_anything_changes(wrong, error, message, data, tmp_path):
+    def gain(outputs, targets):
+        return 0.0
+
+    trainer = bp.Trainer(bp.mlp([2, 1], seed=0), loss="mse", metrics=[gain])
+    log, calls = tmp_path / "log.csv", []
+    log.write_text("an older log")
+    first = [bp.CSVLogger(log), bp.LambdaCallback(on_train_begin=calls.append, on_train_end=calls.append)]
     before = trainer.net.parameters.copy()
-    for wrong in (object(), bp.EarlyStopping, print):
-        with pytest.raises(TypeError, match="callbacks must have one of the methods on_train_begin"):
-            trainer.fit(*data, callbacks=[wrong])
+    with pytest.raises(error, match=message):
+        trainer.fit(*data, callbacks=[*first, *wrong] if isinstance(wrong, list) else wrong)
     np.testing.assert_array_equal(trainer.net.parameters, before)
+    assert trainer.net.loss is trainer.training_data is None
+    assert log.read_text() == "an older log"
+    assert calls == []
+
+
+def test_no_callbacks_may_be_given_as_none(trainer, data):
+    assert len(trainer.fit(*data, callbacks=None).epoch) == 1
+
+
+class _BreakError(Exception):
+    pass
+
+
+def _break(*arguments):
+    raise _BreakError
+
+
+def _interrupt(*arguments):
+    raise KeyboardInterrupt
+
+
+def _batches(x, y):
+    yield x[:6], y[:6]
+    raise _BreakError
+
+
+# Options of `fit` with which training ends, with which exception, and how many whole epochs it has had then.
+ENDS = {
+    "as planned": ({}, None, 3),
+    "stopped": ({"stop": True}, None, 1),
+    "on_train_begin": ({"hooks": {"on_train_begin": _break}}, _BreakError, 0),
+    "on_epoch_begin": ({"hooks": {"on_epoch_begin": _break}}, _BreakError, 0),
+    "on_train_batch_end": ({"hooks": {"on_train_batch_end": _interrupt}}, KeyboardInterrupt, 0),
+    "on_epoch_end": ({"hooks": {"on_epoch_end": _break}}, _BreakError, 1),
+    "divergence": ({"lr": 1e200}, bp.DivergenceError, 0),
+    "a stream": ({"stream": True}, _BreakError, 0),
+}
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("by", ["network", "trainer"])
+def test_every_callback_that_has_begun_is_ended_however_training_ends(how, by, data, backend, capsys):
+    options, expected, epochs = ENDS[how]
+    seen = []
+
+    class Witness(bp.Callback):
+        def on_train_end(self, logs):
+            seen.append((type(self.trainer.error), sorted(logs), self.trainer.training_data is None))
+
+    class Faulty(Witness):
+        def on_train_end(self, logs):
+            super().on_train_end(logs)
+            raise ZeroDivisionError("in the end")
+
+    class Stop(bp.Callback):
+        def on_epoch_end(self, epoch, logs):
+            self.trainer.stop_training = "stop" in options
+
+    hooks = bp.LambdaCallback(**options.get("hooks", {"on_train_begin": len}))
+    callbacks = [Witness(), Faulty(), Faulty(), Stop(), hooks, Witness()]
+    net = bp.mlp([2, 4, 1], activation="identity", dtype="float64", seed=0)
+    arguments = (lambda: _batches(*data),) if "stream" in options else data
+    settings = {"loss": "mse", "optimizer": bp.SGD(lr=options.get("lr", 1e-3)), "metrics": []}
+    fitting = {"epochs": 3, "callbacks": callbacks, "verbose": True, **({} if "stream" in options else {"batch_size": 4})}
+    fit = bp.Trainer(net, **settings).fit if by == "trainer" else partial(net.fit, **settings)
+    with np.errstate(all="ignore"), pytest.raises(expected or ZeroDivisionError) as caught:
+        fit(*arguments, **fitting)
+    assert seen == [(expected or type(None), ["loss", "lr"] if epochs else [], False)] * (3 if how == "on_train_begin" else 4)
+    notes = getattr(caught.value, "__notes__", [])
+    assert ["on_train_end of" in note for note in notes] == [True] * (2 if expected else 1)
+    trainer = callbacks[0].trainer
+    assert trainer.error is trainer.training_data is trainer.batch_size is None
+    assert trainer.epoch == epochs
+    assert (net.loss is None) == (how == "on_train_begin")
+    assert not any(bar.fp is sys.stderr for bar in tqdm.tqdm._instances)
 
 
 @pytest.mark.parametrize(
@@ -139,12 +249,94 @@ def test_early_stopping_forgets_an_earlier_run(trainer, data):
     assert stopping.best_epoch == trainer.epoch - 1
 
 
-def test_an_unknown_key_is_refused_before_training(trainer, data):
-    before = trainer.net.parameters.copy()
-    for callback in (bp.EarlyStopping("val_loss"), bp.Checkpoint("never", monitor="acuracy")):
-        with pytest.raises(ValueError, match="monitor must be one of loss, mae, rmse, r2, lr, got"):
-            trainer.fit(*data, callbacks=[callback])
-    np.testing.assert_array_equal(trainer.net.parameters, before)
+@pytest.mark.parametrize("how", ["on_epoch_end", "on_train_batch_end", "on_train_end", "divergence", "stopped", "as planned"])
+def test_the_best_weights_come_back_however_training_ends(how, data, backend):
+    net = bp.Network([bp.Dense(2, 4), bp.BatchNorm(4), bp.Dense(4, 1)], dtype="float64", seed=0)
+    states = []
+
+    class Break(bp.Callback):
+        def on_epoch_end(self, epoch, logs):
+            states.append((net.parameters.copy(), net.buffers.copy()))
+            if epoch == 3 and how in ("on_epoch_end", "stopped"):
+                self.trainer.stop_training = True
+                _break() if how == "on_epoch_end" else None
+            if epoch == 3 and how == "divergence":
+                self.trainer.optimizer.lr = 1e200
+
+        def on_train_batch_end(self, batch, logs):
+            if len(states) == 4 and how == "on_train_batch_end":
+                _interrupt()
+
+        def on_train_end(self, logs):
+            if how == "on_train_end":
+                _break()
+
+    stopping = bp.EarlyStopping(patience=9, restore_best_weights=True)
+    callbacks = [_Scripted(3, 1, 2, 2, 2, 2), stopping, Break()]
+    try:
+        with np.errstate(all="ignore"):
+            net.fit(*data, loss="mse", optimizer=bp.SGD(lr=0.01), epochs=6, callbacks=callbacks)
+        assert how in ("stopped", "as planned")
+    except (_BreakError, KeyboardInterrupt, bp.DivergenceError):
+        assert len(states) == {"on_train_end": 6, "divergence": 5}.get(how, 4)
+    assert stopping.best_epoch == 1
+    np.testing.assert_array_equal(net.parameters, states[1][0])
+    np.testing.assert_array_equal(net.buffers, states[1][1])
+
+
+@pytest.mark.parametrize(("batch_size", "accumulate_steps", "single"), [(12, 1, True), (4, 3, True), (6, 1, False)])
+@pytest.mark.parametrize("monitor", ["loss", "mae", "val_loss"])
+def test_weights_that_a_training_value_belongs_to_are_restored(batch_size, accumulate_steps, single, monitor, data):
+    """With a single update in an epoch those at its beginning: the learning rate makes every update worse than the last."""
+    net = bp.mlp([2, 1], dtype="float64", seed=0)
+    states = []
+    keep = bp.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: states.append(net.parameters.copy()),
+        on_train_end=lambda logs: states.append(net.parameters.copy()),
+    )
+    stopping = bp.EarlyStopping(monitor, patience=9, restore_best_weights=True)
+    options = {"loss": "mse", "optimizer": bp.SGD(lr=3.0), "epochs": 4, "accumulate_steps": accumulate_steps}
+    net.fit(*data, **options, batch_size=batch_size, validation_data=data, callbacks=[keep, stopping])
+    assert stopping.best_epoch == 0
+    at_beginning = single and monitor != "val_loss"
+    np.testing.assert_array_equal(net.parameters, states[0 if at_beginning else 1])
+    if at_beginning:
+        assert net.evaluate(*data)[monitor] == pytest.approx(stopping.best, rel=1e-12)
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+@pytest.mark.parametrize("stream", [False, True])
+def test_early_stopping_in_pieces_and_on_streams(pieces, stream, trainer, data, backend):
+    """Epochs count over the trainer's life; patience, and what is restored, over one run."""
+    values = [3, 1, 2, 0.5, 2, 2, 2, 2]
+    states = []
+    keep = bp.LambdaCallback(on_epoch_end=lambda epoch, logs: states.append(trainer.net.parameters.copy()))
+    arguments = ([(data[0][:6], data[1][:6]), (data[0][6:], data[1][6:])],) if stream else data
+    stopping = bp.EarlyStopping(patience=2, restore_best_weights=True)
+    for _ in range(pieces):
+        trainer.fit(*arguments, epochs=8 // pieces, callbacks=[_Scripted(*values), keep, stopping])
+    assert (stopping.best_epoch, stopping.best) == ((3, 0.5) if pieces == 1 else (4, 2))
+    assert (stopping.stopped_epoch, trainer.epoch) == ((5, 6) if pieces == 1 else (6, 7))
+    np.testing.assert_array_equal(trainer.net.parameters, states[stopping.best_epoch])
+
+
+@pytest.mark.parametrize("kind", ["exception", "divergence"])
+def test_gradients_that_wait_for_an_update_do_not_survive_a_run_that_breaks_off(kind, data, backend):
+    x, y = data
+
+    def trained(broken):
+        trainer = bp.Trainer(bp.mlp([2, 1], dtype="float64", seed=0), loss="mse", optimizer=bp.SGD(lr=0.1), accumulate_steps=4)
+        if broken:
+            stop = bp.LambdaCallback(on_train_batch_end=lambda batch, logs: batch == 1 and kind == "exception" and _break())
+            other = x.copy()
+            other[8:] = np.nan if kind == "divergence" else 5
+            with pytest.raises((_BreakError, bp.DivergenceError)):
+                trainer.fit(other, y, batch_size=4, shuffle=False, callbacks=[stop], check_finite=False)
+            assert trainer.optimizer.steps == 0
+        trainer.fit(x, y, epochs=2, batch_size=4, shuffle=False)
+        return trainer.net.parameters
+
+    np.testing.assert_array_equal(trained(broken=True), trained(broken=False))
 
 
 @pytest.mark.parametrize(
@@ -174,6 +366,25 @@ def test_checkpoint_saves_the_best_only(trainer, data, tmp_path):
     checkpoint = bp.Checkpoint(path, save_best_only=True)
     trainer.fit(*data, epochs=4, callbacks=[_Scripted(3, 1, 2, 2), checkpoint])
     assert bp.Trainer.load(path).epoch == 2
+
+
+@pytest.mark.parametrize(("every", "expected"), [(1, 3), (2, 4), (4, 4)])
+def test_the_best_of_the_epochs_after_which_saving_is_due_is_saved(every, expected, trainer, data, tmp_path):
+    path = tmp_path / "best.safetensors"
+    checkpoint = bp.Checkpoint(path, save_best_only=True, every=every)
+    trainer.fit(*data, epochs=6, callbacks=[_Scripted(1.0, 0.9, 0.3, 0.5, 0.6, 0.7), checkpoint])
+    assert bp.Trainer.load(path).epoch == expected
+
+
+def test_a_checkpoint_keeps_the_best_of_all_runs_on_a_network(trainer, data, tmp_path):
+    path = tmp_path / "best.safetensors"
+    checkpoint = bp.Checkpoint(path, save_best_only=True)
+    for _ in range(2):
+        trainer.fit(*data, epochs=2, callbacks=[_Scripted(3, 1, 2, 2), checkpoint])
+    assert bp.Trainer.load(path).epoch == 2
+    other = bp.Trainer(trainer.net.copy(), loss="mse")
+    other.fit(*data, epochs=1, callbacks=[_Scripted(2), checkpoint])
+    assert bp.Trainer.load(path).epoch == 1
 
 
 def test_training_goes_on_from_a_checkpoint(trainer, data, tmp_path):

@@ -41,6 +41,15 @@ def test_the_best_epoch_of_an_unknown_metric_needs_a_mode():
     assert history.best("profit", "max") == 1
 
 
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+def test_a_key_that_is_nan_in_every_epoch_has_no_best(epochs):
+    history = History()
+    for epoch in range(epochs):
+        history.append(epoch, {"val_auc": math.nan})
+    with pytest.raises(ValueError if epochs else KeyError, match="val_auc"):
+        history.best("val_auc")
+
+
 def test_plot_draws_the_learning_curves():
     pytest.importorskip("matplotlib").use("agg")
     from matplotlib import pyplot

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,29 +52,26 @@ def run_fit(
     """Train for some epochs and return their history."""
     if isinstance(data, Rows):
         _check_batches(trainer, data.count, options)
-    trainer.history_keys = _keys(trainer, validation is not None)
+    trainer.training_keys, trainer.history_keys = _keys(trainer, validation is not None)
     monitored = _check_schedule(trainer)
     hooks = CallbackList(callbacks, trainer)
-    trainer.net.loss = trainer.loss
-    trainer.stop_training = False
-    trainer.training_data = data
-    trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     history = History()
+    progress = None
     logs: dict[str, float] = {}
-    steps = count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
-    progress = Progress(options.verbose, options.epochs, steps)
     pace = _Pace()
-    with trainer.interrupts:
+    with trainer.interrupts, _under_way(trainer, data, options):
         try:
-            hooks.call("on_train_begin", {})
+            _begin(trainer, hooks)
+            progress = Progress(options.verbose, options.epochs, _steps(data, options))
             for index in range(options.epochs):
                 progress.begin_epoch(index)
                 hooks.call("on_epoch_begin", trainer.epoch, {})
-                logs = _train_epoch(trainer, data, hooks, progress, options, pace)
+                numbers = _train_epoch(trainer, data, hooks, progress, options, pace)
                 if validation is not None:
-                    logs |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
-                    trainer.check_validation(logs["val_loss"])
-                logs["lr"] = trainer.last_lr
+                    numbers |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
+                    trainer.check_validation(numbers["val_loss"])
+                numbers["lr"] = trainer.last_lr
+                logs = numbers
                 trainer.epoch += 1
                 trainer.optimizer.epoch += 1
                 if monitored is not None:
@@ -83,11 +81,42 @@ def run_fit(
                 hooks.call("on_epoch_end", trainer.epoch - 1, logs)
                 if trainer.stop_training:
                     break
-            hooks.call("on_train_end", logs)
+        except BaseException as error:
+            trainer.discard_gathered()
+            hooks.end(logs, error)
+            raise
         finally:
-            progress.close()
-            trainer.training_data = trainer.batch_size = None
+            if progress is not None:
+                progress.close()
+        hooks.end(logs)
     return history
+
+
+@contextmanager
+def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions) -> Iterator[None]:
+    """Show callbacks what is trained on, as long as it is."""
+    trainer.stop_training = False
+    trainer.training_data = data
+    trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
+    try:
+        yield
+    finally:
+        trainer.training_data = trainer.batch_size = None
+
+
+def _begin(trainer: Trainer, hooks: CallbackList) -> None:
+    """Tell callbacks that training begins; if one of them refuses, the network is left as it was."""
+    previous, trainer.net.loss = trainer.net.loss, trainer.loss
+    try:
+        hooks.begin()
+    except BaseException:
+        trainer.net.loss = previous
+        raise
+
+
+def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
+    """Return the number of steps in an epoch, where it is known."""
+    return count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
 
 
 def _train_epoch(
@@ -147,11 +176,11 @@ def _check_batches(trainer: Trainer, rows: int, options: FitOptions) -> None:
         )
 
 
-def _keys(trainer: Trainer, validated: bool) -> tuple[str, ...]:
-    """The keys that the history will have."""
+def _keys(trainer: Trainer, validated: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the keys that are measured in training, and all keys of the history."""
     training = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss, streaming_only=True))]
     full = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss))]
-    return (*training, *(f"val_{key}" for key in full if validated), "lr")
+    return tuple(training), (*training, *(f"val_{key}" for key in full if validated), "lr")
 
 
 def _check_schedule(trainer: Trainer) -> ReduceOnPlateau | None:

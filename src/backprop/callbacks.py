@@ -6,17 +6,23 @@ A callback is any object with some of these methods, which are Keras'; the ones 
     on_epoch_begin(epoch, logs)       logs is {}
     on_train_batch_end(batch, logs)   logs has the batch's loss; training then goes step by step, which costs a little speed
     on_epoch_end(epoch, logs)         logs has the numbers of the epoch, the keys of `History`
-    on_train_end(logs)                logs has the numbers of the last epoch; not called if training breaks off with an error
+    on_train_end(logs)                logs has the numbers of the last whole epoch, {} if there was none
 
-Epochs and batches count from 0; epochs go on where the trainer's last `fit` ended. If it has ``set_trainer(trainer)``, as all that
-derive from `Callback` do, that is called first. ``trainer.stop_training = True`` ends training after the epoch.
+Epochs and batches count from 0; epochs go on where the trainer's last `fit` ended. ``trainer.stop_training = True`` ends training
+after the epoch. Before the first ``on_train_begin``, all callbacks get two more calls, if they have the methods:
+``set_trainer(trainer)``, which `Callback` has, and then ``check_run()``. It raises an error if the callback cannot serve in this
+run, and training does not begin.
+
+However training ends, every callback whose ``on_train_begin`` returned gets its ``on_train_end``: also after Ctrl-C, a
+`DivergenceError`, or an exception of another callback. ``trainer.error`` is then the exception, which `fit` raises afterwards. What
+``on_train_end`` itself raises keeps no other callback from its own.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,19 +51,25 @@ class _Monitor:
     """Watches one key of the history for improvement."""
 
     def __init__(self, monitor: str | None, mode: str, min_delta: float = 0.0) -> None:
-        self._key = monitor
+        self._monitor = monitor
         self._mode = check_choice("mode", mode, ("auto", "min", "max"))
         self._min_delta = min_delta
         self.best: float | None = None
 
+    def key(self, keys: Container[str]) -> str:
+        """Return the key of the history that is watched, which has these keys."""
+        return self._monitor or ("val_loss" if "val_loss" in keys else "loss")
+
     def check(self, keys: Sequence[str]) -> None:
-        """Raise a ValueError unless the history of the run that begins has the key."""
-        if self._key is not None and self._key not in keys:
-            raise ValueError(f"monitor must be one of {', '.join(keys)}, got {self._key!r}")
+        """Raise a ValueError unless the history of the run that begins has the key, and the direction is known."""
+        key = self.key(keys)
+        if key not in keys:
+            raise ValueError(f"monitor must be one of {', '.join(keys)}, got {key!r}")
+        better_is(key, self._mode)
 
     def improved(self, logs: Logs) -> bool:
         """Tell whether the epoch has the best value so far, and remember it."""
-        key = self._key or ("val_loss" if "val_loss" in logs else "loss")
+        key = self.key(logs)
         sign = 1.0 if better_is(key, self._mode) == "min" else -1.0
         value = float(logs[key])
         if math.isnan(value) or (self.best is not None and not sign * value < sign * self.best - self._min_delta):
@@ -74,13 +86,14 @@ class EarlyStopping(Callback):
     monitor : str, optional
         The key of the history that is watched; by default ``"val_loss"`` where there are validation data, else ``"loss"``.
     patience : int
-        How many epochs without improvement end training.
+        The number of epochs without improvement that ends training.
     min_delta : float
-        What a value has to better the best one by to count as an improvement.
+        The smallest difference from the best value that counts as an improvement.
     mode : {"auto", "min", "max"}
-        Whether lower or higher is better; "auto" goes by the name.
+        Whether lower or higher is better; "auto" goes by the name, and refuses the name of a custom metric.
     restore_best_weights : bool
-        Whether the network has the parameters and buffers of the best epoch afterwards, even if all epochs were trained.
+        Whether the network has the best parameters and buffers afterwards, however training ends: early, after all epochs, or
+        with an exception. See the notes for which these are.
 
     Attributes
     ----------
@@ -88,6 +101,15 @@ class EarlyStopping(Callback):
         The best value.
     best_epoch, stopped_epoch : int or None
         The epoch that had it, and the one after which training was stopped.
+
+    Notes
+    -----
+    A validation value belongs to the parameters at the end of its epoch; those of the best epoch are restored. A value over the
+    training data is a mean over the updates of its epoch, each measured before the update. In an epoch with a single update it is
+    the value of the parameters at the beginning of the epoch, so these are restored. With more updates no parameters have exactly
+    that value; those at the end of the epoch are restored. Validation data give the better choice.
+
+    Optimizer and epoch count stay as they are: training that goes on continues with the moments of the last update.
     """
 
     def __init__(
@@ -106,14 +128,19 @@ class EarlyStopping(Callback):
         self.restore_best_weights = check_flag("restore_best_weights", restore_best_weights)
         self._reset()
 
+    def check_run(self) -> None:
+        """Check that the monitored value will be there, and which direction is better."""
+        _Monitor(self.monitor, self.mode).check(self.trainer.history_keys)
+
     def on_train_begin(self, logs: Logs) -> None:
         """Forget an earlier run."""
         self._reset()
-        self._watch.check(self.trainer.history_keys)
 
     def _reset(self) -> None:
         self._watch = _Monitor(self.monitor, self.mode, self.min_delta)
         self._waited = 0
+        self._first_state: tuple[Array, Array] | None = None  # at the beginning of the epoch
+        self._first_update = 0
         self._best_state: tuple[Array, Array] | None = None
         self.best_epoch: int | None = None
         self.stopped_epoch: int | None = None
@@ -123,23 +150,32 @@ class EarlyStopping(Callback):
         """The best value so far."""
         return self._watch.best
 
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
+        """Keep the parameters to which the value of this epoch may belong."""
+        if self.restore_best_weights and self._watch.key(self.trainer.history_keys) in self.trainer.training_keys:
+            self._first_state, self._first_update = self._state(), self.trainer.optimizer.steps
+
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Remember a better epoch, or stop if there has been none for long enough."""
         if self._watch.improved(logs):
             self._waited, self.best_epoch = 0, epoch
             if self.restore_best_weights:
-                self._best_state = self.trainer.net.parameters.copy(), self.trainer.net.buffers.copy()
+                single = self._first_state is not None and self.trainer.optimizer.steps - self._first_update <= 1
+                self._best_state = self._first_state if single else self._state()
             return
         self._waited += 1
         if self._waited >= self.patience:
             self.stopped_epoch = epoch
             self.trainer.stop_training = True
 
+    def _state(self) -> tuple[Array, Array]:
+        return self.trainer.net.parameters.copy(), self.trainer.net.buffers.copy()
+
     def on_train_end(self, logs: Logs) -> None:
-        """Restore the best epoch, if asked for."""
+        """Restore the best parameters, if asked for."""
         if self._best_state is not None:
             self.trainer.net.parameters[...], self.trainer.net.buffers[...] = self._best_state
-            self._best_state = None
+        self._first_state = self._best_state = None
 
 
 class Checkpoint(Callback):
@@ -154,7 +190,12 @@ class Checkpoint(Callback):
     monitor, mode
         As for `EarlyStopping`.
     every : int
-        Save after every so many epochs.
+        Save after every so many epochs. With ``save_best_only`` the other epochs are not compared either: the file holds the best
+        of the epochs after which saving is due.
+
+    Notes
+    -----
+    The best value is kept from run to run on the same network.
     """
 
     def __init__(
@@ -169,17 +210,24 @@ class Checkpoint(Callback):
         self.path = os.fspath(path)
         self.save_best_only = check_flag("save_best_only", save_best_only)
         self.every = check_count("every", every)
+        self.monitor = monitor
+        self.mode = check_choice("mode", mode, ("auto", "min", "max"))
         self._watch = _Monitor(monitor, mode)
+        self._watched: Network | None = None
+
+    def check_run(self) -> None:
+        """Check that what is monitored will be there."""
+        _Monitor(self.monitor, self.mode).check(self.trainer.history_keys)
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Check that what is monitored will be there."""
-        self._watch.check(self.trainer.history_keys)
+        """Forget the best value of another network."""
+        net = getattr(self.trainer, "net", None)
+        if self._watched is not net:
+            self._watch, self._watched = _Monitor(self.monitor, self.mode), net
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save the trainer if it is time to."""
-        if self.save_best_only and not self._watch.improved(logs):
-            return
-        if (epoch + 1) % self.every == 0:
+        if (epoch + 1) % self.every == 0 and (not self.save_best_only or self._watch.improved(logs)):
             self.trainer.save(self.path.format(epoch=epoch + 1, **logs))
 
 
@@ -287,22 +335,38 @@ class EMA(Callback):
 
 
 class CallbackList:
-    """Calls the hooks that callbacks have."""
+    """The callbacks of one run, checked, and the calls of the hooks that they have.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If something is not a callback, is listed twice, or cannot serve in this run.
+    """
 
     HOOKS = ("on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end")
 
     def __init__(self, callbacks: Any, trainer: Trainer) -> None:
-        callbacks = list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-        for callback in callbacks:
-            if isinstance(callback, type) or not any(callable(getattr(callback, hook, None)) for hook in self.HOOKS):
-                raise TypeError(f"callbacks must have one of the methods {', '.join(self.HOOKS)}, got {callback!r}")
-        for callback in callbacks:
-            if callable(getattr(callback, "set_trainer", None)):
-                callback.set_trainer(trainer)
+        self._trainer = trainer
+        self._callbacks = _listed(callbacks)
+        self._begun: list[Any] = []
+        for callback in self._callbacks:
+            _check_hooks(callback, self.HOOKS)
+        for position, callback in enumerate(self._callbacks):
+            if any(callback is other for other in self._callbacks[:position]):
+                raise ValueError(f"callbacks has the same object twice: {callback!r}")
+        for method, *arguments in (("set_trainer", trainer), ("check_run",)):
+            for callback in self._callbacks:
+                _call(callback, method, *arguments)
         self._hooks = {
-            hook: [getattr(callback, hook) for callback in callbacks if callable(getattr(callback, hook, None))]
+            hook: [getattr(callback, hook) for callback in self._callbacks if callable(getattr(callback, hook, None))]
             for hook in self.HOOKS
         }
+
+    def begin(self) -> None:
+        """Call ``on_train_begin``."""
+        for callback in self._callbacks:
+            _call(callback, "on_train_begin", {})
+            self._begun.append(callback)
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call a hook of all callbacks, in their order."""
@@ -312,3 +376,51 @@ class CallbackList:
     def has(self, hook: str) -> bool:
         """Tell whether any callback has this hook."""
         return bool(self._hooks[hook])
+
+    def end(self, logs: Logs, error: BaseException | None = None) -> None:
+        """Call ``on_train_end`` of all callbacks that have begun.
+
+        Parameters
+        ----------
+        logs
+            The numbers of the last whole epoch.
+        error
+            The exception that ends training. What callbacks raise is noted on it. Without one, the first exception of a callback
+            is raised at the end.
+        """
+        self._trainer.error = first = error
+        try:
+            for callback in self._begun:
+                try:
+                    _call(callback, "on_train_end", logs)
+                except BaseException as raised:
+                    if first is None:
+                        first = raised
+                    else:
+                        first.add_note(f"Then on_train_end of {callback!r} raised {raised!r}")
+        finally:
+            self._trainer.error = None
+        if error is None and first is not None:
+            raise first
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    if callbacks is None:
+        return []
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+
+
+def _check_hooks(callback: Any, hooks: Sequence[str]) -> None:
+    """Refuse what has no hook, and a `Callback` with a method that looks like a hook and would never be called."""
+    if isinstance(callback, type) or not any(callable(getattr(callback, hook, None)) for hook in hooks):
+        raise TypeError(f"callbacks must be a list of objects with some of the methods {', '.join(hooks)}, got {callback!r}")
+    unknown = [name for name in dir(callback) if name.startswith("on_") and name not in hooks]
+    if isinstance(callback, Callback) and unknown:
+        raise TypeError(f"{type(callback).__name__} has the method {unknown[0]}, but the hooks are {', '.join(hooks)}")
+
+
+def _call(callback: Any, method: str, *arguments: Any) -> None:
+    """Call a method of a callback, if it has it."""
+    function = getattr(callback, method, None)
+    if callable(function):
+        function(*arguments)

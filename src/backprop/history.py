@@ -51,12 +51,17 @@ class History(Mapping[str, list[float]]):
 
         Raises
         ------
+        KeyError
+            If the history does not have the key.
         ValueError
-            If "auto" does not know the metric.
+            If "auto" does not know the metric, or the value is NaN in every epoch.
         """
         values = self[key]
         pick = min if better_is(key, mode) == "min" else max
-        return self.epoch[values.index(pick(value for value in values if value == value))]
+        known = [value for value in values if value == value]
+        if not known:
+            raise ValueError(f"{key} has no best epoch: it is NaN in every epoch")
+        return self.epoch[values.index(pick(known))]
 
     def __getitem__(self, key: str) -> list[float]:
         """Return the values of a key, epoch by epoch."""

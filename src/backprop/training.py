@@ -95,6 +95,8 @@ class Trainer:
         During `fit`, for callbacks: what is trained on, prepared.
     batch_size : int or None
         During `fit`, for callbacks: the rows of a step, where the data are rows.
+    error : BaseException or None
+        In ``on_train_end``, for callbacks: the exception that ends `fit`, or None if it ends as planned.
 
     Raises
     ------
@@ -145,6 +147,8 @@ class Trainer:
         self.training_data: Rows | Stream | None = None
         self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
+        self.training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
+        self.error: BaseException | None = None
         self.interrupts = Interrupts()
         self._seed: int | None = None
         self._split_seed: int | None = None  # of validation_split, instead of the network's seed
@@ -333,9 +337,14 @@ class Trainer:
         if self._gathered is None or not self._gathered_steps:
             return
         self.net.gradients[...] = self._gathered / self.net.dtype.type(self._gathered_weight)
-        self._gathered[...] = 0
-        self._gathered_steps, self._gathered_weight = 0, 0.0
+        self.discard_gathered()
         self._update()
+
+    def discard_gathered(self) -> None:
+        """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
+        if self._gathered is not None:
+            self._gathered[...] = 0
+        self._gathered_steps, self._gathered_weight = 0, 0.0
 
     def _update(self) -> None:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
@@ -637,11 +646,12 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", "training_data", "_planned")}
+        left_out = ("interrupts", "training_data", "error", "_planned")
+        return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, _planned=None)
+        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, error=None, _planned=None)
 
 
 def fit(

@@ -90,6 +90,16 @@ def test_all_candidates_are_validated_on_the_same_rows(digits) -> None:
     assert len(set(seen)) == 1
 
 
+def test_a_candidate_without_a_score_comes_last() -> None:
+    """The metric is not defined: the rows held out are all of one class."""
+    x, y = np.random.default_rng(0).normal(size=(20, 2)), np.arange(20) % 2
+    comparison = bp.compare(
+        {"alone": bp.mlp([2, 1], seed=0)}, x, y, loss="binary_cross_entropy", metric="auc", validation_data=(x[:4], np.zeros(4))
+    )
+    assert np.isnan(comparison.best.score)
+    assert comparison.best.best_epoch == -1
+
+
 def test_candidates_can_be_optimizers_names_and_settings(digits) -> None:
     net = bp.mlp([64, 16, 10], seed=0)
     candidates = {"adam": "adam", "sgd": bp.SGD(lr=0.1), "clipped": {"optimizer": bp.SGD(lr=0.1), "clip_norm": 1.0}}

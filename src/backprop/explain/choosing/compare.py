@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 class Result(NamedTuple):
     """What became of one candidate: its best score and the epoch that had it, the seconds it took, and the trained trainer.
 
-    Where its training diverged, ``diverged`` is the message, and the score is the best until then (NaN without a whole epoch).
+    Where its training diverged, ``diverged`` is the message, and the score is the best until then. Without any score it is NaN, and
+    the epoch is -1.
     """
 
     name: str
@@ -174,8 +175,9 @@ def compare(
         except DivergenceError as error:
             diverged = str(error)
         seconds, done = perf_counter() - start, len(history.epoch)
-        best = history.best(key) if done else -1
-        score = history[key][history.epoch.index(best)] if done else nan
+        scored = done > 0 and not all(map(isnan, history[key]))
+        best = history.best(key) if scored else -1
+        score = history[key][history.epoch.index(best)] if scored else nan
         return Result(name, score, best, done, seconds, trainer.net.parameters.size, history, trainer, diverged)
 
     with ThreadPoolExecutor(threads) as pool:

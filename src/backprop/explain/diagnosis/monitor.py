@@ -94,8 +94,8 @@ class Monitor(Callback):
             self._spent += self._cost
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
-        """Note that training did not break off."""
-        self._ended = True
+        """Note whether training broke off."""
+        self._ended = self.trainer.error is None
 
     def report(self) -> Report:
         """Return what is wrong with the run so far, the likeliest reason first; also after training broke off."""
