@@ -4,13 +4,44 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
 
 import pytest
 
 import backprop as bp
+from backprop import cli
+
+
+def public_modules(package: ModuleType) -> list[str]:
+    """The modules of the package without an underscore in their names; of packages inside it, those that they list as public."""
+    found = []
+    for module in iter_modules(package.__path__, f"{package.__name__}."):
+        name = module.name.rpartition(".")[2]
+        listed = name in package.__all__ and inspect.ismodule(getattr(package, name))
+        if listed or (package is bp and not name.startswith("_")):
+            found.append(module.name)
+            if module.ispkg:
+                found += public_modules(import_module(module.name))
+    return found
+
+
+PUBLIC_MODULES = public_modules(bp)
+
+
+@pytest.mark.parametrize("name", ["backprop", *PUBLIC_MODULES])
+def test_dir_lists_the_public_names_and_no_others(name: str) -> None:
+    module = import_module(name)
+    listed = [name for name in dir(module) if not name.startswith("__") or name in module.__all__]
+    assert listed == sorted(module.__all__)
+    for public in module.__all__:
+        assert hasattr(module, public)
+        assert public == "__version__" or not public.startswith("_")
 
 
 def test_every_public_name_exists_and_is_documented() -> None:
@@ -50,3 +81,26 @@ def test_the_import_is_light_and_silent() -> None:
 def test_a_tour_of_the_library_costs_no_more_than_it_uses() -> None:
     loaded = imported_by("import backprop as bp; bp.mlp([2, 2], seed=0).predict([[1.0, 2.0]])")
     assert not loaded & {"tqdm", "safetensors", "matplotlib", "backprop.training", "backprop.tabular", "backprop.explain"}
+
+
+def documented_objects() -> list[object]:
+    """What the pages of the reference describe."""
+    found = []
+    for page in (Path(__file__).parent.parent / "docs" / "api").glob("*.md"):
+        for directive, path in re.findall(r"^\.\. auto(\w+):: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
+            if directive == "module":
+                found += [getattr(import_module(path), name) for name in import_module(path).__all__]
+            else:
+                module, _, name = path.rpartition(".")
+                found.append(getattr(import_module(module), name))
+    return found
+
+
+@pytest.mark.parametrize("name", ["backprop", *PUBLIC_MODULES])
+def test_the_reference_describes_every_public_function_and_class(name: str) -> None:
+    described = documented_objects()
+    module = import_module(name)
+    for public in module.__all__:
+        value = getattr(module, public)
+        if (inspect.isfunction(value) or inspect.isclass(value)) and module is not cli:
+            assert any(value is other for other in described), public

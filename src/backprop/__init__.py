@@ -15,6 +15,7 @@ _MODULES = (
     "datasets",
     "explain",
     "initializers",
+    "kernels",
     "layers",
     "losses",
     "metrics",
@@ -22,6 +23,7 @@ _MODULES = (
     "schedules",
     "serialization",
     "tabular",
+    "training",
 )
 _NAMES = {
     "_gradcheck": ("GradientError", "gradcheck"),
@@ -58,4 +60,4 @@ def __getattr__(name):
 
 
 def __dir__():
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

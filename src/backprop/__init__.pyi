@@ -4,6 +4,7 @@ from . import data as data
 from . import datasets as datasets
 from . import explain as explain
 from . import initializers as initializers
+from . import kernels as kernels
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
@@ -11,6 +12,7 @@ from . import optimizers as optimizers
 from . import schedules as schedules
 from . import serialization as serialization
 from . import tabular as tabular
+from . import training as training
 from ._gradcheck import GradientError as GradientError
 from ._gradcheck import gradcheck as gradcheck
 from ._version import __version__ as __version__

@@ -17,6 +17,32 @@ from . import kernels
 from ._arrays import as_real_array, check_choice, check_nonnegative
 from ._types import Array
 
+__all__ = [
+    "NAMES",
+    "ActivationFunction",
+    "elu",
+    "gelu",
+    "gelu_exact",
+    "get",
+    "hardtanh",
+    "identity",
+    "leaky_relu",
+    "mish",
+    "relu",
+    "relu6",
+    "selu",
+    "sigmoid",
+    "silu",
+    "softmax",
+    "softplus",
+    "softsign",
+    "tanh",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class _Entry(NamedTuple):
     formula: str

@@ -34,6 +34,13 @@ if TYPE_CHECKING:
     from .network import Network
     from .training import Trainer
 
+__all__ = ["EMA", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Logs = Mapping[str, float]
 
 

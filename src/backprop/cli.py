@@ -10,6 +10,13 @@ from typing import Any, TypeVar
 
 from ._version import __version__
 
+__all__ = ["main"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 DESCRIPTION = "Dense neural networks on the CPU, from the command line."
 
 TRAIN = """\

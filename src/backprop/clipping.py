@@ -9,6 +9,12 @@ from ._arrays import check_positive
 from ._spans import FlatNetwork, build_spans
 from ._types import Array, Spans
 
+__all__ = ["clip_grad_norm", "clip_grad_value"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 def clip_grad_norm(net: FlatNetwork, max_norm: float) -> float:
     """Scale the gradients down so that their global norm is at most ``max_norm``.

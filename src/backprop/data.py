@@ -11,6 +11,13 @@ import numpy.typing as npt
 from . import kernels
 from ._arrays import as_real_array, check_count, check_flag, check_number, check_seed
 
+__all__ = ["Batches", "batches", "split"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Indices = npt.NDArray[np.intp]
 BLOCK = 1 << 22  # rows that are shuffled at a time: their order takes 32 MB
 

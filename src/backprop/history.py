@@ -7,6 +7,12 @@ from typing import Any
 
 from .metrics import better_is
 
+__all__ = ["History"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class History(Mapping[str, list[float]]):
     """The numbers of each epoch: ``history["val_loss"]`` is a list with one entry per epoch.

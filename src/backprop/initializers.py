@@ -20,6 +20,13 @@ from ._arrays import check_choice, check_nonnegative
 if TYPE_CHECKING:
     from numpy.random import Generator  # only for types: numpy.random costs 15 ms to import
 
+__all__ = ["NAMES", "Initializer", "default_for", "get"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Draw = Callable[[tuple[int, ...], "Generator"], npt.ArrayLike]
 
 

@@ -30,6 +30,12 @@ from typing import Any, Protocol, cast
 from ._types import SPAN as SPAN
 from ._types import Array, Labels, Spans
 
+__all__ = ["Backend", "Kernels", "active", "available", "backend", "set_num_threads", "use_backend"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class Kernels(Protocol):
     """What a backend provides: one function per kernel."""

@@ -33,6 +33,40 @@ from ._types import Array, Labels
 if TYPE_CHECKING:
     from .activations import ActivationFunction
 
+__all__ = [
+    "MAE",
+    "MSE",
+    "NAMES",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "FunctionLoss",
+    "HalfMSE",
+    "Hinge",
+    "Huber",
+    "KLDivergence",
+    "LogCosh",
+    "Loss",
+    "Poisson",
+    "Quantile",
+    "binary_cross_entropy",
+    "cross_entropy",
+    "get",
+    "half_mse",
+    "hinge",
+    "huber",
+    "kl_divergence",
+    "log_cosh",
+    "mae",
+    "mse",
+    "poisson",
+    "quantile",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 LossFunction = Callable[..., tuple[float, npt.ArrayLike]]
 
 

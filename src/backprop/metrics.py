@@ -38,6 +38,28 @@ from ._metrics import (
 from ._metrics import Metric as Metric
 from ._metrics import MetricFunction as MetricFunction
 
+__all__ = [
+    "NAMES",
+    "accuracy",
+    "auc",
+    "better_is",
+    "confusion_matrix",
+    "defaults",
+    "f1",
+    "get",
+    "mae",
+    "mse",
+    "precision",
+    "r2",
+    "recall",
+    "rmse",
+    "top_k_accuracy",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 def accuracy(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0

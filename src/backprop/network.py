@@ -36,9 +36,16 @@ from .activations import ActivationFunction
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, Noise, apply, apply_backward, apply_infer, chain_widths, walk
 
 if TYPE_CHECKING:
+    from .history import History
     from .losses import Loss, LossFunction
     from .optimizers import Optimizer
-    from .training import History
+
+__all__ = ["Network", "ParameterEntry", "mlp"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 _PICKLE_FORMAT = 1
 _SLICE = 1024  # rows that predict takes at a time unless told otherwise

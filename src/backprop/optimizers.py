@@ -23,6 +23,27 @@ from ._spans import FlatNetwork
 from ._types import Array
 from .schedules import Schedule
 
+__all__ = [
+    "NAMES",
+    "SGD",
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "NAdam",
+    "Optimizer",
+    "RAdam",
+    "RMSprop",
+    "Rprop",
+    "get",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum if asked for.

@@ -21,6 +21,28 @@ import numpy.typing as npt
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_positive
 from ._direction import MODES, better_is
 
+__all__ = [
+    "NAMES",
+    "Constant",
+    "Cosine",
+    "CosineRestarts",
+    "Exponential",
+    "Function",
+    "InverseScaling",
+    "MultiStep",
+    "OneCycle",
+    "Polynomial",
+    "ReduceOnPlateau",
+    "Schedule",
+    "Step",
+    "get",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 Numbers = npt.NDArray[np.float64]
 Formula = Callable[[Any], Any]  # of one count, or of an array of them
 

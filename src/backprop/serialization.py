@@ -19,17 +19,12 @@ from ._model_file import ModelFormatError, StrPath, UnknownLayerError, complaint
 from .layers import Layer, Noise
 from .network import Network
 
-__all__ = [
-    "ModelFormatError",
-    "architecture",
-    "load",
-    "network_from",
-    "network_in",
-    "read_file",
-    "read_metadata",
-    "save",
-    "write_file",
-]
+__all__ = ["ModelFormatError", "load", "read_metadata", "save"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 LayerTypes = Mapping[str, type[Layer]]
 

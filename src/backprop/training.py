@@ -38,7 +38,12 @@ from .losses import Loss, LossFunction
 from .network import Network
 from .optimizers import Optimizer
 
-__all__ = ["DivergenceError", "History", "Trainer", "evaluate", "fit"]
+__all__ = ["DivergenceError", "Trainer", "evaluate", "fit"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
 
 EVALUATION_BATCH = 1024
 

@@ -6,3 +6,7 @@ from ._digits import digits
 from ._idx import idx, read_idx
 
 __all__ = ["digits", "idx", "read_idx"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

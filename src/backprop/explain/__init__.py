@@ -21,6 +21,10 @@ _MODULES = ("choosing", "diagnosis", "plots")
 __all__ = sorted([*_HOMES, *_MODULES])
 
 
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name when it is first asked for (PEP 562)."""
     if name in _MODULES:

@@ -18,3 +18,7 @@ from ._encoder import TableEncoder
 from ._targets import ClassTarget, NumberTarget, fit_target, target_from_config
 
 __all__ = ["ClassTarget", "NumberTarget", "TableEncoder", "fit_target", "read_csv", "target_from_config"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

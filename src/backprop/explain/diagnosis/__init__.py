@@ -5,3 +5,7 @@ from .findings import CATALOGUE, Finding, Report
 from .monitor import Monitor
 
 __all__ = ["CATALOGUE", "Finding", "Monitor", "Report", "diagnose"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

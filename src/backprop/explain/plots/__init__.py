@@ -25,3 +25,7 @@ __all__ = [
     "predicted_vs_true",
     "update_ratios",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
