@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import os
 import sys
 from functools import partial
 
@@ -394,6 +395,174 @@ def test_training_goes_on_from_a_checkpoint(trainer, data, tmp_path):
     again = bp.Trainer.load(path)
     again.fit(*data, epochs=2, batch_size=5)
     np.testing.assert_array_equal(again.net.parameters, trainer.net.parameters)
+
+
+@pytest.mark.parametrize(
+    ("path", "options", "error", "message"),
+    [
+        ("{val_loss:.3f}", {}, ValueError, r"format of epoch, loss, lr, .*got '.*\{val_loss:.3f\}': KeyError 'val_loss'"),
+        ("{loss:d}.safetensors", {}, ValueError, "Unknown format code 'd'"),
+        ("{epoch:.2x}", {}, ValueError, "Precision not allowed"),
+        ("{}", {}, ValueError, "IndexError"),
+        ("{loss", {}, ValueError, "expected '}'"),
+        ("{loss.size}", {}, ValueError, "no attribute 'size'"),
+        ("none/{epoch}", {}, FileNotFoundError, "folder to write to does not exist"),
+        ("run-{epoch}/last", {}, FileNotFoundError, "folder to write to does not exist"),
+        (".", {}, IsADirectoryError, "directory"),
+        ("locked/run", {}, PermissionError, "locked"),
+        ("run", {"optimizer": bp.SGD(lr=lambda step: 0.1)}, TypeError, "cannot be saved"),
+        ("run", {"layer": np.array}, TypeError, "cannot"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_checkpoint_that_cannot_be_saved_is_refused_before_training(path, options, error, message, data, tmp_path):
+    class Odd(bp.Layer):
+        def __init__(self, function):
+            self.function, self.width, self.fan_in, self.fan_out = function, 1, 1, 1
+
+        def forward(self, x, training):
+            return x
+
+        def backward(self, grad_outputs):
+            return grad_outputs
+
+    if path == "locked/run":
+        (tmp_path / "locked").mkdir(mode=0o500)
+        if os.access(tmp_path / "locked", os.W_OK):
+            pytest.skip("this user may write to any folder")
+    net = bp.Network([bp.Dense(2, 1), *([Odd(options.pop("layer"))] if "layer" in options else [])], seed=0)
+    before = net.parameters.copy()
+    log = bp.CSVLogger(tmp_path / "log.csv")
+    with pytest.raises(error, match=message):
+        net.fit(*data, loss="mse", metrics=[], callbacks=[log, bp.Checkpoint(tmp_path / path)], **options)
+    np.testing.assert_array_equal(net.parameters, before)
+    assert net.loss is None
+    assert [file.name for file in tmp_path.iterdir()] in ([], ["locked"])
+
+
+def test_a_checkpoint_path_may_be_bytes_and_have_braces(trainer, data, tmp_path):
+    path = os.fsencode(tmp_path) + b"/{{{epoch:03d}}}-{loss:.1e}"
+    history = trainer.fit(*data, callbacks=[bp.Checkpoint(path)])
+    assert [file.name for file in tmp_path.iterdir()] == [f"{{001}}-{history['loss'][0]:.1e}"]
+
+
+class _Count(bp.Callback):
+    """Has a state of its own, which a file has to carry."""
+
+    def on_train_begin(self, logs):
+        self.epochs, self.losses, self.notes = 0, np.zeros(0), {"first": None}
+
+    def on_epoch_end(self, epoch, logs):
+        self.epochs += 1
+        self.losses = np.append(self.losses, logs["loss"])
+        self.notes = {"first": self.notes["first"] or epoch, "all": [*self.notes.get("all", []), epoch]}
+
+    def state_dict(self):
+        return {"epochs": self.epochs, "losses": self.losses, "notes": self.notes}
+
+    def load_state_dict(self, state):
+        self.epochs, self.losses, self.notes = state["epochs"], state["losses"], state["notes"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("stopped_at", [1, 3, 5])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_callbacks_go_on_from_a_checkpoint_as_if_nothing_had_happened(order, stopped_at, dtype, data, tmp_path, backend):
+    values = [3, 1, 2, 0.5, 2, 2, 2, 2, 2]
+
+    def callbacks(folder):
+        folder.mkdir(exist_ok=True)
+        stopping = bp.EarlyStopping(patience=3, restore_best_weights=True)
+        averages = [bp.EMA(0.9), bp.EMA(0.5)]
+        files = [bp.Checkpoint(folder / "last"), bp.Checkpoint(folder / "best", save_best_only=True)]
+        return [_Scripted(*values), *[stopping, *averages, _Count(), *files][::order]]
+
+    def make():
+        net = bp.Network([bp.Dense(2, 4), bp.BatchNorm(4), bp.Dense(4, 1)], dtype=dtype, seed=0)
+        return bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=0.01))
+
+    def cut(epoch, logs):
+        if epoch == stopped_at:
+            raise KeyboardInterrupt
+
+    whole, first = make(), make()
+    at_once, in_pieces = callbacks(tmp_path / "whole"), callbacks(tmp_path / "pieces")
+    whole.fit(*data, epochs=9, batch_size=5, seed=1, callbacks=at_once)
+    with pytest.raises(KeyboardInterrupt):
+        first.fit(*data, epochs=9, batch_size=5, seed=1, callbacks=[*in_pieces, bp.LambdaCallback(on_epoch_end=cut)])
+    again, resumed = bp.Trainer.load(tmp_path / "pieces" / "last"), callbacks(tmp_path / "pieces")
+    again.fit(*data, epochs=9 - again.epoch, batch_size=5, callbacks=resumed)
+    assert again.epoch == whole.epoch == 7
+    np.testing.assert_array_equal(again.net.parameters, whole.net.parameters)
+    np.testing.assert_array_equal(again.net.buffers, whole.net.buffers)
+    for one, other in zip(at_once, resumed, strict=True):
+        if isinstance(one, bp.EarlyStopping):
+            assert (other.best, other.best_epoch, other.stopped_epoch) == (one.best, one.best_epoch, one.stopped_epoch)
+            assert (one.best, one.best_epoch, one.stopped_epoch) == (0.5, 3, 6)
+        elif isinstance(one, bp.EMA):
+            for average, expected in zip(other.network._exact_values(), one.network._exact_values(), strict=True):
+                np.testing.assert_array_equal(average, expected)
+        elif isinstance(one, _Count):
+            assert (one.epochs, one.notes) == (other.epochs, other.notes) == (7, {"first": 1, "all": [*range(7)]})
+            np.testing.assert_array_equal(one.losses, other.losses)
+    for folder in ("whole", "pieces"):
+        assert bp.Trainer.load(tmp_path / folder / "last").epoch == 7
+        assert bp.Trainer.load(tmp_path / folder / "best").epoch == 4
+
+
+def test_a_state_serves_once_and_outlives_a_fit_that_is_refused(trainer, data, tmp_path):
+    path = tmp_path / "run"
+    trainer.fit(*data, epochs=2, callbacks=[_Count(), bp.Checkpoint(path)])
+    again = bp.Trainer.load(path)
+    again.save(path)
+    again, count = bp.Trainer.load(path), _Count()
+    with pytest.raises(ValueError, match="drop_last leaves no batch"):
+        again.fit(*data, batch_size=100, drop_last=True, callbacks=[count])
+    with pytest.raises(_BreakError):
+        again.fit(*data, callbacks=[bp.LambdaCallback(on_train_begin=_break)])
+    again.fit(*data, callbacks=[count])
+    assert count.epochs == 3
+    again.fit(*data, callbacks=[count])
+    assert count.epochs == 1
+
+
+@pytest.mark.parametrize("changed", [{"monitor": "mae"}, {"monitor": "loss", "mode": "max"}])
+def test_the_best_of_another_value_is_not_taken_over(changed, trainer, data, tmp_path):
+    def callbacks(**options):
+        return [bp.EarlyStopping(**options, patience=9), bp.Checkpoint(tmp_path / "run", **options)]
+
+    trainer.fit(*data, epochs=2, callbacks=callbacks(monitor="loss"))
+    again, resumed = bp.Trainer.load(tmp_path / "run"), callbacks(**changed)
+    history = again.fit(*data, callbacks=resumed)
+    assert resumed[0].best == history[changed["monitor"]][0]
+    assert resumed[0].best_epoch == 2
+
+
+def test_a_state_that_is_no_dict_of_strings_is_an_error(trainer, data, tmp_path):
+    class Odd(_Count):
+        def state_dict(self):
+            return [1]
+
+    with pytest.raises(TypeError, match=r"state_dict\(\) of the callback Odd.0 must return a dict"):
+        trainer.fit(*data, callbacks=[Odd(), bp.Checkpoint(tmp_path / "run")])
+
+
+def test_a_log_goes_on_in_its_own_columns(trainer, data, tmp_path):
+    path = tmp_path / "log.csv"
+    trainer.fit(*data, validation_data=data, callbacks=[bp.CSVLogger(path)])
+    trainer.fit(*data, callbacks=[bp.CSVLogger(path, append=True)])
+    with path.open() as file:
+        first, second = csv.DictReader(file)
+    assert (first["epoch"], second["epoch"], second["val_loss"], second["lr"]) == ("0", "1", "", first["lr"])
+    before = path.read_text()
+    other = bp.Trainer(trainer.net, loss="mse", metrics=["mse"])
+    with pytest.raises(ValueError, match=r"log.csv has no column for mse, only epoch, loss, mae"):
+        other.fit(*data, callbacks=[bp.CSVLogger(path, append=True)])
+    with pytest.raises(IsADirectoryError):
+        other.fit(*data, callbacks=[bp.CSVLogger(tmp_path)])
+    with pytest.raises(FileNotFoundError):
+        other.fit(*data, callbacks=[bp.CSVLogger(tmp_path / "none" / "log.csv")])
+    assert path.read_text() == before
 
 
 @pytest.mark.parametrize("append", [False, True])

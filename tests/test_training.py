@@ -754,14 +754,38 @@ def test_functions_are_not_saved_but_asked_for(data, tmp_path):
     again = bp.Trainer.load(tmp_path / "run", loss=loss)
     assert again.step(*data) == trainer.step(*data)
     with pytest.raises(TypeError, match="cannot be saved"):
-        bp.Trainer(_plain(), loss="mse", metrics=[max]).save(tmp_path / "run")
-    with pytest.raises(TypeError, match="cannot be saved"):
         bp.Trainer(_plain(), loss="mse", optimizer=bp.SGD(lr=lambda step: 0.1)).save(tmp_path / "run")
     assert bp.Trainer.load(tmp_path / "run", loss=loss).optimizer.steps == 1
 
 
+def test_custom_metrics_are_asked_for(data, tmp_path):
+    def rows(outputs, targets):
+        return len(outputs)
+
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", metrics=["f1", rows, bp.metrics.recall])
+    trainer.fit(*data, batch_size=5)
+    trainer.save(tmp_path / "run")
+    with pytest.raises(TypeError, match=r"run: .* custom metric functions, rows, .*metrics="):
+        bp.Trainer.load(tmp_path / "run")
+    again = bp.Trainer.load(tmp_path / "run", metrics=["f1", rows, "recall"])
+    assert again.fit(*data, batch_size=5).history == trainer.fit(*data, batch_size=5).history
+    named = bp.Trainer(_plain(), loss="cross_entropy", metrics=[bp.metrics.recall])
+    named.save(tmp_path / "run")
+    assert bp.Trainer.load(tmp_path / "run").metrics == ("recall",)
+
+
 @pytest.mark.parametrize(
-    "damage", [{"optimizer_state": {"steps": -1, "epoch": 0}}, {"optimizer": {"name": "none"}}, {"epoch": "x"}, None]
+    "damage",
+    [
+        {"optimizer_state": {"steps": -1, "epoch": 0}},
+        {"optimizer": {"name": "none"}},
+        {"epoch": "x"},
+        {"metrics": [{}]},
+        {"metrics": 3},
+        {"callbacks": []},
+        {"callbacks": {"EMA.0": {"values": {}, "arrays": ["missing"]}}},
+        None,
+    ],
 )
 def test_a_damaged_checkpoint_is_a_format_error(damage, data, tmp_path):
     from backprop.serialization import read_file, write_file

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import losses, optimizers
+from . import metrics as metric_functions
 from ._evaluation import MetricSpec
-from ._model_file import ModelFormatError, StrPath, complaints_about, expect, read_file, write_file
+from ._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
 from .layers import Layer
 from .losses import Loss, LossFunction
 from .serialization import architecture, network_in
@@ -20,31 +21,49 @@ if TYPE_CHECKING:
 
 def save_trainer(trainer: Trainer, path: StrPath) -> None:
     """Write a checkpoint."""
-    for metric in trainer.metrics or ():
-        if not isinstance(metric, str):
-            raise TypeError(f"a metric that is a function ({metric!r}) cannot be saved; name those of backprop.metrics")
     state = trainer.optimizer.state_dict()
     moments = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
     tensors = trainer.net.state_dict() | {f"optimizer.{key}": value for key, value in moments.items()}
     gathered, counts = trainer.progress_state()
     if gathered is not None:
         tensors["trainer.gathered"] = gathered
-    content = {
-        "kind": "checkpoint",
-        "architecture": architecture(trainer.net),
-        "metadata": {},
-        "trainer": {
-            "loss": None if trainer.loss.task == "custom" else trainer.loss.config(),
-            "optimizer": trainer.optimizer.config(),
-            "optimizer_state": {key: value for key, value in state.items() if key not in moments},
-            "clip_norm": trainer.clip_norm,
-            "clip_value": trainer.clip_value,
-            "metrics": None if trainer.metrics is None else list(trainer.metrics),
-            "accumulate_steps": trainer.accumulate_steps,
-            **counts,
-        },
+    callbacks: dict[str, dict[str, Any]] = {}
+    states = trainer.callback_states if trainer.callbacks is None else trainer.callbacks.state_dict()
+    for name, values in states.items():
+        arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
+        tensors |= {f"callbacks.{name}.{key}": value for key, value in arrays.items()}
+        callbacks[name] = {"values": {key: values[key] for key in values if key not in arrays}, "arrays": list(arrays)}
+    counts["optimizer_state"] = {key: value for key, value in state.items() if key not in moments}
+    write_file(path, tensors, _content(trainer) | {"trainer": _settings(trainer) | counts | {"callbacks": callbacks}})
+
+
+def check_savable(trainer: Trainer) -> None:
+    """Raise the TypeError that `save_trainer` would raise for a setting that a file cannot hold."""
+    for key, value in (_content(trainer) | {"trainer": _settings(trainer)}).items():
+        plain(value, key)
+
+
+def _content(trainer: Trainer) -> dict[str, Any]:
+    return {"kind": "checkpoint", "architecture": architecture(trainer.net), "metadata": {}}
+
+
+def _settings(trainer: Trainer) -> dict[str, Any]:
+    return {
+        "loss": None if trainer.loss.task == "custom" else trainer.loss.config(),
+        "optimizer": trainer.optimizer.config(),
+        "clip_norm": trainer.clip_norm,
+        "clip_value": trainer.clip_value,
+        "metrics": None if trainer.metrics is None else [_saved_metric(metric) for metric in trainer.metrics],
+        "accumulate_steps": trainer.accumulate_steps,
     }
-    write_file(path, tensors, content)
+
+
+def _saved_metric(metric: MetricSpec) -> str | dict[str, str]:
+    """Return a metric's name; in a dict that of a custom function, which `load_trainer` asks for."""
+    if isinstance(metric, str):
+        return metric
+    name = getattr(metric, "__name__", type(metric).__name__)
+    return name if getattr(metric_functions, name, None) is metric else {"function": name}
 
 
 def load_trainer(
@@ -60,10 +79,17 @@ def load_trainer(
         raise ModelFormatError(f"{path}: it holds a network only, not a Trainer; use backprop.load")
     net = network_in(path, tensors, content, layers)
     saved = content.get("trainer")
-    if loss is None and isinstance(saved, dict) and saved.get("loss") is None:
-        raise TypeError(f"{path}: it was trained with a loss function of its own, which is not saved: give it as loss=")
     with complaints_about(path):
         saved = expect(dict, saved, "its trainer")
+        custom = [expect(str, metric["function"], "a metric") for metric in saved["metrics"] or () if isinstance(metric, dict)]
+    if loss is None and saved.get("loss") is None:
+        raise TypeError(f"{path}: it was trained with a custom loss function, which is not saved: give it as loss=")
+    if metrics is None and custom:
+        raise TypeError(
+            f"{path}: it was trained with custom metric functions, {', '.join(custom)}, which are not saved: give all metrics as "
+            "metrics="
+        )
+    with complaints_about(path):
         trainer = kind(
             net,
             loss=losses.get(saved["loss"]) if loss is None else loss,
@@ -76,4 +102,7 @@ def load_trainer(
         moments = {key.removeprefix("optimizer."): value for key, value in tensors.items() if key.startswith("optimizer.")}
         trainer.optimizer.load_state_dict(expect(dict, saved["optimizer_state"], "its optimizer's state") | moments)
         trainer.load_progress_state(tensors.get("trainer.gathered"), saved)
+        for name, state in expect(dict, saved["callbacks"], "the state of its callbacks").items():
+            arrays = {key: tensors[f"callbacks.{name}.{key}"] for key in expect(list, state["arrays"], f"the arrays of {name}")}
+            trainer.callback_states[name] = expect(dict, state["values"], f"the state of {name}") | arrays
         return trainer

@@ -59,7 +59,7 @@ def run_fit(
     progress = None
     logs: dict[str, float] = {}
     pace = _Pace()
-    with trainer.interrupts, _under_way(trainer, data, options):
+    with trainer.interrupts, _under_way(trainer, data, options, hooks):
         try:
             _begin(trainer, hooks)
             progress = Progress(options.verbose, options.epochs, _steps(data, options))
@@ -93,25 +93,27 @@ def run_fit(
 
 
 @contextmanager
-def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions) -> Iterator[None]:
+def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions, hooks: CallbackList) -> Iterator[None]:
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
+    trainer.callbacks = hooks
     trainer.training_data = data
     trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     try:
         yield
     finally:
-        trainer.training_data = trainer.batch_size = None
+        trainer.callbacks = trainer.training_data = trainer.batch_size = None
 
 
 def _begin(trainer: Trainer, hooks: CallbackList) -> None:
     """Tell callbacks that training begins; if one of them refuses, the network is left as it was."""
     previous, trainer.net.loss = trainer.net.loss, trainer.loss
     try:
-        hooks.begin()
+        hooks.begin(trainer.callback_states)
     except BaseException:
         trainer.net.loss = previous
         raise
+    trainer.callback_states = {}
 
 
 def _steps(data: Rows | Stream, options: FitOptions) -> int | None:

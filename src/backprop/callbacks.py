@@ -13,6 +13,11 @@ after the epoch. Before the first ``on_train_begin``, all callbacks get two more
 ``set_trainer(trainer)``, which `Callback` has, and then ``check_run()``. It raises an error if the callback cannot serve in this
 run, and training does not begin.
 
+Callbacks may have a state that is saved with the trainer, as `Checkpoint` does it, so that a run that was cut off goes on::
+
+    state_dict()                      returns a dict of NumPy arrays and whatever JSON holds
+    load_state_dict(state)            takes it back, after ``on_train_begin`` of the first `fit` of the trainer that was loaded
+
 However training ends, every callback whose ``on_train_begin`` returned gets its ``on_train_end``: also after Ctrl-C, a
 `DivergenceError`, or an exception of another callback. ``trainer.error`` is then the exception, which `fit` raises afterwards. What
 ``on_train_end`` itself raises keeps no other callback from its own.
@@ -26,7 +31,8 @@ from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._arrays import check_choice, check_count, check_flag, check_in, check_nonnegative
+from ._arrays import as_parameter, check_choice, check_count, check_flag, check_in, check_nonnegative, check_number
+from ._files import check_writable
 from .metrics import better_is
 
 if TYPE_CHECKING:
@@ -73,6 +79,19 @@ class _Monitor:
         if key not in keys:
             raise ValueError(f"monitor must be one of {', '.join(keys)}, got {key!r}")
         better_is(key, self._mode)
+
+    def state_dict(self, keys: Container[str]) -> dict[str, Any]:
+        """Return the best value, and of what it is."""
+        key = self.key(keys)
+        return {"monitor": key, "mode": better_is(key, self._mode), "best": self.best}
+
+    def load_state_dict(self, state: Mapping[str, Any], keys: Container[str]) -> bool:
+        """Take the best value back if it is one of what is watched now, and tell whether it is."""
+        now = self.state_dict(keys)
+        if any(state[name] != now[name] for name in ("monitor", "mode")):
+            return False
+        self.best = None if state["best"] is None else check_number("best", state["best"])
+        return True
 
     def improved(self, logs: Logs) -> bool:
         """Tell whether the epoch has the best value so far, and remember it."""
@@ -175,6 +194,22 @@ class EarlyStopping(Callback):
             self.stopped_epoch = epoch
             self.trainer.stop_training = True
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value and epoch, the epochs without improvement since then, and what would be restored."""
+        state = self._watch.state_dict(self.trainer.history_keys) | {"best_epoch": self.best_epoch, "waited": self._waited}
+        if self._best_state is not None:
+            state["parameters"], state["buffers"] = self._best_state
+        return state
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; the state of another monitored value is left."""
+        if self._watch.load_state_dict(state, self.trainer.history_keys):
+            self._waited = check_count("waited", state["waited"], 0)
+            self.best_epoch = None if state["best_epoch"] is None else check_count("best_epoch", state["best_epoch"], 0)
+            if self.restore_best_weights and "parameters" in state:
+                net, given = self.trainer.net, (state["parameters"], state["buffers"])
+                self._best_state = _like(given[0], net.parameters), _like(given[1], net.buffers)
+
     def _state(self) -> tuple[Array, Array]:
         return self.trainer.net.parameters.copy(), self.trainer.net.buffers.copy()
 
@@ -188,10 +223,14 @@ class EarlyStopping(Callback):
 class Checkpoint(Callback):
     """Save the trainer after every epoch, so that training can go on from there: `Trainer.load`.
 
+    The file has the state of the callbacks of the run, too, so that they go on as well. After an epoch, all callbacks that have a
+    state come before it, whatever their place in the list.
+
     Parameters
     ----------
     path : str or path
-        Where to. ``{epoch}`` (counted from 1) and keys of the history in braces, such as ``{val_loss:.3f}``, are filled in.
+        The file. ``{epoch}`` (counted from 1) and keys of the history in braces, such as ``{val_loss:.3f}``, are filled in; two
+        braces stand for one.
     save_best_only : bool
         Whether to save only when the monitored value is the best so far.
     monitor, mode
@@ -200,9 +239,15 @@ class Checkpoint(Callback):
         Save after every so many epochs. With ``save_best_only`` the other epochs are not compared either: the file holds the best
         of the epochs after which saving is due.
 
+    Raises
+    ------
+    ValueError, TypeError, OSError
+        By `fit`, before training, if the path has a key that the history will not have, or a format that does not fit; if the
+        folder does not exist or cannot be written to, or the path is a folder; if something in the trainer cannot be saved.
+
     Notes
     -----
-    The best value is kept from run to run on the same network.
+    The best value is kept from run to run on the same network, and from a file that is loaded to the next run.
     """
 
     def __init__(
@@ -214,7 +259,7 @@ class Checkpoint(Callback):
         mode: str = "auto",
         every: int = 1,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = os.fsdecode(path)
         self.save_best_only = check_flag("save_best_only", save_best_only)
         self.every = check_count("every", every)
         self.monitor = monitor
@@ -223,8 +268,20 @@ class Checkpoint(Callback):
         self._watched: Network | None = None
 
     def check_run(self) -> None:
-        """Check that what is monitored will be there."""
-        _Monitor(self.monitor, self.mode).check(self.trainer.history_keys)
+        """Check that what is monitored will be there, and that saving will be possible."""
+        from ._checkpoint import check_savable
+
+        keys = self.trainer.history_keys
+        _Monitor(self.monitor, self.mode).check(keys)
+        try:
+            path = self._path_after(0, dict.fromkeys(keys, 0.5))
+        except (KeyError, IndexError, ValueError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"path must be a format of epoch, {', '.join(keys)}, with braces of its own doubled, got {self.path!r}: "
+                f"{type(error).__name__} {error}"
+            ) from None
+        check_writable(path)
+        check_savable(self.trainer)
 
     def on_train_begin(self, logs: Logs) -> None:
         """Forget the best value of another network."""
@@ -235,7 +292,18 @@ class Checkpoint(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Save the trainer if it is time to."""
         if (epoch + 1) % self.every == 0 and (not self.save_best_only or self._watch.improved(logs)):
-            self.trainer.save(self.path.format(epoch=epoch + 1, **logs))
+            self.trainer.save(self._path_after(epoch, logs))
+
+    def _path_after(self, epoch: int, logs: Logs) -> str:
+        return self.path.format(**{**logs, "epoch": epoch + 1})
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the best value so far."""
+        return self._watch.state_dict(self.trainer.history_keys)
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; the state of another monitored value is left."""
+        self._watch.load_state_dict(state, self.trainer.history_keys)
 
 
 class CSVLogger(Callback):
@@ -246,7 +314,7 @@ class CSVLogger(Callback):
     path : str or path
         The file.
     append : bool
-        Whether to go on with a file that is there (without a second header).
+        Whether to go on with a file that is there, in its columns.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
@@ -254,18 +322,35 @@ class CSVLogger(Callback):
         self.append = check_flag("append", append)
         self._keys: list[str] = []
 
+    def check_run(self) -> None:
+        """Check that the file can be written, and, if it goes on, that its columns are those of this run."""
+        if self.path.exists():
+            self.path.open("a", encoding="utf-8").close()
+        else:
+            check_writable(self.path)
+        columns = self._columns() if self.append else []
+        missing = [key for key in ("epoch", *self.trainer.history_keys) if columns and key not in columns]
+        if missing:
+            raise ValueError(f"{self.path} has no column for {', '.join(missing)}, only {', '.join(columns)}: give another path")
+
     def on_train_begin(self, logs: Logs) -> None:
         """Start the file."""
-        self._keys = []
         if not (self.append and self.path.exists()):
             self.path.write_text("", encoding="utf-8")
+        self._keys = self._columns()[1:]
+
+    def _columns(self) -> list[str]:
+        """Return the columns of the file as it is."""
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8") as file:
+            return [column for column in file.readline().rstrip("\n").split(",") if column]
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write a line."""
         if not self._keys:
             self._keys = list(logs)
-            if self.path.stat().st_size == 0:
-                self._write("epoch", *self._keys)
+            self._write("epoch", *self._keys)
         self._write(str(epoch), *(repr(float(logs[key])) if key in logs else "" for key in self._keys))
 
     def _write(self, *cells: str) -> None:
@@ -340,6 +425,15 @@ class EMA(Callback):
         """Follow the update that ends an epoch with ``accumulate_steps``."""
         self.on_train_batch_end(0, logs)
 
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average."""
+        parameters, buffers = self.network._exact_values()
+        return {"parameters": parameters.copy(), "buffers": buffers.copy()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.network._set_exact_values(state["parameters"], state["buffers"])
+
 
 class CallbackList:
     """The callbacks of one run, checked, and the calls of the hooks that they have.
@@ -364,16 +458,35 @@ class CallbackList:
         for method, *arguments in (("set_trainer", trainer), ("check_run",)):
             for callback in self._callbacks:
                 _call(callback, method, *arguments)
+        classes = [type(callback).__name__ for callback in self._callbacks]
+        self._names = [f"{name}.{classes[:position].count(name)}" for position, name in enumerate(classes)]
         self._hooks = {
             hook: [getattr(callback, hook) for callback in self._callbacks if callable(getattr(callback, hook, None))]
             for hook in self.HOOKS
         }
+        self._hooks["on_epoch_end"] = [
+            callback.on_epoch_end for callback in _savers_last(self._callbacks) if callable(getattr(callback, "on_epoch_end", None))
+        ]
 
-    def begin(self) -> None:
-        """Call ``on_train_begin``."""
-        for callback in self._callbacks:
+    def begin(self, states: Mapping[str, Mapping[str, Any]]) -> None:
+        """Call ``on_train_begin``, then ``load_state_dict`` where there is a state."""
+        for name, callback in zip(self._names, self._callbacks, strict=True):
             _call(callback, "on_train_begin", {})
             self._begun.append(callback)
+            if name in states:
+                _call(callback, "load_state_dict", states[name])
+
+    def state_dict(self) -> dict[str, Mapping[str, Any]]:
+        """Return the state of each callback that has one, by its class and its place among those of the class."""
+        states = {
+            name: callback.state_dict()
+            for name, callback in zip(self._names, self._callbacks, strict=True)
+            if callable(getattr(callback, "state_dict", None))
+        }
+        for name, state in states.items():
+            if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+                raise TypeError(f"state_dict() of the callback {name} must return a dict with strings as keys, got {state!r}")
+        return states
 
     def call(self, hook: str, *arguments: Any) -> None:
         """Call a hook of all callbacks, in their order."""
@@ -424,6 +537,17 @@ def _check_hooks(callback: Any, hooks: Sequence[str]) -> None:
     unknown = [name for name in dir(callback) if name.startswith("on_") and name not in hooks]
     if isinstance(callback, Callback) and unknown:
         raise TypeError(f"{type(callback).__name__} has the method {unknown[0]}, but the hooks are {', '.join(hooks)}")
+
+
+def _savers_last(callbacks: list[Any]) -> list[Any]:
+    """Return callbacks with each `Checkpoint` behind those whose state it saves; the others keep their order."""
+    stateful = [hasattr(callback, "state_dict") and not isinstance(callback, Checkpoint) for callback in callbacks]
+    end = len(callbacks) - stateful[::-1].index(True) if any(stateful) else 0
+    return sorted(callbacks[:end], key=lambda callback: isinstance(callback, Checkpoint)) + callbacks[end:]
+
+
+def _like(values: Any, array: Array) -> Array:
+    return as_parameter(values, "the saved values", array.shape, array.dtype)
 
 
 def _call(callback: Any, method: str, *arguments: Any) -> None:

@@ -302,6 +302,15 @@ class Network:
                     np.copyto(exact[block], own[block], where=changed)
         return self._exact
 
+    def _set_exact_values(self, parameters: npt.ArrayLike, buffers: npt.ArrayLike) -> None:
+        """Set parameters and buffers to what `_exact_values` returned."""
+        exact = (
+            as_parameter(parameters, "parameters", self._parameters.shape, np.dtype(np.float64)),
+            as_parameter(buffers, "buffers", self._buffers.shape, np.dtype(np.float64)),
+        )
+        self._parameters[...], self._buffers[...] = exact
+        self._exact = None if self.dtype == np.float64 else (exact[0].copy(), exact[1].copy())
+
     def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
         """Return the outputs for x and keep what one `backward` needs.
 

@@ -30,6 +30,7 @@ from ._plan import translate_training
 from ._planned import Report, take_steps
 from ._rows import Batch, ClassVector, Converter, Rows, Stream
 from ._types import Array
+from .callbacks import CallbackList
 from .clipping import grad_norm, scale_to_norm
 from .data import split
 from .history import History
@@ -154,6 +155,8 @@ class Trainer:
         self.history_keys: tuple[str, ...] = ()
         self.training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
         self.error: BaseException | None = None
+        self.callbacks: CallbackList | None = None  # during `fit`
+        self.callback_states: dict[str, Mapping[str, Any]] = {}  # read from a file, for the callbacks of the next `fit`
         self.interrupts = Interrupts()
         self._seed: int | None = None
         self._split_seed: int | None = None  # of validation_split, instead of the network's seed
@@ -570,12 +573,15 @@ class Trainer:
     def save(self, path: StrPath) -> None:
         """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.
 
-        `backprop.load` reads the network alone from such a file.
+        During `fit`, the state of the callbacks that have one is saved with it. Functions of a program are not saved: a custom loss
+        and custom metrics have to be given to `load`. `backprop.load` reads the network alone from such a file.
 
         Raises
         ------
         TypeError
-            If something is there that a file cannot hold, such as a learning rate or metric that is a function.
+            If something is there that a file cannot hold, such as a learning rate that is a function.
+        OSError
+            If the file cannot be written; an older one is then as it was.
         """
         from ._checkpoint import save_trainer
 
@@ -592,20 +598,24 @@ class Trainer:
     ) -> Trainer:
         """Return a trainer that goes on where the saved one was.
 
+        If it was saved during `fit`, as `Checkpoint` does, pass the same callbacks to the next `fit`: they go on from their saved
+        state. What a callback has saved goes to the callback of the same class, and among several of a class to the one in the
+        same place.
+
         Parameters
         ----------
         path : str or path
         layers : mapping, optional
-            The classes of layers of your own, by name.
+            The classes of custom layers, by name.
         loss, metrics
-            Instead of the saved ones; a loss function of your own is not saved and has to be given.
+            Instead of the saved ones; custom functions are not saved and have to be given.
 
         Raises
         ------
         ModelFormatError
             If the file is damaged, or is not a checkpoint.
         TypeError
-            If it needs a class or function of your own that is not given.
+            If it needs a custom class or function that is not given.
 
         Examples
         --------
@@ -651,12 +661,12 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
-        left_out = ("interrupts", "training_data", "error", "_planned")
+        left_out = ("interrupts", "training_data", "error", "callbacks", "_planned")
         return {key: value for key, value in self.__dict__.items() if key not in left_out}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, error=None, _planned=None)
+        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, error=None, callbacks=None, _planned=None)
 
 
 def fit(
