@@ -51,7 +51,7 @@ class Import(NamedTuple):
 
 
 def _sources() -> list[Path]:
-    return sorted(PACKAGE.rglob("*.py"))
+    return sorted(path for path in PACKAGE.rglob("*.py") if (path.parent / "__init__.py").exists())
 
 
 def _dotted(path: Path) -> str:

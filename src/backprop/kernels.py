@@ -591,7 +591,7 @@ def _load() -> tuple[dict[str, Kernels], str]:
     isa = os.environ.get("BACKPROP_ISA", usable[-1])
     if isa not in usable:
         raise ValueError(f"BACKPROP_ISA must be one of those that are installed and run here, {', '.join(usable)}, got {isa!r}")
-    if isa in _LEVELS:
+    if isa != _core.ISA:
         modules["cython"] = cast("Kernels", import_module(_LEVELS[isa]))
     return modules, isa
 
