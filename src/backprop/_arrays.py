@@ -51,7 +51,7 @@ def as_matrix(
     dtype = np.dtype(dtype)
     if type(x) is not np.ndarray or x.dtype != dtype or x.ndim != 2 or (n_features is not None and x.shape[1] != n_features):
         x = as_table(x, name, n_features)
-    x = _converted(x, name, dtype)
+    x = as_contiguous(x, name, dtype)
     if check_finite:
         require_finite(x, name)
     return x
@@ -87,7 +87,7 @@ def as_parameter(value: npt.ArrayLike, name: str, shape: tuple[int, ...], dtype:
     array = as_real_array(value, name)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    return _converted(array, name, np.dtype(dtype))
+    return as_contiguous(array, name, np.dtype(dtype))
 
 
 def require_finite(x: Array, name: str, first_row: int = 0) -> None:
@@ -104,7 +104,7 @@ def require_finite(x: Array, name: str, first_row: int = 0) -> None:
         raise ValueError(f"{name} contains {value} at {place}; only finite numbers are allowed")
 
 
-def _converted(x: npt.NDArray[Any], name: str, dtype: np.dtype[Any]) -> Array:
+def as_contiguous(x: npt.NDArray[Any], name: str, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     """`x` C-contiguous, aligned and of `dtype`; a number too large for it is an error, not infinity."""
     flags = x.flags
     if x.dtype == dtype and flags.c_contiguous and flags.aligned:

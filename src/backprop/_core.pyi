@@ -225,8 +225,6 @@ class TrainingPlan:
         targets: Array | Labels,
         weight: Array | None,
         order: npt.NDArray[np.intp] | None,
-        start: int,
-        stop: int,
         batch: int,
         lr: npt.NDArray[np.float64],
         updates: int,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from ._evaluation import Meter
 from ._rows import Batch, Rows
 from ._tally import Tally
-from ._types import Array
+from ._types import Array, Labels
 from .clipping import grad_norm
 from .data import Indices
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .training import Trainer
 
 Numbers = npt.NDArray[np.float64]
-LOSS_NOT_FINITE, GRADIENT_NOT_FINITE = 1, 2  # how a stretch of steps can end, in _kernels/steps.pxi
+LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how a stretch of steps can end, in _kernels/steps.pxi
 CHUNK_STEPS = 1024  # so many losses are added up together
 CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together
 CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed
@@ -156,12 +156,13 @@ def take_steps(
     ------
     DivergenceError
         If the loss or the gradient is not finite.
+    ValueError
+        If a label is none of the classes any more: labels have been checked before, but they are the caller's.
     """
     net, optimizer = trainer.net, trainer.optimizer
     rates = optimizer.learning_rates(len(report.losses))
-    rows = len(data.x if order is None else order)
     done, updates, end = training.run(
-        *data[:3], order, 0, rows, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
+        *data[:3], order, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
     )
     if updates:
         optimizer.steps += updates
@@ -171,4 +172,16 @@ def take_steps(
         raise trainer.divergence("loss", float(report.losses[done]))
     if end == GRADIENT_NOT_FINITE:
         raise trainer.divergence("gradient norm", grad_norm(net.gradients, optimizer.attach(net)))
+    if end == LABEL_OUT_OF_RANGE:
+        rows = np.arange(len(data.x)) if order is None else order
+        raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)
     return int(done)
+
+
+def _label_error(labels: Labels, rows: Indices, n_classes: int) -> ValueError:
+    """What to raise when steps have found a label among these rows that is no class."""
+    wrong = rows[(labels[rows] < 0) | (labels[rows] >= n_classes)]
+    found = f", got {labels[wrong[0]]} in row {wrong[0]}" if len(wrong) else ""
+    return ValueError(
+        f"y must hold class labels in [0, {n_classes}){found}; they were when training began, and must not change during it"
+    )

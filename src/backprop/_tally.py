@@ -33,7 +33,7 @@ class Formula(NamedTuple):
 class Sums(NamedTuple):
     """What a tally has come to.
 
-    columns : array () or (4, k)
+    columns : float or array (4, k)
         The share of decisions that are right; or absolute and squared errors, targets less their origin and the squares of that.
     origin : array (k,)
     weight, rows : float
@@ -61,7 +61,7 @@ class Tally(NamedTuple):
     def begin(cls, formula: Formula, targets: Any, weight: Array | None, n_outputs: int) -> Tally:
         """Return an empty tally for rows of data with these targets and weights."""
         separate = formula.multilabel or n_outputs == 1
-        origin, sums = np.zeros(0), np.zeros(())
+        origin, sums = np.zeros(0), np.zeros(1)
         if formula.kind == "errors":
             origin = np.tile(targets[:1].astype(np.float64).reshape(n_outputs), _repeats(n_outputs))
             sums = np.zeros((4, len(origin)))
@@ -70,7 +70,7 @@ class Tally(NamedTuple):
     def result(self, n_outputs: int) -> Sums:
         """Return what it has come to."""
         rows, weight = self.measured
-        columns = self.sums if self.sums.ndim == 0 else self.sums.reshape(4, -1, n_outputs).sum(axis=1)
+        columns = self.sums[0] if self.kind == "decisions" else self.sums.reshape(4, -1, n_outputs).sum(axis=1)
         return Sums(columns, self.origin[:n_outputs], float(weight), float(rows))
 
 

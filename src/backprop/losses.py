@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from ._arrays import as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
+from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
 from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
 from ._settings import Settings
 from ._types import Array, Labels
@@ -487,7 +487,7 @@ class FunctionLoss(Loss):
         if wanted.n_outputs == 1 and given.ndim <= 2:
             return _target_matrix(given, wanted)
         if given.dtype.kind in "biu":
-            return np.ascontiguousarray(given, dtype=np.int64)
+            return as_contiguous(given, wanted.name, np.dtype(np.int64))
         cast = as_parameter(given, wanted.name, given.shape, wanted.dtype)
         if wanted.check_finite:
             require_finite(cast, wanted.name)
@@ -682,7 +682,7 @@ def _labels(given: npt.NDArray[Any], n_classes: int, name: str) -> Labels:
         hint = "; for one output with targets 0 and 1 use binary_cross_entropy" if n_classes == 1 else ""
         row = int(np.argmax(outside))
         raise ValueError(f"{name} must be class labels in [0, {n_classes}), got {int(given[row])} in row {row}{hint}")
-    return np.ascontiguousarray(given, dtype=np.int64)
+    return as_contiguous(given, name, np.dtype(np.int64))
 
 
 def _refuse(matrix: Array, wrong: npt.NDArray[np.bool_], name: str, allowed: str) -> Array:

@@ -14,6 +14,14 @@ As outputs follow inputs in every signature, an output is compared with all arra
 save that it may be the very same array as ``same`` (an address, or NULL). The messages are those of the NumPy twin.
 """
 
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+ctypedef fused whole:
+    int64_t
+    Py_ssize_t
+
 cdef enum:
     ANY = -1   # a length that may be anything
     FLAT = -2  # as columns: the array has one dimension
@@ -59,6 +67,13 @@ cdef inline void *typed_in(
     return _checked(seen, x, name, rows, columns, dtype, False, NULL)
 
 
+cdef inline void *typed_out(
+    Arrays *seen, object x, const char *name, Py_ssize_t rows, Py_ssize_t columns, int dtype
+) except? NULL:
+    """An array of another dtype that is written; it shares no memory with the others."""
+    return _checked(seen, x, name, rows, columns, dtype, True, NULL)
+
+
 cdef void *_checked(
     Arrays *seen, object x, const char *name, Py_ssize_t rows, Py_ssize_t columns, int dtype, bint written, const void *same
 ) except? NULL:
@@ -69,6 +84,8 @@ cdef void *_checked(
     cdef int kind = cnp.PyArray_TYPE(array)
     if dtype < 0 and seen.count > 0:
         dtype = seen.dtype
+    if kind != dtype and dtype >= 0 and cnp.PyArray_EquivTypenums(kind, dtype):  # `long long` beside `long`
+        kind = dtype
     if not cnp.PyArray_ISNOTSWAPPED(array) or (kind != dtype if dtype >= 0 else kind != cnp.NPY_FLOAT and kind != cnp.NPY_DOUBLE):
         _refuse_dtype(seen, array, name, dtype)
     if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISALIGNED(array):
@@ -100,6 +117,45 @@ cdef void *_checked(
     seen.rows = shape[0]
     seen.columns = shape[1] if ndim == 2 else 1
     return <void *> start
+
+
+cdef void *structures_in(
+    object given, object dtype, str wanted, const char *name, void *at_hand, size_t room, Py_ssize_t *count
+) except NULL:
+    """A copy of a 1-D array of structures, which stays as it is while it is checked and used.
+
+    It lies at ``at_hand`` where the ``room`` there is enough, and else has to be freed. ``wanted`` is what messages call the dtype.
+    """
+    if not cnp.PyArray_Check(given):
+        raise TypeError(f"{name.decode()} must be a NumPy array, got {type(given).__name__}")
+    cdef cnp.ndarray array = <cnp.ndarray> given
+    found = array.dtype
+    if found is not dtype and found != dtype:  # comparing two equal structures takes 0.2 us
+        raise TypeError(f"{name.decode()} must be {wanted}, got {found}")
+    if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISALIGNED(array):
+        raise ValueError(f"{name.decode()} must be C-contiguous and aligned")
+    if cnp.PyArray_NDIM(array) != 1:
+        raise ValueError(f"{name.decode()} must have shape (any,), got {given.shape}")
+    cdef size_t size = cnp.PyArray_NBYTES(array)
+    cdef void *copy = at_hand if size <= room and at_hand is not NULL else malloc(max(size, <size_t> 1))
+    if copy is NULL:
+        raise MemoryError
+    memcpy(copy, cnp.PyArray_DATA(array), size)
+    count[0] = cnp.PyArray_DIM(array, 0)
+    return copy
+
+
+cdef Py_ssize_t first_outside(const whole *numbers, Py_ssize_t n, Py_ssize_t limit) noexcept nogil:
+    """Where the first of n numbers is that is not in [0, limit); n where there is none."""
+    cdef Py_ssize_t i, outside = 0
+    for i in range(n):
+        outside |= <uint64_t> numbers[i] >= <uint64_t> limit
+    if not outside:
+        return n
+    for i in range(n):
+        if <uint64_t> numbers[i] >= <uint64_t> limit:
+            return i
+    return n  # another thread has written there meanwhile
 
 
 cdef int _refuse_dtype(Arrays *seen, cnp.ndarray array, const char *name, int dtype) except -1:

@@ -68,15 +68,15 @@ cdef batch_t gather_slice(
     cdef batch_t piece
     piece.n = rows
     piece.x = <const real *> b.x + first * net.n_inputs
-    piece.targets = <const char *> b.targets + first * target_bytes(s.trainer, like)
+    piece.targets = <const char *> b.targets + first * target_bytes(s, like)
     piece.weight = NULL if b.weight is NULL else <const real *> b.weight + first
     if s.order is not NULL:
         gather_rows(
-            s.x, s.order, s.first + step * s.batch + first, rows, s.first + s.rows, net.n_inputs * sizeof(real), net.x, 0, 1
+            s.x, s.order, step * s.batch + first, rows, s.rows, net.n_inputs * sizeof(real), net.x, 0, 1
         )
         piece.x = net.x
     if s.check_finite and not all_finite(<const real *> piece.x, rows * net.n_inputs):
-        s.bad_input = True
+        set_flag(&s.bad_input)
     return piece
 
 
@@ -101,11 +101,12 @@ cdef void take_group(
         x = <const real *> piece.x
         outputs = forward_walk(net, x, rows, True, noise, &alone)
         memcpy(<real *> t.outputs + first * k, outputs, rows * k * sizeof(real))
-        loss_blocks(
-            &t.loss, outputs, piece.targets, <const real *> piece.weight, scale, <real *> net.grad[0], <real *> NULL,
+        if not loss_blocks(
+            &s.loss, outputs, piece.targets, <const real *> piece.weight, scale, <real *> net.grad[0], <real *> NULL,
             partial, rows, k, 0, 1
-        )
-        g.losses[group * slices + i] = sum_of(partial, loss_block_count(&t.loss, rows, k))
+        ):
+            set_flag(&s.bad_label)
+        g.losses[group * slices + i] = sum_of(partial, loss_block_count(&s.loss, rows, k))
         backward_walk(net, x, rows, True, noise, False, &alone)
         if i == 0:
             memcpy(sums, net.gradients, net.n_parameters * sizeof(real))
@@ -136,6 +137,8 @@ cdef void take_groups(
         take_group(s, step, b, like, scale, noise, piece, m.part)
         piece = next_piece(m, piece)
     end_stage(m)
+    if is_set(&s.bad_label):
+        return
     piece = first_piece(m, 1)
     while piece < 1:
         report(s, step, b, <const real *> t.outputs, loss_total(scale, t.groups.losses, groups * slices_of_group(b.n, slice)))

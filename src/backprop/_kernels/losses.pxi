@@ -11,12 +11,15 @@ A block writes its part of the sum to ``partial[block]`` and its gradient to ``g
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
 blocks. So a loss on several threads is
 
-    scale = loss_scale(...)                            every thread for itself
+    scale = loss_scale(...)                            from the weight of the rows, which one thread has summed
     loss_blocks(..., part, parts)                      every thread its share
     (barrier)
     loss_total(scale, partial, loss_block_count(...))  the partial sums, added in order
 
 and bit for bit the loss on one thread.
+
+Labels are compared with the number of classes where they are read, whatever has been checked before: they may lie in memory of the
+caller, which another thread is writing. A label of no class counts as class 0, and `loss_blocks` says that there was one.
 
 A row of weight 0 is absent, even if its loss is infinite or NaN: `weighted` is the product in which 0 times anything is 0. By the
 same rule an output of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
@@ -315,9 +318,17 @@ cdef inline void to_rows(const real *columns, real *rows, Py_ssize_t n, Py_ssize
         j -= width
 
 
+cdef inline Py_ssize_t class_of(const int64_t *label, Py_ssize_t k, bint *valid) noexcept nogil:
+    """The label, read once; 0, and ``valid`` becomes False, where it is none of k classes."""
+    cdef uint64_t read = <uint64_t> read_once(label)
+    cdef bint inside = read < <uint64_t> k
+    valid[0] &= inside
+    return <Py_ssize_t> read if inside else 0
+
+
 cdef double label_lanes(
     const real *z, const int64_t *label, const real *sample_weight, double smoothing, double scale, real *grad,
-    Py_ssize_t k, Py_ssize_t rows
+    Py_ssize_t k, Py_ssize_t rows, bint *valid
 ) noexcept nogil:
     """The weighted sum of the losses of at most as many rows as a vector has lanes, all at once, and its gradient.
 
@@ -329,7 +340,7 @@ cdef double label_lanes(
     cdef real log_sum[MOST_LANES]  # and what it is in a row: log sum(e), max z, mean z
     cdef real shift[MOST_LANES]
     cdef real mean[MOST_LANES]
-    cdef Py_ssize_t i, j, width = lanes(z)
+    cdef Py_ssize_t i, j, hit, width = lanes(z)
     cdef double sum_of_losses = 0, weight = 1, row_loss
     to_columns(z, columns, rows, k)
     most, sum_z, sum_e = variable(z), variable(z), variable(z)
@@ -354,13 +365,14 @@ cdef double label_lanes(
     to_rows(columns, gradient, rows, k)
     memcpy(grad, gradient, rows * k * sizeof(real))
     for i in range(rows):
+        hit = class_of(label + i, k, valid)
         if sample_weight is not NULL:
             weight = sample_weight[i]
         if weight == 0:
             memset(grad, 0, k * sizeof(real))
         else:
-            grad[label[i]] -= factor[i] * <real> (1 - smoothing)
-            row_loss = log_sum[i] + (shift[i] - z[label[i]])
+            grad[hit] -= factor[i] * <real> (1 - smoothing)
+            row_loss = log_sum[i] + (shift[i] - z[hit])
             if smoothing != 0:  # the share of uniform targets, whose loss is the mean of -log p
                 row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum[i] + (shift[i] - mean[i]))
             sum_of_losses += weight * row_loss
@@ -370,9 +382,12 @@ cdef double label_lanes(
 
 cdef double cross_entropy_block(
     const loss_t *loss, const real *z, const void *targets, const real *sample_weight, double scale, real *grad,
-    Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows
+    Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows, bint *valid
 ) noexcept nogil:
-    """The weighted sum of the losses of rows start to start + rows, and its gradient in ``grad[:rows * k]``."""
+    """The weighted sum of the losses of rows start to start + rows, and its gradient in ``grad[:rows * k]``.
+
+    ``valid`` becomes False where a label is none of the k classes.
+    """
     cdef real shift[LOSS_BLOCK]
     cdef real sum_e[LOSS_BLOCK]
     cdef real log_sum_e[LOSS_BLOCK]
@@ -383,13 +398,13 @@ cdef double cross_entropy_block(
     cdef const real *target = <const real *> targets + start * k
     cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
     cdef real factor
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, hit = 0
     if loss.kind == CROSS_ENTROPY and k <= max(<Py_ssize_t> LANED_COLUMNS, 2 * lanes(z)):
         i = 0
         while i < rows:
             sum_of_losses += label_lanes(
                 z + (start + i) * k, label + i, NULL if sample_weight is NULL else sample_weight + start + i,
-                smoothing, scale, grad + i * k, k, min(lanes(z), rows - i))
+                smoothing, scale, grad + i * k, k, min(lanes(z), rows - i), valid)
             i += lanes(z)
         return sum_of_losses
     if k <= LOSS_BLOCK:  # a gradient written over its e would make the load of the next row's e wait
@@ -402,6 +417,8 @@ cdef double cross_entropy_block(
         shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, dead, k)
     log_all(sum_e, log_sum_e, rows)
     for i in range(rows):
+        if loss.kind == CROSS_ENTROPY:
+            hit = class_of(label + i, k, valid)
         if sample_weight is not NULL:
             weight = sample_weight[start + i]
         factor = <real> (weight * scale)
@@ -409,7 +426,7 @@ cdef double cross_entropy_block(
             memset(grad, 0, k * sizeof(real))
             row_loss = 0
         elif loss.kind == CROSS_ENTROPY:
-            row_loss = label_row(z, label[i], smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = label_row(z, hit, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         elif loss.kind == CROSS_ENTROPY_SOFT:
             row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
         else:
@@ -439,23 +456,22 @@ cdef Py_ssize_t loss_scratch_size(Py_ssize_t k) noexcept nogil:
     return max(<Py_ssize_t> LOSS_BLOCK, k)
 
 
-cdef double loss_scale(const loss_t *loss, const real *sample_weight, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    """The factor of the weighted sum: 1 / sum |w|, and 1 / k where l_i is a mean; 0 where nothing has weight."""
-    cdef double total = n if sample_weight is NULL else sum_of_absolutes(sample_weight, n)
-    if loss.kind > HALF_MSE:
-        total *= k
+cdef inline double loss_scale(const loss_t *loss, double weight, Py_ssize_t k) noexcept nogil:
+    """The factor of the weighted sum: 1 / weight, which is sum |w|, and 1 / k where l_i is a mean; 0 where nothing has weight."""
+    cdef double total = weight * k if loss.kind > HALF_MSE else weight
     return 1 / total if total != 0 else 0
 
 
-cdef void loss_blocks(
+cdef bint loss_blocks(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, double scale,
     real *grad, real *scratch, double *partial, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
-    """The partial sums and the gradient of a share of the blocks.
+    """The partial sums and the gradient of a share of the blocks; False where a label is none of the k classes.
 
     ``targets`` are int64 labels for CROSS_ENTROPY, else numbers like the outputs. ``grad`` may be NULL; only then ``scratch`` is
     used, one for each thread.
     """
+    cdef bint valid = True
     cdef Py_ssize_t b, start, count, rows = block_rows(loss, k), blocks = loss_block_count(loss, n, k)
     cdef real *out = scratch
     for b in range(share_start(blocks, 1, part, parts), share_start(blocks, 1, part + 1, parts)):
@@ -464,13 +480,14 @@ cdef void loss_blocks(
             if grad is not NULL:
                 out = grad + start * k
             count = min(rows, n - start)
-            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count)
+            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count, &valid)
         else:
             start = b * LOSS_BLOCK
             if grad is not NULL:
                 out = grad + start
             count = min(<Py_ssize_t> LOSS_BLOCK, n * k - start)
             partial[b] = elementwise_block(loss, outputs, <const real *> targets, sample_weight, scale, out, k, start, count)
+    return valid
 
 
 cdef double loss_total(double scale, const double *partial, Py_ssize_t blocks) noexcept nogil:
@@ -487,21 +504,23 @@ cdef double _run(
     cdef Py_ssize_t blocks = loss_block_count(loss, n, k)
     cdef double *partial = <double *> malloc(blocks * sizeof(double) + loss_scratch_size(k) * sizeof(real))
     cdef double scale
+    cdef bint valid
     if partial is NULL:
         raise MemoryError
     with nogil:
-        scale = loss_scale(loss, sample_weight, n, k)
-        loss_blocks(loss, outputs, targets, sample_weight, scale, grad, <real *> (partial + blocks), partial, n, k, 0, 1)
+        scale = loss_scale(loss, n if sample_weight is NULL else sum_of_absolutes(sample_weight, n), k)
+        valid = loss_blocks(loss, outputs, targets, sample_weight, scale, grad, <real *> (partial + blocks), partial, n, k, 0, 1)
         scale = loss_total(scale, partial, blocks)
     free(partial)
+    if not valid:
+        raise ValueError(f"labels must be in [0, {k}), and they changed while the loss was computed")
     return scale
 
 
 cdef int _check_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) except -1:
-    cdef Py_ssize_t i
-    for i in range(n):
-        if not 0 <= labels[i] < k:
-            raise ValueError(f"labels must be in [0, {k}), got {labels[i]} in row {i}")
+    cdef Py_ssize_t row = first_outside(labels, n, k)
+    if row < n:
+        raise ValueError(f"labels must be in [0, {k}), got {labels[row]} in row {row}")
     return 0
 
 

@@ -22,6 +22,7 @@ from backprop._types import SPAN
 
 cdef enum:
     SPAN_BLOCK = 2048
+    SPANS_AT_HAND = 8  # so many need no memory from the allocator
 
 cdef enum Optimizer:
     SGD
@@ -431,47 +432,58 @@ cdef void update_blocks(
 cdef object span_dtype = SPAN
 assert span_dtype.itemsize == sizeof(span_t)
 
-cdef const span_t *spans_in(Arrays *seen, object spans, Py_ssize_t size) except? NULL:
-    """Check spans over a buffer of ``size`` parameters. The caller keeps the array alive, as with every other argument."""
-    if not cnp.PyArray_Check(spans):
-        raise TypeError(f"spans must be a NumPy array, got {type(spans).__name__}")
-    cdef cnp.ndarray array = <cnp.ndarray> spans
-    dtype = array.dtype
-    if dtype is not span_dtype and dtype != span_dtype:  # comparing two equal structures takes 0.2 us
-        raise TypeError(f"spans must be kernels.SPAN, got {dtype}")
-    if not cnp.PyArray_IS_C_CONTIGUOUS(array) or not cnp.PyArray_ISALIGNED(array):
-        raise ValueError("spans must be C-contiguous and aligned")
-    if cnp.PyArray_NDIM(array) != 1:
-        raise ValueError(f"spans must have shape (any,), got {spans.shape}")
-    cdef const span_t *span = <const span_t *> cnp.PyArray_DATA(array)
+cdef struct spans_t:  # spans over a buffer, checked, in memory of their own
+    Py_ssize_t count
+    span_t *at
+    span_t few[SPANS_AT_HAND]
+
+
+cdef int take_spans(spans_t *spans, object given, Py_ssize_t size) except -1:
+    """Copy and check spans over a buffer of ``size`` parameters; `drop_spans` follows."""
     cdef Py_ssize_t i, end = 0
-    for i in range(cnp.PyArray_DIM(array, 0)):
-        if span[i].offset < end or span[i].length < 0 or span[i].length > size - span[i].offset:
+    spans.at = <span_t *> structures_in(
+        given, span_dtype, "kernels.SPAN", b"spans", spans.few, sizeof(spans.few), &spans.count)
+    for i in range(spans.count):
+        if spans.at[i].offset < end or spans.at[i].length < 0 or spans.at[i].length > size - spans.at[i].offset:
+            drop_spans(spans)
             raise ValueError(f"spans must ascend without overlap inside the {size} entries of the buffer")
-        end = span[i].offset + span[i].length
-    return span
+        end = spans.at[i].offset + spans.at[i].length
+    return 0
+
+
+cdef inline void drop_spans(spans_t *spans) noexcept:
+    if spans.at != spans.few:
+        free(spans.at)
+    spans.at = NULL
+
+
+cdef inline int states_needed(int kind) noexcept nogil:
+    """How many of an optimizer's states must be arrays; the others may be NULL."""
+    return 0 if kind == SGD else 1 if kind == RMSPROP or kind == ADAGRAD or kind == LION else 2
 
 
 cdef int _update(
-    update_t *u, object grad, object spans, object param, int required,
+    update_t *u, object grad, object spans, object param,
     const char *name0, object state0, const char *name1=NULL, object state1=None, const char *name2=NULL, object state2=None
 ) except -1:
-    """Check the arguments of a face and run it. The first ``required`` states must be arrays, the others may be None."""
+    """Check the arguments of a face and run it."""
     cdef Arrays seen
+    cdef spans_t span
+    cdef int needed = states_needed(u.kind)
     seen.count = 0
     cdef const void *g = array_in(&seen, grad, b"grad", ANY, FLAT)
     cdef Py_ssize_t size = seen.rows
-    cdef const span_t *span = spans_in(&seen, spans, size)
-    cdef Py_ssize_t n_spans = cnp.PyArray_DIM(<cnp.ndarray> spans, 0)
     cdef void *p = array_out(&seen, param, b"param", size, FLAT)
-    u.state[0] = _state(&seen, state0, name0, size, required > 0)
-    u.state[1] = _state(&seen, state1, name1, size, required > 1)
-    u.state[2] = _state(&seen, state2, name2, size, required > 2)
+    u.state[0] = _state(&seen, state0, name0, size, needed > 0)
+    u.state[1] = _state(&seen, state1, name1, size, needed > 1)
+    u.state[2] = _state(&seen, state2, name2, size, needed > 2)
+    take_spans(&span, spans, size)
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
-            update_blocks(u, <const float *> g, span, n_spans, <float *> p, 0, 1)
+            update_blocks(u, <const float *> g, span.at, span.count, <float *> p, 0, 1)
         else:
-            update_blocks(u, <const double *> g, span, n_spans, <double *> p, 0, 1)
+            update_blocks(u, <const double *> g, span.at, span.count, <double *> p, 0, 1)
+    drop_spans(&span)
     return 0
 
 
@@ -482,51 +494,55 @@ cdef inline void *_state(Arrays *seen, object state, const char *name, Py_ssize_
 def squared_norm(grad, spans):
     """The sum of squares over the spans."""
     cdef Arrays seen
+    cdef spans_t span
     seen.count = 0
     cdef const void *g = array_in(&seen, grad, b"grad", ANY, FLAT)
-    cdef const span_t *span = spans_in(&seen, spans, seen.rows)
-    cdef Py_ssize_t n_spans = cnp.PyArray_DIM(<cnp.ndarray> spans, 0)
-    cdef Py_ssize_t blocks = span_block_count(span, n_spans)
+    take_spans(&span, spans, seen.rows)
+    cdef Py_ssize_t blocks = span_block_count(span.at, span.count)
     cdef double *partial = <double *> malloc(max(<Py_ssize_t> 1, blocks) * sizeof(double))
     cdef double total
     if partial is NULL:
+        drop_spans(&span)
         raise MemoryError
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
-            squared_norm_blocks(<const float *> g, span, n_spans, partial, 0, 1)
+            squared_norm_blocks(<const float *> g, span.at, span.count, partial, 0, 1)
         else:
-            squared_norm_blocks(<const double *> g, span, n_spans, partial, 0, 1)
+            squared_norm_blocks(<const double *> g, span.at, span.count, partial, 0, 1)
         total = sum_of(partial, blocks)
     free(partial)
+    drop_spans(&span)
     return total
 
 
 def scale(spans, grad, double factor):
     """grad *= factor within the spans."""
     cdef Arrays seen
+    cdef spans_t span
     seen.count = 0
     cdef void *g = array_out(&seen, grad, b"grad", ANY, FLAT)
-    cdef const span_t *span = spans_in(&seen, spans, seen.rows)
-    cdef Py_ssize_t n_spans = cnp.PyArray_DIM(<cnp.ndarray> spans, 0)
+    take_spans(&span, spans, seen.rows)
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
-            scale_blocks(span, n_spans, <float *> g, factor, 0, 1)
+            scale_blocks(span.at, span.count, <float *> g, factor, 0, 1)
         else:
-            scale_blocks(span, n_spans, <double *> g, factor, 0, 1)
+            scale_blocks(span.at, span.count, <double *> g, factor, 0, 1)
+    drop_spans(&span)
 
 
 def clip_value(spans, grad, double limit):
     """grad = min(max(grad, -limit), limit) within the spans."""
     cdef Arrays seen
+    cdef spans_t span
     seen.count = 0
     cdef void *g = array_out(&seen, grad, b"grad", ANY, FLAT)
-    cdef const span_t *span = spans_in(&seen, spans, seen.rows)
-    cdef Py_ssize_t n_spans = cnp.PyArray_DIM(<cnp.ndarray> spans, 0)
+    take_spans(&span, spans, seen.rows)
     with nogil:
         if seen.dtype == cnp.NPY_FLOAT:
-            clip_value_blocks(span, n_spans, <float *> g, limit, 0, 1)
+            clip_value_blocks(span.at, span.count, <float *> g, limit, 0, 1)
         else:
-            clip_value_blocks(span, n_spans, <double *> g, limit, 0, 1)
+            clip_value_blocks(span.at, span.count, <double *> g, limit, 0, 1)
+    drop_spans(&span)
 
 
 def sgd(
@@ -536,7 +552,7 @@ def sgd(
     cdef update_t u
     u.kind = SGD
     u.lr, u.momentum, u.dampening, u.nesterov, u.first, u.decoupled = lr, momentum, dampening, nesterov, first, decoupled
-    _update(&u, grad, spans, param, 0, b"velocity", velocity)
+    _update(&u, grad, spans, param, b"velocity", velocity)
 
 
 def rmsprop(
@@ -546,7 +562,7 @@ def rmsprop(
     cdef update_t u
     u.kind = RMSPROP
     u.lr, u.alpha, u.eps, u.momentum, u.decoupled = lr, alpha, eps, momentum, decoupled
-    _update(&u, grad, spans, param, 1, b"v", v, b"grad_mean", grad_mean, b"velocity", velocity)
+    _update(&u, grad, spans, param, b"v", v, b"grad_mean", grad_mean, b"velocity", velocity)
 
 
 def adagrad(grad, spans, param, v, double lr, double eps, bint decoupled):
@@ -554,7 +570,7 @@ def adagrad(grad, spans, param, v, double lr, double eps, bint decoupled):
     cdef update_t u
     u.kind = ADAGRAD
     u.lr, u.eps, u.decoupled = lr, eps, decoupled
-    _update(&u, grad, spans, param, 1, b"v", v)
+    _update(&u, grad, spans, param, b"v", v)
 
 
 def adadelta(grad, spans, param, v, u, double lr, double rho, double eps, bint decoupled):
@@ -562,7 +578,7 @@ def adadelta(grad, spans, param, v, u, double lr, double rho, double eps, bint d
     cdef update_t step
     step.kind = ADADELTA
     step.lr, step.rho, step.eps, step.decoupled = lr, rho, eps, decoupled
-    _update(&step, grad, spans, param, 2, b"v", v, b"u", u)
+    _update(&step, grad, spans, param, b"v", v, b"u", u)
 
 
 def adam(
@@ -573,7 +589,7 @@ def adam(
     cdef update_t u
     u.kind = ADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias1, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias1, bias2, decoupled
-    _update(&u, grad, spans, param, 2, b"m", m, b"v", v, b"v_max", v_max)
+    _update(&u, grad, spans, param, b"m", m, b"v", v, b"v_max", v_max)
 
 
 def adamax(grad, spans, param, m, u, double lr, double beta1, double beta2, double eps, double bias1, bint decoupled):
@@ -581,7 +597,7 @@ def adamax(grad, spans, param, m, u, double lr, double beta1, double beta2, doub
     cdef update_t step
     step.kind = ADAMAX
     step.lr, step.beta1, step.beta2, step.eps, step.bias1, step.decoupled = lr, beta1, beta2, eps, bias1, decoupled
-    _update(&step, grad, spans, param, 2, b"m", m, b"u", u)
+    _update(&step, grad, spans, param, b"m", m, b"u", u)
 
 
 def nadam(
@@ -593,7 +609,7 @@ def nadam(
     u.kind = NADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias2, decoupled
     u.grad_factor, u.m_factor = grad_factor, m_factor
-    _update(&u, grad, spans, param, 2, b"m", m, b"v", v)
+    _update(&u, grad, spans, param, b"m", m, b"v", v)
 
 
 def radam(
@@ -605,7 +621,7 @@ def radam(
     u.kind = RADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias1, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias1, bias2, decoupled
     u.rectification = rectification
-    _update(&u, grad, spans, param, 2, b"m", m, b"v", v)
+    _update(&u, grad, spans, param, b"m", m, b"v", v)
 
 
 def lion(grad, spans, param, m, double lr, double beta1, double beta2, bint decoupled):
@@ -613,7 +629,7 @@ def lion(grad, spans, param, m, double lr, double beta1, double beta2, bint deco
     cdef update_t u
     u.kind = LION
     u.lr, u.beta1, u.beta2, u.decoupled = lr, beta1, beta2, decoupled
-    _update(&u, grad, spans, param, 1, b"m", m)
+    _update(&u, grad, spans, param, b"m", m)
 
 
 def rprop(
@@ -624,4 +640,4 @@ def rprop(
     cdef update_t u
     u.kind = RPROP
     u.lr, u.eta_minus, u.eta_plus, u.step_min, u.step_max, u.decoupled = lr, eta_minus, eta_plus, step_min, step_max, decoupled
-    _update(&u, grad, spans, param, 2, b"previous", previous, b"step_size", step_size)
+    _update(&u, grad, spans, param, b"previous", previous, b"step_size", step_size)

@@ -19,7 +19,7 @@ cdef enum:
     MOST_PLACES = 0x7fffffff  # NumPy draws larger numbers in another way
 
 
-def shuffle(Py_ssize_t[::1] order, bit_generator):
+def shuffle(Py_ssize_t[::1] order not None, bit_generator):
     """Shuffle ``order`` in place as ``Generator(bit_generator).shuffle(order)`` does."""
     cdef bitgen_t *bits = <bitgen_t *> PyCapsule_GetPointer(bit_generator.capsule, "BitGenerator")
     if order.shape[0] > MOST_PLACES:

@@ -18,10 +18,10 @@ NAPS = 600_000  # about a minute: a step takes less, and a fork in the middle of
 
 
 cdef inline bint is_plain(object x, int dtype, Py_ssize_t columns) noexcept:
-    """Whether x is a matrix as kernels take it."""
+    """Whether x is a matrix as kernels take it; ANY admits every number of columns."""
     return (
         cnp.PyArray_CheckExact(x) and cnp.PyArray_NDIM(<cnp.ndarray> x) == 2 and cnp.PyArray_TYPE(<cnp.ndarray> x) == dtype
-        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x) and cnp.PyArray_DIM(<cnp.ndarray> x, 1) == columns
+        and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> x) and (columns == ANY or cnp.PyArray_DIM(<cnp.ndarray> x, 1) == columns)
     )
 
 
@@ -72,7 +72,7 @@ cdef class Plan:
     """A network's table of operations over its flat arrays."""
 
     cdef program_t net
-    cdef tuple arrays  # keeps them alive
+    cdef tuple arrays  # keeps the flat arrays alive
     cdef object choice  # the context variable that says which backend is in use
     cdef double flops  # of a forward with one row
     cdef int users  # how many predict; -1: one has the network for itself
@@ -84,36 +84,38 @@ cdef class Plan:
     cdef public bint current  # False when the network is no longer what the table says
     cdef readonly Py_ssize_t allocations  # how often a workspace was allocated
 
-    def __cinit__(
-        self, cnp.ndarray operations, cnp.ndarray parameters, cnp.ndarray gradients, cnp.ndarray buffers, uint64_t seed, choice
-    ):
-        cdef int i
+    def __cinit__(self, operations, parameters, gradients, buffers, uint64_t seed, choice):
+        cdef Py_ssize_t i
+        cdef Arrays seen
         cdef program_t *net = &self.net
-        if operations.dtype != OPERATION:
-            raise TypeError(f"operations must be of dtype OPERATION, got {operations.dtype}")
-        self.arrays = (operations, parameters, gradients, buffers)
+        seen.count = 0
+        net.parameters = array_out(&seen, parameters, b"parameters", ANY, FLAT)
+        net.dtype, net.n_parameters = seen.dtype, seen.rows
+        net.gradients = array_out(&seen, gradients, b"gradients", net.n_parameters, FLAT)
+        net.buffers = array_out(&seen, buffers, b"buffers", ANY, FLAT)
+        net.n_buffers = seen.rows
+        net.seed = seed
+        self.arrays = (parameters, gradients, buffers)
         self.choice = choice
         self.least_rows = 1
         self.current = True
         self.last.net = net
-        net.operation = <operation_t *> cnp.PyArray_DATA(operations)
-        net.count = net.lowest = <int> operations.shape[0]
-        net.dtype = cnp.PyArray_TYPE(parameters)
-        net.seed = seed
-        net.parameters = cnp.PyArray_DATA(parameters)
-        net.gradients = cnp.PyArray_DATA(gradients)
-        net.buffers = cnp.PyArray_DATA(buffers)
-        net.n_parameters = parameters.shape[0]
-        net.n_buffers = buffers.shape[0]
+        net.operation = <operation_t *> structures_in(operations, OPERATION, "OPERATION", b"operations", NULL, 0, &i)
+        net.count = net.lowest = <int> i
+        if net.count == 0:
+            raise ValueError("operations must hold at least one")
         net.n_inputs = net.width = net.operation[0].fan_in
         net.n_outputs = net.operation[net.count - 1].fan_out
+        check_table(net)
         for i in range(net.count - 1, -1, -1):
             op = &net.operation[i]
             net.width = max(net.width, op.fan_out)
-            net.registers = max(net.registers, <int> op.target + 1)
+            net.registers = max(net.registers, <int> (1 + max(op.target, op.source)))
+            if op.kind == RESIDUAL_END:
+                net.registers = max(net.registers, <int> (1 + op.skip))
             self.flops += 2.0 * op.fan_out * (op.fan_in if op.kind == DENSE else 1)
             if op.trainable:
-                net.lowest = i
+                net.lowest = <int> i
             if op.kind == BATCH_NORM:
                 self.least_rows = 2
         net.arrays = <arrays_t *> calloc(net.count, sizeof(arrays_t))
@@ -121,6 +123,7 @@ cdef class Plan:
             raise MemoryError
 
     def __dealloc__(self):
+        free(self.net.operation)
         free(self.net.arrays)
         free(self.net.memory)
 
@@ -148,7 +151,9 @@ cdef class Plan:
 
     def attempt(self, x, bint training, noise, bint check_finite):
         """`forward` for an x that is as it should be, counting on in `noise`; None for any other."""
-        if not is_plain(x, self.net.dtype, self.net.n_inputs) or not self.takes(x.shape[0], training):
+        if not is_plain(x, self.net.dtype, self.net.n_inputs):
+            return None
+        if not self.takes(cnp.PyArray_DIM(<cnp.ndarray> x, 0), training):
             return None
         if check_finite and not plain_finite(<cnp.ndarray> x):
             return None
@@ -157,29 +162,40 @@ cdef class Plan:
             noise.step += 1
         return outputs
 
-    def forward(self, cnp.ndarray x, bint training, uint64_t step):
+    def forward(self, x, bint training, uint64_t step):
         """The outputs for x, a fresh array; `step` counts the forwards in training mode before this one."""
         cdef pass_t *p = &self.last
+        cdef Arrays seen
+        seen.count = 0
+        cdef const void *rows = typed_in(&seen, x, b"x", ANY, self.net.n_inputs, self.net.dtype)
+        cdef Py_ssize_t n = seen.rows
+        if not self.takes(n, training):
+            raise ValueError(f"x must have at least {self.least_rows if training else 1} row(s), got {n}")
         self.begin()
         try:
             self.waiting = False
-            self.reserve(x.shape[0])
-            p.n, p.training, p.step = x.shape[0], training, step
-            memcpy(self.net.x, cnp.PyArray_DATA(x), cnp.PyArray_NBYTES(x))
+            self.reserve(n)
+            p.n, p.training, p.step = n, training, step
+            memcpy(self.net.x, rows, n * self.net.n_inputs * item_size(self.net.dtype))
             run(forward_share, p, p.n * self.flops, 1, self.net.threads, &self.net.team)
             self.waiting = True
             return self.copied(p.result, self.net.n_outputs)
         finally:
             self.end()
 
-    def backward(self, cnp.ndarray grad_outputs, bint input_gradient):
+    def backward(self, grad_outputs, bint input_gradient):
         """Fill the gradients of the parameters, given dL/doutputs of the last forward; dL/dx, a fresh array, if asked for."""
         cdef pass_t *p = &self.last
+        cdef Arrays seen
+        cdef const void *grad = NULL
+        seen.count = 0
         self.begin()
         try:
+            if self.waiting:
+                grad = typed_in(&seen, grad_outputs, b"grad_outputs", p.n, self.net.n_outputs, self.net.dtype)
             self.take_waiting()
             p.input_gradient = input_gradient
-            memcpy(self.net.grad[0], cnp.PyArray_DATA(grad_outputs), cnp.PyArray_NBYTES(grad_outputs))
+            memcpy(self.net.grad[0], grad, p.n * self.net.n_outputs * item_size(self.net.dtype))
             run(backward_share, p, 2 * p.n * self.flops, 1, self.net.threads, &self.net.team)
             return self.copied(p.result, self.net.n_inputs) if input_gradient else None
         finally:
@@ -285,24 +301,22 @@ UPDATES = {
 TALLIES = {"decisions": DECISIONS, "errors": ERRORS}
 
 
-cdef bint all_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
-    cdef bint good = True
-    cdef Py_ssize_t i
-    for i in range(n):
-        good = good and 0 <= labels[i] < k
-    return good
-
-
-cdef int set_tally(tally_t *t, tally) except -1:
-    """Take over a `_tally.Tally`."""
-    cdef cnp.ndarray origin, sums, measured
+cdef int set_tally(tally_t *t, Arrays *seen, tally, bint labels, Py_ssize_t rows, Py_ssize_t k) except -1:
+    """Take over a `_tally.Tally` of data with so many rows, for k outputs."""
     kind, t.separate, t.threshold, weight, origin, sums, measured = tally
     t.kind = TALLIES[kind]
-    t.weight = NULL if weight is None else cnp.PyArray_DATA(weight)
-    t.origin = <const double *> cnp.PyArray_DATA(origin)
-    t.width = origin.shape[0]
-    t.sums = <double *> cnp.PyArray_DATA(sums)
-    t.measured = <double *> cnp.PyArray_DATA(measured)
+    if labels and (t.kind == ERRORS or t.separate):
+        raise ValueError(f"tally must be one of labels, got {kind!r} with separate={bool(t.separate)}")
+    t.weight = optional_in(seen, weight, b"sample_weight", rows, FLAT)
+    t.origin = <const double *> typed_in(seen, origin, b"origin", ANY, FLAT, cnp.NPY_DOUBLE)
+    t.width = seen.rows
+    if t.kind == ERRORS and (t.width == 0 or t.width % k):
+        raise ValueError(f"origin must have a multiple of {k} entries, got {t.width}")
+    if t.kind == ERRORS:
+        t.sums = <double *> typed_out(seen, sums, b"sums", 4, t.width, cnp.NPY_DOUBLE)
+    else:
+        t.sums = <double *> typed_out(seen, sums, b"sums", 1, FLAT, cnp.NPY_DOUBLE)
+    t.measured = <double *> typed_out(seen, measured, b"measured", 2, FLAT, cnp.NPY_DOUBLE)
     return 0
 
 
@@ -320,7 +334,10 @@ cdef class TrainingPlan:
     cdef Plan plan
     cdef trainer_t trainer
     cdef tuple arrays  # keeps them alive
+    cdef spans_t spans
     cdef Py_ssize_t rows  # the largest batch there is memory for
+    cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
+    cdef Py_ssize_t order_room
     cdef dict loss_state  # the attributes of the loss and of the optimizer, whose settings the plan was made of
     cdef dict optimizer_state
     cdef object loss_settings
@@ -331,15 +348,16 @@ cdef class TrainingPlan:
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
 
     def __cinit__(
-        self, Plan plan, loss, double loss_parameter, loss_column, dict loss_state, optimizer, tuple moments,
-        cnp.ndarray spans, double clip_norm, double clip_value
+        self, Plan plan not None, loss, double loss_parameter, loss_column, dict loss_state not None, optimizer,
+        tuple moments not None, spans, double clip_norm, double clip_value
     ):
         cdef dict scalars = vars(optimizer)
         cdef trainer_t *t = &self.trainer
         cdef update_t *u = &t.pace.update
-        cdef int i
+        cdef Arrays seen
+        cdef Py_ssize_t i, size = plan.net.n_parameters
         self.plan = plan
-        self.arrays = (loss_column, moments, spans)
+        self.arrays = (loss_column, moments)
         self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
         self.optimizer, self.optimizer_state, self.optimizer_settings = optimizer, scalars, scalars.get("settings")
         t.net = &plan.net
@@ -347,14 +365,17 @@ cdef class TrainingPlan:
         self.weighted = loss_state.get("class_weight") is not None
         t.loss.kind = LOSSES[loss] if self.has_loss else MSE
         t.loss.parameter = loss_parameter
-        t.loss.column = NULL if loss_column is None else cnp.PyArray_DATA(loss_column)
-        t.spans = <const span_t *> cnp.PyArray_DATA(spans)
-        t.n_spans = spans.shape[0]
+        seen.count, seen.dtype = 0, plan.net.dtype
+        array_in(&seen, plan.arrays[0], b"parameters", size, FLAT)
+        t.loss.column = optional_in(&seen, loss_column, b"loss_column", plan.net.n_outputs, FLAT)
+        take_spans(&self.spans, spans, size)
+        t.spans, t.n_spans = self.spans.at, self.spans.count
         t.clip_norm = clip_norm
         t.clip_value = clip_value
         u.kind = UPDATES[optimizer.kernel]
         for i in range(3):
-            u.state[i] = NULL if i >= len(moments) or moments[i] is None else cnp.PyArray_DATA(moments[i])
+            moment = moments[i] if i < len(moments) else None
+            u.state[i] = _state(&seen, moment, b"moments", size, i < states_needed(u.kind))
         u.decoupled = scalars.get("decoupled", False)
         u.nesterov = scalars.get("nesterov", False)
         u.momentum = scalars.get("momentum", 0)
@@ -371,6 +392,8 @@ cdef class TrainingPlan:
 
     def __dealloc__(self):
         free(self.trainer.memory)
+        free(self.order)
+        drop_spans(&self.spans)
         self.free_groups()
 
     def is_current(self):
@@ -390,17 +413,20 @@ cdef class TrainingPlan:
         The optimizer's count goes on; so does that of `noise`.
         """
         cdef stretch_t s
+        cdef loss_t kernel
         cdef double loss, weight
         if not (cnp.PyArray_CheckExact(y) and is_plain(x, self.plan.net.dtype, self.plan.net.n_inputs)):
             return None
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
         cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
-        if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(targets, n)):
+        kernel = self.loss_for(targets)
+        if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
             return None
         rate = self.optimizer_state["_lr"]
         self.lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
+        s.loss = kernel
         s.x = cnp.PyArray_DATA(rows)
         s.targets = cnp.PyArray_DATA(targets)
         s.rows = s.batch = n
@@ -411,76 +437,92 @@ cdef class TrainingPlan:
         s.check_finite = True
         s.losses = &loss
         s.weights = &weight
-        self.train(&s)
+        self.train(&s, NULL, n)
         if s.end != FINISHED:
             return None
         self.optimizer_state["steps"] = s.updates + 1
         noise.step = s.noise + 1
         return loss
 
-    cdef bint accepts(self, cnp.ndarray targets, Py_ssize_t n):
-        """Whether the targets are what the loss's kernel takes, shape, dtype and range."""
-        cdef trainer_t *t = &self.trainer
-        cdef Py_ssize_t k = t.net.n_outputs
-        self.tell_labels(targets)
-        cdef bint counts = t.loss.kind == POISSON or t.loss.kind == CROSS_ENTROPY_SOFT or t.loss.kind == KL_DIVERGENCE
-        cdef bint shares = t.loss.kind == BINARY_CROSS_ENTROPY
+    cdef bint accepts(self, int kind, cnp.ndarray targets, Py_ssize_t n) noexcept:
+        """Whether the targets are what the kernel of that kind of loss takes: shape, dtype and range."""
+        cdef const program_t *net = &self.plan.net
+        cdef int ndim = cnp.PyArray_NDIM(targets)
+        cdef Py_ssize_t k = net.n_outputs
+        cdef bint counts = kind == POISSON or kind == CROSS_ENTROPY_SOFT or kind == KL_DIVERGENCE
+        cdef bint shares = kind == BINARY_CROSS_ENTROPY
         cdef double low = 0 if counts or shares else -DBL_MAX, high = 1 if shares else DBL_MAX
-        if cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
+        if ndim == 0 or cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
             return False
-        if t.loss.kind == CROSS_ENTROPY:
-            return (
-                cnp.PyArray_NDIM(targets) == 1 and cnp.PyArray_TYPE(targets) == cnp.NPY_INT64
-                and all_labels(<const int64_t *> cnp.PyArray_DATA(targets), n, k)
-            )
+        if kind == CROSS_ENTROPY:
+            return ndim == 1 and first_outside(<const int64_t *> cnp.PyArray_DATA(targets), n, k) == n
         if (
-            t.loss.kind == HINGE or cnp.PyArray_TYPE(targets) != t.net.dtype or cnp.PyArray_SIZE(targets) != n * k
-            or not cnp.PyArray_NDIM(targets) == 2 and not (cnp.PyArray_NDIM(targets) == 1 and k == 1)
+            kind == HINGE or cnp.PyArray_TYPE(targets) != net.dtype or cnp.PyArray_SIZE(targets) != n * k
+            or not ndim == 2 and not (ndim == 1 and k == 1)
         ):
             return False
-        if t.net.dtype == cnp.NPY_FLOAT:
+        if net.dtype == cnp.NPY_FLOAT:
             return all_within(<const float *> cnp.PyArray_DATA(targets), n * k, low, high)
         return all_within(<const double *> cnp.PyArray_DATA(targets), n * k, low, high)
 
-    cdef inline void tell_labels(self, cnp.ndarray targets) noexcept:
-        """Cross entropy has two kernels, one for labels and one for probabilities."""
-        cdef loss_t *loss = &self.trainer.loss
-        if loss.kind == CROSS_ENTROPY or loss.kind == CROSS_ENTROPY_SOFT:
-            loss.kind = CROSS_ENTROPY if cnp.PyArray_TYPE(targets) == cnp.NPY_INT64 else CROSS_ENTROPY_SOFT
+    cdef inline loss_t loss_for(self, cnp.ndarray targets) noexcept:
+        """The loss for these targets: cross entropy has two kernels, one for labels and one for probabilities."""
+        cdef loss_t loss = self.trainer.loss
+        cdef int dtype = cnp.PyArray_TYPE(targets)
+        if loss.kind == CROSS_ENTROPY and dtype != cnp.NPY_INT64 and not cnp.PyArray_EquivTypenums(dtype, cnp.NPY_INT64):
+            loss.kind = CROSS_ENTROPY_SOFT
+        return loss
 
     def run(
-        self, cnp.ndarray x, cnp.ndarray targets, weight, order, Py_ssize_t start, Py_ssize_t stop, Py_ssize_t batch,
-        cnp.ndarray lr, Py_ssize_t updates, uint64_t noise, bint check_finite, cnp.ndarray losses, cnp.ndarray weights, outputs,
-        tally
+        self, x, targets, weight, order, Py_ssize_t batch, lr, Py_ssize_t updates, uint64_t noise, bint check_finite,
+        losses, weights, outputs, tally
     ):
-        """Take the steps for ``order[start:stop]``, or for these rows as they lie: (whole steps, updates, how it ended)."""
+        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, updates, how it ended)."""
         cdef stretch_t s
+        cdef Arrays seen
+        cdef const program_t *net = &self.plan.net
+        cdef const Py_ssize_t *numbers = NULL
+        cdef Py_ssize_t data, k = net.n_outputs
         memset(&s, 0, sizeof(s))
+        seen.count = 0
         s.trainer = &self.trainer
-        s.x = cnp.PyArray_DATA(x)
-        s.targets = cnp.PyArray_DATA(targets)
-        s.weight = NULL if weight is None else cnp.PyArray_DATA(weight)
-        s.order = NULL if order is None else <const Py_ssize_t *> cnp.PyArray_DATA(order)
-        s.first = start
-        s.rows = stop - start
-        s.batch = batch
-        self.tell_labels(targets)
-        s.count = (s.rows + batch - 1) // batch
-        s.lr = <const double *> cnp.PyArray_DATA(lr)
+        s.x = typed_in(&seen, x, b"x", ANY, net.n_inputs, net.dtype)
+        s.rows = data = seen.rows
+        if not cnp.PyArray_Check(targets):
+            raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
+        s.loss = self.loss_for(<cnp.ndarray> targets)
+        if s.loss.kind == CROSS_ENTROPY:
+            s.targets = typed_in(&seen, targets, b"labels", data, FLAT, cnp.NPY_INT64)
+        elif k == 1 and cnp.PyArray_NDIM(<cnp.ndarray> targets) == 1:
+            s.targets = array_in(&seen, targets, b"targets", data, FLAT)
+        else:
+            s.targets = array_in(&seen, targets, b"targets", data, k)
+        s.weight = optional_in(&seen, weight, b"weight", data, FLAT)
+        if order is not None:
+            numbers = <const Py_ssize_t *> typed_in(&seen, order, b"order", ANY, FLAT, cnp.NPY_INTP)
+            s.rows = seen.rows
+        if batch < 1 or s.rows == 0 or (s.rows - 1) % batch + 1 < self.plan.least_rows:
+            raise ValueError(f"batch must leave at least {self.plan.least_rows} row(s) in each step, got {batch} for {s.rows} rows")
+        s.batch = min(batch, s.rows)
+        s.count = (s.rows + s.batch - 1) // s.batch
+        s.lr = <const double *> typed_in(&seen, lr, b"lr", s.count, FLAT, cnp.NPY_DOUBLE)
         s.updates = updates
         s.noise = noise
         s.check_finite = check_finite
-        s.losses = <double *> cnp.PyArray_DATA(losses)
-        s.weights = <double *> cnp.PyArray_DATA(weights)
-        s.outputs = NULL if outputs is None else cnp.PyArray_DATA(outputs)
+        s.losses = <double *> typed_out(&seen, losses, b"losses", s.count, FLAT, cnp.NPY_DOUBLE)
+        s.weights = <double *> typed_out(&seen, weights, b"weights", s.count, FLAT, cnp.NPY_DOUBLE)
+        s.outputs = optional_out(&seen, outputs, b"outputs", s.rows, k)
         if tally is not None:
-            set_tally(&s.tally, tally)
-        self.train(&s)
+            set_tally(&s.tally, &seen, tally, s.loss.kind == CROSS_ENTROPY, data, k)
+        self.train(&s, numbers, data)
         return s.done, s.updated, s.end
 
-    cdef int train(self, stretch_t *s) except -1:
+    cdef int train(self, stretch_t *s, const Py_ssize_t *order, Py_ssize_t data) except -1:
+        """Take the steps of a stretch over rows of the data that have these numbers, or over the data as it lies."""
         self.plan.begin()
         try:
+            if order is not NULL:
+                s.order = self.own_order(order, s.rows, data)
             self.plan.waiting = False
             self.plan.zero_frozen()
             self.reserve_stretch(s.batch, s.rows)
@@ -493,11 +535,12 @@ cdef class TrainingPlan:
         return 0
 
     def plain(self, x, y):
-        """Whether x and y are as kernels, and losses of one's own, take them: of their dtypes, as many rows, and finite."""
+        """Whether x and y are as kernels and custom losses take them: of the network's dtype, with the same rows, and finite."""
         cdef program_t *net = &self.plan.net
-        if not (is_plain(x, net.dtype, net.n_inputs) and is_plain(y, net.dtype, cnp.PyArray_DIM(<cnp.ndarray> y, 1))):
+        if not (is_plain(x, net.dtype, net.n_inputs) and is_plain(y, net.dtype, ANY)):
             return False
-        return x.shape[0] == y.shape[0] and plain_finite(<cnp.ndarray> x) and plain_finite(<cnp.ndarray> y)
+        cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
+        return cnp.PyArray_DIM(rows, 0) == cnp.PyArray_DIM(targets, 0) and plain_finite(rows) and plain_finite(targets)
 
     def finish(self, grad_outputs, double lr):
         """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite.
@@ -508,27 +551,46 @@ cdef class TrainingPlan:
         cdef pass_t *p = &self.plan.last
         if not (is_plain(grad_outputs, p.net.dtype, p.net.n_outputs) and self.plan.waiting and p.training and self.is_current()):
             return None
-        if grad_outputs.shape[0] != p.n:
+        cdef cnp.ndarray grad = <cnp.ndarray> grad_outputs
+        if cnp.PyArray_DIM(grad, 0) != p.n:
             return None
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
-        s.rows = p.n
-        s.noise = p.step
+        s.rows = cnp.PyArray_DIM(grad, 0)
         self.lr = lr
         s.lr = &self.lr
         s.updates = self.optimizer_state["steps"]
         self.plan.begin()
         try:
+            s.noise = p.step
+            if p.n != s.rows or not p.training:
+                raise RuntimeError(IN_USE)  # another thread has called forward meanwhile
             self.plan.take_waiting()
-            self.reserve(p.n)
-            memcpy(p.net.grad[0], cnp.PyArray_DATA(<cnp.ndarray> grad_outputs), cnp.PyArray_NBYTES(<cnp.ndarray> grad_outputs))
+            self.reserve(s.rows)
+            memcpy(p.net.grad[0], cnp.PyArray_DATA(grad), s.rows * p.net.n_outputs * item_size(p.net.dtype))
             s.pace = self.trainer.pace
-            run(finish_share, &s, 2 * p.n * self.plan.flops, 1, p.net.threads, &p.net.team)
+            run(finish_share, &s, 2 * s.rows * self.plan.flops, 1, p.net.threads, &p.net.team)
         finally:
             self.plan.end()
         if s.end == FINISHED:
             self.optimizer_state["steps"] = s.updates + 1
         return s.end == FINISHED
+
+    cdef const Py_ssize_t *own_order(self, const Py_ssize_t *order, Py_ssize_t rows, Py_ssize_t data) except NULL:
+        """A copy of the numbers of rows, all of them below ``data``, which no other thread can change."""
+        cdef Py_ssize_t at
+        if rows > self.order_room:
+            free(self.order)
+            self.order_room = 0
+            self.order = <Py_ssize_t *> malloc(2 * rows * sizeof(Py_ssize_t))  # stretches grow
+            if self.order is NULL:
+                raise MemoryError(f"no memory for the order of {rows} rows")
+            self.order_room = 2 * rows
+        memcpy(self.order, order, rows * sizeof(Py_ssize_t))
+        at = first_outside(self.order, rows, data)
+        if at < rows:
+            raise ValueError(f"order must hold numbers of rows in [0, {data}), got {self.order[at]} at {at}")
+        return self.order
 
     cdef int reserve_stretch(self, Py_ssize_t batch, Py_ssize_t rows) except -1:
         """Have memory for these rows in batches: of the whole network for what is not sliced, of a slice for the rest."""

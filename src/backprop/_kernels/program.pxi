@@ -99,6 +99,76 @@ cdef struct program_t:
     team_t team  # the threads that walk it now
 
 
+# The table, checked: whatever it holds, the walks stay inside the arrays they are given.
+
+cdef int check_table(const program_t *net) except -1:
+    """Refuse operations that do not follow from each other, or reach beyond parameters, buffers or registers."""
+    cdef Py_ssize_t width = net.operation[0].fan_in
+    cdef int i
+    for i in range(net.count):
+        if not fits(net, i, width):
+            op = &net.operation[i]
+            raise ValueError(f"operations[{i}] does not fit the others or the arrays, got {<object> op[0]}")
+        width = net.operation[i].fan_out
+    return 0
+
+
+cdef bint fits(const program_t *net, int i, Py_ssize_t width) noexcept nogil:
+    """Whether operation i takes rows of this width, and finds all that it names."""
+    op = &net.operation[i]
+    cdef bint normalizes = op.kind == BATCH_NORM or op.kind == LAYER_NORM, holds = op.kind == DENSE or normalizes
+    cdef bint blocked = op.kind == RESIDUAL_BEGIN or op.kind == RESIDUAL_END
+    cdef Py_ssize_t last_kind = RESIDUAL_END, last_activation = SOFTMAX if op.kind == ACTIVATION else RELU6
+    if not (0 <= op.kind <= last_kind and 0 < op.fan_in == width and op.fan_out > 0):
+        return False
+    if op.fan_in > net.n_parameters // op.fan_out if op.kind == DENSE else op.fan_out != op.fan_in:
+        return False
+    if not (0 <= op.activation <= last_activation and 0 <= op.rate < 1):
+        return False
+    if not (
+        lies_in(op.weight, op.fan_out * (op.fan_in if op.kind == DENSE else 1), net.n_parameters, holds)
+        and lies_in(op.bias, op.fan_out, net.n_parameters, normalizes)
+        and lies_in(op.mean, op.fan_out, net.n_buffers, op.kind == BATCH_NORM)
+        and lies_in(op.var, op.fan_out, net.n_buffers, op.kind == BATCH_NORM)
+    ):
+        return False
+    if op.trainable and not holds:
+        return False
+    if blocked and not is_partner(net, i):
+        return False
+    return (
+        reads_from(net, op.source, op.fan_in) and (op.kind != RESIDUAL_END or reads_from(net, op.skip, op.fan_out))
+        and (0 <= op.target < net.count or op.target == OUTPUT and op.fan_out == net.n_outputs or passes(op))
+    )
+
+
+cdef inline bint lies_in(Py_ssize_t offset, Py_ssize_t size, Py_ssize_t room, bint needed) noexcept nogil:
+    """Whether so many numbers from an offset on are there; -1 where there are none, unless they are ``needed``."""
+    return offset == -1 and not needed or 0 <= offset <= room - size
+
+
+cdef inline bint is_partner(const program_t *net, int i) noexcept nogil:
+    """Whether the beginning and the end of a block know each other and are equally wide."""
+    cdef Py_ssize_t j = net.operation[i].partner
+    if not 0 <= j < net.count:
+        return False
+    begin, end = &net.operation[min(i, j)], &net.operation[max(i, j)]
+    return (
+        begin.kind == RESIDUAL_BEGIN and end.kind == RESIDUAL_END and begin.partner == max(i, j) and end.partner == min(i, j)
+        and begin.fan_in == end.fan_out
+    )
+
+
+cdef inline bint reads_from(const program_t *net, Py_ssize_t place, Py_ssize_t width) noexcept nogil:
+    """Whether prediction can read rows of this width there."""
+    return 0 <= place < net.count or place == INPUT and width == net.n_inputs
+
+
+cdef inline bint passes(const operation_t *op) noexcept nogil:
+    """Whether prediction passes the operation over."""
+    return op.kind == DROPOUT or op.kind == RESIDUAL_BEGIN
+
+
 # The workspace.
 
 cdef inline void *take(Py_ssize_t *used, char *start, Py_ssize_t bytes) noexcept nogil:

@@ -8,8 +8,11 @@
 #     update      the optimizer's step
 #
 # A stretch of any number of steps is one call without Python; every thread of the team runs the same loop, takes pieces of each
-# stage (team.pxi) and computes the few numbers that decide how it goes on. A loss or a gradient that is not finite ends the stretch
-# before the update, so that the parameters are those of the last good step.
+# stage (team.pxi) and computes the few numbers that decide how it goes on. A loss or a gradient that is not finite, or a label that
+# is no class, ends the stretch before the update, so that the parameters are those of the last good step.
+#
+# Inputs, targets and weights are the caller's, and other threads may write them meanwhile. So what decides how the threads go on
+# is read from there once, by one of them, and kept for all; and labels are compared with the number of classes where they are read.
 
 from libc.math cimport isfinite, pow
 
@@ -18,6 +21,7 @@ cdef enum outcome:
     LOSS_NOT_FINITE
     GRADIENT_NOT_FINITE
     INPUT_NOT_FINITE
+    LABEL_OUT_OF_RANGE
 
 cdef struct pace_t:  # an optimizer, and what changes from step to step
     update_t update
@@ -57,9 +61,9 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     const void *x  # (rows of the data, n_inputs)
     const void *targets  # (rows of the data,) labels, or (rows of the data, n_outputs) numbers
     const void *weight  # (rows of the data,) or NULL
-    const Py_ssize_t *order  # the numbers of the rows to take; NULL: as they lie
+    const Py_ssize_t *order  # the numbers of the rows to take, which nobody else writes; NULL: as they lie
+    loss_t loss  # for these targets: cross entropy has two kernels
     const double *lr  # one a step
-    Py_ssize_t first  # where in it, or in the data, they begin
     Py_ssize_t rows  # how many in all
     Py_ssize_t batch  # how many a step
     Py_ssize_t count  # steps
@@ -67,8 +71,9 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     pace_t pace  # as it was then
     uint64_t noise  # forwards in training mode before these
     bint check_finite
-    bint bad_input  # whether a number of the batch that was gathered last, or of the gradients, is not finite
-    bint bad_gradient
+    int bad_input  # flags: whether a number of the batch that was gathered last is not finite,
+    int bad_label  # whether one of its labels is no class,
+    int bad_gradient  # whether a gradient is not finite
     # results
     void *outputs  # (rows, n_outputs), as they were before each update; or NULL
     tally_t tally  # of them
@@ -96,7 +101,7 @@ cdef enum:
 cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept nogil:
     """Where the batch of a step is once it has been gathered; without an order it lies together in the data."""
     cdef trainer_t *t = s.trainer
-    cdef Py_ssize_t first = s.first + step * s.batch
+    cdef Py_ssize_t first = step * s.batch
     cdef batch_t b
     b.n = min(s.batch, s.rows - step * s.batch)
     b.x = t.net.x
@@ -104,7 +109,7 @@ cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept 
     b.weight = NULL if s.weight is NULL else t.weight
     if s.order is NULL:
         b.x = <const real *> s.x + first * t.net.n_inputs
-        b.targets = <const char *> s.targets + first * target_bytes(t, like)
+        b.targets = <const char *> s.targets + first * target_bytes(s, like)
         b.weight = NULL if s.weight is NULL else <const real *> s.weight + first
     return b
 
@@ -143,25 +148,25 @@ cdef inline void copy_row(const char *row, Py_ssize_t row_bytes, char *into) noe
 
 cdef void gather(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, int part, int parts) noexcept nogil:
     cdef trainer_t *t = s.trainer
-    cdef Py_ssize_t first = s.first + step * s.batch, end = s.first + s.rows, last
+    cdef Py_ssize_t first = step * s.batch, end = s.rows, last
     cdef bint sliced = slice_of(t.net, b.n) != 0  # its x is gathered slice by slice
     if s.order is not NULL:
         if not sliced:
             gather_rows(s.x, s.order, first, b.n, end, t.net.n_inputs * sizeof(real), t.net.x, part, parts)
-        gather_rows(s.targets, s.order, first, b.n, end, target_bytes(t, like), t.targets, part, parts)
+        gather_rows(s.targets, s.order, first, b.n, end, target_bytes(s, like), t.targets, part, parts)
         if s.weight is not NULL:
             gather_rows(s.weight, s.order, first, b.n, end, sizeof(real), t.weight, part, parts)
     if s.check_finite and not sliced:
         first = share_start(b.n, 1, part, parts)
         last = share_start(b.n, 1, part + 1, parts)
         if not all_finite(<const real *> b.x + first * t.net.n_inputs, (last - first) * t.net.n_inputs):
-            s.bad_input = True
+            set_flag(&s.bad_input)
     if part == 0 and t.net.n_buffers:  # the forward moves them; a step that fails leaves no trace
         memcpy(t.buffers, t.net.buffers, t.net.n_buffers * sizeof(real))
 
 
-cdef inline Py_ssize_t target_bytes(const trainer_t *t, const real *like) noexcept nogil:
-    return sizeof(int64_t) if t.loss.kind == CROSS_ENTROPY else t.net.n_outputs * sizeof(real)
+cdef inline Py_ssize_t target_bytes(const stretch_t *s, const real *like) noexcept nogil:
+    return sizeof(int64_t) if s.loss.kind == CROSS_ENTROPY else s.trainer.net.n_outputs * sizeof(real)
 
 
 cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
@@ -190,14 +195,17 @@ cdef void take_loss(
     cdef int piece = first_piece(m, m.parts)
     grad = <real *> t.net.grad[0]
     while piece < m.parts:
-        loss_blocks(
-            &t.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, piece, m.parts
-        )
+        if not loss_blocks(
+            &s.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, piece, m.parts
+        ):
+            set_flag(&s.bad_label)
         piece = next_piece(m, piece)
     end_stage(m)
+    if is_set(&s.bad_label):
+        return
     piece = first_piece(m, 1)
     while piece < 1:
-        report(s, step, b, outputs, loss_total(scale, t.partial, loss_block_count(&t.loss, b.n, k)))
+        report(s, step, b, outputs, loss_total(scale, t.partial, loss_block_count(&s.loss, b.n, k)))
         piece = next_piece(m, piece)
     end_stage(m)
 
@@ -228,10 +236,10 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
         return True
     while piece < m.parts:
         if not gradients_finite(t.net, sliced, <const real *> gradients, piece, m.parts):
-            s.bad_gradient = True
+            set_flag(&s.bad_gradient)
         piece = next_piece(m, piece)
     end_stage(m)
-    if s.bad_gradient:
+    if is_set(&s.bad_gradient):
         return False
     if t.clip_value > 0:
         piece = first_piece(m, m.parts)
@@ -320,8 +328,8 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         program_t *net = s.trainer.net
         pace_t pace = s.pace
         batch_t b
-        double scale
-        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else ten.
+        double weight
+        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else eleven.
         uint32_t stages = 16 + 3 * net.count, after
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
@@ -334,25 +342,39 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
             piece = next_piece(m, piece)
         end_stage(m)
         after = <uint32_t> (done + 1) * stages
-        scale = loss_scale(&s.trainer.loss, <const real *> b.weight, b.n, net.n_outputs)
-        if s.bad_input:
+        if is_set(&s.bad_input):
             end = INPUT_NOT_FINITE
-        elif scale == 0:
-            skip_step(s, done, &b, like, m, after)
+            break
+        weight = weigh(s, done, &b, like, m)
+        if weight == 0:
+            skip_step(s, done, m, after)
         else:
-            end = take_step(s, done, updated, &b, scale, &pace, like, m, after)
+            end = take_step(s, done, updated, &b, loss_scale(&s.loss, weight, net.n_outputs), &pace, like, m, after)
         if end == FINISHED:
-            updated += s.weights[done] != 0  # not scale: a thread that is late has it from the weights of a later batch
+            updated += weight != 0
             done += 1
     if end != FINISHED and is_current(m):
         s.end = end
 
 
-cdef void skip_step(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, member_t *m, uint32_t after) noexcept nogil:
+cdef double weigh(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, member_t *m) noexcept nogil:
+    """The weight of the batch: that of its rows, or how many they are. One thread adds it up; it stays in ``s.weights``."""
+    cdef int piece
+    if b.weight is NULL:
+        return b.n
+    piece = first_piece(m, 1)
+    while piece < 1:
+        s.weights[step] = sum_of_absolutes(<const real *> b.weight, b.n)
+        piece = next_piece(m, piece)
+    end_stage(m)
+    return s.weights[step]
+
+
+cdef void skip_step(stretch_t *s, Py_ssize_t step, member_t *m, uint32_t after) noexcept nogil:
     """No row has weight: there is nothing to learn from."""
     cdef int piece = first_piece_before(m, 1, after)
     while piece < 1:
-        report(s, step, b, <const real *> NULL, 0)
+        s.losses[step] = 0
         s.done = step + 1
         piece = next_piece(m, piece)
     end_stage(m)
@@ -371,8 +393,10 @@ cdef outcome take_step(
         take_groups(s, step, b, like, scale, noise, m)
     else:
         take_loss(s, step, b, forward_walk(net, x, b.n, True, noise, m), scale, m)
-    if s.bad_input:
+    if is_set(&s.bad_input):
         return INPUT_NOT_FINITE
+    if is_set(&s.bad_label):
+        return LABEL_OUT_OF_RANGE
     if not isfinite(s.losses[step]):
         return LOSS_NOT_FINITE
     if sliced:
@@ -390,13 +414,12 @@ cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const r
     """What is known of a step before its update."""
     cdef Py_ssize_t k = s.trainer.net.n_outputs
     s.losses[step] = loss
-    s.weights[step] = b.n if b.weight is NULL else sum_of_absolutes(<const real *> b.weight, b.n)
-    if s.outputs is not NULL and outputs is not NULL:
+    if b.weight is NULL:
+        s.weights[step] = b.n
+    if s.outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
-    if s.tally.kind != NO_TALLY and outputs is not NULL:
-        tally_rows(
-            &s.tally, outputs, b.targets, s.trainer.loss.kind == CROSS_ENTROPY, s.order, s.first + step * s.batch, b.n, k
-        )
+    if s.tally.kind != NO_TALLY:
+        tally_rows(&s.tally, outputs, b.targets, s.loss.kind == CROSS_ENTROPY, s.order, step * s.batch, b.n, k)
 
 
 cdef void train_share(void *work, int part, int parts) noexcept nogil:

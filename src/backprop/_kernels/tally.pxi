@@ -77,7 +77,7 @@ cdef inline Py_ssize_t right_answers(const real *outputs, const real *targets, r
 cdef inline Py_ssize_t right_labels(const real *outputs, const int64_t *labels, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
     cdef Py_ssize_t i, right = 0
     for i in range(n):
-        right += is_largest(outputs + i * k, labels[i], k)
+        right += is_largest(outputs + i * k, read_once(labels + i), k)
     return right
 
 
@@ -99,8 +99,10 @@ cdef inline Py_ssize_t place_of_largest(const real *row, Py_ssize_t k) noexcept 
     return best
 
 
-cdef inline bint is_largest(const real *row, Py_ssize_t label, Py_ssize_t k) noexcept nogil:
-    """Whether the largest is at ``label``; no processor has to guess at what a comparison says."""
+cdef inline bint is_largest(const real *row, int64_t label, Py_ssize_t k) noexcept nogil:
+    """Whether the largest is at ``label``, which may be none of the k columns; the comparisons need no branch."""
+    if <uint64_t> label >= <uint64_t> k:
+        return False
     cdef real own = row[label]
     cdef int j, place = <int> label, above = 0
     for j in range(<int> k):

@@ -16,7 +16,7 @@
 # left still counts for a moment: a loop of short steps in another thread is work too. Results do not depend on any of this.
 
 from cpython.time cimport monotonic
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 from libc.string cimport memset
 
 ctypedef void (*Share)(void* work, int part, int parts) noexcept nogil
@@ -38,6 +38,9 @@ cdef extern from "_kernels/team.h" nogil:
     void end_stage(member_t *m)                 # waits until all pieces are done
     bint is_current(const member_t *m)          # whether the stage it has come to is not over
     void run_team(team_t *team, Share share, void *work, int parts)     # on the calling thread, and on others as they come
+    void set_flag(int *flag)                    # which any thread may set, and which stays set
+    bint is_set(const int *flag)
+    int64_t read_once(const int64_t *number)    # of memory that another thread may be writing
     void reset_pool()
     int allowed_threads()                       # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
     int add_to(int *count, int n)               # returns the sum
