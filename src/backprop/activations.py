@@ -131,9 +131,9 @@ class ActivationFunction:
 
     Parameters
     ----------
-    name
+    name : str
         One of `NAMES`.
-    alpha
+    alpha : float, optional
         The slope of leaky_relu below zero (default 0.01), or the scale of elu (default 1); zero or positive. Other functions take
         none, and theirs reads 0.
 
@@ -219,7 +219,26 @@ class ActivationFunction:
         return a.reshape(shape)
 
     def backward(self, grad_a: npt.ArrayLike, z: npt.ArrayLike) -> Array:
-        """``delta = dL/dz``, given ``grad_a = dL/da`` of the same shape as z: the chain rule's step through this function."""
+        """Return ``delta = dL/dz``, given ``grad_a = dL/da``: the chain rule's step through this function.
+
+        Parameters
+        ----------
+        grad_a : array-like
+            dL/da, of the shape of z.
+        z : array-like
+            What the function was applied to.
+
+        Returns
+        -------
+        array
+            Of z's shape.
+
+        Examples
+        --------
+        >>> from backprop import activations
+        >>> activations.relu.backward([1.0, 1.0], [-0.5, 2.0])
+        array([0., 1.])
+        """
         rows, shape = _as_rows(z, "z")
         grad_rows, grad_shape = _as_rows(grad_a, "grad_a", rows.dtype)
         if grad_shape != shape:

@@ -40,6 +40,16 @@ def clip_grad_norm(net: FlatNetwork, max_norm: float) -> float:
         If ``max_norm`` is not positive and finite.
     FloatingPointError
         If the norm is not finite; the gradients are left as they are.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([2, 1], seed=0)
+    >>> net.gradients = [3.0, 4.0, 0.0]
+    >>> bp.clip_grad_norm(net, 1.0)
+    5.0
+    >>> net.gradients.round(4)
+    array([0.6, 0.8, 0. ], dtype=float32)
     """
     limit = check_positive("max_norm", max_norm)
     spans = build_spans(net)
@@ -59,6 +69,15 @@ def clip_grad_value(net: FlatNetwork, limit: float) -> None:
         Its gradients are changed in place.
     limit : float
         Positive.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([2, 1], seed=0)
+    >>> net.gradients = [3.0, -4.0, 0.5]
+    >>> bp.clip_grad_value(net, 1.0)
+    >>> net.gradients
+    array([ 1. , -1. ,  0.5], dtype=float32)
     """
     kernels.active().clip_value(build_spans(net), net.gradients, check_positive("limit", limit))
 

@@ -26,6 +26,26 @@ class Batches:
     """Batches of the rows of arrays, in a new random order each time it is gone through; `batches` makes one.
 
     ``len()`` is the number of batches. With a seed, the first pass is always the same, and so are the second and all others.
+
+    Parameters
+    ----------
+    arrays : tuple of array
+        With the same number of rows each.
+    batch_size : int
+        Rows of a batch; the last one has what is left over.
+    seed : int or None
+        Fixes the order of each pass.
+    shuffle : bool
+        False keeps the rows in their order.
+    drop_last : bool
+        Whether to leave out a last batch that is not full.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> made = bp.batches([[1.0], [2.0], [3.0]], batch_size=2, shuffle=False)
+    >>> len(made), [x.ravel().tolist() for x, in made]
+    (2, [[1.0, 2.0], [3.0]])
     """
 
     def __init__(

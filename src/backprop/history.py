@@ -41,7 +41,15 @@ class History(Mapping[str, list[float]]):
         self.history: dict[str, list[float]] = {}
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Add the numbers of an epoch."""
+        """Add the numbers of an epoch.
+
+        Parameters
+        ----------
+        epoch : int
+            Its number.
+        logs : mapping of str to float
+            Its numbers, by key.
+        """
         self.epoch.append(epoch)
         for key, value in logs.items():
             self.history.setdefault(key, []).append(value)
@@ -82,7 +90,13 @@ class History(Mapping[str, list[float]]):
         return len(self.history)
 
     def plot(self, *args: Any, **options: Any) -> Any:
-        """Draw the learning curves; see `backprop.explain.plots.learning_curves`."""
+        """Draw the learning curves; see `backprop.explain.plots.learning_curves`.
+
+        Parameters
+        ----------
+        *args, **options : Any
+            What `learning_curves` takes beside the history: ``metric``, ``ax``.
+        """
         from .explain.plots import learning_curves
 
         return learning_curves(self, *args, **options)

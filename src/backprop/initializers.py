@@ -72,9 +72,9 @@ class Initializer:
 
     Parameters
     ----------
-    name
+    name : str
         One of `NAMES`.
-    scale
+    scale : float, optional
         Multiplies what is drawn: the standard deviation of "normal" (default 0.05), the half-width of "uniform" (default 0.05),
         the gain of the others (default 1).
 
@@ -107,6 +107,13 @@ class Initializer:
 
     def __call__(self, shape: tuple[int, ...], rng: Generator) -> npt.NDArray[np.float64]:
         """An array of this shape in float64, so that a network starts from the same numbers in either dtype.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            (fan_in, fan_out), where the spread is fitted to the layer's width.
+        rng : numpy.random.Generator
+            Where random numbers come from.
 
         Raises
         ------

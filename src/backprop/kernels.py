@@ -444,7 +444,17 @@ class Kernels(Protocol):
 
 @dataclass(frozen=True)
 class Backend:
-    """The backend in use: its name, the instruction set it was compiled for, and the number of threads."""
+    """The backend in use: its name, the instruction set it was compiled for, and the number of threads.
+
+    Attributes
+    ----------
+    name : str
+        "cython" or "numpy".
+    isa : str
+        The instruction set, such as "x86-64-v3"; "numpy" without compiled kernels.
+    threads : int
+        How many threads large steps run on.
+    """
 
     name: str
     isa: str

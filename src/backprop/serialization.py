@@ -36,12 +36,12 @@ def save(net: Network, path: StrPath, metadata: Mapping[str, Any] | None = None)
 
     Parameters
     ----------
-    net
+    net : Network
         The network. Layers of your own are saved by class name and `Layer.config`; a loss that is a function of your own is left
         out.
-    path
+    path : str or path
         By custom it ends in ``.safetensors``.
-    metadata
+    metadata : mapping, optional
         Anything of yours that JSON can hold, for `read_metadata`.
 
     Raises
@@ -74,9 +74,9 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
 
     Parameters
     ----------
-    path
+    path : str or path
         The file.
-    layers
+    layers : mapping of str to type, optional
         The classes of your own layers, by name.
 
     Raises
@@ -87,6 +87,16 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
         When it holds a layer of your own and `layers` does not say which class that is.
     FileNotFoundError
         When there is no such file.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import backprop as bp
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> net = bp.mlp([4, 8, 3], seed=0)
+    >>> net.save(path)
+    >>> bool((bp.load(path).parameters == net.parameters).all())
+    True
     """
     return network_in(path, *read_file(path), layers)
 

@@ -103,6 +103,14 @@ def test_the_diagram_tells_signs_apart_without_colour_and_says_what_it_leaves_ou
         plots.network_diagram(bp.Network([bp.Residual([bp.LayerNorm(3)])], seed=0))
 
 
+@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+def test_a_network_whose_weights_have_one_sign_is_drawn(value: float) -> None:
+    net = bp.mlp([2, 3, 1], seed=0)
+    net.parameters = np.full(net.parameters.size, value)
+    edges = [collection for collection in plots.network_diagram(net).collections if hasattr(collection, "get_segments")]
+    assert len(edges) == (2 if value else 0)  # one for each pair of layers
+
+
 def test_a_loss_surface_goes_through_the_end_of_the_path() -> None:
     slice_ = surface()
     assert np.allclose(slice_.path[-1], 0)

@@ -72,6 +72,16 @@ def write_page(
         Draw the inputs as an image of gray levels.
     class_names : sequence of str, optional
         What the classes are called.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> from backprop.explain import record, write_page
+    >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
+    >>> recording = record(bp.mlp([2, 3, 1], seed=0), x, y, loss="binary_cross_entropy", epochs=2)
+    >>> page = write_page(recording, comparisons={})
+    >>> page.startswith("<!doctype html>")
+    True
     """
     last = recording.snapshots[-1]
     shown = _columns(last.traces[0], 0)

@@ -43,7 +43,29 @@ class Snapshot:
 
 @dataclass(frozen=True, eq=False)
 class Recording:
-    """A training run: what was trained, on what, and its snapshots."""
+    """A training run: what was trained, on what, and its snapshots.
+
+    Attributes
+    ----------
+    description, optimizer : str
+        The network and the optimizer, in words.
+    loss : Loss
+        The loss.
+    epochs, batch_size : int
+        How it was trained.
+    x, y : array
+        On what.
+    examples : tuple of int
+        The rows of x that are traced.
+    bounds : tuple or None
+        The plane that the grid covers, (low, high) of both inputs.
+    layers : tuple of str
+        The names of the layers with weights.
+    losses : list of float
+        The loss over all rows before the training and after each epoch.
+    snapshots : tuple of Snapshot
+        The moments recorded.
+    """
 
     description: str
     optimizer: str
@@ -53,13 +75,9 @@ class Recording:
     x: Array
     y: Array
     examples: tuple[int, ...]
-    """The rows of x that are traced."""
     bounds: tuple[tuple[float, float], tuple[float, float]] | None
-    """The plane that the grid covers: (least, most) of both inputs."""
     layers: tuple[str, ...]
-    """The names of the layers with weights."""
     losses: list[float]
-    """The loss over all rows before the training and after each epoch."""
     snapshots: tuple[Snapshot, ...]
 
 

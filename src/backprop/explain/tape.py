@@ -20,13 +20,27 @@ class LayerTrace:
     Roles of a `Dense` layer: ``x, weight, bias, z, a`` on the way forward; ``grad_a, slope, delta, grad_weight, grad_bias,
     grad_x`` on the way back; ``update_weight, new_weight, update_bias, new_bias`` after an update. Layers without an
     activation call their output ``y`` and what comes back ``grad_y``.
+
+    Attributes
+    ----------
+    name, kind, description : str
+        Such as "layers.0", "Dense" and "Dense(2, 3, activation='tanh')".
+    output : {"a", "y"}
+        The role of the output.
+    values, formulas : dict
+        The arrays, and the formula that made each, by role.
+    parameters : tuple of str
+        The roles that are parameters.
+    activation : ActivationFunction or None
+        Its activation function, if it has one.
+    trainable : bool
+        Whether an update changes it.
     """
 
     name: str
     kind: str
     description: str
     output: str
-    """The role of the output: ``"a"`` or ``"y"``."""
     values: dict[str, Array]
     formulas: dict[str, str]
     parameters: tuple[str, ...] = ()

@@ -33,6 +33,23 @@ class Trace(Mapping[str, Array]):
 
     A mapping from names to arrays: ``"x"``, ``"targets"``, ``"outputs"``, ``"loss"``, ``"grad_outputs"``, and for each layer
     ``"layers.0.z"`` and so on, with the roles of `LayerTrace`. ``print(trace)`` walks through the arithmetic.
+
+    Attributes
+    ----------
+    layers : tuple of LayerTrace
+        Layer by layer, those inside others too.
+    arrays, formulas : dict
+        The arrays, and the formula that made each, by name.
+    loss_name : str
+        The loss.
+    optimizer_name : str or None
+        The optimizer, if there was an update.
+    training : bool
+        Whether the forward pass was one of training mode.
+    plain_loss : bool
+        Whether the loss is its bare formula: no weights of rows, classes or positives.
+    plain_sgd : bool
+        Whether the update is ``param - lr grad`` and nothing else.
     """
 
     layers: tuple[LayerTrace, ...]
@@ -42,9 +59,7 @@ class Trace(Mapping[str, Array]):
     optimizer_name: str | None
     training: bool
     plain_loss: bool
-    """Whether the loss is its bare formula: no weights of rows, classes or positives."""
     plain_sgd: bool
-    """Whether the update is ``param - lr grad`` and nothing else."""
 
     def __getitem__(self, name: str) -> Array:
         try:
@@ -113,7 +128,20 @@ class Trace(Mapping[str, Array]):
         )
 
     def to_svg(self, path: str | PathLike[str] | None = None, *, row: int = 0) -> str:
-        """Draw the network with the numbers of one row in it; returns the SVG text, and writes it where a path is given."""
+        """Draw the network with the numbers of one row in it.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it.
+        row : int
+            The row of the batch.
+
+        Returns
+        -------
+        str
+            The SVG text.
+        """
         from .svg import standalone
 
         text = standalone(self, row)
@@ -122,7 +150,20 @@ class Trace(Mapping[str, Array]):
         return text
 
     def to_html(self, path: str | PathLike[str] | None = None, *, row: int = 0) -> str:
-        """Make a self-contained page that steps through one row; returns the HTML text, and writes it where a path is given."""
+        """Make a self-contained page that steps through one row.
+
+        Parameters
+        ----------
+        path : str or path, optional
+            Where to write it.
+        row : int
+            The row of the batch.
+
+        Returns
+        -------
+        str
+            The HTML text.
+        """
         from .page import trace_page
 
         text = trace_page(self, row)

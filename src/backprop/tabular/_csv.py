@@ -13,22 +13,32 @@ DELIMITERS = ",;\t|"
 
 
 def read_csv(path: str, delimiter: str | None = None) -> dict[str, list[str]]:
-    """Read a CSV file with a header into its columns, the values as they stand in the file.
+    r"""Read a CSV file with a header into its columns, the values as they stand in the file.
 
     UTF-8, with or without a byte order mark. Fields may be quoted, and hold delimiters and line breaks then. Blank lines are
     skipped; a column without a name is called after its position, ``column 1``. ``"-"`` reads standard input.
 
     Parameters
     ----------
-    path
+    path : str
         The file, or ``"-"``.
-    delimiter
+    delimiter : str, optional
         What separates the fields; by default the one of comma, semicolon, tab and bar that the header holds most.
 
     Raises
     ------
     ValueError
         When the file is empty, is not UTF-8, has a name twice, or a row has more or fewer fields than the header.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pathlib import Path
+    >>> from backprop.tabular import read_csv
+    >>> path = os.path.join(tempfile.mkdtemp(), "houses.csv")
+    >>> _ = Path(path).write_text("rooms;city\n3;Rome\n5;Oslo\n")
+    >>> read_csv(path)
+    {'rooms': ['3', '5'], 'city': ['Rome', 'Oslo']}
     """
     source = "standard input" if path == "-" else repr(path)
     try:

@@ -21,12 +21,17 @@ class TableEncoder:
 
     Made by `fit` from training data, or by `from_config` from a saved model.
 
+    Parameters
+    ----------
+    features : iterable of Feature
+        What is done with each column that is used.
+    ignored : mapping of str to str, optional
+        The columns of the training table that are not used, and why.
+
     Attributes
     ----------
-    features
-        What is done with each column that is used.
-    ignored
-        The columns of the training table that are not, and why.
+    features, ignored
+        The same.
 
     Examples
     --------
@@ -59,13 +64,13 @@ class TableEncoder:
 
         Parameters
         ----------
-        table
+        table : DataFrame or mapping of str to column
             The training rows.
-        kinds
+        kinds : mapping of str to str, optional
             The kinds of some columns, by name, instead of those found: ``{"zip": "categorical"}``.
-        ignore
+        ignore : iterable of str
             Names of columns not to use.
-        max_categories
+        max_categories : int
             How many categories of a column get a column of their own: the most frequent ones.
 
         Raises
@@ -106,6 +111,17 @@ class TableEncoder:
 
     def transform(self, table: Any, dtype: npt.DTypeLike = np.float32) -> Matrix:
         """Encode a table as a matrix with the columns `names`; further columns of the table are passed over.
+
+        Parameters
+        ----------
+        table : DataFrame or mapping of str to column
+            The rows to encode.
+        dtype : dtype
+            Of the matrix.
+
+        Returns
+        -------
+        array (n, len(names))
 
         Raises
         ------

@@ -20,6 +20,13 @@ _MAX_GUESSED_CLASSES = 20
 class ClassTarget:
     """Classes, kept as text: one output of the network for each.
 
+    Attributes
+    ----------
+    name : str
+        The name of the target.
+    classes : tuple of str
+        The classes, in the order of the network's outputs.
+
     Examples
     --------
     >>> from backprop.tabular import ClassTarget
@@ -36,7 +43,15 @@ class ClassTarget:
 
     @classmethod
     def fit(cls, name: str, values: Any) -> Self:
-        """Find the classes: in numerical order when all are numbers, in alphabetical order otherwise."""
+        """Find the classes: in numerical order when all are numbers, in alphabetical order otherwise.
+
+        Parameters
+        ----------
+        name : str
+            The name of the target.
+        values : column
+            One value for each row, none missing.
+        """
         column = _target_column(name, values)
         found = {text for text in _columns.texts(column) if text is not None}
         if len(found) < 2:
@@ -72,6 +87,13 @@ class ClassTarget:
 class NumberTarget:
     """A number, standardised: one output of the network.
 
+    Attributes
+    ----------
+    name : str
+        The name of the target.
+    mean, scale : float
+        Of the training values: their mean and standard deviation.
+
     Examples
     --------
     >>> from backprop.tabular import NumberTarget
@@ -89,7 +111,15 @@ class NumberTarget:
 
     @classmethod
     def fit(cls, name: str, values: Any) -> Self:
-        """Mean and standard deviation."""
+        """Mean and standard deviation.
+
+        Parameters
+        ----------
+        name : str
+            The name of the target.
+        values : column
+            One value for each row, none missing.
+        """
         return cls(name, *_columns.mean_and_scale(name, _columns.require_numbers(name, _target_column(name, values))))
 
     def config(self) -> dict[str, Any]:
@@ -120,11 +150,11 @@ def fit_target(name: str, values: Any, task: str = "auto") -> Target:
 
     Parameters
     ----------
-    name
+    name : str
         The name of the target.
-    values
+    values : column
         One value for each row, none missing.
-    task
+    task : {"auto", "classification", "regression"}
         ``"classification"``, ``"regression"`` or ``"auto"``: numbers are a regression, unless they are few and whole (at most 20
         different ones, each there five times on average); everything else is a classification.
 
@@ -132,6 +162,14 @@ def fit_target(name: str, values: Any, task: str = "auto") -> Target:
     ------
     ValueError
         When values are missing, a classification has fewer than two classes, or the values of a regression are no numbers.
+
+    Examples
+    --------
+    >>> from backprop.tabular import fit_target
+    >>> fit_target("species", ["iris", "rose", "iris"])
+    ClassTarget(name='species', classes=('iris', 'rose'))
+    >>> fit_target("price", [100.0, 300.0])
+    NumberTarget(name='price', mean=200.0, scale=100.0)
     """
     if task not in ("auto", *_TARGETS):
         raise ValueError(f"task must be auto, {' or '.join(_TARGETS)}, got {task!r}")

@@ -26,10 +26,28 @@ if TYPE_CHECKING:
 
 
 class Result(NamedTuple):
-    """What became of one candidate: its best score and the epoch that had it, the seconds it took, and the trained trainer.
+    """What became of one candidate.
 
-    Where its training diverged, ``diverged`` is the message, and the score is the best until then. Without any score it is NaN, and
-    the epoch is -1.
+    Attributes
+    ----------
+    name : str
+        The candidate's.
+    score : float
+        Its best score; NaN if it has none.
+    best_epoch : int
+        The epoch that had it; -1 without a score.
+    epochs : int
+        How many epochs were trained.
+    seconds : float
+        How long that took.
+    parameters : int
+        How many parameters the network has.
+    history : History
+        The numbers of each epoch.
+    trainer : Trainer
+        The trained trainer.
+    diverged : str or None
+        Where training diverged, the message; the score is the best until then.
     """
 
     name: str
@@ -44,13 +62,28 @@ class Result(NamedTuple):
 
 
 class Comparison:
-    """The results, best first and those that diverged last; ``print(comparison)`` is a table.
+    """The results of `compare`, best first and those that diverged last; ``print(comparison)`` is a table.
+
+    Parameters
+    ----------
+    results : list of Result
+        In any order.
+    key : str
+        The key of the history that is compared.
 
     Attributes
     ----------
     results : tuple of Result
     key : str
         The key of the history that was compared.
+
+    Examples
+    --------
+    >>> from backprop import History
+    >>> from backprop.explain.choosing import Comparison, Result
+    >>> made = [Result(name, score, 0, 1, 0.1, 10, History(), None) for name, score in (("relu", 0.3), ("tanh", 0.2))]
+    >>> Comparison(made, "val_loss").best.name
+    'tanh'
     """
 
     def __init__(self, results: list[Result], key: str) -> None:
@@ -125,20 +158,20 @@ def compare(
 
     Parameters
     ----------
-    candidates
+    candidates : mapping of str to Network, Optimizer, str or mapping
         By name: a `Network`; an optimizer, by name or as an object, which then trains `net`; or a mapping with keyword arguments
         of `Trainer` that differ (``net``, ``optimizer``, ``loss``, ``clip_norm`` ...). Networks and optimizers are copied.
-    x, y
+    x, y : array
         The training data.
-    loss, net, optimizer
+    loss, net, optimizer : str, Loss, Network or Optimizer
         What candidates have in common unless they say otherwise.
-    metric
+    metric : str, optional
         What is compared: a metric's name; the loss without it. Losses of different kinds cannot be compared; name a metric then.
-    validation_data, validation_split
+    validation_data, validation_split : tuple, float
         As for `Trainer.fit`; all candidates hold out the same rows, those that follow from the first network's seed.
-    epochs, batch_size, seed
+    epochs, batch_size, seed : int
         As for `Trainer.fit`.
-    threads
+    threads : int, optional
         How many to train at once; the number of processors without it.
 
     Raises

@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 class LrRange(NamedTuple):
     """What `lr_range_test` measured.
 
-    ``lrs`` and ``losses`` (the loss before the step with that learning rate) have one entry a step; ``smoothed`` is a running mean
-    of the losses; ``suggestion`` is the learning rate at which it falls fastest.
+    Attributes
+    ----------
+    lrs, losses : array (steps,)
+        Each learning rate, and the loss before the step that used it.
+    smoothed : array (steps,)
+        A running mean of the losses.
+    suggestion : float
+        The learning rate at which it falls fastest.
     """
 
     lrs: npt.NDArray[np.float64]
@@ -56,15 +62,15 @@ def lr_range_test(
 
     Parameters
     ----------
-    trainer
+    trainer : Trainer
         What would be trained.
-    x, y
+    x, y : array
         The training data.
-    low, high
+    low, high : float
         The first and the last learning rate; they grow by an equal factor a step.
-    steps
+    steps : int
         How many learning rates to try; it stops early where the loss is above 4 times its least value.
-    batch_size, seed
+    batch_size, seed : int
         As for `Trainer.fit`.
 
     Raises

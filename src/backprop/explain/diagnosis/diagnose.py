@@ -43,19 +43,19 @@ def diagnose(
 
     Parameters
     ----------
-    net
+    net : Network
         The network, before, during or after training.
-    x, y
+    x, y : array
         The training data, as for `Network.fit`.
-    loss
+    loss : str or Loss, optional
         The loss; the one the network was trained with when None.
-    optimizer
+    optimizer : str or Optimizer, optional
         With it, the size of its update is judged too.
-    history
+    history : History or mapping of str to sequence of float, optional
         What `Network.fit` returned; with it, the curves are judged too.
-    batch_size
+    batch_size : int, optional
         The batch size of the training; with it, batch normalization over few rows is noticed.
-    rows
+    rows : int
         The most rows to trace.
 
     Returns

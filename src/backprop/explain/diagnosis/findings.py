@@ -167,19 +167,30 @@ _STAGES: dict[Stage, int] = {"data": 0, "start": 1, "training": 2}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, with its evidence and its cure."""
+    """One thing that is wrong, with its evidence and its cure.
+
+    Attributes
+    ----------
+    name : str
+        A key of `CATALOGUE`.
+    severity : {"critical", "warning", "hint"}
+        How bad it is.
+    evidence : str
+        What was seen, in words and numbers.
+    layer : str or None
+        The layer where it shows, as in ``state_dict`` names; None where it is not in one layer.
+    numbers : dict of str to float
+        The numbers in `evidence`, by name.
+    stage : {"data", "start", "training"}
+        Where it comes from: the data, the network as training began, or what training made of it.
+    """
 
     name: str
-    """A key of `CATALOGUE`."""
     severity: Severity
     evidence: str
-    """What was seen, in words and numbers."""
     layer: str | None = None
-    """The layer where it shows, as in ``state_dict`` names; None where it is not in one layer."""
     numbers: dict[str, float] = field(default_factory=dict)
-    """The numbers in `evidence`, by name."""
     stage: Stage = "training"
-    """Where it comes from: the data, the network as training began, or what training made of it."""
 
     @property
     def why(self) -> str:

@@ -31,10 +31,10 @@ class Monitor(Callback):
 
     Parameters
     ----------
-    rows
+    rows : int
         How many rows to trace for a record; the first ones of the training data. Batches from an iterable are not looked at:
         then only the curves and the weights are judged.
-    share
+    share : float
         The most of the training time that records may take, in (0, 1).
 
     Attributes

@@ -21,17 +21,24 @@ def network_diagram(net: Network, *, max_units: int = 10, ax: Axes | None = None
 
     Parameters
     ----------
-    net
+    net : Network
         The network.
-    max_units
+    max_units : int
         Of a wider layer the first units are drawn, with the number of those left out below them.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
         When the network has no dense layer.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> import backprop as bp
+    >>> ax = plots.network_diagram(bp.mlp([2, 3, 1], seed=0), ax=Figure().subplots())
     """
     dense = list(_dense_layers(net.layers))
     if not dense:
@@ -83,6 +90,8 @@ def _edges(ax: Axes, weight: np.ndarray, column: int, left: np.ndarray, right: n
     largest = float(np.abs(weight).max(initial=0.0)) or 1.0
     for sign, color, style in ((1, POSITIVE, "solid"), (-1, NEGATIVE, "dashed")):
         rows, columns = np.nonzero(np.sign(shown) == sign)
+        if not rows.size:  # matplotlib takes no empty array of alphas
+            continue
         here, there = np.full(rows.size, column), np.full(rows.size, column + 1)
         segments = np.stack([np.column_stack([here, left[rows]]), np.column_stack([there, right[columns]])], axis=1)
         strength = np.abs(shown[rows, columns]) / largest

@@ -20,12 +20,19 @@ def distributions(values: Mapping[str, npt.ArrayLike], *, xlabel: str = "value",
 
     Parameters
     ----------
-    values
+    values : mapping of str to array
         By layer: its activations, weights or gradients, of any shape. Values that are not finite are left out and counted.
-    xlabel
+    xlabel : str
         What the values are.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> weights = {"layers.0": [[0.1, -0.3]], "layers.1": [[0.7]]}
+    >>> ax = plots.distributions(weights, xlabel="weight", ax=Figure().subplots())
     """
     arrays = {name: np.ravel(np.asarray(value, dtype=float)) for name, value in values.items()}
     ax = axes_or_new(ax, height=0.6 + 0.7 * max(len(arrays), 2))
@@ -55,10 +62,16 @@ def activation_functions(names: Sequence[str] = ("sigmoid", "tanh", "relu", "gel
 
     Parameters
     ----------
-    names
+    names : sequence of str
         Elementwise activations by name.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.activation_functions(["relu", "tanh"], ax=Figure().subplots())
     """
     ax = axes_or_new(ax)
     z = np.linspace(-5, 5, 501)

@@ -24,21 +24,29 @@ def decision_boundary(
 
     Parameters
     ----------
-    net
+    net : Network
         A classifier of 2 inputs: one output (its sign decides) or one a class (the largest decides).
-    x
+    x : array (n, 2)
         The data, (n, 2).
-    labels
+    labels : array (n,)
         Their classes, (n,).
-    resolution
+    resolution : int
         Grid points along each side.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
         When the network or `x` does not have 2 inputs.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> import backprop as bp
+    >>> net = bp.mlp([2, 4, 1], seed=0)
+    >>> ax = plots.decision_boundary(net, [[0.0, 1.0], [1.0, 0.0]], [0, 1], resolution=10, ax=Figure().subplots())
     """
     points, classes = np.asarray(x, dtype=float), np.asarray(labels).ravel()
     if net.n_inputs != 2 or points.ndim != 2 or points.shape[1] != 2:
@@ -71,19 +79,25 @@ def confusion_matrix(
 
     Parameters
     ----------
-    labels
+    labels : array (n,)
         The true classes, (n,) integers from 0.
-    predicted
+    predicted : array (n,) or (n, k)
         The predicted classes, (n,), or the network's outputs, (n, K).
-    names
+    names : sequence of str, optional
         The classes' names, in order.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
         When the row counts differ.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.confusion_matrix([0, 1, 1], [0, 1, 0], names=["no", "yes"], ax=Figure().subplots())
     """
     true, guess = np.asarray(labels).ravel(), np.asarray(predicted)
     if guess.ndim == 2:
@@ -112,17 +126,23 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
 
     Parameters
     ----------
-    targets
+    targets : array (n,) or (n, 1)
         The true values, (n,) or (n, 1).
-    outputs
+    outputs : array (n,) or (n, 1)
         The predicted ones, of as many values.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
         When the numbers of values differ.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.predicted_vs_true([1.0, 2.0], [1.1, 1.8], ax=Figure().subplots())
     """
     true, guess = np.asarray(targets, dtype=float).ravel(), np.asarray(outputs, dtype=float).ravel()
     if true.shape != guess.shape:

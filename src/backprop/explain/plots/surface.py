@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 class LossSurface(NamedTuple):
     """A grid of losses on a plane through parameter space, and a path projected on it.
 
-    ``first`` (r,) and ``second`` (r,) are the coordinates along the two directions, in units of parameter distance; ``loss`` (r, r)
-    has a row for each of `second`; ``path`` (t, 2).
+    Attributes
+    ----------
+    first, second : array (r,)
+        Coordinates along the two directions, in units of parameter distance.
+    loss : array (r, r)
+        With a row for each of `second`.
+    path : array (t, 2)
+        The projected path.
     """
 
     first: np.ndarray
@@ -44,21 +50,33 @@ def loss_surface(
 
     Parameters
     ----------
-    net
+    net : Network
         The network; it is not changed.
-    x, y
+    x, y : array
         The data on which the loss is computed.
-    loss
+    loss : str or Loss
         The loss, by name or as an object.
-    path
+    path : array (t, number of parameters)
         The parameters after each record, (t, number of parameters), at least 2 of them: copies of ``net.parameters``.
-    resolution
+    resolution : int
         Grid points along each direction.
 
     Raises
     ------
     ValueError
         When `path` has not the network's number of parameters or fewer than 2 points.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> from backprop.explain import plots
+    >>> net, path = bp.mlp([1, 1], seed=0), []
+    >>> for _ in range(3):
+    ...     path.append(net.parameters.copy())
+    ...     _ = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=bp.SGD(lr=0.1))
+    >>> plots.loss_surface(net, [[0.0], [1.0]], [1.0, 3.0], loss="mse", path=path, resolution=5).loss.shape
+    (5, 5)
     """
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[0] < 2 or points.shape[1] != net.parameters.size:
@@ -96,6 +114,22 @@ def plot_loss_surface(surface: LossSurface, *, ax: Axes | None = None) -> Axes:
     """Draw what `loss_surface` computed: contours of the loss, the path from its start (circle) to its end (star).
 
     Contours are spaced evenly in the logarithm of the loss above its least value.
+
+    Parameters
+    ----------
+    surface : LossSurface
+        What `loss_surface` returned.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> axis = np.linspace(-1.0, 1.0, 5)
+    >>> bowl = plots.LossSurface(axis, axis, axis**2 + axis[:, None] ** 2, np.array([[-1.0, 0.5], [0.0, 0.0]]))
+    >>> ax = plots.plot_loss_surface(bowl, ax=Figure().subplots())
     """
     ax = axes_or_new(ax, width=5.6, height=4.6)
     finite = surface.loss[np.isfinite(surface.loss)]

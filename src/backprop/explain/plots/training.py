@@ -21,17 +21,24 @@ def learning_curves(history: History | Mapping[str, Sequence[float]], metric: st
 
     Parameters
     ----------
-    history
+    history : History or mapping of str to sequence of float
         Values by name, one an epoch, with Keras' keys (``loss``, ``val_loss`` ...): what `fit` returns.
-    metric
+    metric : str
         Which one; its validation curve is ``val_`` + metric and is drawn when it is there.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
         When `history` has neither curve.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> history = {"loss": [0.7, 0.4, 0.3], "val_loss": [0.8, 0.5, 0.6]}
+    >>> ax = plots.learning_curves(history, ax=Figure().subplots())
     """
     curves = [(name, label) for name, label in ((metric, "training"), (f"val_{metric}", "validation")) if name in history]
     if not curves:
@@ -57,10 +64,16 @@ def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | No
 
     Parameters
     ----------
-    norms
+    norms : mapping of str to float or sequence of float
         By layer, from input to output: the norm of its gradient, or its norms over time (then a line a layer).
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.gradient_flow({"layers.0": 0.01, "layers.1": 0.3}, ax=Figure().subplots())
     """
     ax = axes_or_new(ax)
     values = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in norms.items()}
@@ -81,10 +94,16 @@ def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = No
 
     Parameters
     ----------
-    ratios
+    ratios : mapping of str to sequence of float
         By layer, its ratios over time.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.update_ratios({"layers.0": [2e-3, 1e-3], "layers.1": [1e-3, 8e-4]}, ax=Figure().subplots())
     """
     ax = axes_or_new(ax)
     ax.axhline(1e-3, color="0.5", linewidth=1, label="usual: 1e-3")
@@ -99,12 +118,18 @@ def lr_curve(
 
     Parameters
     ----------
-    lrs, losses, smoothed
+    lrs, losses, smoothed : array (steps,)
         One entry a step, as `lr_range_test` returns them.
-    suggestion
+    suggestion : float
         The learning rate to mark.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.lr_curve([1e-3, 1e-2, 1e-1], [1.0, 0.5, 2.0], [1.0, 0.6, 1.5], 1e-2, ax=Figure().subplots())
     """
     ax = axes_or_new(ax)
     color = line_style(0)[0]
@@ -121,12 +146,18 @@ def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | Non
 
     Parameters
     ----------
-    values
+    values : mapping of str to sequence of float
         By run, one value an epoch.
-    ylabel
+    ylabel : str
         What the values are.
-    ax
+    ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.curves({"relu": [0.7, 0.4], "tanh": [0.6, 0.5]}, ylabel="loss", ax=Figure().subplots())
     """
     ax = axes_or_new(ax)
     for index, (name, run) in enumerate(values.items()):
