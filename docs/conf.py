@@ -5,10 +5,15 @@ prints or draws is shown below it; one marked ``python hidden`` is run and not s
 """
 
 import re
+import sys
+from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import backprop
+
+sys.path.insert(0, str(Path(__file__).parent))
+import architecture_map
 
 project = "backprop"
 release = backprop.__version__
@@ -63,6 +68,12 @@ def run_python_blocks(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = CELLS + text
 
 
+def draw_architecture(app: Sphinx) -> None:
+    """Draw the map of the package and the life of a training step, from the code as it is."""
+    architecture_map.write(Path(app.srcdir, "_drawn"))
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
+    app.connect("builder-inited", draw_architecture)
     app.connect("source-read", run_python_blocks)
