@@ -87,7 +87,26 @@ def accuracy(
 def top_k_accuracy(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, k: int = 5
 ) -> float:
-    """Return the share of rows whose target is among the k highest scores (of equal ones, the first); by name "top_5_accuracy"."""
+    """Return the share of rows whose target is among the k highest scores (of equal ones, the first).
+
+    By name it is "top_5_accuracy", "top_3_accuracy" and so on.
+
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of the positive class.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+    k : int
+        How many scores count.
+
+    Examples
+    --------
+    >>> top_k_accuracy([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], [2, 2], k=2)
+    0.5
+    """
     return _once(top_k_metric(check_count("k", k)), outputs, targets, sample_weight)
 
 
@@ -98,6 +117,22 @@ def precision(
 
     With one score per row the class is yes; with k scores it is the mean over the classes that occur, scikit-learn's
     ``average="macro"``. Where nothing is predicted as a class, its precision is 0.
+
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of the positive class.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+    threshold : float
+        The score above which a row is predicted positive, where there is one score for each row.
+
+    Examples
+    --------
+    >>> precision([2.0, 1.0, -1.0, -2.0], [1, 0, 1, 0])
+    0.5
     """
     return _once(precision_metric(threshold, False), outputs, targets, sample_weight)
 
@@ -105,14 +140,48 @@ def precision(
 def recall(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
 ) -> float:
-    """Return the share of rows of a class that are predicted as it; which classes count is as for `precision`."""
+    """Return the share of rows of a class that are predicted as it; which classes count is as for `precision`.
+
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of the positive class.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+    threshold : float
+        The score above which a row is predicted positive, where there is one score for each row.
+
+    Examples
+    --------
+    >>> recall([2.0, 1.0, -1.0], [1, 0, 1])
+    0.5
+    """
     return _once(recall_metric(threshold, False), outputs, targets, sample_weight)
 
 
 def f1(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
 ) -> float:
-    """Return the harmonic mean of precision and recall; which classes count is as for `precision`."""
+    """Return the harmonic mean of precision and recall; which classes count is as for `precision`.
+
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of the positive class.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+    threshold : float
+        The score above which a row is predicted positive, where there is one score for each row.
+
+    Examples
+    --------
+    >>> f1([2.0, 1.0, -1.0, -2.0], [1, 0, 1, 0])
+    0.5
+    """
     return _once(f1_metric(threshold, False), outputs, targets, sample_weight)
 
 
@@ -143,6 +212,17 @@ def confusion_matrix(
 ) -> Numbers:
     """Return the count, or the weight, of rows of class i that are predicted as class j, as (k, k).
 
+    Parameters
+    ----------
+    outputs : array (n, k), (n, 1) or (n,)
+        Scores of k classes, or of the positive class.
+    targets : array (n,) or (n, k)
+        Labels; or probabilities, of which the largest counts.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+    threshold : float
+        The score above which a row is predicted positive, where there is one score for each row.
+
     Examples
     --------
     >>> confusion_matrix([[0.1, 2.0], [1.0, -1.0], [0.0, 1.0]], [1, 1, 0])
@@ -159,17 +239,62 @@ def confusion_matrix(
 
 
 def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-    """Return the mean absolute error, over rows and outputs."""
+    """Return the mean absolute error, over rows and outputs.
+
+    Parameters
+    ----------
+    outputs : array (n, k) or (n,)
+        Predictions.
+    targets : array (n, k) or (n,)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+
+    Examples
+    --------
+    >>> mae([1.0, 2.0], [1.5, 4.0])
+    1.25
+    """
     return _once(mae_metric(), outputs, targets, sample_weight)
 
 
 def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-    """Return the mean squared error, over rows and outputs."""
+    """Return the mean squared error, over rows and outputs.
+
+    Parameters
+    ----------
+    outputs : array (n, k) or (n,)
+        Predictions.
+    targets : array (n, k) or (n,)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+
+    Examples
+    --------
+    >>> mse([1.0, 2.0], [1.5, 4.0])
+    2.125
+    """
     return _once(mse_metric(), outputs, targets, sample_weight)
 
 
 def rmse(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-    """Return the root of each output's mean squared error, averaged: scikit-learn's ``root_mean_squared_error``."""
+    """Return the root of each output's mean squared error, averaged: scikit-learn's ``root_mean_squared_error``.
+
+    Parameters
+    ----------
+    outputs : array (n, k) or (n,)
+        Predictions.
+    targets : array (n, k) or (n,)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+
+    Examples
+    --------
+    >>> rmse([0.0, 0.0], [3.0, -3.0])
+    3.0
+    """
     return _once(rmse_metric(), outputs, targets, sample_weight)
 
 
@@ -177,6 +302,20 @@ def r2(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayL
     """Return the share of the targets' variance that is explained, averaged over outputs: scikit-learn's ``r2_score``.
 
     Where a target is constant: 1 if it is met exactly, else 0. NaN for fewer than two rows.
+
+    Parameters
+    ----------
+    outputs : array (n, k) or (n,)
+        Predictions.
+    targets : array (n, k) or (n,)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Weights of the rows.
+
+    Examples
+    --------
+    >>> r2([0.0, 1.0], [0.0, 2.0])
+    0.5
     """
     return _once(R2(), outputs, targets, sample_weight)
 
@@ -238,6 +377,11 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     ------
     ValueError
         For an unknown name, or one that does not fit the task.
+
+    Examples
+    --------
+    >>> get("accuracy", "classification", "softmax").name
+    'accuracy'
     """
     if callable(spec):
         name = getattr(spec, "__name__", type(spec).__name__)
