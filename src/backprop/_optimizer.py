@@ -32,8 +32,9 @@ class Optimizer(Settings):
     lr : float or Schedule
         The learning rate: a positive number, a `Schedule`, or any function of the number of updates made.
     weight_decay : float
-        Adds ``weight_decay * parameter`` to the gradient (an L2 penalty); with ``decoupled=True`` it shrinks the parameter
-        by ``lr * weight_decay`` instead, past the moments.
+        Adds ``weight_decay * parameter`` to the gradient (an L2 penalty).
+    decoupled : bool
+        Whether weight decay instead shrinks each parameter by the share ``lr * weight_decay``, past the moments.
     l1 : float
         Adds ``l1 * sign(parameter)`` to the gradient.
     groups : mapping of str to mapping
@@ -47,6 +48,13 @@ class Optimizer(Settings):
         The number of updates made.
     epoch : int
         The number of epochs finished; `fit` counts it, for schedules with ``per="epoch"``.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> optimizer = bp.Adam(lr=bp.schedules.Step(0.1, step_size=10, gamma=0.5), groups={"*.bias": {"lr": 0.01}})
+    >>> isinstance(optimizer, bp.optimizers.Optimizer), optimizer.learning_rate, optimizer.steps
+    (True, 0.1, 0)
     """
 
     name: ClassVar[str] = ""

@@ -54,12 +54,25 @@ class SGD(Optimizer):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
     momentum : float
         In [0, 1): how much of the velocity is kept.
     dampening : float
         In [0, 1]: ``1 - dampening`` of each gradient joins the velocity.
     nesterov : bool
         Whether to look one step ahead; needs momentum, and no dampening.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.SGD(lr=0.1, momentum=0.9, nesterov=True)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=20, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "sgd"
@@ -98,12 +111,27 @@ class RMSprop(Optimizer):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
     alpha : float
         In [0, 1): how much of the running mean of squares is kept.
     momentum : float
         In [0, 1).
     centered : bool
         Whether to divide by the running standard deviation instead.
+    eps : float
+        Positive; keeps the division finite.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.RMSprop(lr=0.05)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=20, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "rmsprop"
@@ -141,10 +169,25 @@ class Adagrad(Optimizer):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
     lr_decay : float
         The learning rate of update t is ``lr / (1 + (t - 1) lr_decay)``.
     initial_accumulator_value : float
         What the sum of squares starts from.
+    eps : float
+        Positive; keeps the division finite.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Adagrad(lr=0.5)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=20, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "adagrad"
@@ -185,8 +228,23 @@ class Adadelta(Optimizer):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
     rho : float
         In [0, 1): how much of the running means is kept.
+    eps : float
+        Positive; keeps the division finite.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Adadelta(lr=20.0)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "adadelta"
@@ -238,12 +296,25 @@ class Adam(_Betas):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
     betas : tuple of two floats
         Each in [0, 1): how much of the two running means is kept.
     eps : float
         Positive.
     amsgrad : bool
         Whether to divide by the largest v so far.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Adam(lr=0.05)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "adam"
@@ -274,6 +345,30 @@ class AdamW(Adam):
     """`Adam` with decoupled weight decay: parameters shrink by ``lr * weight_decay`` apart from the gradient's step.
 
     Source: Loshchilov and Hutter, ICLR 2019, arXiv:1711.05101; as in PyTorch the decay is multiplied by lr.
+
+    Parameters
+    ----------
+    lr : float, Schedule or callable
+        The learning rate.
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    eps : float
+        Positive; keeps the division finite.
+    amsgrad : bool
+        Whether to divide by the largest v so far.
+    weight_decay : float
+        The share of ``lr`` by which parameters shrink.
+    l1, groups : float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.AdamW(lr=0.05, weight_decay=1e-3, groups={"*.bias": {"weight_decay": 0.0}})
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = "adamw"
@@ -298,6 +393,26 @@ class Adamax(_Betas):
     """`Adam` with the running maximum of the gradient's size in place of its root mean square.
 
     As in PyTorch eps joins the size before the maximum is taken. Source: Kingma and Ba, arXiv:1412.6980, section 7.1.
+
+    Parameters
+    ----------
+    lr : float, Schedule or callable
+        The learning rate.
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    eps : float
+        Positive; keeps the division finite.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Adamax(lr=0.1)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "adamax"
@@ -329,8 +444,25 @@ class NAdam(_Betas):
 
     Parameters
     ----------
+    lr : float, Schedule or callable
+        The learning rate.
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    eps : float
+        Positive; keeps the division finite.
     momentum_decay : float
         How fast the momentum warms up; not negative.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.NAdam(lr=0.05)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "nadam"
@@ -373,6 +505,26 @@ class RAdam(_Betas):
     """`Adam` that waits with dividing by the root of v until its variance is tractable, then warms it up.
 
     Source: Liu et al., ICLR 2020, arXiv:1908.03265, algorithm 2. As in PyTorch, eps is added to the uncorrected root.
+
+    Parameters
+    ----------
+    lr : float, Schedule or callable
+        The learning rate.
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    eps : float
+        Positive; keeps the division finite.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.RAdam(lr=0.1)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "radam"
@@ -406,6 +558,24 @@ class Lion(Optimizer):
 
     ``betas[0]`` mixes the gradient into the step, ``betas[1]`` into the running mean. It wants an lr about ten times smaller,
     and weight decay as much larger, than `AdamW`. Source: Chen et al., NeurIPS 2023, arXiv:2302.06675, algorithm 2.
+
+    Parameters
+    ----------
+    lr : float, Schedule or callable
+        The learning rate.
+    betas : tuple of two floats
+        Each in [0, 1): how much of the two running means is kept.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Lion(lr=0.05)
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=100, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "lion"
@@ -444,6 +614,17 @@ class Rprop(Optimizer):
         The factors for shrinking, in (0, 1), and growing, above 1.
     step_sizes : tuple of two floats
         The least and the largest step.
+    weight_decay, decoupled, l1, groups : float, bool, float, mapping
+        As for every `Optimizer`.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> optimizer = bp.Rprop()
+    >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=optimizer, epochs=50, seed=0)
+    >>> history["loss"][-1] < 0.1 * history["loss"][0]
+    True
     """
 
     name = kernel = "rprop"

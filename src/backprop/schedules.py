@@ -50,12 +50,18 @@ Formula = Callable[[Any], Any]  # of one count, or of an array of them
 class Schedule:
     """A learning rate as a function of the number of updates (or epochs) done.
 
-    Attributes
+    Parameters
     ----------
     lr : float
         The base value, which the learning rates of parameter groups are relative to.
     per : {"step", "epoch"}
-        What is counted.
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = Step(0.1, step_size=10, gamma=0.5)
+    >>> isinstance(schedule, Schedule), schedule.lr, schedule.per, schedule(10)
+    (True, 0.1, 'step', 0.05)
     """
 
     name: ClassVar[str] = ""
@@ -69,7 +75,19 @@ class Schedule:
         return self._value(step)
 
     def values(self, first: int, count: int) -> Numbers:
-        """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
+        """Return the learning rates of many counts at once.
+
+        Parameters
+        ----------
+        first : int
+            How many updates (or epochs) were done before the first value.
+        count : int
+            How many values to return.
+
+        Returns
+        -------
+        array (count,)
+        """
         return np.fromiter(map(self, range(first, first + count)), np.float64, count)
 
     def _value(self, step: int) -> float:
@@ -134,6 +152,17 @@ class Constant(_Piecewise):
 class Step(_Piecewise):
     """``lr gamma^floor(step / step_size)``: PyTorch's StepLR.
 
+    Parameters
+    ----------
+    lr : float
+        The first value.
+    step_size : int
+        Updates (or epochs) between two reductions.
+    gamma : float
+        The factor of each reduction.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
     Examples
     --------
     >>> schedule = Step(0.1, step_size=30, gamma=0.5, per="epoch")
@@ -153,7 +182,25 @@ class Step(_Piecewise):
 
 
 class MultiStep(_Piecewise):
-    """``lr gamma^(number of milestones reached)``: PyTorch's MultiStepLR."""
+    """``lr gamma^(number of milestones reached)``: PyTorch's MultiStepLR.
+
+    Parameters
+    ----------
+    lr : float
+        The first value.
+    milestones : sequence of int
+        The counts at which it is reduced.
+    gamma : float
+        The factor of each reduction.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = MultiStep(0.1, milestones=[30, 80])
+    >>> [round(schedule(step), 4) for step in (0, 30, 80)]
+    [0.1, 0.01, 0.001]
+    """
 
     name = "multi_step"
 
@@ -169,7 +216,23 @@ class MultiStep(_Piecewise):
 
 
 class Exponential(_Piecewise):
-    """``lr gamma^step``: PyTorch's ExponentialLR."""
+    """``lr gamma^step``: PyTorch's ExponentialLR.
+
+    Parameters
+    ----------
+    lr : float
+        The first value.
+    gamma : float
+        The factor of each update (or epoch).
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = Exponential(0.1, gamma=0.5)
+    >>> [round(schedule(step), 4) for step in (0, 1, 2)]
+    [0.1, 0.05, 0.025]
+    """
 
     name = "exponential"
 
@@ -182,7 +245,23 @@ class Exponential(_Piecewise):
 
 
 class InverseScaling(_Piecewise):
-    """``lr / (step + 1)^power``: the "invscaling" of scikit-learn (which counts rows; here updates or epochs are counted)."""
+    """``lr / (step + 1)^power``: the "invscaling" of scikit-learn (which counts rows; here updates or epochs are counted).
+
+    Parameters
+    ----------
+    lr : float
+        The first value.
+    power : float
+        Positive.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = InverseScaling(0.1)
+    >>> [round(schedule(step), 4) for step in (0, 3, 99)]
+    [0.1, 0.05, 0.01]
+    """
 
     name = "inverse_scaling"
 
@@ -195,7 +274,27 @@ class InverseScaling(_Piecewise):
 
 
 class Polynomial(_Piecewise):
-    """``min_lr + (lr - min_lr) (1 - step / steps)^power``, then ``min_lr``: with ``min_lr=0`` PyTorch's PolynomialLR."""
+    """``min_lr + (lr - min_lr) (1 - step / steps)^power``, then ``min_lr``: with ``min_lr=0`` PyTorch's PolynomialLR.
+
+    Parameters
+    ----------
+    lr : float
+        The first value.
+    steps : int
+        The count at which ``min_lr`` is reached.
+    power : float
+        Positive; 1 is a straight line.
+    min_lr : float
+        The last value, in ``[0, lr]``.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = Polynomial(0.1, steps=100)
+    >>> [round(schedule(step), 4) for step in (0, 50, 100, 1000)]
+    [0.1, 0.05, 0.0, 0.0]
+    """
 
     name = "polynomial"
 
@@ -230,6 +329,8 @@ class Cosine(_Piecewise):
         Updates (or epochs) before ``lr`` is reached; less than ``steps``.
     min_lr : float
         The last value, in ``[0, lr]``.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
 
     Examples
     --------
@@ -263,10 +364,22 @@ class CosineRestarts(_Piecewise):
 
     Parameters
     ----------
+    lr : float
+        The highest value, from which each cycle starts.
     steps : int
         The length of the first cycle.
     factor : int
         How much longer each next cycle is than the one before.
+    min_lr : float
+        The lowest value, in ``[0, lr]``.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = CosineRestarts(0.1, steps=10, factor=2)
+    >>> [round(schedule(step), 4) for step in (0, 5, 10, 20, 30)]
+    [0.1, 0.05, 0.1, 0.05, 0.1]
     """
 
     name = "cosine_restarts"
@@ -301,6 +414,18 @@ class OneCycle(_Piecewise):
         The length of the whole cycle (``total_steps``).
     pct_start : float
         The share of it that the learning rate rises, in (0, 1).
+    div_factor : float
+        The first value is ``lr / div_factor``.
+    final_div_factor : float
+        The last value is the first one over ``final_div_factor``.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = OneCycle(0.1, steps=100)
+    >>> [round(schedule(step), 4) for step in (0, 29, 99)]
+    [0.004, 0.1, 0.0]
     """
 
     name = "one_cycle"
@@ -339,6 +464,8 @@ class ReduceOnPlateau(Schedule):
 
     Parameters
     ----------
+    lr : float
+        The first value.
     monitor : str, optional
         The key of the history that is watched. By default ``"val_loss"`` where there are validation data, else ``"loss"``.
     factor : float
@@ -358,6 +485,14 @@ class ReduceOnPlateau(Schedule):
     ------
     ValueError
         If ``mode`` is "auto" and ``monitor`` names no known metric.
+
+    Examples
+    --------
+    >>> schedule = ReduceOnPlateau(0.1, patience=1, factor=0.5)
+    >>> for loss in (1.0, 1.0, 1.0):
+    ...     schedule.observe(loss)
+    >>> schedule(3)
+    0.05
     """
 
     name = "reduce_on_plateau"
@@ -437,6 +572,14 @@ class Function(Schedule):
         Takes the count, an int, and returns the learning rate.
     lr : float, optional
         The base value, which the learning rates of parameter groups are relative to; ``function(0)`` by default.
+    per : {"step", "epoch"}
+        What is counted: updates or epochs.
+
+    Examples
+    --------
+    >>> schedule = Function(lambda step: 0.1 / (1 + step))
+    >>> schedule(0), schedule(1)
+    (0.1, 0.05)
     """
 
     name = "function"
