@@ -132,7 +132,17 @@ class Loss(Settings):
         return self.compute(matrix, prepared, weight, grad), grad
 
     def value(self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
-        """Return the loss alone; the arguments are those of a call."""
+        """Return the loss alone.
+
+        Parameters
+        ----------
+        outputs, targets, sample_weight : array
+            As in a call.
+
+        Returns
+        -------
+        float
+        """
         return self.compute(*self._prepare(outputs, targets, sample_weight), None)
 
     def check_activation(self, activation: ActivationFunction) -> None:
@@ -204,11 +214,39 @@ class Loss(Settings):
         return self._targets(as_real_array(targets, name), _Wanted(n_outputs, np.dtype(dtype), name, check_finite))
 
     def compute(self, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        """Return the loss of prepared arrays, and write its gradient into ``grad`` unless that is None."""
+        """Return the loss of prepared arrays.
+
+        Parameters
+        ----------
+        outputs : array (n, k)
+            The network's raw outputs.
+        targets : array
+            As `prepare_targets` returns them.
+        weight : array (n,) or None
+            Weights of the rows, class weights included.
+        grad : array (n, k) or None
+            Where to write the gradient.
+
+        Returns
+        -------
+        float
+        """
         return self._run(kernels.active(), outputs, targets, weight, grad)
 
     def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array | None:
-        """Return the option that has a value for each output, as the kernel takes it; None for losses without one."""
+        """Return the option that has a value for each output, as the kernel takes it; None for losses without one.
+
+        Parameters
+        ----------
+        n_outputs : int
+            The width of the network's output.
+        dtype : dtype
+            The network's dtype.
+
+        Returns
+        -------
+        array (n_outputs,) or None
+        """
         return None
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
@@ -579,7 +617,32 @@ def cross_entropy(
     label_smoothing: float = 0.0,
     class_weight: ClassWeight | None = None,
 ) -> tuple[float, Array]:
-    """Return `CrossEntropy` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `CrossEntropy`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs (logits).
+    targets : array (n,) or (n, k)
+        Labels, or the probability of each class.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    label_smoothing : float
+        In [0, 1): the share of the label's probability that goes to all classes alike.
+    class_weight : mapping, sequence or "balanced", optional
+        A weight for each class.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = cross_entropy([[0.0, 0.0]], [1])
+    >>> round(loss, 4), grad
+    (0.6931, array([[ 0.5, -0.5]]))
+    """
     return CrossEntropy(label_smoothing=label_smoothing, class_weight=class_weight)(outputs, targets, sample_weight=sample_weight)
 
 
@@ -590,39 +653,190 @@ def binary_cross_entropy(
     sample_weight: npt.ArrayLike | None = None,
     pos_weight: float | Sequence[float] | None = None,
 ) -> tuple[float, Array]:
-    """Return `BinaryCrossEntropy` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `BinaryCrossEntropy`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs (logits).
+    targets : array (n, k)
+        0 or 1, or probabilities in [0, 1].
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    pos_weight : float or sequence of k floats, optional
+        The weight of a positive against a negative.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = binary_cross_entropy([[0.0, 0.0]], [[1, 0]])
+    >>> round(loss, 4), grad
+    (0.6931, array([[-0.25,  0.25]]))
+    """
     return BinaryCrossEntropy(pos_weight=pos_weight)(outputs, targets, sample_weight=sample_weight)
 
 
 def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `MSE` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `MSE`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = mse([[1.0, 2.0]], [[1.0, 4.0]])
+    >>> round(loss, 4), grad
+    (2.0, array([[ 0., -2.]]))
+    """
     return MSE()(outputs, targets, sample_weight=sample_weight)
 
 
 def half_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `HalfMSE` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `HalfMSE`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = half_mse([[1.0, 2.0]], [[1.0, 4.0]])
+    >>> round(loss, 4), grad
+    (2.0, array([[ 0., -2.]]))
+    """
     return HalfMSE()(outputs, targets, sample_weight=sample_weight)
 
 
 def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `MAE` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `MAE`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = mae([[1.0, 2.0]], [[1.0, 4.0]])
+    >>> round(loss, 4), grad
+    (1.0, array([[ 0. , -0.5]]))
+    """
     return MAE()(outputs, targets, sample_weight=sample_weight)
 
 
 def huber(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None, delta: float = 1.0
 ) -> tuple[float, Array]:
-    """Return `Huber` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Huber`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    delta : float
+        Where the parabola becomes a line; positive.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = huber([[1.0, 2.0]], [[1.0, 4.0]])
+    >>> round(loss, 4), grad
+    (0.75, array([[ 0. , -0.5]]))
+    """
     return Huber(delta=delta)(outputs, targets, sample_weight=sample_weight)
 
 
 def log_cosh(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `LogCosh` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `LogCosh`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = log_cosh([[1.0, 2.0]], [[1.0, 4.0]])
+    >>> round(loss, 4), grad
+    (0.6625, array([[ 0.        , -0.48201379]]))
+    """
     return LogCosh()(outputs, targets, sample_weight=sample_weight)
 
 
 def poisson(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `Poisson` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Poisson`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs, which are log-rates.
+    targets : array (n, k)
+        Counts or rates, not negative.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = poisson([[0.0]], [[2]])
+    >>> round(loss, 4), grad
+    (1.0, array([[-1.]]))
+    """
     return Poisson()(outputs, targets, sample_weight=sample_weight)
 
 
@@ -633,19 +847,84 @@ def quantile(
     sample_weight: npt.ArrayLike | None = None,
     q: float | Sequence[float] = 0.5,
 ) -> tuple[float, Array]:
-    """Return `Quantile` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Quantile`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    q : float or sequence of k floats
+        The quantile to predict, in (0, 1), or one for each output.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = quantile([[1.0]], [[3.0]], q=0.9)
+    >>> round(loss, 4), grad
+    (1.8, array([[-0.9]]))
+    """
     return Quantile(q=q)(outputs, targets, sample_weight=sample_weight)
 
 
 def hinge(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
-    """Return `Hinge` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Hinge`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs.
+    targets : array (n, k)
+        0 or 1.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = hinge([[0.5, 0.5]], [[1, 0]])
+    >>> round(loss, 4), grad
+    (1.0, array([[-0.5,  0.5]]))
+    """
     return Hinge()(outputs, targets, sample_weight=sample_weight)
 
 
 def kl_divergence(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
 ) -> tuple[float, Array]:
-    """Return `KLDivergence` and its gradient with respect to ``outputs``."""
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `KLDivergence`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs (logits).
+    targets : array (n, k)
+        Probabilities.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = kl_divergence([[0.0, 0.0]], [[0.5, 0.5]])
+    >>> round(loss, 4), grad
+    (0.0, array([[0., 0.]]))
+    """
     return KLDivergence()(outputs, targets, sample_weight=sample_weight)
 
 

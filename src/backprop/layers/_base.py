@@ -109,7 +109,19 @@ class Layer(ABC):
 
     @abstractmethod
     def forward(self, x: Array, training: bool) -> Array:
-        """Return the outputs for x (n, fan_in) and keep what one `backward` needs."""
+        """Return the outputs and keep what one `backward` needs.
+
+        Parameters
+        ----------
+        x : array (n, fan_in)
+            Inputs, in the network's dtype; not to be changed.
+        training : bool
+            Whether this is a training step, in which dropout drops and batch normalization uses the batch.
+
+        Returns
+        -------
+        array (n, fan_out)
+        """
 
     @abstractmethod
     def backward(self, grad_outputs: Array) -> Array:

@@ -23,14 +23,14 @@ class Dense(Layer):
 
     Parameters
     ----------
-    fan_in, fan_out
+    fan_in, fan_out : int
         The number of inputs and outputs.
-    activation
+    activation : str or ActivationFunction
         A name in `activations.NAMES` or an `ActivationFunction`.
-    init
+    init : str, Initializer or callable, optional
         How `weight` starts: a name in `initializers.NAMES`, an `Initializer` or a callable ``(shape, rng)``. None picks
         he_normal for relu and its like, lecun_normal for selu, glorot_uniform otherwise. `bias` starts at zero.
-    bias
+    bias : bool
         False leaves the bias out.
 
     Attributes
@@ -154,8 +154,15 @@ class Activation(Layer):
 
     Parameters
     ----------
-    activation
+    activation : str or ActivationFunction
         A name in `activations.NAMES` or an `ActivationFunction`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> bp.Activation("relu").infer(np.array([[-1.0, 2.0]]))
+    array([[0., 2.]])
     """
 
     def __init__(self, activation: str | ActivationFunction | Mapping[str, Any]) -> None:

@@ -15,7 +15,7 @@ class Dropout(Layer):
 
     Parameters
     ----------
-    rate
+    rate : float
         The probability of dropping, in [0, 1).
 
     Notes
@@ -25,13 +25,21 @@ class Dropout(Layer):
 
     Srivastava et al., "Dropout: a simple way to prevent neural networks from overfitting", JMLR 15, 2014; scaled in training
     ("inverted"), as everyone does now.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> outputs = bp.Dropout(0.5).forward(np.ones((100, 100)), training=True)
+    >>> np.unique(outputs).tolist(), round(float(np.mean(outputs == 0)), 1)
+    ([0.0, 2.0], 0.5)
     """
 
     def __init__(self, rate: float) -> None:
         self.rate = check_in("rate", rate, 0, 1, closed="left")
 
     def forward(self, x: Array, training: bool) -> Array:
-        """Return x, thinned out in training."""
+        """Return x, in training with dropout."""
         if not training or self.rate == 0:
             self._kept = (None,)
             return x
@@ -48,7 +56,7 @@ class Dropout(Layer):
         return x
 
     def backward(self, grad_outputs: Array) -> Array:
-        """Return the gradient, thinned out like the outputs."""
+        """Return the gradient, with the same dropout as the outputs."""
         (step,) = self._take_kept()
         return grad_outputs if step is None else self._thinned(grad_outputs, step)
 

@@ -50,11 +50,11 @@ class BatchNorm(_Normalization):
 
     Parameters
     ----------
-    width
+    width : int
         The number of columns.
-    momentum
+    momentum : float
         How far running statistics move toward the batch's, in [0, 1].
-    eps
+    eps : float
         Added to the variance.
 
     Attributes
@@ -73,6 +73,16 @@ class BatchNorm(_Normalization):
     Freezing it (``trainable = False``) keeps `weight` and `bias`; running statistics still follow the data in training.
 
     Ioffe and Szegedy, "Batch normalization", ICML 2015, arXiv:1502.03167; defaults, and what is unbiased where, as in PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> net = bp.Network([bp.BatchNorm(1, momentum=0.5)], seed=0)
+    >>> net.forward(np.array([[1.0], [3.0]]), training=True).round(3).tolist()
+    [[-1.0], [1.0]]
+    >>> net.layers[0].running_mean.tolist()
+    [1.0]
     """
 
     running_mean: Array
@@ -138,9 +148,9 @@ class LayerNorm(_Normalization):
 
     Parameters
     ----------
-    width
+    width : int
         The number of columns.
-    eps
+    eps : float
         Added to the (biased) variance.
 
     Attributes
@@ -150,6 +160,14 @@ class LayerNorm(_Normalization):
     Notes
     -----
     Ba, Kiros and Hinton, "Layer normalization", arXiv:1607.06450; eps as in PyTorch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> net = bp.Network([bp.LayerNorm(2)], seed=0)
+    >>> net.predict(np.array([[1.0, 3.0], [10.0, 30.0]])).round(3).tolist()
+    [[-1.0, 1.0], [-1.0, 1.0]]
     """
 
     def __init__(self, width: int, *, eps: float = 1e-5) -> None:

@@ -14,7 +14,7 @@ class Residual(Layer):
 
     Parameters
     ----------
-    block
+    block : iterable of Layer
         The layers, in order; what goes in and what comes out must be equally wide.
 
     Notes
@@ -23,6 +23,15 @@ class Residual(Layer):
     `trainable` speaks for all layers of the block.
 
     He et al., "Deep residual learning for image recognition", CVPR 2016, arXiv:1512.03385.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> dense = bp.Dense(2, 2)
+    >>> dense.weight = [[1.0, 0.0], [0.0, 2.0]]
+    >>> bp.Residual([dense]).infer(np.array([[3.0, 5.0]]))
+    array([[ 6., 15.]])
     """
 
     def __init__(self, block: Iterable[Layer]) -> None:
