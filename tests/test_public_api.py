@@ -7,7 +7,9 @@ import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib import import_module
+from inspect import Parameter, signature
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
@@ -104,3 +106,41 @@ def test_the_reference_describes_every_public_function_and_class(name: str) -> N
         value = getattr(module, public)
         if (inspect.isfunction(value) or inspect.isclass(value)) and module is not cli:
             assert any(value is other for other in described), public
+
+
+def arguments(function: Callable[..., object], *left_out: str) -> list[Parameter]:
+    return [parameter for name, parameter in signature(function).parameters.items() if name not in ("self", *left_out)]
+
+
+def test_the_ways_to_train_a_network_have_the_options_of_the_trainer() -> None:
+    of_trainer, of_fit = arguments(bp.Trainer.__init__, "net"), arguments(bp.Trainer.fit)
+    assert arguments(bp.Network.fit) == [*of_fit[:2], *of_trainer, *of_fit[2:]]
+    assert arguments(bp.training.fit, "net") == arguments(bp.Network.fit)
+
+
+def test_the_ways_to_evaluate_a_network_have_the_same_options() -> None:
+    assert [str(p).replace("EVALUATION_BATCH", "_SLICE") for p in arguments(bp.training.evaluate, "net")] == [
+        str(p) for p in arguments(bp.Network.evaluate)
+    ]
+    assert arguments(bp.Network.evaluate, "loss", "metrics") == arguments(bp.Trainer.evaluate)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda net, x: net.fit(x, x, loss="mse", epoch=3), "Network.fit has no option 'epoch'; did you mean 'epochs'?"),
+        (lambda net, x: net.fit(x, x, loss="mse", qqq=3), "Network.fit has no option 'qqq'"),
+        (lambda net, x: net.evaluate(x, x, metric=[]), "Network.evaluate has no option 'metric'; did you mean 'metrics'?"),
+        (lambda net, x: bp.training.fit(net, x, x, losses="mse"), "fit has no option 'losses'; did you mean 'loss'?"),
+        (lambda net, x: bp.training.evaluate(net, x, x, lost="mse"), "evaluate has no option 'lost'; did you mean 'loss'?"),
+        (lambda net, x: bp.Trainer(net, loss="mse", clipnorm=1.0), "Trainer has no option 'clipnorm'; did you mean 'clip_norm'?"),
+        (lambda net, x: bp.Trainer(net, loss="mse").fit(x, x, batchsize=1), "Trainer.fit has no option 'batchsize'; did you mean"),
+        (lambda net, x: bp.Trainer(net, loss="mse").evaluate(x, x, weight=x), "Trainer.evaluate has no option 'weight'; did you"),
+    ],
+)
+def test_an_unknown_option_is_named_with_the_one_that_was_meant(call: Callable[..., object], message: str) -> None:
+    net = bp.mlp([1, 1], seed=0)
+    before = net.parameters.copy()
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+        call(net, [[1.0]])
+    assert (net.parameters == before).all()

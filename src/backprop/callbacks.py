@@ -136,6 +136,17 @@ class EarlyStopping(Callback):
     that value; those at the end of the epoch are restored. Validation data give the better choice.
 
     Optimizer and epoch count stay as they are: training that goes on continues with the moments of the last update.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> (x, y), test = bp.datasets.digits()
+    >>> stop = bp.EarlyStopping(patience=2, restore_best_weights=True)
+    >>> history = bp.mlp([64, 16, 10], seed=0).fit(
+    ...     x, y, loss="cross_entropy", optimizer=bp.Adam(lr=0.05), epochs=50, validation_data=test, callbacks=[stop], seed=0
+    ... )
+    >>> len(history) < 50, stop.best == min(history["val_loss"])
+    (True, True)
     """
 
     def __init__(
@@ -233,7 +244,7 @@ class Checkpoint(Callback):
         braces stand for one.
     save_best_only : bool
         Whether to save only when the monitored value is the best so far.
-    monitor, mode
+    monitor, mode : str, optional
         As for `EarlyStopping`.
     every : int
         Save after every so many epochs. With ``save_best_only`` the other epochs are not compared either: the file holds the best
@@ -248,6 +259,18 @@ class Checkpoint(Callback):
     Notes
     -----
     The best value is kept from run to run on the same network, and from a file that is loaded to the next run.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> import backprop as bp
+    >>> folder = tempfile.mkdtemp()
+    >>> saved = bp.Checkpoint(os.path.join(folder, "run-{epoch}.safetensors"), every=2)
+    >>> _ = bp.mlp([1, 1], seed=0).fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", epochs=4, callbacks=[saved])
+    >>> sorted(os.listdir(folder))
+    ['run-2.safetensors', 'run-4.safetensors']
+    >>> bp.Trainer.load(os.path.join(folder, "run-4.safetensors")).epoch
+    4
     """
 
     def __init__(
@@ -315,6 +338,17 @@ class CSVLogger(Callback):
         The file.
     append : bool
         Whether to go on with a file that is there, in its columns.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from pathlib import Path
+    >>> import backprop as bp
+    >>> path = os.path.join(tempfile.mkdtemp(), "run.csv")
+    >>> log = bp.CSVLogger(path)
+    >>> _ = bp.mlp([1, 1], seed=0).fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", epochs=2, callbacks=[log])
+    >>> Path(path).read_text().splitlines()[0]
+    'epoch,loss,mae,rmse,r2,lr'
     """
 
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
@@ -359,7 +393,25 @@ class CSVLogger(Callback):
 
 
 class LambdaCallback(Callback):
-    """A callback made of functions: ``LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, logs))``."""
+    """A callback made of functions.
+
+    Parameters
+    ----------
+    on_train_begin, on_train_end : callable, optional
+        Functions of ``logs``.
+    on_epoch_begin, on_epoch_end : callable, optional
+        Functions of ``epoch`` and ``logs``.
+    on_train_batch_end : callable, optional
+        A function of ``batch`` and ``logs``.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> show = bp.LambdaCallback(on_epoch_end=lambda epoch, logs: print(epoch, sorted(logs)))
+    >>> _ = bp.mlp([1, 1], seed=0).fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", epochs=2, callbacks=[show])
+    0 ['loss', 'lr', 'mae', 'r2', 'rmse']
+    1 ['loss', 'lr', 'mae', 'r2', 'rmse']
+    """
 
     def __init__(
         self,

@@ -29,6 +29,7 @@ from ._arrays import (
     require_finite,
 )
 from ._plan import translate
+from ._suggestions import suggests_options
 from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
@@ -36,6 +37,8 @@ from .activations import ActivationFunction
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, Noise, apply, apply_backward, apply_infer, chain_widths, walk
 
 if TYPE_CHECKING:
+    from ._class_weights import ClassWeight
+    from ._evaluation import MetricSpec
     from .history import History
     from .losses import Loss, LossFunction
     from .optimizers import Optimizer
@@ -53,7 +56,19 @@ _BLOCK = 1 << 14  # values that blend works on together: few enough to stay in t
 
 
 class ParameterEntry(NamedTuple):
-    """Where one parameter lies in the flat buffers."""
+    """Where one parameter lies in the flat buffers.
+
+    Attributes
+    ----------
+    name : str
+        As in `Network.state_dict`.
+    layer : Layer
+        The layer whose parameter it is.
+    offset, length : int
+        Where it begins, and its number of entries.
+    shape : tuple of int
+        Its shape.
+    """
 
     name: str
     layer: Layer
@@ -67,12 +82,12 @@ class Network:
 
     Parameters
     ----------
-    layers
+    layers : iterable of Layer
         The layers, in order. Each joins this network: its parameters become views into the network's flat buffers, with the values
         it was given before, if any, or freshly initialized.
-    dtype
+    dtype : dtype
         "float32" or "float64": of parameters, inputs and outputs.
-    seed
+    seed : int, optional
         An int in [0, 2**64) that fixes the initial weights and what dropout drops. None draws one; `seed` tells which.
 
     Attributes
@@ -246,9 +261,9 @@ class Network:
 
         Parameters
         ----------
-        other
+        other : Network
             A network with the same layers and dtype.
-        tau
+        tau : float
             In [0, 1].
 
         Raises
@@ -316,9 +331,9 @@ class Network:
 
         Parameters
         ----------
-        x
-            Shape (n, n_inputs), anything that NumPy reads as numbers. It is copied: changing it afterwards does no harm.
-        training
+        x : array-like (n, n_inputs)
+            Anything that NumPy reads as numbers. It is copied: changing it afterwards has no effect.
+        training : bool
             Whether dropout drops and batch normalization uses the batch.
 
         Returns
@@ -363,9 +378,9 @@ class Network:
 
         Parameters
         ----------
-        grad_outputs
-            Shape (n, n_outputs).
-        accumulate
+        grad_outputs : array-like (n, n_outputs)
+            dL/doutputs.
+        accumulate : bool
             Add to the gradients that are there instead of overwriting them.
 
         Returns
@@ -412,13 +427,13 @@ class Network:
 
         Parameters
         ----------
-        x
-            Shape (n, n_inputs), n may be zero.
-        out
-            An array (n, n_outputs) of the network's dtype to write into, sharing no memory with x.
-        batch_size
+        x : array-like (n, n_inputs)
+            n may be zero.
+        out : array (n, n_outputs), optional
+            Of the network's dtype, to write into; it shares no memory with x.
+        batch_size : int
             The number of rows that go through the layers at a time, which bounds the memory for what lies between them.
-        check_finite
+        check_finite : bool
             Refuse NaN and infinity in x. By default they go through the network like any number: a row with a NaN has NaN
             outputs, and ``outputs.argmax(axis=1)`` of these is 0, the first class.
 
@@ -471,9 +486,9 @@ class Network:
 
         Parameters
         ----------
-        x, batch_size, check_finite
+        x, batch_size, check_finite : array-like, int, bool
             As for `predict`.
-        link
+        link : str, optional
             "softmax" for one class of n_outputs, "sigmoid" for outputs that each are a positive or negative class. None takes the
             link of `loss`, the loss that the network was last trained with. A network that ends in softmax or sigmoid needs none.
 
@@ -543,39 +558,193 @@ class Network:
             jacobian[start : start + step] = grad_x.reshape(-1, self.n_outputs, self.n_inputs)
         return jacobian
 
+    @suggests_options
     def fit(
         self,
         x: Any,
-        y: Any = None,
+        y: npt.ArrayLike | None = None,
         *,
         loss: str | Loss | LossFunction,
         optimizer: str | Optimizer = "adam",
-        **options: Any,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        metrics: Sequence[MetricSpec] | None = None,
+        accumulate_steps: int = 1,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        class_weight: ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        callbacks: Any = (),
+        seed: int | None = None,
+        steps_per_epoch: int | None = None,
+        verbose: bool | None = None,
+        check_finite: bool = True,
     ) -> History:
         """Train the network: make a `Trainer` and call its `fit`.
 
         Parameters
         ----------
-        x, y
-            Inputs and targets; see `Trainer.fit`.
-        loss, optimizer
-            Names or objects; see `Trainer`.
-        **options
-            Any other option of `Trainer` (``clip_norm=``, ``metrics=`` ...) or of `Trainer.fit` (``epochs=``, ``batch_size=``,
-            ``validation_data=`` ...).
+        x : array-like (n, n_inputs), or iterable of batches
+            Inputs. Without y: an iterable (or a function that returns one) of batches ``(x, y)`` or ``(x, y, sample_weight)``.
+        y : array-like
+            Targets, as the loss takes them; n rows.
+        loss : str, Loss or callable
+            What training minimizes: a name in `losses.NAMES`, a `Loss`, or ``loss(outputs, targets) -> (value, dL/doutputs)``.
+        optimizer : str or Optimizer
+            A name starts fresh; an object keeps its moments, and goes on with them on the same network.
+        clip_norm, clip_value : float, optional
+            Upper bound of the gradients' global norm, or of the size of every gradient.
+        metrics : sequence of str or callable, optional
+            What is computed beside the loss; by default what fits the loss.
+        accumulate_steps : int
+            Update only after so many steps, with the gradient of all their rows together.
+        epochs : int
+            The number of epochs.
+        batch_size : int
+            Rows of a step.
+        validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
+            What is evaluated after each epoch.
+        validation_split : float
+            The share of the rows to keep for that instead, in [0, 1).
+        shuffle : bool
+            Whether rows come in a new random order each epoch.
+        drop_last : bool
+            Whether to leave out a last batch that is not full.
+        class_weight : mapping, sequence or "balanced", optional
+            Weights of the classes.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+        callbacks : callback or sequence of callbacks
+            See `backprop.callbacks`.
+        seed : int, optional
+            Fixes the order of the rows; by default it follows from the network's seed.
+        steps_per_epoch : int, optional
+            Where x is an iterable: the number of batches of an epoch.
+        verbose : bool, optional
+            Whether to show a progress bar; None shows it on a terminal only.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x and y.
+
+        Returns
+        -------
+        History
+            The loss and the metrics of each epoch.
+
+        Raises
+        ------
+        ValueError, TypeError
+            When an argument is not valid, before anything changes; see `Trainer` and `Trainer.fit`.
+        DivergenceError
+            When the loss, the gradient or the parameters are no longer finite.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> net = bp.mlp([1, 1], seed=0)
+        >>> history = net.fit([[0.0], [1.0]], [1.0, 3.0], loss="mse", optimizer=bp.SGD(lr=0.3), epochs=100)
+        >>> net.predict([[2.0]]).round(3)
+        array([[5.]], dtype=float32)
         """
-        from .training import fit
+        from .training import Trainer
 
-        return fit(self, x, y, loss=loss, optimizer=optimizer, **options)
+        trainer = Trainer(
+            self,
+            loss=loss,
+            optimizer=optimizer,
+            clip_norm=clip_norm,
+            clip_value=clip_value,
+            metrics=metrics,
+            accumulate_steps=accumulate_steps,
+        )
+        return trainer.fit(
+            x,
+            y,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            callbacks=callbacks,
+            seed=seed,
+            steps_per_epoch=steps_per_epoch,
+            verbose=verbose,
+            check_finite=check_finite,
+        )
 
-    def evaluate(self, x: Any, y: Any = None, **options: Any) -> dict[str, float]:
-        """Return the loss and metrics on data; see `Trainer.evaluate`, ``loss=`` being the one it was trained with by default."""
+    @suggests_options
+    def evaluate(
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        *,
+        loss: str | Loss | LossFunction | None = None,
+        metrics: Sequence[MetricSpec] | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        batch_size: int = _SLICE,
+        check_finite: bool = True,
+    ) -> dict[str, float]:
+        """Return the loss and the metrics on data, in evaluation mode.
+
+        Parameters
+        ----------
+        x : array-like (n, n_inputs), or iterable of batches
+            Inputs. Without y: an iterable of batches ``(x, y)`` or ``(x, y, sample_weight)``.
+        y : array-like
+            Targets, as the loss takes them; n rows.
+        loss : str, Loss or callable, optional
+            By default the loss that the network was last trained with.
+        metrics : sequence of str or callable, optional
+            What is computed beside the loss; by default what fits the loss.
+        sample_weight : array-like (n,), optional
+            Weights of the rows.
+        batch_size : int
+            Rows that go through the network at a time.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x and y.
+
+        Returns
+        -------
+        dict of str to float
+            ``{"loss": ..., "accuracy": ...}``; the loss without weight decay, averaged over rows.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> layer = bp.Dense(1, 1)
+        >>> layer.weight, layer.bias = [[2.0]], [1.0]
+        >>> bp.Network([layer]).evaluate([[0.0], [1.0]], [1.0, 4.0], loss="mse", metrics=["mae"])
+        {'loss': 0.5, 'mae': 0.5}
+        """
         from .training import evaluate
 
-        return evaluate(self, x, y, **options)
+        return evaluate(
+            self,
+            x,
+            y,
+            loss=loss,
+            metrics=metrics,
+            sample_weight=sample_weight,
+            batch_size=batch_size,
+            check_finite=check_finite,
+        )
 
     def save(self, path: str | os.PathLike[str], *, metadata: Mapping[str, Any] | None = None) -> None:
-        """Write architecture and weights to one file, which `load` reads; see `backprop.serialization.save`."""
+        """Write architecture and weights to one file, which `load` reads; see `backprop.serialization.save`.
+
+        Parameters
+        ----------
+        path : str or path
+            The file; by custom it ends in ``.safetensors``.
+        metadata : mapping, optional
+            Anything that JSON can hold, for `backprop.serialization.read_metadata`.
+        """
         from .serialization import save
 
         save(self, path, metadata=metadata)
@@ -679,19 +848,19 @@ def mlp(
 
     Parameters
     ----------
-    sizes
+    sizes : sequence of int
         The number of inputs, the width of each hidden layer, the number of outputs.
-    activation
+    activation : str or ActivationFunction
         Of the hidden layers.
-    output_activation
+    output_activation : str or ActivationFunction
         Of the last layer; "identity" gives the raw outputs that losses work on.
-    dropout
+    dropout : float
         The rate of a `Dropout` after each hidden layer; 0 leaves it out.
-    batch_norm
+    batch_norm : bool
         Normalize between the sum and the activation of each hidden layer, which then needs no bias.
-    init
+    init : str, Initializer or callable, optional
         How weights start; None picks what suits the activation.
-    dtype, seed
+    dtype, seed : dtype, int
         As in `Network`.
 
     Examples

@@ -29,6 +29,7 @@ from ._model_file import StrPath
 from ._plan import translate_training
 from ._planned import Report, take_steps
 from ._rows import Batch, ClassVector, Converter, Rows, Stream
+from ._suggestions import suggests_options
 from ._types import Array
 from .callbacks import CallbackList
 from .clipping import grad_norm, scale_to_norm
@@ -121,6 +122,7 @@ class Trainer:
     1.0
     """
 
+    @suggests_options
     def __init__(
         self,
         net: Network,
@@ -405,6 +407,7 @@ class Trainer:
             f"lower learning rate (it was {self.last_lr:g})"
         )
 
+    @suggests_options
     def fit(
         self,
         x: Any,
@@ -529,6 +532,7 @@ class Trainer:
         state = np.random.SeedSequence([self.net.seed, self.net.dropout_step]).generate_state(1, np.uint64)
         return int(state[0])
 
+    @suggests_options
     def evaluate(
         self,
         x: Any,
@@ -542,10 +546,12 @@ class Trainer:
 
         Parameters
         ----------
-        x, y, sample_weight
+        x, y, sample_weight : array-like, or iterable of batches
             As in `fit`. Class weights of the loss count, those that were given to `fit` do not.
         batch_size : int
             Rows that go through the network at a time.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x and y.
 
         Returns
         -------
@@ -607,7 +613,7 @@ class Trainer:
         path : str or path
         layers : mapping, optional
             The classes of custom layers, by name.
-        loss, metrics
+        loss, metrics : str or callable, sequence
             Instead of the saved ones; custom functions are not saved and have to be given.
 
         Raises
@@ -669,24 +675,100 @@ class Trainer:
         self.__dict__.update(state, interrupts=Interrupts(), training_data=None, error=None, callbacks=None, _planned=None)
 
 
+@suggests_options
 def fit(
     net: Network,
     x: Any,
-    y: Any = None,
+    y: npt.ArrayLike | None = None,
     *,
     loss: str | Loss | LossFunction,
     optimizer: str | Optimizer = "adam",
-    **options: Any,
+    clip_norm: float | None = None,
+    clip_value: float | None = None,
+    metrics: Sequence[MetricSpec] | None = None,
+    accumulate_steps: int = 1,
+    epochs: int = 1,
+    batch_size: int = 32,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    class_weight: ClassWeight | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    callbacks: Any = (),
+    seed: int | None = None,
+    steps_per_epoch: int | None = None,
+    verbose: bool | None = None,
+    check_finite: bool = True,
 ) -> History:
-    """Train a network with a new `Trainer`; ``options`` are those of `Trainer` and of `Trainer.fit`."""
-    for_trainer = {key: options.pop(key) for key in ("clip_norm", "clip_value", "metrics", "accumulate_steps") if key in options}
-    return Trainer(net, loss=loss, optimizer=optimizer, **for_trainer).fit(x, y, **options)
+    """Train a network with a new `Trainer`; `Network.fit` as a function.
+
+    Parameters
+    ----------
+    net : Network
+        The network to train.
+    x, y : array-like, or iterable of batches
+        Inputs and targets; see `Trainer.fit`.
+    loss, optimizer : str, or object
+        See `Trainer`, also for the next line.
+    clip_norm, clip_value, metrics, accumulate_steps : float, sequence, int
+        Options of `Trainer`.
+    epochs, batch_size, steps_per_epoch : int
+        Options of `Trainer.fit`, also all that follow.
+    validation_data, validation_split : tuple or iterable, float
+        What is evaluated after each epoch, or the share of the rows to keep for that.
+    shuffle, drop_last, verbose, check_finite : bool
+        Whether to shuffle the rows, leave out a last batch that is not full, show a progress bar, refuse NaN and infinity.
+    class_weight, sample_weight : mapping or sequence, array-like (n,)
+        Weights of the classes and of the rows.
+    callbacks : callback or sequence of callbacks
+        See `backprop.callbacks`.
+    seed : int, optional
+        Fixes the order of the rows.
+
+    Returns
+    -------
+    History
+        The loss and the metrics of each epoch.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> history = bp.training.fit(bp.mlp([1, 1], seed=0), [[0.0], [1.0]], [1.0, 3.0], loss="mse", epochs=3)
+    >>> history.epoch
+    [0, 1, 2]
+    """
+    return Network.fit(
+        net,
+        x,
+        y,
+        loss=loss,
+        optimizer=optimizer,
+        clip_norm=clip_norm,
+        clip_value=clip_value,
+        metrics=metrics,
+        accumulate_steps=accumulate_steps,
+        epochs=epochs,
+        batch_size=batch_size,
+        validation_data=validation_data,
+        validation_split=validation_split,
+        shuffle=shuffle,
+        drop_last=drop_last,
+        class_weight=class_weight,
+        sample_weight=sample_weight,
+        callbacks=callbacks,
+        seed=seed,
+        steps_per_epoch=steps_per_epoch,
+        verbose=verbose,
+        check_finite=check_finite,
+    )
 
 
+@suggests_options
 def evaluate(
     net: Network,
     x: Any,
-    y: Any = None,
+    y: npt.ArrayLike | None = None,
     *,
     loss: str | Loss | LossFunction | None = None,
     metrics: Sequence[MetricSpec] | None = None,
@@ -694,7 +776,38 @@ def evaluate(
     batch_size: int = EVALUATION_BATCH,
     check_finite: bool = True,
 ) -> dict[str, float]:
-    """Return the loss and metrics of a network on data, in evaluation mode; see `Trainer.evaluate`."""
+    """Return the loss and the metrics of a network on data, in evaluation mode; `Network.evaluate` as a function.
+
+    Parameters
+    ----------
+    net : Network
+        The network to evaluate.
+    x, y : array-like, or iterable of batches
+        Inputs and targets; see `Trainer.fit`.
+    loss : str, Loss or callable, optional
+        By default the loss that the network was last trained with.
+    metrics : sequence of str or callable, optional
+        What is computed beside the loss; by default what fits the loss.
+    sample_weight : array-like (n,), optional
+        Weights of the rows.
+    batch_size : int
+        Rows that go through the network at a time.
+    check_finite : bool
+        Whether to refuse NaN and infinity in x and y.
+
+    Returns
+    -------
+    dict of str to float
+        ``{"loss": ..., "accuracy": ...}``; the loss without weight decay, averaged over rows.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> net = bp.mlp([1, 1], seed=0)
+    >>> net.parameters = [2.0, 1.0]
+    >>> bp.training.evaluate(net, [[0.0], [1.0]], [1.0, 4.0], loss="mse", metrics=["mae"])
+    {'loss': 0.5, 'mae': 0.5}
+    """
     loss = net.loss if loss is None else loss
     if loss is None:
         raise ValueError("loss must be given: the network has not been trained with one")
