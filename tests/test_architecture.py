@@ -22,7 +22,7 @@ FLOORS = [
     ["kernels"],
     [
         *("_arrays", "_class_weights", "_direction", "_files", "_interrupts", "_model_file", "_progress"),
-        *("_settings", "_spans", "_suggestions", "_version"),
+        *("_reprs", "_settings", "_spans", "_suggestions", "_version"),
     ],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -45,6 +46,15 @@ def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest
     namespace: dict[str, object] = {"__name__": page.stem}
     for line, code in blocks:
         exec(compile("\n" * line + code, page, "exec"), namespace)
+
+
+@pytest.mark.parametrize("page", PAGES_WITH_CODE, ids=lambda page: str(page.relative_to(ROOT)))
+def test_results_that_a_page_shows_are_printed(page: Path) -> None:
+    """A script, unlike a notebook, shows nothing of a call on a line of its own."""
+    for line, code in python_blocks(page):
+        for node in ast.parse(code).body:
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and isinstance(node.value.func, ast.Attribute):
+                assert node.value.func.attr not in ("summary", "evaluate", "predict_proba", "diagnose"), line + node.lineno
 
 
 def test_no_block_is_left_out() -> None:

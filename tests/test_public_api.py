@@ -144,3 +144,44 @@ def test_an_unknown_option_is_named_with_the_one_that_was_meant(call: Callable[.
     with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
         call(net, [[1.0]])
     assert (net.parameters == before).all()
+
+
+def shown() -> dict[str, object]:
+    """Objects by how they show themselves."""
+    net = bp.mlp([2, 1], seed=0)
+    trainer, encoder = bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=0.1)), bp.tabular.TableEncoder
+    return {
+        "<Network 2 -> 1, 3 parameters>, loss=MSE(), optimizer=SGD(lr=0.1": trainer,
+        "EarlyStopping(monitor=None, patience=3, ": bp.EarlyStopping(patience=3),
+        "Checkpoint(path='run.safetensors', ": bp.Checkpoint("run.safetensors"),
+        "CSVLogger(path=": bp.CSVLogger("run.csv"),
+        "LambdaCallback(on_epoch_end=<built-in function print>, ...)": bp.LambdaCallback(on_epoch_end=print),
+        "EMA(decay=0.99)": bp.EMA(0.99),
+        "Monitor(rows=8, share=0.05)": bp.Monitor(rows=8, share=0.05),
+        "History(2 epochs: loss=0.5)": trainer_history(),
+        "Batches(2 of 3 rows, batch_size=2, in order)": bp.batches([[1.0], [2.0], [3.0]], batch_size=2, shuffle=False),
+        "TableEncoder(age: numeric, city: categorical; 3 columns)": encoder.fit({"age": [1, 2], "city": ["a", "b"]}),
+        "ClassTarget(name='city', classes=('a', 'b'))": bp.tabular.ClassTarget.fit("city", ["a", "b"]),
+        "NumberTarget(name='age', ": bp.tabular.NumberTarget.fit("age", [1, 2]),
+        "<LayerTrace of layers.0 Dense(2, 1): x, weight, bias, ": bp.trace(net, [[1.0, 2.0]], [[3.0]], loss="mse").layers[0],
+        "<Recording of 2 moments in 1 epochs: ": bp.explain.record(net, [[1.0, 2.0]], [[3.0]], loss="mse", epochs=1),
+        "CrossEntropy(label_smoothing=0.1, ": bp.losses.CrossEntropy(label_smoothing=0.1),
+        "Cosine(lr=0.1, steps=10, ": bp.schedules.Cosine(0.1, steps=10),
+        "Initializer(name='he_normal', ": bp.initializers.Initializer("he_normal"),
+        "ActivationFunction('elu', alpha=1)": bp.activations.elu,
+        "Backend(name=": bp.backend(),
+    }
+
+
+def trainer_history() -> bp.History:
+    history = bp.History()
+    for epoch in range(2):
+        history.append(epoch, {"loss": 0.5})
+    return history
+
+
+def test_objects_show_what_they_are_in_one_line() -> None:
+    for text, value in shown().items():
+        assert text in repr(value)
+        assert "\n" not in repr(value)
+        assert len(repr(value)) < 250

@@ -33,6 +33,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._arrays import as_parameter, check_choice, check_count, check_flag, check_in, check_nonnegative, check_number
 from ._files import check_writable
+from ._reprs import call_of
 from .metrics import better_is
 
 if TYPE_CHECKING:
@@ -58,6 +59,10 @@ class Callback:
     def set_trainer(self, trainer: Trainer) -> None:
         """Take note of the trainer that calls."""
         self.trainer = trainer
+
+    def __repr__(self) -> str:
+        """Return the call that makes this callback."""
+        return call_of(self)
 
 
 class _Monitor:

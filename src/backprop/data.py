@@ -61,6 +61,11 @@ class Batches:
         """Return the number of batches."""
         return count_batches(len(self._arrays[0]), self._batch_size, self._drop_last)
 
+    def __repr__(self) -> str:
+        """Return the number of batches and their arguments."""
+        order = "in order" if self._seed is None else f"seed={self._seed}"
+        return f"Batches({len(self)} of {len(self._arrays[0])} rows, batch_size={self._batch_size}, {order})"
+
     def __iter__(self) -> Iterator[tuple[npt.NDArray[Any], ...]]:
         """Yield tuples of arrays, each a copy of the rows of one batch."""
         rng = None if self._seed is None else epoch_rng(self._seed, self._passes)

@@ -407,6 +407,11 @@ class Trainer:
             f"lower learning rate (it was {self.last_lr:g})"
         )
 
+    def __repr__(self) -> str:
+        """Return the parts, the network by its widths."""
+        net = f"<Network {self.net.n_inputs} -> {self.net.n_outputs}, {self.net.parameters.size} parameters>"
+        return f"Trainer({net}, loss={self.loss!r}, optimizer={self.optimizer!r}, epoch={self.epoch})"
+
     @suggests_options
     def fit(
         self,

@@ -41,7 +41,7 @@ class Snapshot:
     """The same for a grid of points over the plane, where there are two inputs."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """A training run: what was trained, on what, and its snapshots.
 
@@ -79,6 +79,9 @@ class Recording:
     layers: tuple[str, ...]
     losses: list[float]
     snapshots: tuple[Snapshot, ...]
+
+    def __repr__(self) -> str:
+        return f"<Recording of {len(self.snapshots)} moments in {self.epochs} epochs: {self.description}, {self.optimizer}>"
 
 
 def record(

@@ -13,7 +13,7 @@ from ..activations import ActivationFunction
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, apply, apply_backward
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LayerTrace:
     """What one layer did: its arrays by role, and the formula that made each.
 
@@ -46,6 +46,9 @@ class LayerTrace:
     parameters: tuple[str, ...] = ()
     activation: ActivationFunction | None = None
     trainable: bool = True
+
+    def __repr__(self) -> str:
+        return f"<LayerTrace of {self.name} {self.description}: {', '.join(self.values)}>"
 
     @property
     def n_inputs(self) -> int:

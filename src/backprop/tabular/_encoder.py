@@ -140,6 +140,11 @@ class TableEncoder:
             start += len(feature.names)
         return matrix
 
+    def __repr__(self) -> str:
+        """Return the columns that are used, with their kinds, and the number of columns of the matrix."""
+        used = ", ".join(f"{feature.name}: {feature.kind}" for feature in self.features)
+        return f"TableEncoder({used}; {len(self.names)} columns)"
+
     def config(self) -> dict[str, Any]:
         """All that `from_config` needs, ready for JSON."""
         return {"features": [saved(feature) for feature in self.features], "ignored": self.ignored}
