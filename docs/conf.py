@@ -7,13 +7,17 @@ prints or draws is shown below it; one marked ``python hidden`` is run and not s
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
+from docutils import nodes
+from latex2mathml.converter import convert
 from sphinx.application import Sphinx
 
 import backprop
 
 sys.path.insert(0, str(Path(__file__).parent))
 import architecture_map
+import drawings
 
 project = "backprop"
 release = backprop.__version__
@@ -30,7 +34,8 @@ html_css_files = ["cells.css"]
 html_copy_source = False
 viewcode_line_numbers = True
 
-myst_enable_extensions = ["colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+html_math_renderer = "mathml"  # formulas need no script and no network
 myst_heading_anchors = 3
 
 nb_execution_mode = "force"
@@ -68,12 +73,22 @@ def run_python_blocks(app: Sphinx, page: str, source: list[str]) -> None:
         source[0] = CELLS + text
 
 
-def draw_architecture(app: Sphinx) -> None:
-    """Draw the map of the package and the life of a training step, from the code as it is."""
-    architecture_map.write(Path(app.srcdir, "_drawn"))
+def draw(app: Sphinx) -> None:
+    """Draw the pictures of the guide, and the map of the package from the code as it is."""
+    folder = Path(app.srcdir, "_drawn")
+    architecture_map.write(folder)
+    drawings.write(folder)
+
+
+def write_math(translator: Any, node: nodes.Element) -> None:
+    """Write a formula as MathML."""
+    display = "block" if isinstance(node, nodes.math_block) else "inline"
+    translator.body.append(convert(node.astext(), display=display))
+    raise nodes.SkipNode
 
 
 def setup(app: Sphinx) -> None:
     """Connect the above."""
-    app.connect("builder-inited", draw_architecture)
+    app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
+    app.connect("builder-inited", draw)
     app.connect("source-read", run_python_blocks)
