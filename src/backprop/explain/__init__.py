@@ -12,6 +12,7 @@ _HOMES = {
     "LayerTrace": "tape",
     "Recording": "recording",
     "Trace": "trace",
+    "laboratory": "live",
     "record": "recording",
     "write_page": "page",
 }

@@ -318,7 +318,7 @@ def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, train
     packed = json.dumps(_rounded(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     parts = {
         "/*style*/": _asset("drawing.css") + _asset("page.css"),
-        "/*script*/": _asset("page.js"),
+        "/*script*/": "".join(map(_asset, ("basics.js", "maps.js", "charts.js", "page.js"))),
         "<!--drawing-->": drawing,
         "<!--facts-->": escape(facts),
         "<!--origin-->": origin,

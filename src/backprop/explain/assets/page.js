@@ -6,41 +6,6 @@ const at = new Map(data.names.map((name, id) => [name, id]));
 const state = { moment: data.values.length - 1, example: 0, step: 0, unit: 0 };
 if (data.training) state.moment = data.training.start;
 
-const $ = (id) => document.getElementById(id);
-const SVG = "http://www.w3.org/2000/svg";
-const quiet = matchMedia("(prefers-reduced-motion: reduce)");
-
-function make(tag, attributes = {}, text = null, ns = null) {
-  const element = ns ? document.createElementNS(ns, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  if (text !== null) element.textContent = text;
-  return element;
-}
-const draw = (tag, attributes = {}, text = null) => make(tag, attributes, text, SVG);
-
-// Numbers: stored with six significant digits, as JSON has them; "nan", "inf" and "-inf" as words.
-
-const number = (value) => (typeof value === "string" ? { nan: NaN, inf: Infinity, "-inf": -Infinity }[value] : value);
-
-function show(value, digits = 6) {
-  value = number(value);
-  if (value === undefined || value === null) return "";
-  if (Number.isNaN(value)) return "NaN";
-  if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
-  const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-4 || size >= 1e6)
-    ? value.toExponential(digits - 1).replace(/\.?0+e/, "e").replace("e+", "e")
-    : String(Number(value.toPrecision(digits)));
-  return text.replace(/-/g, "−");
-}
-
-// At most about six characters, for crowded drawings.
-function brief(value) {
-  const text = show(value, 2);
-  if (text.length <= 6 || !Number.isFinite(number(value))) return text;
-  return number(value).toExponential(0).replace("e+", "e").replace(/-/g, "−");
-}
-
 const values = () => data.values[state.moment][state.example];
 const look = (name) => (at.has(name) ? values()[at.get(name)] : undefined);
 const steps = () => data.examples[state.example].steps;
@@ -331,16 +296,6 @@ function bars(place, rows, [low, high]) {
   }));
 }
 
-const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-function rgb(name) {
-  const hex = color(name).slice(1);
-  return [0, 2, 4].map((k) => parseInt(hex.slice(k, k + 2), 16));
-}
-
-const mix = (a, b, t) => a.map((v, k) => Math.round(v + (b[k] - v) * t));
-
 function renderBoundary(grid, moment) {
   const canvas = $("boundary"), size = 540, context = canvas.getContext("2d");
   canvas.width = canvas.height = size;
@@ -361,59 +316,6 @@ function renderBoundary(grid, moment) {
   canvas.setAttribute("aria-label", `${grid.caption}. ${grid.key}`);
 }
 
-// One pixel for each recorded point; the canvas smooths between them, except where classes have no order.
-function shades(n, levels, classes) {
-  const small = document.createElement("canvas"), context = small.getContext("2d"), picture = context.createImageData(n, n);
-  small.width = small.height = n;
-  const card = rgb("--card"), hues = ["--s2", "--s1", "--s3", "--s4", "--s5", "--s6"].map(rgb);
-  levels.forEach((level, k) => {
-    const p = level / 255;
-    const shade = classes ? mix(card, hues[classes[k] % 6], 0.15 + 0.55 * p) : mix(card, p < 0.5 ? hues[0] : hues[1], 1.2 * Math.abs(p - 0.5));
-    picture.data.set([...shade, 255], 4 * ((n - 1 - Math.floor(k / n)) * n + (k % n)));
-  });
-  context.putImageData(picture, 0, 0);
-  return small;
-}
-
-// The line p = 0.5 through the recorded points: in each square of four neighbours, from side to side.
-function outline(context, n, levels, cell) {
-  const half = 127.5, x = (column) => (column + 0.5) * cell, y = (row) => (n - row - 0.5) * cell;
-  context.strokeStyle = color("--ink");
-  context.lineWidth = 3.5;
-  context.lineCap = "round";
-  context.beginPath();
-  for (let row = 0; row + 1 < n; row++) {
-    for (let column = 0; column + 1 < n; column++) {
-      const corners = [[column, row], [column + 1, row], [column + 1, row + 1], [column, row + 1]];
-      const crossings = [];
-      corners.forEach(([c, r], k) => {
-        const [c2, r2] = corners[(k + 1) % 4], a = levels[r * n + c] - half, b = levels[r2 * n + c2] - half;
-        if (a * b < 0) crossings.push([x(c + (c2 - c) * (a / (a - b))), y(r + (r2 - r) * (a / (a - b)))]);
-      });
-      for (let k = 0; k + 1 < crossings.length; k += 2) { context.moveTo(...crossings[k]); context.lineTo(...crossings[k + 1]); }
-    }
-  }
-  context.stroke();
-}
-
-const SHAPES = [
-  (c, x, y, r) => c.arc(x, y, r, 0, 2 * Math.PI),
-  (c, x, y, r) => c.rect(x - r * 0.9, y - r * 0.9, 1.8 * r, 1.8 * r),
-  (c, x, y, r) => { c.moveTo(x, y - 1.2 * r); c.lineTo(x + 1.1 * r, y + 0.8 * r); c.lineTo(x - 1.1 * r, y + 0.8 * r); c.closePath(); },
-  (c, x, y, r) => { c.moveTo(x, y - 1.3 * r); c.lineTo(x + 1.3 * r, y); c.lineTo(x, y + 1.3 * r); c.lineTo(x - 1.3 * r, y); c.closePath(); },
-];
-
-function dot(context, [x, y], kind, radius, regression) {
-  const hues = ["--s2", "--s1", "--s3", "--s4", "--s5", "--s6"];
-  context.beginPath();
-  SHAPES[regression ? 0 : kind % SHAPES.length](context, x, y, radius);
-  context.fillStyle = color(regression ? "--ink" : hues[kind % hues.length]);
-  context.fill();
-  context.lineWidth = 2;
-  context.strokeStyle = color("--card");
-  context.stroke();
-}
-
 function renderImage(image) {
   const canvas = $("image"), context = canvas.getContext("2d"), pixels = image.pixels[state.example];
   canvas.width = image.width;
@@ -430,105 +332,6 @@ function renderImage(image) {
     row.append(make("span", {}, image.names[k]), track, make("span", { class: "number" }, show(p, 3)));
     return row;
   }));
-}
-
-// Charts.
-
-const DASHES = ["", "7 3", "2 3", "10 3 2 3", "5 5", "1 4"];
-const MARKS = [
-  (x, y) => `M${x - 3.5} ${y}a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0 -7 0Z`,
-  (x, y) => `M${x - 3.3} ${y - 3.3}h6.6v6.6h-6.6Z`,
-  (x, y) => `M${x} ${y - 4.5}l4.4 7.6h-8.8Z`,
-  (x, y) => `M${x} ${y - 4.8}l4.8 4.8l-4.8 4.8l-4.8 -4.8Z`,
-  (x, y) => `M${x} ${y + 4.5}l4.4 -7.6h-8.8Z`,
-  (x, y) => `M${x - 4} ${y - 1.3}h2.7v-2.7h2.6v2.7h2.7v2.6h-2.7v2.7h-2.6v-2.7h-2.7Z`,
-];
-const hue = (k) => `var(--s${(k % 6) + 1})`;
-
-function ticks(low, high, many) {
-  const raw = (high - low) / many, power = 10 ** Math.floor(Math.log10(raw || 1));
-  const pace = [1, 2, 5, 10].map((m) => m * power).find((m) => m >= raw) || power;
-  const result = [];
-  for (let value = Math.ceil(low / pace) * pace; value <= high + pace * 1e-9; value += pace) result.push(Number(value.toPrecision(12)));
-  return result;
-}
-
-function powers(low, high) {
-  const first = Math.floor(Math.log10(low) + 1e-9), last = Math.ceil(Math.log10(high) - 1e-9), pace = Math.ceil((last - first) / 6) || 1;
-  const result = [];
-  for (let power = first; power <= last; power += pace) result.push(10 ** power);
-  return result;
-}
-
-const superscript = (power) => "10" + String(power).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[c] ?? "⁻");
-
-// series: [{name, x, y, marks}]; cursor: an x to mark; range: fixed [low, high] of y.
-function chart(place, { series, logY = false, xlabel = "", cursor = null, range = null, whole = false }) {
-  const width = Math.max(280, Math.min(560, place.clientWidth || 420)), height = 230, left = 46, right = 12, top = 10, bottom = 34;
-  const xs = series.flatMap((s) => s.x), ys = series.flatMap((s) => s.y).map(number).filter((v) => Number.isFinite(v) && (!logY || v > 0));
-  let [low, high] = range || [Math.min(...ys), Math.max(...ys)];
-  if (!logY && !range) low = Math.min(0, low);
-  if (low === high) high = low ? low * 1.1 : 1;
-  const yTicks = logY ? powers(low, high) : ticks(low, high, 5);
-  if (logY) { low = Math.min(low, yTicks[0]); high = Math.max(high, yTicks.at(-1)); }
-  const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
-  const px = (x) => left + ((x - x0) / (x1 - x0 || 1)) * (width - left - right);
-  const scale = (y) => (logY ? Math.log10(y) : y);
-  const py = (y) => height - bottom - ((scale(y) - scale(low)) / (scale(high) - scale(low))) * (height - top - bottom);
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" }), inside = `inside-${place.id}`;
-  const window = draw("clipPath", { id: inside });
-  window.append(draw("rect", { x: left - 6, y: top - 6, width: width - left - right + 12, height: height - top - bottom + 12 }));
-  svg.append(window);
-  svg.setAttribute("aria-label", `Chart over ${xlabel}: ${series.map((s) => `${s.name} ends at ${show(s.y.at(-1), 3)}`).join(", ")}`);
-  for (const value of yTicks) {
-    svg.append(draw("line", { class: "axis", x1: left, x2: width - right, y1: py(value), y2: py(value) }));
-    svg.append(draw("text", { x: left - 6, y: py(value), dy: ".35em", "text-anchor": "end" }, logY ? superscript(Math.round(Math.log10(value))) : show(value, 3)));
-  }
-  for (const value of whole ? series[0].x : ticks(x0, x1, 5)) svg.append(draw("text", { x: px(value), y: height - bottom + 16, "text-anchor": "middle" }, show(value, 4)));
-  svg.append(draw("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, xlabel));
-  series.forEach((one, k) => {
-    let path = "", pen = false;
-    one.x.forEach((x, i) => {
-      const y = number(one.y[i]);
-      if (!Number.isFinite(y) || (logY && y <= 0)) { pen = false; return; }
-      path += `${pen ? "L" : "M"}${px(x).toFixed(1)} ${py(y).toFixed(1)}`;
-      pen = true;
-    });
-    svg.append(draw("path", { class: "series", d: path, stroke: hue(k), "stroke-dasharray": DASHES[k % 6], "clip-path": `url(#${inside})` }));
-    const marked = one.marks ? one.x.map((_, i) => i) : cursor === null ? [] : [one.x.findIndex((x) => x >= cursor)];
-    for (const i of marked) {
-      const y = number(one.y[i]);
-      if (i >= 0 && Number.isFinite(y) && y >= low && y <= high) svg.append(draw("path", { class: "dot", d: MARKS[k % 6](px(one.x[i]), py(y)), fill: hue(k) }));
-    }
-  });
-  if (cursor !== null) svg.append(draw("line", { class: "cursor", x1: px(cursor), x2: px(cursor), y1: top, y2: height - bottom }));
-  const parts = [svg];
-  if (series.length > 1) parts.push(legend(series.map((s) => s.name)));
-  place.replaceChildren(...parts);
-}
-
-function legend(names) {
-  const list = make("ul");
-  names.forEach((name, k) => {
-    const item = make("li"), sample = draw("svg", { viewBox: "0 0 34 12", "aria-hidden": "true" });
-    sample.append(draw("line", { x1: 0, x2: 34, y1: 6, y2: 6, class: "series", stroke: hue(k), "stroke-dasharray": DASHES[k % 6] }));
-    sample.append(draw("path", { d: MARKS[k % 6](17, 6), fill: hue(k) }));
-    item.append(sample, name);
-    list.append(item);
-  });
-  return list;
-}
-
-function table(place, head, rows) {
-  const thead = make("thead"), tbody = make("tbody"), first = make("tr");
-  for (const text of head) first.append(make("th", { scope: "col" }, text));
-  thead.append(first);
-  for (const row of rows) {
-    const line = make("tr");
-    row.forEach((cell, k) => line.append(make(k ? "td" : "th", k ? {} : { scope: "row" }, cell)));
-    tbody.append(line);
-  }
-  place.replaceChildren(thead, tbody);
 }
 
 // Comparisons.
