@@ -87,8 +87,15 @@ def write_math(translator: Any, node: nodes.Element) -> None:
     raise nodes.SkipNode
 
 
+def write_laboratory(app: Sphinx, error: Exception | None) -> None:
+    """Put the laboratory beside the pages that embed it."""
+    if error is None and app.builder.format == "html":
+        backprop.explain.laboratory(Path(app.outdir, "_static", "laboratory.html"))
+
+
 def setup(app: Sphinx) -> None:
     """Connect the above."""
     app.add_html_math_renderer("mathml", (write_math, None), (write_math, None))
     app.connect("builder-inited", draw)
+    app.connect("build-finished", write_laboratory)
     app.connect("source-read", run_python_blocks)

@@ -78,16 +78,23 @@ examples:
   backprop bench --threads 1 --compile --only '4-32-32-2 tanh, 1 row'"""
 
 EXPLAIN = """\
-Train a small network and write a page, one HTML file, on which to watch
-backpropagation happen: every number of the forward pass, the error, the
+Open the laboratory: a page, one HTML file, in which a network learns in the
+browser. Data, network, optimizer and all rates can be changed, every number of
+a training step looked at, and a single weight moved. DATA is xor, circles,
+spirals, gauss, moons, regression, digits, or a CSV file with a header.
+
+With --recorded (and with --data), train a network of the library instead and
+write the page of that run: every number of the forward pass, the error, the
 backward pass and the update, at any moment of the training; and what the choice
 of activation, clipping and optimizer does."""
 
 EXPLAIN_EXAMPLES = """\
 examples:
-  backprop explain --open
-  backprop explain --data spirals --hidden 8,8 --activation relu --optimizer adam
-  backprop explain --data houses.csv --target price --out houses.html"""
+  backprop explain xor
+  backprop explain spirals --optimizer adam --hidden 8,8 --out lab.html
+  backprop explain houses.csv --target price
+  backprop explain --recorded spirals --activation relu --optimizer nadam
+  backprop explain --recorded houses.csv --target price --out houses.html"""
 
 EPILOG = """\
 `backprop COMMAND --help` explains a command. Exit codes: 0 done, 1 the data or
@@ -151,9 +158,9 @@ def _predict(arguments: argparse.Namespace) -> None:
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    from .explain.command import explain
+    from .explain.command import run
 
-    explain(**{key: value for key, value in vars(arguments).items() if key != "command"})
+    run(**{key: value for key, value in vars(arguments).items() if key != "command"})
 
 
 class _Help(argparse.RawDescriptionHelpFormatter):
@@ -202,7 +209,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_delimiter(predict)
 
     explain = command(
-        "explain", _explain, help="write a page that shows how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES
+        "explain", _explain, help="a page on which to watch how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES
     )
     _add_explain_arguments(explain)
     return parser
@@ -211,20 +218,23 @@ def _parser() -> argparse.ArgumentParser:
 def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
     from . import activations, optimizers
 
-    explain.add_argument("--data", default="xor", metavar="DATA", help="xor, circles, spirals, digits or a CSV file with a header")
+    explain.add_argument("laboratory", nargs="?", metavar="DATA", help="what to learn (default: xor)")
+    explain.add_argument("--recorded", action="store_true", help="write the page of a run of the library, not the laboratory")
+    explain.add_argument("--data", metavar="DATA", help="the same as --recorded DATA")
     explain.add_argument("--target", metavar="COLUMN", help="the column of a CSV file to predict; without it the last one")
     explain.add_argument(
         "--hidden", type=_widths, metavar="N,N", help="widths of the hidden layers; without it a choice that suits the data"
     )
     hidden = [name for name in activations.NAMES if name != "softmax"]
-    explain.add_argument("--activation", choices=hidden, default="tanh", metavar="NAME", help=f"one of {', '.join(hidden)}")
+    explain.add_argument("--activation", choices=hidden, metavar="NAME", help=f"tanh, or one of {', '.join(hidden)}")
     names = optimizers.NAMES
-    explain.add_argument("--optimizer", choices=names, default="sgd", metavar="NAME", help=f"one of {', '.join(names)}")
+    explain.add_argument("--optimizer", choices=names, metavar="NAME", help=f"sgd, or one of {', '.join(names)}")
     explain.add_argument("--lr", type=_positive, metavar="RATE", help="learning rate, instead of one that suits small data")
-    explain.add_argument("--epochs", type=_count, metavar="N", help="passes over the data")
+    explain.add_argument("--epochs", type=_count, metavar="N", help="passes over the data (with --recorded only)")
     explain.add_argument("--seed", type=_seed, default=0, metavar="N", help="initial weights and order of the rows")
-    explain.add_argument("--out", default="backprop.html", metavar="FILE", help="the page to write")
-    explain.add_argument("--open", action="store_true", dest="open_page", help="open it in the browser")
+    out = "the page to write; without it the laboratory opens in the browser, and --recorded writes backprop.html"
+    explain.add_argument("--out", metavar="FILE", help=out)
+    explain.add_argument("--open", action="store_true", dest="open_page", help="open it in the browser, too")
     explain.add_argument("--quiet", action="store_true", help="print errors only")
 
 

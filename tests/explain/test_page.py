@@ -13,7 +13,7 @@ from backprop.cli import main
 from backprop.explain.command import explain
 from backprop.explain.comparisons import clipping, race, vanishing
 from backprop.explain.formulas import Ref
-from backprop.explain.page import write_page
+from backprop.explain.recorded_page import write_page
 from backprop.explain.recording import moments, record
 from backprop.explain.steps import columns
 from backprop.explain.toys import TOYS, xor

@@ -14,7 +14,7 @@ _HOMES = {
     "Trace": "trace",
     "laboratory": "live",
     "record": "recording",
-    "write_page": "page",
+    "write_page": "recorded_page",
 }
 
 _MODULES = ("choosing", "diagnosis", "plots")

@@ -1,4 +1,4 @@
-"""``backprop explain``: train a small network and write the page that shows how it learned."""
+"""``backprop explain``: the laboratory, or a small network trained and the page that shows how it learned."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from ..datasets import digits
 from ..network import mlp
 from ..tabular import TableEncoder, fit_target, read_csv
 from .comparisons import clipping, race, vanishing
-from .page import write_page
+from .live import laboratory as write_laboratory
+from .recorded_page import write_page
 from .recording import record
 from .toys import TOYS
 
@@ -60,6 +62,44 @@ class _Data:
     epochs: int
     class_names: tuple[str, ...] | None = None
     image_shape: tuple[int, int] | None = None
+
+
+def run(
+    laboratory: str | None = None,
+    *,
+    recorded: bool = False,
+    data: str | None = None,
+    out: str | None = None,
+    open_page: bool = False,
+    quiet: bool = False,
+    **settings: Any,
+) -> None:
+    """Do what the command line says; settings that are None were not given.
+
+    Without a data set, ``--data`` and the options of a network ask for a recorded page, as they did before there was a laboratory.
+    """
+    if laboratory is not None and data is not None:
+        raise ValueError(f"data is given twice: {laboratory!r} and --data {data!r}")
+    given = {name: value for name, value in settings.items() if value is not None}
+    network = given.keys() - {"seed"}
+    if recorded or data is not None or (laboratory is None and network):
+        explain(data or laboratory or "xor", **given, out=out or "backprop.html", open_page=open_page, quiet=quiet)
+        return
+    if "epochs" in given:
+        raise ValueError("epochs is for a recorded page (--recorded); in the laboratory the reader presses play")
+    target = given.pop("target", None)
+    path = Path(out) if out is not None else Path(mkdtemp(prefix="backprop-")) / "laboratory.html"
+    write_laboratory(path, laboratory or "xor", target=target, **given)
+    if not quiet:
+        print(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
+    if open_page or out is None:
+        _open(path)
+
+
+def _open(path: Path) -> None:
+    import webbrowser
+
+    webbrowser.open(path.resolve().as_uri())
 
 
 def explain(
@@ -147,9 +187,7 @@ def explain(
     if not quiet:
         print(f"Wrote {out} ({Path(out).stat().st_size / 1e6:.2f} MB)")
     if open_page:
-        import webbrowser
-
-        webbrowser.open(Path(out).resolve().as_uri())
+        _open(Path(out))
 
 
 def _vanishing(task: _Data, sizes: Sequence[int], activation: str, seed: int) -> dict[str, Any]:

@@ -39,13 +39,16 @@ def _one_of(*names: str) -> Callable[[Any], str | None]:
 def _number(low: float, high: float) -> Callable[[Any], str | None]:
     def read(value: Any) -> str | None:
         fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        return f"{value:.17g}" if fits and not float(value).is_integer() else str(int(value)) if fits else None
+        return f"{value!r}".removesuffix(".0") if fits else None
 
     return read
 
 
 def _integer(low: int, high: int) -> Callable[[Any], str | None]:
-    return lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
+    def read(value: Any) -> str | None:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
+
+    return read
 
 
 def _widths(value: Any) -> str | None:
@@ -62,7 +65,8 @@ def _names(value: Any) -> str | None:
 
 HIDE = (
     "intro", "data", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2", "clip",
-    "speed", "steps", "output", "curves", "units", "expect", "walk", "ask", "nudge", "chain", "words", "summary", "reset", "settings",
+    "speed", "steps", "output", "curves", "units", "expect", "walk", "ask", "nudge", "chain", "words", "summary", "reset",
+    "settings",
 )  # fmt: skip
 """The parts that ``hide`` can leave out."""
 
@@ -70,7 +74,10 @@ STATE: dict[str, tuple[Callable[[Any], str | None], str]] = {
     "noise": (_number(0, 0.6), "a number from 0 to 0.6"),
     "test": (_number(0, 0.5), "a share from 0 to 0.5"),
     "hidden": (_widths, "up to 6 whole numbers from 1 to 16"),
-    "activation": (_one_of("tanh", "relu", "leaky_relu", "sigmoid", "gelu", "identity"), "tanh, relu, leaky_relu, sigmoid, gelu or identity"),
+    "activation": (
+        _one_of("tanh", "relu", "leaky_relu", "sigmoid", "gelu", "identity"),
+        "tanh, relu, leaky_relu, sigmoid, gelu or identity",
+    ),
     "init": (
         _one_of("auto", "glorot_uniform", "glorot_normal", "he_uniform", "he_normal", "lecun_normal", "normal", "zeros"),
         "auto, glorot_uniform, glorot_normal, he_uniform, he_normal, lecun_normal, normal or zeros",

@@ -164,7 +164,7 @@ class Trace(Mapping[str, Array]):
         str
             The HTML text.
         """
-        from .page import trace_page
+        from .recorded_page import trace_page
 
         text = trace_page(self, row)
         if path is not None:

@@ -33,10 +33,10 @@ const RATES = { sgd: 0.3, momentum: 0.05, rmsprop: 0.01, adam: 0.02 };
 const DEFAULTS = {
   xor: { hidden: [4], epochs: 100, noise: 0.25, rates: { sgd: 0.1, momentum: 0.02, rmsprop: 0.005, adam: 0.01 } },
   circles: { hidden: [6, 4], epochs: 150, noise: 0.05 },
-  spirals: { hidden: [16, 16], epochs: 600, noise: 0.02, rates: { rmsprop: 0.002, adam: 0.005 } },
+  spirals: { hidden: [16, 16], epochs: 600, noise: 0.02, rates: { rmsprop: 0.002, adam: 0.003 } },
   gauss: { hidden: [4], epochs: 60, noise: 0.25, rates: { sgd: 0.05, momentum: 0.01, rmsprop: 0.003, adam: 0.005 } },
   moons: { hidden: [6, 4], epochs: 200, noise: 0.08 },
-  regression: { hidden: [12, 8], epochs: 300, noise: 0.05, rates: { sgd: 0.15, momentum: 0.03, rmsprop: 0.003, adam: 0.01 } },
+  regression: { hidden: [12, 8], epochs: 300, noise: 0.05, rates: { sgd: 0.1, momentum: 0.02, rmsprop: 0.002, adam: 0.01 } },
   digits: { hidden: [16], epochs: 30, noise: 0, rates: { sgd: 0.1, momentum: 0.02, rmsprop: 0.003, adam: 0.005 } },
   csv: { hidden: [8, 8], epochs: 200, noise: 0, rates: { sgd: 0.05, momentum: 0.01, rmsprop: 0.003, adam: 0.01 } },
 };
