@@ -44,6 +44,8 @@ class Optimizer(Settings):
 
     Attributes
     ----------
+    name, kernel : str
+        What `get` knows it by, and the kernel that updates the parameters.
     steps : int
         The number of updates made.
     epoch : int

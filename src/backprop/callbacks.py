@@ -52,7 +52,13 @@ Logs = Mapping[str, float]
 
 
 class Callback:
-    """A base for callbacks of one's own, which brings the attribute `trainer`."""
+    """A base for custom callbacks.
+
+    Attributes
+    ----------
+    trainer : Trainer
+        The trainer that calls, from `set_trainer` on.
+    """
 
     trainer: Trainer
 

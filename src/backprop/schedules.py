@@ -57,6 +57,11 @@ class Schedule:
     per : {"step", "epoch"}
         What is counted: updates or epochs.
 
+    Attributes
+    ----------
+    name : str
+        What `get` knows it by.
+
     Examples
     --------
     >>> schedule = Step(0.1, step_size=10, gamma=0.5)
@@ -480,6 +485,15 @@ class ReduceOnPlateau(Schedule):
         The lowest value.
     mode : {"auto", "min", "max"}
         Whether lower or higher is better; "auto" goes by the name of what is monitored, see `metrics.better_is`.
+
+    Attributes
+    ----------
+    current : float
+        The learning rate now.
+    best : float or None
+        The best value so far.
+    bad_epochs, cooling : int
+        Epochs without improvement, and epochs that are not counted yet.
 
     Raises
     ------

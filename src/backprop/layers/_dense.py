@@ -35,8 +35,10 @@ class Dense(Layer):
 
     Attributes
     ----------
-    weight : (fan_in, fan_out) array
-    bias : (fan_out,) array or None
+    weight, grad_weight : array (fan_in, fan_out)
+    bias, grad_bias : array (fan_out,) or None
+    use_bias : bool
+        Whether there is a bias.
 
     Notes
     -----

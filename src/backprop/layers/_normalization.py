@@ -59,8 +59,8 @@ class BatchNorm(_Normalization):
 
     Attributes
     ----------
-    weight, bias : (width,) array
-    running_mean, running_var : (width,) array
+    weight, bias, grad_weight, grad_bias : array (width,)
+    running_mean, running_var : array (width,)
         `running_var` follows the unbiased variance.
 
     Raises
@@ -155,7 +155,7 @@ class LayerNorm(_Normalization):
 
     Attributes
     ----------
-    weight, bias : (width,) array
+    weight, bias, grad_weight, grad_bias : array (width,)
 
     Notes
     -----
