@@ -29,8 +29,8 @@ FLOORS = [
     ["_plan", "_summary"],
     ["network"],
     [
-        *("_checkpoint", "_evaluation", "_fit", "_gradcheck", "_metrics", "_planned", "_rows", "_tally", "callbacks", "data"),
-        *("datasets", "history", "metrics", "serialization", "tabular", "training"),
+        *("_checkpoint", "_divergence", "_evaluation", "_fit", "_gradcheck", "_metrics", "_planned", "_rows", "_tally"),
+        *("callbacks", "data", "datasets", "history", "metrics", "serialization", "tabular", "training"),
     ],
     ["estimators", "explain"],
     ["_bench", "_demo", "_table_models", "cli"],

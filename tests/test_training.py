@@ -196,7 +196,7 @@ def test_steps_are_handed_over_in_slices_that_grow_to_what_takes_long_enough(dat
     monkeypatch.setattr("backprop._fit.perf_counter", lambda: next(seconds))
     slices = []
     train = Run.train
-    monkeypatch.setattr(Run, "train", lambda run, order: slices.append(len(order)) or train(run, order))
+    monkeypatch.setattr(Run, "train", lambda run, order, losses: slices.append(len(order)) or train(run, order, losses))
     bp.Trainer(_net(), loss="cross_entropy").fit(*data, epochs=2, batch_size=2)
     assert slices == [2, 20, 2, 24]
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+
+from ._divergence import Rewind
 from ._evaluation import Meter, make_metrics
 from ._planned import Numbers, Run
 from ._progress import Progress
-from ._rows import Rows, Stream
+from ._rows import Batch, Rows, Stream
 from .callbacks import CallbackList
 from .data import Indices, count_batches, epoch_rng, row_order
 from .history import History
@@ -62,20 +66,23 @@ def run_fit(
     with trainer.interrupts, _under_way(trainer, data, options, hooks):
         try:
             _begin(trainer, hooks)
-            progress = Progress(options.verbose, options.epochs, _steps(data, options))
+            progress, rewind = Progress(options.verbose, options.epochs, _steps(data, options)), None
             for index in range(options.epochs):
                 progress.begin_epoch(index)
                 hooks.call("on_epoch_begin", trainer.epoch, {})
-                numbers = _train_epoch(trainer, data, hooks, progress, options, pace)
+                if rewind is None:
+                    rewind = Rewind(trainer)
+                elif hooks.may_change_state:
+                    rewind.renew()
+                numbers = _train_epoch(trainer, data, hooks, progress, options, pace, rewind)
                 if validation is not None:
                     numbers |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
-                    trainer.check_validation(numbers["val_loss"])
+                    with rewind:
+                        trainer.check_validation(numbers["val_loss"])
                 numbers["lr"] = trainer.last_lr
                 logs = numbers
-                trainer.epoch += 1
-                trainer.optimizer.epoch += 1
-                if monitored is not None:
-                    monitored.observe(logs[monitored.monitor or ("val_loss" if "val_loss" in logs else "loss")])
+                _count_epoch(trainer, monitored, logs)
+                rewind.log(0, partial(_count_epoch_again, trainer, monitored, logs.copy()))
                 history.append(trainer.epoch - 1, logs)
                 progress.end_epoch(logs)
                 hooks.call("on_epoch_end", trainer.epoch - 1, logs)
@@ -102,7 +109,7 @@ def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions, hooks
     try:
         yield
     finally:
-        trainer.callbacks = trainer.training_data = trainer.batch_size = None
+        trainer.callbacks = trainer.training_data = trainer.batch_size = trainer.diverged = None
 
 
 def _begin(trainer: Trainer, hooks: CallbackList) -> None:
@@ -121,15 +128,23 @@ def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
     return count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
 
 
+def _count_epoch(trainer: Trainer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
+    """Let trainer, optimizer and schedule know that an epoch is done."""
+    trainer.epoch += 1
+    trainer.optimizer.epoch += 1
+    if monitored is not None:
+        monitored.observe(logs[monitored.monitor or ("val_loss" if "val_loss" in logs else "loss")])
+
+
 def _train_epoch(
-    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions, pace: _Pace
+    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions, pace: _Pace, rewind: Rewind
 ) -> dict[str, float]:
     """Train one epoch and return the loss and metrics over it."""
     meter = Meter(make_metrics(trainer.metrics, trainer.loss, streaming_only=True))
     each_step = hooks.has("on_train_batch_end")
     batch = 0
 
-    def finished(losses: Sequence[float] | Numbers) -> None:
+    def finished(losses: Numbers) -> None:
         nonlocal batch
         if each_step:
             for index, loss in enumerate(losses, batch):
@@ -140,14 +155,48 @@ def _train_epoch(
     if isinstance(data, Rows):
         run = Run(trainer, data, options.batch_size, meter)
         for order in _slices(trainer, data, options, None if each_step else pace):
-            finished(run.train(order))
+            with rewind:
+                rewind.renew_if_due()
+                losses = rewind.log(-(-len(order) // options.batch_size), partial(_again, run, order, options.batch_size))
+                run.train(order, losses)
+            finished(losses)
         run.close()
     else:
         for ready in data.epoch():
-            finished([trainer.train_and_measure(ready, meter)])
-    trainer.flush()
-    trainer.check_parameters()
+            with rewind:
+                rewind.renew_if_due()
+                losses = rewind.log(1, partial(_batch_again, trainer, ready), ready.x.nbytes)
+                losses[0] = trainer.train_and_measure(ready, meter)
+            finished(losses)
+    with rewind:
+        if trainer.has_gathered:
+            rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
+            trainer.flush()
+        trainer.check_parameters()
     return meter.result()
+
+
+# How to take again what `Rewind` has logged: steps ``first`` to ``last - 1``.
+
+
+def _again(run: Run, order: Indices, batch_size: int, first: int, last: int) -> Numbers:
+    return run.again(order[first * batch_size : last * batch_size])
+
+
+def _batch_again(trainer: Trainer, batch: Batch, first: int, last: int) -> Numbers:
+    return np.array([trainer.train_uninterrupted(batch)[0]])
+
+
+def _flush_again(trainer: Trainer, first: int, last: int) -> Numbers:
+    trainer.flush()
+    return np.zeros(1)
+
+
+def _count_epoch_again(
+    trainer: Trainer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float], first: int, last: int
+) -> Numbers:
+    _count_epoch(trainer, monitored, logs)
+    return np.zeros(0)
 
 
 def _slices(trainer: Trainer, data: Rows, options: FitOptions, pace: _Pace | None) -> Iterator[Indices]:

@@ -66,17 +66,24 @@ class Run:
             return None
         return Tally.begin(formula, self._data.targets, self._data.sample_weight, self._trainer.net.n_outputs)
 
-    def train(self, order: Indices) -> Numbers:
-        """Train on the rows with these numbers, batch by batch, and return the loss of each."""
-        losses = []
+    def train(self, order: Indices, losses: Numbers) -> None:
+        """Train on the rows with these numbers, batch by batch; the loss of each goes to ``losses`` as it comes."""
         start = 0
-        while start < len(order):
-            stop = start + (self._room - self._steps) * self._batch_size
-            losses.append(self._train(order[start:stop]))
+        while start < len(losses):
+            stop = min(start + self._room - self._steps, len(losses))
+            self._train(order[start * self._batch_size : stop * self._batch_size], losses[start:stop])
             start = stop
             if self._steps == self._room:
                 self._close_chunk()
-        return np.concatenate(losses)
+
+    def again(self, order: Indices) -> Numbers:
+        """Train on rows as `train` does, without the meter, and return the loss of each batch."""
+        losses = np.empty(-(-len(order) // self._batch_size))
+        for start in range(0, len(losses), self._room):
+            part = losses[start : start + self._room]
+            rows = slice(start * self._batch_size, (start + len(part)) * self._batch_size)
+            self._take(order[rows], Report(part, np.empty(len(part))))
+        return losses
 
     def close(self) -> None:
         """Let the meter have all that has gathered."""
@@ -97,26 +104,33 @@ class Run:
             self._meter.add_rows(outputs, *self._rows.take_measured(numbers))
         self._steps = self._count = 0
 
-    def _train(self, order: Indices) -> Numbers:
+    def _train(self, order: Indices, losses: Numbers) -> None:
         """Train on rows that the chunk has room for."""
-        steps = slice(self._steps, self._steps - (-len(order) // self._batch_size))
+        steps = slice(self._steps, self._steps + len(losses))
         rows = slice(self._count, self._count + len(order))
-        losses, weights, outputs, tally = self._chunk
+        chunk = self._chunk
+        outputs = chunk.outputs
         if outputs is not None:
             self._numbers[rows] = order
             outputs = outputs[rows]
-        report = Report(losses[steps], weights[steps], outputs, tally)
+        report = Report(chunk.losses[steps], chunk.weights[steps], outputs, chunk.tally)
+        try:
+            self._take(order, report)
+        finally:
+            losses[...] = report.losses
+        self._steps, self._count = steps.stop, rows.stop
+
+    def _take(self, order: Indices, report: Report) -> None:
+        """Take the steps on rows, by plan where there is one."""
         training = self._trainer.training_plan()
         if training is None or not training.has_loss:
             self._step_by_step(order, report)
-        else:
-            self._trainer.interrupts.begin()
-            try:
-                self._by_plan(training, order, report)
-            finally:
-                self._trainer.interrupts.end()
-        self._steps, self._count = steps.stop, rows.stop
-        return report.losses.copy()
+            return
+        self._trainer.interrupts.begin()
+        try:
+            self._by_plan(training, order, report)
+        finally:
+            self._trainer.interrupts.end()
 
     def _by_plan(self, training: Any, order: Indices, report: Report) -> None:
         if self._data is None:  # there is something to convert

@@ -450,7 +450,8 @@ class EMA(Callback):
 
     The average often predicts better than the last update. It is summed in float64 (see `Network.blend`), so that any decay
     works. Batches that bring no update, such as those before the last of ``accumulate_steps``, do not count. In another run the
-    average goes on if the network is the same one, and starts again from any other network.
+    average goes on if the network is the same one, and starts again from any other network. After a `DivergenceError` the average
+    still includes the update that was undone.
     Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992.
 
     Parameters
@@ -555,6 +556,11 @@ class CallbackList:
         """Call a hook of all callbacks, in their order."""
         for function in self._hooks[hook]:
             function(*arguments)
+
+    @property
+    def may_change_state(self) -> bool:
+        """Whether there is a callback that might change the network or the trainer between epochs."""
+        return any(type(callback) not in (EarlyStopping, Checkpoint, CSVLogger, EMA) for callback in self._callbacks)
 
     def has(self, hook: str) -> bool:
         """Tell whether any callback has this hook."""

@@ -22,6 +22,7 @@ from ._arrays import (
     check_seed,
 )
 from ._class_weights import ClassWeight
+from ._divergence import Diverged, DivergenceError
 from ._evaluation import Meter, MetricSpec, evaluate_batches, make_metrics
 from ._fit import FitOptions, run_fit
 from ._interrupts import Interrupts
@@ -48,10 +49,7 @@ def __dir__() -> list[str]:
 
 
 EVALUATION_BATCH = 1024
-
-
-class DivergenceError(FloatingPointError):
-    """Training broke off because the loss, the gradient or the parameters were no longer finite."""
+_PASSING = ("training_data", "batch_size", "callbacks", "error", "diverged", "_planned")  # None but during `fit`, or made again
 
 
 class _Exclusively:
@@ -104,6 +102,9 @@ class Trainer:
         During `fit`, for callbacks: the rows of a step, where the data are rows.
     error : BaseException or None
         In ``on_train_end``, for callbacks: the exception that ends `fit`, or None if it ends as planned.
+    diverged : Diverged or None
+        In ``on_train_end``, for callbacks, after a `DivergenceError`: the network before the last update was undone, as
+        ``parameters`` and ``buffers``, and the number of ``updates`` and the ``epoch`` then.
 
     Raises
     ------
@@ -157,6 +158,7 @@ class Trainer:
         self.history_keys: tuple[str, ...] = ()
         self.training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
         self.error: BaseException | None = None
+        self.diverged: Diverged | None = None
         self.callbacks: CallbackList | None = None  # during `fit`
         self.callback_states: dict[str, Mapping[str, Any]] = {}  # read from a file, for the callbacks of the next `fit`
         self.interrupts = Interrupts()
@@ -195,7 +197,8 @@ class Trainer:
         Raises
         ------
         DivergenceError
-            If the loss or the gradient is not finite; nothing is updated then.
+            If the loss or the gradient is not finite. This call then changes nothing; the update that spoilt the parameters may
+            be that of the call before, which is not undone.
         RuntimeError
             If another thread is training the network.
         """
@@ -234,7 +237,7 @@ class Trainer:
         RuntimeError
             If there was no forward since the last backward.
         DivergenceError
-            If the gradient is not finite; nothing is updated then.
+            If the gradient is not finite; nothing is updated then, and the forward is undone.
         """
         with self._exclusively():
             try:
@@ -350,6 +353,20 @@ class Trainer:
         self.discard_gathered()
         self._update()
 
+    @property
+    def has_gathered(self) -> bool:
+        """Whether gradients wait for their update: then there was a finite loss since the last one."""
+        return self._gathered_steps > 0
+
+    def gathered_state(self) -> tuple[Array | None, int, float]:
+        """Return the gradients that wait for their update, of how many steps they are, and their weight."""
+        gathered = self._gathered.copy() if self._gathered is not None and self._gathered_steps else None
+        return gathered, self._gathered_steps, self._gathered_weight
+
+    def load_gathered_state(self, gathered: Array | None, steps: int, weight: float) -> None:
+        """Restore what `gathered_state` returned."""
+        self._gathered, self._gathered_steps, self._gathered_weight = gathered, steps, weight
+
     def discard_gathered(self) -> None:
         """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
         if self._gathered is not None:
@@ -384,28 +401,25 @@ class Trainer:
         return _Exclusively(self.net._in_training)
 
     def divergence(self, what: str, value: float) -> DivergenceError:
-        """Return the error to raise when training has diverged."""
-        return DivergenceError(
-            f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}: training has diverged. The "
-            f"parameters are those of the update before. Try a lower learning rate (it was {self.optimizer.learning_rate:g}), "
-            "clip_norm=1.0, or inputs and targets scaled to mean 0 and variance 1"
-        )
+        """Return the error to raise when the loss or the gradient norm of a step is not finite."""
+        found = f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
+        return DivergenceError.of("loss" if what == "loss" else "gradient", found, self.optimizer.learning_rate)
+
+    def is_finite(self) -> bool:
+        """Tell whether all parameters and buffers are finite."""
+        return bool(np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all())
 
     def check_parameters(self) -> None:
         """Raise a DivergenceError if a parameter or buffer is no longer finite."""
-        if not (np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all()):
-            raise self._spoilt("parameters are no longer finite")
+        if not self.is_finite():
+            found = f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}"
+            raise DivergenceError.of("parameters", found, self.last_lr)
 
     def check_validation(self, loss: float) -> None:
         """Raise a DivergenceError if the validation loss is NaN."""
         if math.isnan(loss):
-            raise self._spoilt("the validation loss is nan")
-
-    def _spoilt(self, what: str) -> DivergenceError:
-        return DivergenceError(
-            f"{what} after update {self.optimizer.steps} in epoch {self.epoch + 1}: training has diverged. Start again with a "
-            f"lower learning rate (it was {self.last_lr:g})"
-        )
+            found = f"the validation loss is nan after update {self.optimizer.steps} in epoch {self.epoch + 1}"
+            raise DivergenceError.of("loss", found, self.last_lr)
 
     def __repr__(self) -> str:
         """Return the parts, the network by its widths."""
@@ -480,7 +494,8 @@ class Trainer:
         ValueError, TypeError
             If arguments do not make sense, before anything is changed (for memory maps and iterables, when a batch does not).
         DivergenceError
-            If the loss, the gradient or the parameters are no longer finite.
+            If the loss, the gradient or the parameters are no longer finite. If the last update is to blame, it is undone: network
+            and optimizer are then as they were before it, when the loss was finite.
         RuntimeError
             If another thread is training the network.
 
@@ -488,6 +503,8 @@ class Trainer:
         -----
         The order of an epoch follows from the seed and from `epoch` alone. So training that was saved after some epochs and
         loaded again goes on exactly as if it had not been interrupted.
+
+        To undo an update, one copy of the parameters and of the optimizer's moments is kept, and a second one for short times.
         """
         with self._exclusively():
             converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
@@ -672,12 +689,11 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
-        left_out = ("interrupts", "training_data", "error", "callbacks", "_planned")
-        return {key: value for key, value in self.__dict__.items() if key not in left_out}
+        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", *_PASSING)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state, interrupts=Interrupts(), training_data=None, error=None, callbacks=None, _planned=None)
+        self.__dict__.update(state, interrupts=Interrupts(), **dict.fromkeys(_PASSING))
 
 
 @suggests_options

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from time import perf_counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,9 @@ from .data import chance_loss, non_finite_data
 from .findings import Finding, Report
 from .judge import Case, data_findings, judge
 from .step import non_finite_step, rms
+
+if TYPE_CHECKING:
+    from ...network import Network
 
 SAMPLE = 4096  # rows that a report looks at; targets are cheaper, and rare classes matter
 TARGETS = 1_000_000
@@ -70,6 +74,7 @@ class Monitor(Callback):
         self._curves: dict[str, list[float]] = {}
         self._data: Rows | None = None
         self._ended = False
+        self._diverged: tuple[Network, int, int] | None = None  # the network before anything was undone, and the update and epoch
         self._batch_size: int | None = None
         self._spent, self._cost = 0.0, 0.0  # seconds, of all records and of the last one
         if hasattr(self, "trainer"):
@@ -89,13 +94,17 @@ class Monitor(Callback):
         if self._spent + self._cost <= self.share * (began - self._began):
             if self._data is not None:
                 self.epochs.append(epoch)
-                self._record(self._step(self._data.take(slice(0, min(self._data.count, self.rows)))))
+                self._record(self._step(self.trainer.net, self._data.take(slice(0, min(self._data.count, self.rows)))))
             self._cost = perf_counter() - began
             self._spent += self._cost
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
-        """Note whether training broke off."""
+        """Note whether training broke off, and with which parameters."""
         self._ended = self.trainer.error is None
+        if (end := self.trainer.diverged) is not None:
+            net = self.trainer.net.copy()
+            net.parameters, net.buffers = end.parameters, end.buffers
+            self._diverged = net, end.updates + 1, end.epoch + 1
 
     def report(self) -> Report:
         """Return what is wrong with the run so far, the likeliest reason first; also after training broke off."""
@@ -135,21 +144,22 @@ class Monitor(Callback):
         if not self._broke_off:
             return findings
         parts = (_part(sample, slice(start, start + TRACED)) for start in range(0, len(sample.x), TRACED))
-        broken = next((found for part in parts for found in non_finite_step(self._step(part))), None)
+        trainer = self.trainer
+        net, update, epoch = self._diverged or (trainer.net, trainer.optimizer.steps + 1, trainer.epoch + 1)
+        broken = next((found for part in parts for found in non_finite_step(self._step(net, part))), None)
         if broken is None:
             return findings
-        trainer = self.trainer
-        seen = f"Training broke off at update {trainer.optimizer.steps + 1} in epoch {trainer.epoch + 1}. {broken.evidence}"
-        numbers = broken.numbers | {"update": trainer.optimizer.steps + 1, "epoch": trainer.epoch + 1}
+        seen = f"Training broke off at update {update} in epoch {epoch}. {broken.evidence}"
+        numbers = broken.numbers | {"update": update, "epoch": epoch}
         place = replace(broken, evidence=seen, numbers=numbers)
         return [finding for finding in findings if finding.name != "non-finite values"] + [place]
 
-    def _step(self, batch: Batch) -> Trace:
+    def _step(self, net: Network, batch: Batch) -> Trace:
         """One step on a copy."""
         trainer = self.trainer
         with np.errstate(all="ignore"):
             return trace(
-                trainer.net, batch.x, batch.targets,
+                net, batch.x, batch.targets,
                 loss=trainer.loss, optimizer=trainer.optimizer, sample_weight=batch.sample_weight,
             )  # fmt: skip
 
