@@ -53,19 +53,25 @@ cdef struct pass_t:  # one walk, and what it is given
 cdef void forward_share(void *work, int part, int parts) noexcept nogil:
     cdef pass_t *p = <pass_t *> work
     cdef member_t m = member(&p.net.team, part, parts)
+    cdef const void *result
     if p.net.dtype == cnp.NPY_FLOAT:
-        p.result = forward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, &m)
+        result = forward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, &m)
     else:
-        p.result = forward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, &m)
+        result = forward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, &m)
+    if part == 0:  # the caller, which reads it
+        p.result = result
 
 
 cdef void backward_share(void *work, int part, int parts) noexcept nogil:
     cdef pass_t *p = <pass_t *> work
     cdef member_t m = member(&p.net.team, part, parts)
+    cdef const void *result
     if p.net.dtype == cnp.NPY_FLOAT:
-        p.result = backward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
+        result = backward_walk(p.net, <const float *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
     else:
-        p.result = backward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
+        result = backward_walk(p.net, <const double *> p.net.x, p.n, p.training, p.step, p.input_gradient, &m)
+    if part == 0:
+        p.result = result
 
 
 cdef class Plan:

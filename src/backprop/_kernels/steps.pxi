@@ -81,7 +81,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     double *weights
     Py_ssize_t done  # whole steps
     Py_ssize_t updated  # those that changed parameters
-    outcome end
+    int end  # an outcome
 
 cdef struct batch_t:
     const void *x
@@ -354,7 +354,7 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
             updated += weight != 0
             done += 1
     if end != FINISHED and is_current(m):
-        s.end = end
+        set_to(&s.end, end)
 
 
 cdef double weigh(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, member_t *m) noexcept nogil:
@@ -440,7 +440,7 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
         set_scalars(&pace, s.updates + 1, s.lr[0])
         update(s, &pace, 1, 1, like, m, m.stage + 1)
     elif is_current(m):
-        s.end = GRADIENT_NOT_FINITE
+        set_to(&s.end, GRADIENT_NOT_FINITE)
 
 
 cdef void finish_share(void *work, int part, int parts) noexcept nogil:

@@ -266,16 +266,18 @@ static inline int add_to(int *count, int n) { return *count += n; }
 static inline int replace(int *count, int from, int to) { return *count == from ? (*count = to, 1) : 0; }
 #endif
 
-/* A flag that any thread may set and that stays set: the threads that have passed the end of the stage in which it was set see it.
+/* A number that several threads may set to the same, and a flag, which stays set: the threads that have passed the end of the stage in
+   which it was set see it.
    A number in memory of the caller, which another thread may be writing: it is read once, so that what has been checked is used. */
 #ifdef __GNUC__
-static inline void set_flag(int *flag) { __atomic_store_n(flag, 1, __ATOMIC_RELAXED); }
+static inline void set_to(int *place, int number) { __atomic_store_n(place, number, __ATOMIC_RELAXED); }
 static inline int is_set(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
 static inline int64_t read_once(const int64_t *number) { return __atomic_load_n(number, __ATOMIC_RELAXED); }
 #else
-static inline void set_flag(int *flag) { *(volatile int *)flag = 1; }
+static inline void set_to(int *place, int number) { *(volatile int *)place = number; }
 static inline int is_set(const int *flag) { return *(const volatile int *)flag; }
 static inline int64_t read_once(const int64_t *number) { return *(const volatile int64_t *)number; }
 #endif
+static inline void set_flag(int *flag) { set_to(flag, 1); }
 
 #endif

@@ -38,6 +38,7 @@ cdef extern from "_kernels/team.h" nogil:
     void end_stage(member_t *m)                 # waits until all pieces are done
     bint is_current(const member_t *m)          # whether the stage it has come to is not over
     void run_team(team_t *team, Share share, void *work, int parts)     # on the calling thread, and on others as they come
+    void set_to(int *place, int number)         # several threads may, to the same number
     void set_flag(int *flag)                    # which any thread may set, and which stays set
     bint is_set(const int *flag)
     int64_t read_once(const int64_t *number)    # of memory that another thread may be writing
