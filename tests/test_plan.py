@@ -8,49 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from random_networks import OPTIMIZERS, losses_of, random_network, targets_for
 
 import backprop as bp
-from backprop import activations, kernels, losses
+from backprop import activations, kernels
 from backprop.network import Network
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="plans are the compiled backend's")
-
-
-def random_layers(rng: np.random.Generator, width: int, count: int, depth: int = 0) -> tuple[list[bp.Layer], int]:
-    """Layers of every kind in random order, and how wide the outputs of the last are."""
-    layers: list[bp.Layer] = []
-    for _ in range(count):
-        kind = rng.choice(["dense", "dense", "activation", "dropout", "batch_norm", "layer_norm", "residual"])
-        activation = str(rng.choice(activations.NAMES))
-        if kind == "dense":
-            fan_out = int(rng.choice([1, 2, 7, 16, 17, 33]))
-            layers.append(bp.Dense(width, fan_out, activation=activation, bias=bool(rng.integers(2))))
-            width = fan_out
-        elif kind == "activation":
-            layers.append(bp.Activation(activation))
-        elif kind == "dropout":
-            layers.append(bp.Dropout(float(rng.choice([0.0, 0.3]))))
-        elif kind == "batch_norm":
-            layers.append(bp.BatchNorm(width))
-        elif kind == "layer_norm":
-            layers.append(bp.LayerNorm(width))
-        elif depth < 2:
-            block, after = random_layers(rng, width, int(rng.integers(1, 4)), depth + 1)
-            layers.append(bp.Residual([*block, bp.Dense(after, width)] if after != width or not block else block))
-    return layers, width
-
-
-def random_network(seed: int, dtype: str = "float64") -> Network:
-    rng = np.random.default_rng(seed)
-    width = int(rng.choice([1, 3, 8, 20]))
-    layers, after = random_layers(rng, width, int(rng.integers(1, 7)))
-    net = bp.Network([bp.Dropout(0.1), *layers, bp.Dense(after, 3)], dtype=dtype, seed=seed)
-    net.parameters += rng.normal(scale=0.1, size=net.parameters.size)
-    for _, layer in net._named:
-        if rng.random() < 0.2:
-            layer.trainable = False
-    net.layers[-1].trainable = True
-    return net
 
 
 @pytest.fixture
@@ -99,52 +63,15 @@ def test_predict(seed, dtype, rows, layer_by_layer):
     assert_close(outputs, net.infer(x), net)
 
 
-LOSSES = [
-    losses.CrossEntropy(label_smoothing=0.1),
-    losses.BinaryCrossEntropy(pos_weight=[1.0, 2.0, 3.0]),
-    losses.MSE(),
-    losses.HalfMSE(),
-    losses.MAE(),
-    losses.Huber(delta=0.5),
-    losses.LogCosh(),
-    losses.Poisson(),
-    losses.Quantile(q=[0.1, 0.5, 0.9]),
-    losses.Hinge(),
-    losses.KLDivergence(),
-]
-OPTIMIZERS: list[Callable[[], bp.optimizers.Optimizer]] = [
-    lambda: bp.SGD(0.05),
-    lambda: bp.SGD(bp.schedules.Exponential(0.05, gamma=0.9), momentum=0.9, nesterov=True),
-    lambda: bp.RMSprop(1e-3, centered=True, momentum=0.5),
-    lambda: bp.Adagrad(lr_decay=0.1),
-    lambda: bp.Adadelta(),
-    lambda: bp.Adam(amsgrad=True, weight_decay=0.1),
-    lambda: bp.AdamW(groups={"*.weight": {"weight_decay": 0.0, "lr": 1e-2}}),
-    lambda: bp.Adamax(l1=0.01),
-    lambda: bp.NAdam(),
-    lambda: bp.RAdam(),
-    lambda: bp.Lion(),
-    lambda: bp.Rprop(),
-]
-
-
-def targets_for(loss: losses.Loss, rows: int, soft: bool) -> np.ndarray:
-    rng = np.random.default_rng(3)
-    if loss.name == "kl_divergence" or (loss.name == "cross_entropy" and soft):
-        return rng.dirichlet(np.ones(3), size=rows)
-    if loss.name == "cross_entropy":
-        return rng.integers(0, 3, rows)
-    return rng.integers(0, 2, (rows, 3)).astype(np.float64)
-
-
 @pytest.mark.parametrize(("rows", "batch_size"), [(23, 5), (4900, 4500)])  # the second: batches that are sliced
 @pytest.mark.parametrize("case", range(48))
 def test_training(case, rows, batch_size, layer_by_layer):
     rng = np.random.default_rng(case)
     net = random_network(case)
-    loss = LOSSES[case % len(LOSSES)]
+    losses = losses_of(3)
+    loss = losses[case % len(losses)]
     optimizer = OPTIMIZERS[case % len(OPTIMIZERS)]
-    x, y = batch(net, rows), targets_for(loss, rows, soft=case % 2 == 0)
+    x, y = batch(net, rows), targets_for(loss, 3, rows, soft=case % 2 == 0)
     weight = rng.choice([0.0, 1.0, 2.5], rows) if case % 3 == 0 else None
     clip = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3]
     others = net.copy()

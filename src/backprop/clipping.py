@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from . import kernels
 from ._arrays import check_positive
 from ._spans import FlatNetwork, build_spans
@@ -85,6 +87,12 @@ def clip_grad_value(net: FlatNetwork, limit: float) -> None:
 def grad_norm(gradients: Array, spans: Spans) -> float:
     """Return the Euclidean norm of the gradients within the spans, summed in float64."""
     return math.sqrt(kernels.active().squared_norm(gradients, spans))
+
+
+def is_finite(gradients: Array, spans: Spans) -> bool:
+    """Tell whether every gradient within the spans is finite; their norm may be infinite all the same, in float64."""
+    ends = (spans["offset"] + spans["length"]).tolist()
+    return all(bool(np.isfinite(gradients[start:end]).all()) for start, end in zip(spans["offset"].tolist(), ends, strict=True))
 
 
 def scale_to_norm(gradients: Array, spans: Spans, norm: float, max_norm: float) -> None:

@@ -33,7 +33,7 @@ from ._rows import Batch, ClassVector, Converter, Rows, Stream
 from ._suggestions import suggests_options
 from ._types import Array
 from .callbacks import CallbackList
-from .clipping import grad_norm, scale_to_norm
+from .clipping import grad_norm, is_finite, scale_to_norm
 from .data import split
 from .history import History
 from .layers import Layer
@@ -376,7 +376,7 @@ class Trainer:
     def _update(self) -> None:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
         norm = grad_norm(gradients, spans)
-        if not math.isfinite(norm):
+        if not math.isfinite(norm) and (self.clip_norm is not None or not is_finite(gradients, spans)):
             raise self.divergence("gradient norm", norm)
         if self.clip_norm is not None:
             scale_to_norm(gradients, spans, norm, self.clip_norm)
