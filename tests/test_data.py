@@ -46,7 +46,9 @@ def test_batches_are_copies():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"x": [[1.0]], "y": [1, 2]}, r"got shapes \(1, 1\) and \(2,\)"),
+        ({"x": [[1.0]], "y": [1, 2]}, r"x and y must have the same number of rows, got shapes \(1, 1\) and \(2,\)"),
+        ({"x": [[1.0]], "sample_weight": [1, 2]}, "x and sample_weight must have the same number of rows"),
+        ({"x": [1], "y": [1], "sample_weight": [1, 2]}, "x, y and sample_weight must have the same number of rows"),
         ({"x": np.empty((0, 2))}, "at least one row"),
         ({"x": [[1.0]], "batch_size": 0}, "batch_size must be at least 1"),
         ({"x": [[1.0]], "seed": -1}, "seed must be"),

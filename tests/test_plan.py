@@ -289,7 +289,7 @@ def test_a_step_without_conversions_follows_a_schedule(per, monkeypatch):
         (np.ones((2, 4), np.float32), np.array([0, -1]), "class labels in \\[0, 2\\)"),
         (np.full((2, 4), np.nan, np.float32), np.array([0, 1]), "x contains NaN"),
         (np.ones((2, 5), np.float32), np.array([0, 1]), "x must have shape"),
-        (np.ones((2, 4), np.float32), np.array([0, 1, 1]), "as many rows"),
+        (np.ones((2, 4), np.float32), np.array([0, 1, 1]), "the same number of rows"),
         (np.ones((0, 4), np.float32), np.array([], np.int64), "at least one row"),
     ],
 )

@@ -481,7 +481,7 @@ def test_parameters_that_overflow_are_an_error(data):
         ({"x": np.ones(24)}, r"x must be 2-D .*got shape \(24,\)"),
         ({"x": np.ones((24, 4, 1))}, r"x must be 2-D .*got shape \(24, 4, 1\)"),
         ({"x": np.ones((24, 5))}, r"x must have shape \(rows, 4\), got \(24, 5\)"),
-        ({"x": np.ones((23, 4))}, r"as many rows, got shapes \(23, 4\) and \(24,\)"),
+        ({"x": np.ones((23, 4))}, r"x and y must have the same number of rows, got shapes \(23, 4\) and \(24,\)"),
         ({"x": np.ones((0, 4)), "y": np.ones(0, int)}, "at least one row"),
         ({"x": np.full((24, 4), np.nan)}, "x contains NaN at row 0, column 0"),
         ({"x": np.full((24, 4), -np.inf)}, "x contains infinity"),
@@ -501,8 +501,12 @@ def test_parameters_that_overflow_are_an_error(data):
         ({"validation_split": -0.5}, r"validation_split must be in \[0, 1\)"),
         ({"validation_split": 0.5, "validation_data": (np.ones((2, 4)), [0, 1])}, "exclude each other"),
         ({"validation_data": (np.ones((2, 4)),)}, "tuple of 1"),
-        ({"validation_data": (np.ones((2, 5)), [0, 1])}, r"x must have shape \(rows, 4\)"),
-        ({"validation_data": (np.ones((2, 4)), [0, 7])}, "got 7 in row 1"),
+        ({"validation_data": (np.ones((2, 5)), [0, 1])}, r"x of validation_data must have shape \(rows, 4\)"),
+        ({"validation_data": (np.ones((2, 4)), [0, 7])}, "y of validation_data must be class labels .*got 7 in row 1"),
+        ({"validation_data": (np.ones((2, 4)), [0])}, "x of validation_data and y of validation_data must have the same number"),
+        ({"validation_data": (np.full((2, 4), np.nan), [0, 1])}, "x of validation_data contains NaN"),
+        ({"validation_data": (np.ones((0, 4)), np.ones(0, int))}, "x of validation_data must have at least one row"),
+        ({"validation_data": (np.ones((2, 4)), [0, 1], [1])}, r"sample_weight of validation_data must have shape \(2,\)"),
         ({"steps_per_epoch": 3}, "steps_per_epoch is for iterables"),
         ({"seed": -1}, "seed must be"),
     ],
@@ -637,21 +641,39 @@ def test_batches_of_ours_are_shuffled_anew(data):
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
-        ([], {}, ValueError, "x gave no batch"),
+        ([], {}, ValueError, "x yielded no batches. An iterator can be consumed only once: pass a list or a function"),
         ([(np.ones((2, 4)), [0, 1])], {"sample_weight": [1, 1]}, ValueError, "need y"),
         ([(np.ones((2, 4)), [0, 1])], {"validation_split": 0.5}, ValueError, "need y"),
         ([(np.ones((2, 4)), [0, 1])], {"class_weight": "balanced"}, ValueError, "needs y as an array"),
         ([(np.ones((2, 4)), [0, 5])], {}, ValueError, "got 5"),
-        ([np.ones((2, 4))], {}, ValueError, r"batches \(x, y\)"),
+        ([np.ones((2, 4))], {}, ValueError, r"x must yield batches \(x, y\) .*, got a ndarray"),
+        ([(np.ones((2, 4)),)], {}, ValueError, "got a tuple of 1"),
         ([(np.ones((0, 4)), np.ones(0, int))], {}, ValueError, "at least one row"),
         (3, {}, TypeError, "iterable of batches"),
-        (iter([(np.ones((2, 4)), [0, 1])]), {"epochs": 2}, ValueError, "gone through once only"),
-        (iter([(np.ones((2, 4)), [0, 1])]), {"steps_per_epoch": 2}, ValueError, "ran out of batches before 2 steps"),
+        (iter([(np.ones((2, 4)), [0, 1])]), {"epochs": 2}, ValueError, "consumed only once"),
+        (iter([(np.ones((2, 4)), [0, 1])]), {"steps_per_epoch": 2}, ValueError, "no more batches before steps_per_epoch=2"),
     ],
 )
 def test_bad_batches_are_refused(source, options, error, message):
     with pytest.raises(error, match=message):
         _plain().fit(source, loss="cross_entropy", **options)
+
+
+@pytest.mark.parametrize(
+    ("source", "error", "message"),
+    [
+        (iter([(np.ones((2, 4)), [0, 1])]), ValueError, "^validation_data yielded no batches. An iterator can be"),
+        ([], ValueError, "^validation_data yielded no batches"),
+        ([(np.ones((2, 4)),)], ValueError, r"^validation_data must yield batches \(x, y\)"),
+        ([(np.ones((2, 4)), [0, 5])], ValueError, "^y of validation_data must be class labels"),
+        ([(np.ones((2, 5)), [0, 1])], ValueError, "^x of validation_data must have shape"),
+        ([(np.ones((2, 4)), [0, 1], [1])], ValueError, "^sample_weight of validation_data must have shape"),
+        (3, TypeError, r"^validation_data must be a tuple \(x, y\), or an iterable of batches"),
+    ],
+)
+def test_errors_in_batches_for_validation_name_validation_data(source, error, message, data):
+    with pytest.raises(error, match=message):
+        _plain().fit([data], loss="cross_entropy", validation_data=source, epochs=2)
 
 
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", ">f4"])

@@ -14,7 +14,9 @@ from ._types import Array, Labels
 ClassWeight = Mapping[int, float] | Sequence[float] | npt.NDArray[Any] | str
 
 
-def check_sample_weight(sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype[Any]) -> Array:
+def check_sample_weight(
+    sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype[Any], name: str = "sample_weight"
+) -> Array:
     """Return one finite weight per row, contiguous and of ``dtype``.
 
     Raises
@@ -24,8 +26,8 @@ def check_sample_weight(sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype
     ValueError
         If they are not one per row, or not finite.
     """
-    weight = as_parameter(sample_weight, "sample_weight", (rows,), dtype)
-    require_finite(weight, "sample_weight")
+    weight = as_parameter(sample_weight, name, (rows,), dtype)
+    require_finite(weight, name)
     return weight
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ._arrays import as_matrix, as_real_array, as_table, check_count
 from ._class_weights import ClassWeight, check_sample_weight, weigh_rows
 from ._types import Array, Labels
-from .data import Indices, check_same_rows
+from .data import Indices, check_same_rows, rows_differ
 
 if TYPE_CHECKING:
     from .losses import Loss
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ClassVector = npt.NDArray[np.float64]
 CHUNK = 65536  # rows of a memory map that are looked at together
+_CONSUMED = "An iterator can be consumed only once: pass a list or a function that returns an iterator"
 
 
 class Batch(NamedTuple):
@@ -39,6 +40,15 @@ class Batch(NamedTuple):
         return float(len(self.x)) if self.weight is None else float(np.abs(self.weight).sum(dtype=np.float64))
 
 
+class Names(NamedTuple):
+    """What error messages call the data: the iterable of batches, and the arrays."""
+
+    batches: str = "x"
+    x: str = "x"
+    y: str = "y"
+    sample_weight: str = "sample_weight"
+
+
 class Converter:
     """Turns arrays as they were given into what one network and loss take."""
 
@@ -47,14 +57,25 @@ class Converter:
         self.n_inputs, self.n_outputs = net.n_inputs, net.n_outputs
         self.dtype = net.dtype
         self.check_finite = check_finite
+        self.names = Names()
+
+    def of(self, argument: str) -> Converter:
+        """Return a converter whose errors say that the data are those of an argument."""
+        other = copy(self)
+        other.names = Names(argument, *(f"{name} of {argument}" for name in Names()[1:]))
+        return other
 
     def inputs(self, x: npt.ArrayLike) -> Array:
         """Return inputs as a matrix."""
-        return as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=self.check_finite)
+        return as_matrix(x, self.names.x, self.dtype, self.n_inputs, check_finite=self.check_finite)
 
     def targets(self, y: npt.ArrayLike) -> Array | Labels:
         """Return targets as the loss's kernel takes them."""
-        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name="y", check_finite=self.check_finite)
+        return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name=self.names.y, check_finite=self.check_finite)
+
+    def sample_weight(self, sample_weight: npt.ArrayLike | None, rows: int) -> Array | None:
+        """Return the weights of so many rows as they were given."""
+        return None if sample_weight is None else check_sample_weight(sample_weight, rows, self.dtype, self.names.sample_weight)
 
     def weigh(self, targets: Array | Labels, class_vector: ClassVector | None, sample_weight: Array | None) -> Array | None:
         """Return the rows' weights, those of their classes included."""
@@ -66,10 +87,10 @@ class Converter:
         """Return all rows of these arrays as one batch."""
         matrix, targets = self.inputs(x), self.targets(y)
         if len(matrix) != len(targets):
-            raise ValueError(f"x and y must have as many rows, got shapes {matrix.shape} and {np.shape(y)}")
+            raise rows_differ(self.names[1:3], [matrix.shape, np.shape(y)])
         if len(matrix) == 0:
-            raise ValueError(f"x must have at least one row, got shape {matrix.shape}")
-        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(matrix), self.dtype)
+            raise ValueError(f"{self.names.x} must have at least one row, got shape {matrix.shape}")
+        weight = self.sample_weight(sample_weight, len(matrix))
         vector = None if class_weight is None else self.loss.class_weight_vector(class_weight, [targets], self.n_outputs)
         return Batch(matrix, targets, self.weigh(targets, vector, weight), weight)
 
@@ -85,16 +106,17 @@ class Rows:
         self, converter: Converter, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
     ) -> None:
         self._converter = converter
-        table = as_table(x, "x", converter.n_inputs)
-        given = as_real_array(y, "y")
-        check_same_rows((table, given))
+        names = converter.names
+        table = as_table(x, names.x, converter.n_inputs)
+        given = as_real_array(y, names.y)
+        check_same_rows((table, given), names[1:3])
         self.count = len(table)
         if self.count == 0:
-            raise ValueError(f"x must have at least one row, got shape {table.shape}")
+            raise ValueError(f"{names.x} must have at least one row, got shape {table.shape}")
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
         self._x = table if self._x_mapped else converter.inputs(table)
         self._targets = given if self._y_mapped else converter.targets(given)
-        self._sample_weight = None if sample_weight is None else check_sample_weight(sample_weight, self.count, converter.dtype)
+        self._sample_weight = converter.sample_weight(sample_weight, self.count)
         self._class_vector: ClassVector | None = None
         self._weight = self._sample_weight
         self._index: Indices | None = None
@@ -181,14 +203,14 @@ class Rows:
 
 
 class Stream:
-    """Batches ``(x, y)`` or ``(x, y, sample_weight)`` that come from outside, as they come.
+    """Batches ``(x, y)`` or ``(x, y, sample_weight)`` from an iterable.
 
     Parameters
     ----------
     source : iterable, iterator, or callable that returns one
-        Gone through again for each epoch; an iterator goes on where it was.
+        Each epoch iterates over it again. An iterator goes on where it stopped.
     steps_per_epoch : int, optional
-        How many batches make an epoch. None: as many as there are.
+        The number of batches in an epoch. None: all that the iterable yields.
     """
 
     def __init__(
@@ -198,10 +220,12 @@ class Stream:
         steps_per_epoch: int | None = None,
         class_weight: ClassWeight | None = None,
     ) -> None:
+        self._name = converter.names.batches
         if not (callable(source) or isinstance(source, Iterable)):
-            raise TypeError(f"x must be an array with y, or an iterable of batches (x, y), got {type(source).__name__}")
+            whole = "a tuple (x, y)" if self._name != "x" else "an array with y"
+            raise TypeError(f"{self._name} must be {whole}, or an iterable of batches (x, y), got {type(source).__name__}")
         if isinstance(class_weight, str):
-            raise ValueError("class_weight='balanced' needs y as an array; give the weights themselves with an iterable of batches")
+            raise ValueError("class_weight='balanced' needs y as an array; for an iterable of batches give the weights themselves")
         self._converter = converter
         self._class_weight = class_weight
         self._source = source
@@ -214,7 +238,7 @@ class Stream:
         Raises
         ------
         ValueError
-            If there is no batch, or fewer than ``steps_per_epoch`` even after starting again.
+            If there is no batch, or if a new iteration, too, ends before ``steps_per_epoch``.
         """
         if self.steps is None:
             count = 0
@@ -222,7 +246,7 @@ class Stream:
                 yield self._converted(item)
                 count += 1
             if not count:
-                raise ValueError("x gave no batch; an iterator can be gone through once only: pass a list, or steps_per_epoch")
+                raise ValueError(f"{self._name} yielded no batches. {_CONSUMED}")
             return
         for _ in range(self.steps):
             yield self._converted(self._next())
@@ -236,14 +260,15 @@ class Stream:
             if item is not nothing:
                 return item
             self._iterator = None
-        raise ValueError(f"x ran out of batches before {self.steps} steps of an epoch")
+        raise ValueError(f"{self._name} yielded no more batches before steps_per_epoch={self.steps} were done. {_CONSUMED}")
 
     def _fresh(self) -> Iterable[Any]:
         return self._source() if callable(self._source) else self._source
 
     def _converted(self, item: Any) -> Batch:
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-            raise ValueError(f"x must give batches (x, y) or (x, y, sample_weight), got {type(item).__name__}")
+            found = type(item).__name__ + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
+            raise ValueError(f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}")
         x, y, *weight = item
         return self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -91,7 +91,7 @@ def batches(
     Parameters
     ----------
     x, y, sample_weight : array-like
-        With as many rows each; those that are given come out of every batch, in this order. A memory map is read batch by
+        Arrays with the same number of rows. Every batch has those that are given, in this order. A memory map is read batch by
         batch.
     batch_size : int
         Rows of a batch; the last one has what is left over.
@@ -114,9 +114,10 @@ def batches(
     [1. 2.] [0 1]
     [3.] [1]
     """
-    named = [("x", x), ("y", y), ("sample_weight", sample_weight)]
-    arrays = tuple(as_real_array(array, name) for name, array in named if array is not None)
-    check_same_rows(arrays)
+    optional = {"y": y, "sample_weight": sample_weight}
+    given = {"x": x} | {name: array for name, array in optional.items() if array is not None}
+    arrays = tuple(as_real_array(array, name) for name, array in given.items())
+    check_same_rows(arrays, tuple(given))
     if len(arrays[0]) == 0:
         raise ValueError(f"x must have at least one row, got shape {arrays[0].shape}")
     return Batches(
@@ -173,12 +174,16 @@ def split(
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
-def check_same_rows(arrays: tuple[npt.NDArray[Any], ...]) -> None:
-    """Raise a ValueError, with all shapes, unless the arrays have as many rows."""
+def check_same_rows(arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]) -> None:
+    """Raise a ValueError, with all shapes, unless the arrays of these names have the same number of rows."""
     if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) > 1:
-        shapes = " and ".join(str(array.shape) for array in arrays)
-        names = "x and y" if len(arrays) == 2 else "x, y and sample_weight"
-        raise ValueError(f"{names} must have as many rows, got shapes {shapes}")
+        raise rows_differ(names, [array.shape for array in arrays])
+
+
+def rows_differ(names: Sequence[str], shapes: Sequence[tuple[int, ...]]) -> ValueError:
+    """Return the error to raise for arrays with different numbers of rows."""
+    listed = ", ".join(names[:-1])
+    return ValueError(f"{listed} and {names[-1]} must have the same number of rows, got shapes {' and '.join(map(str, shapes))}")
 
 
 def count_batches(rows: int, batch_size: int, drop_last: bool) -> int:

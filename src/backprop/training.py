@@ -356,7 +356,7 @@ class Trainer:
     @property
     def has_gathered(self) -> bool:
         """Whether gradients wait for their update: then there was a finite loss since the last one."""
-        return self._gathered_steps > 0
+        return self._gathered is not None and self._gathered_steps > 0
 
     def gathered_state(self) -> tuple[Array | None, int, float]:
         """Return the gradients that wait for their update, of how many steps they are, and their weight."""
@@ -532,7 +532,8 @@ class Trainer:
                 vector = data.use_class_weight(in_training)
                 self._class_vector = vector if class_weight is None else None
             if validation_data is not None:
-                validation = self._evaluation_data(converter, *_as_data(validation_data))
+                named = converter.of("validation_data")
+                validation = self._evaluation_data(named, *_as_data(validation_data))
             elif isinstance(validation, Rows) and self._class_vector is not None:
                 validation.use_class_weight(self._class_vector)
             options = FitOptions(
