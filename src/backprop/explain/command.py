@@ -38,6 +38,12 @@ _RATES = {
     "radam": 0.03,
     "lion": 0.005,
 }
+# Where those are too long a step: spirals have a narrow way down, digits many inputs, and targets of a regression are not bounded.
+_LOWER = {
+    "spirals": {"adam": 0.005, "adamw": 0.005, "nadam": 0.005, "rmsprop": 0.005},
+    "handwritten digits": {"sgd": 0.1, "rmsprop": 0.003, "adam": 0.005, "adamw": 0.005, "nadam": 0.005, "radam": 0.01, "lion": 0.001},
+    "mse": {"sgd": 0.05},
+}
 
 _TASKS = {
     "xor": "The task, called xor: is exactly one of the two inputs positive? Class 1 means yes; no straight line can tell.",
@@ -148,12 +154,9 @@ def explain(
     """
     check_writable(out)  # before the work, not after it
     task = _load(data, target)
-    sizes = [task.x.shape[1], *(task.hidden if hidden is None else hidden), task.n_outputs]
+    sizes = [task.x.shape[1], *(_hidden(task, activation) if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)
-    rule: dict[str, Any] = {"name": optimizer}
-    rates = _RATES | {"sgd": 0.05} if task.loss == "mse" else _RATES
-    if rate := lr or rates.get(optimizer):
-        rule["lr"] = rate
+    rule = _rule(task, optimizer, lr)
     examples = _examples(task)
     if not quiet:
         print(f"Training {'-'.join(map(str, sizes))} ({activation}, {optimizer}) on {task.name} ...")
@@ -164,7 +167,7 @@ def explain(
         loss=task.loss,
         optimizer=optimizers.get(rule),
         epochs=epochs or task.epochs,
-        batch_size=16,
+        batch_size=_batch_size(task, optimizer),
         examples=examples,
         snapshots=_snapshots(sizes, len(examples)),
         seed=seed,
@@ -188,6 +191,24 @@ def explain(
         print(f"Wrote {out} ({Path(out).stat().st_size / 1e6:.2f} MB)")
     if open_page:
         _open(Path(out))
+
+
+def _rule(task: _Data, optimizer: str, lr: float | None) -> dict[str, Any]:
+    """The optimizer with the learning rate that was given, or one that suits the data."""
+    rates = _RATES | _LOWER.get(task.name, {}) | _LOWER.get(task.loss, {})
+    rate = lr or rates.get(optimizer)
+    return {"name": optimizer} | ({} if rate is None else {"lr": rate})
+
+
+def _hidden(task: _Data, activation: str) -> tuple[int, ...]:
+    """Units that are 0 for every row do not come back: with activations that have a flat side it takes more of them."""
+    few = activation in ("relu", "relu6", "hardtanh") and task.n_outputs == 1
+    return tuple(max(8, width) for width in task.hidden) if few else task.hidden
+
+
+def _batch_size(task: _Data, optimizer: str) -> int:
+    """Rprop compares the signs of one gradient and the next, which means nothing where they come from different rows."""
+    return len(task.x) if optimizer == "rprop" else 16
 
 
 def _vanishing(task: _Data, sizes: Sequence[int], activation: str, seed: int) -> dict[str, Any]:
