@@ -306,7 +306,7 @@ def test_the_comparisons_show_what_was_recorded(open_page, page_file, comparison
     tab.keyboard.press("End")
     for row, run in zip(cells("vanish-table"), comparisons["vanishing"]["runs"], strict=True):
         assert row[0] == run["name"]
-        numbers = [run["norms"][-1][0], run["norms"][-1][-1], run["ratios"][-1], run["losses"][-1], 100 * run["accuracies"][-1]]
+        numbers = [run["norms"][-1][0], run["norms"][-1][-1], run["ratios"][-1], run["losses"][-1], 100 * run["scores"][-1]]
         assert [float(cell.split()[0]) for cell in row[1:]] == pytest.approx(numbers, rel=6e-2)
     tab.locator("#clip-step").focus()
     tab.keyboard.press("Home")

@@ -13,6 +13,7 @@ _HOMES = {
     "Recording": "recording",
     "Trace": "trace",
     "laboratory": "live",
+    "page": "my_run",
     "record": "recording",
     "write_page": "recorded_page",
 }

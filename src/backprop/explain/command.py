@@ -41,7 +41,15 @@ _RATES = {
 # Where those are too long a step: spirals have a narrow way down, digits many inputs, and targets of a regression are not bounded.
 _LOWER = {
     "spirals": {"adam": 0.005, "adamw": 0.005, "nadam": 0.005, "rmsprop": 0.005},
-    "handwritten digits": {"sgd": 0.1, "rmsprop": 0.003, "adam": 0.005, "adamw": 0.005, "nadam": 0.005, "radam": 0.01, "lion": 0.001},
+    "handwritten digits": {
+        "sgd": 0.1,
+        "rmsprop": 0.003,
+        "adam": 0.005,
+        "adamw": 0.005,
+        "nadam": 0.005,
+        "radam": 0.01,
+        "lion": 0.001,
+    },
     "mse": {"sgd": 0.05},
 }
 

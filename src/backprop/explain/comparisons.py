@@ -15,6 +15,7 @@ import numpy.typing as npt
 from .. import losses
 from ..clipping import clip_grad_norm
 from ..layers import Dense
+from ..metrics import r2
 from ..network import Network, mlp
 from ..optimizers import SGD, Adagrad, Adam, Optimizer, RMSprop
 from .recording import correct_share, gradient_norms
@@ -27,7 +28,7 @@ def vanishing(
     x: Array,
     y: Array,
     *,
-    loss: str,
+    loss: str | losses.Loss,
     n_outputs: int,
     activations: Sequence[str],
     width: int = 8,
@@ -35,11 +36,16 @@ def vanishing(
     epochs: int = 80,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """The same deep network with different activations: the norm of each layer's gradient, the loss and the share of right answers.
+    """The same deep network with different activations: the norm of each layer's gradient, the loss, and right answers or R2.
 
     All start from weights drawn the same way (glorot_uniform, the same seed) and see the same rows in the same order.
     """
     loss_function = losses.get(loss)
+    regression = loss_function.task not in ("classification", "binary")
+
+    def score(outputs: Array, targets: Array) -> float:
+        return float(r2(outputs, targets)) if regression else correct_share(outputs, targets, loss_function)
+
     sizes = [x.shape[1], *[width] * depth, n_outputs]
     at = sorted(epoch for epoch in {0, 1, 2, 3, 5, 8, 12, *range(16, epochs, 4), epochs} if epoch <= epochs)
     runs = []
@@ -47,7 +53,7 @@ def vanishing(
         net = mlp(sizes, activation=activation, init="glorot_uniform", dtype="float64", seed=seed)
         optimizer = SGD(lr=0.1)
         rng = np.random.default_rng(seed)
-        run: dict[str, Any] = {"name": activation, "norms": [], "losses": [], "accuracies": [], "ratios": []}
+        run: dict[str, Any] = {"name": activation, "norms": [], "losses": [], "scores": [], "ratios": []}
         for epoch in range(epochs + 1):
             if epoch in at:
                 norms = gradient_norms(net, x, y, loss_function)
@@ -55,7 +61,7 @@ def vanishing(
                 run["norms"].append(norms)
                 run["ratios"].append(norms[0] / norms[-1] if norms[-1] else float("nan"))
                 run["losses"].append(loss_function.value(outputs, y))
-                run["accuracies"].append(correct_share(outputs, y, loss_function))
+                run["scores"].append(score(outputs, y))
             if epoch == epochs:
                 break
             order = rng.permutation(len(x))
@@ -70,7 +76,8 @@ def vanishing(
         "of the sigmoid is 1/4 at most: after a few layers little is left, and the first layers hardly move. tanh and ReLU have "
         "slopes up to 1."
     )
-    return {"text": text, "epochs": at, "runs": runs, "range": [max(min(found), 1e-12), max(found)]}
+    kind = "r2" if regression else "right"
+    return {"text": text, "epochs": at, "runs": runs, "score": kind, "range": [max(min(found), 1e-12), max(found)]}
 
 
 def clipping(*, steps: int = 80, max_norm: float = 1.0, seed: int = 1) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from .._files import replace_file
 from ..datasets import digits
 
 DATA = ("xor", "circles", "spirals", "gauss", "moons", "regression", "digits")
@@ -153,7 +154,7 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
         raise ValueError(f"target names a column of a CSV file; data {data!r} has none")
     text = _page(config)
     if out is not None:
-        Path(out).write_text(text, encoding="utf-8")
+        replace_file(out, text.encode())
     return text
 
 

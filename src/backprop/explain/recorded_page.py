@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from os import PathLike
@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from .._files import replace_file
 from . import svg
+from .diagnosis import Report
 from .formulas import Ref
 from .recording import Recording, Snapshot
 from .steps import Column, Step, columns
@@ -31,6 +32,9 @@ DIGITS = 6
 MAX_UNITS = 8
 """The most units of a layer that are drawn (of the last one: ten), and the most terms of a sum that are written out."""
 
+COMPARISONS = ("vanishing", "clipping", "race")
+"""The sections that compare, each with data of its own."""
+
 _ROW_ARRAYS = ("x", "outputs", "targets", "probabilities", "target_probabilities", "grad_outputs")
 
 
@@ -41,18 +45,20 @@ def trace_page(trace: Trace, row: int = 0) -> str:
     n_inputs = trace["x"].shape[1]
     sizes = "-".join(map(str, [n_inputs, *(layer.n_outputs for layer in trace.layers)]))
     facts = f"One step of a {sizes} network, loss {trace.loss_name}" + (f", {trace.optimizer_name}" if trace.optimizer_name else "")
-    return _html(data, shown, facts, training=False)
+    return _html(data, shown, facts, parts=())
 
 
 def write_page(
     recording: Recording,
     path: str | PathLike[str] | None = None,
     *,
-    comparisons: Mapping[str, Any],
+    comparisons: Mapping[str, Any] | None = None,
+    report: Report | None = None,
     title: str = "",
     labels: Sequence[str] | None = None,
     image_shape: tuple[int, int] | None = None,
     class_names: Sequence[str] | None = None,
+    feature_names: Sequence[str] | None = None,
 ) -> str:
     """Make the page of a training run; returns the HTML text, and writes it where a path is given.
 
@@ -62,8 +68,10 @@ def write_page(
         What `record` returned.
     path : path, optional
         Where to write.
-    comparisons : mapping
-        ``vanishing``, ``clipping`` and ``race``, as the functions of `comparisons` return them.
+    comparisons : mapping, optional
+        Any of ``vanishing``, ``clipping`` and ``race``, as the functions of `comparisons` return them; each is a section.
+    report : Report, optional
+        What `diagnose` or a `Monitor` found; a section of its own.
     title : str
         What there is to learn, in a sentence, for the lines under the heading.
     labels : sequence of str, optional
@@ -72,6 +80,13 @@ def write_page(
         Draw the inputs as an image of gray levels.
     class_names : sequence of str, optional
         What the classes are called.
+    feature_names : sequence of str, optional
+        What the inputs are called.
+
+    Raises
+    ------
+    ValueError
+        For comparisons of another name.
 
     Examples
     --------
@@ -79,22 +94,30 @@ def write_page(
     >>> from backprop.explain import record, write_page
     >>> x, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
     >>> recording = record(bp.mlp([2, 3, 1], seed=0), x, y, loss="binary_cross_entropy", epochs=2)
-    >>> page = write_page(recording, comparisons={})
+    >>> page = write_page(recording)
     >>> page.startswith("<!doctype html>")
     True
     """
+    comparisons = dict(comparisons or {})
+    class_names = None if class_names is None else [str(name) for name in class_names]
+    feature_names = None if feature_names is None else [str(name) for name in feature_names]
+    if unknown := comparisons.keys() - set(COMPARISONS):
+        raise ValueError(f"comparisons may hold {', '.join(COMPARISONS)}, got {', '.join(sorted(unknown))}")
     last = recording.snapshots[-1]
     shown = _columns(last.traces[0], 0)
     data = _walks([snapshot.traces for snapshot in recording.snapshots], shown, labels or _labels(recording, class_names), 0)
     data["training"] = _training(recording, image_shape, class_names)
     data |= comparisons
+    data["inputNames"] = feature_names
+    data["outputNames"] = None if class_names is None or len(class_names) != last.answers.shape[1] else class_names
     facts = (
         f"{title}{' ' if title else ''}The network: {recording.description}, trained with {recording.optimizer} on "
         f"{len(recording.x)} examples, {recording.batch_size} at a time, for {recording.epochs} epochs. Loss: "
         f"{recording.loss.name}. Each step below is the update that one example alone would make; the training averages over "
         f"{recording.batch_size}."
     )
-    text = _html(data, shown, facts, training=True)
+    parts = {"training", *comparisons, *([] if report is None else ["diagnosis"])}
+    text = _html(data, shown, facts, parts=parts, report=report)
     if path is not None:
         replace_file(path, text.encode())
     return text
@@ -212,7 +235,8 @@ def _training(recording: Recording, image_shape: tuple[int, int] | None, class_n
         "logLoss": bool(positive) and max(positive) > 50 * min(positive),
         "normRange": [min(finite, default=0.1) / 2, max(finite, default=1.0)],
         "snapshots": [
-            {"epoch": s.epoch, "loss": s.loss, "norms": s.norms} | ({} if s.accuracy is None else {"accuracy": s.accuracy})
+            {"epoch": s.epoch, "loss": s.loss, "norms": s.norms}
+            | {name: value for name, value in (("accuracy", s.accuracy), ("r2", s.r2)) if value is not None}
             for s in snapshots
         ],
     }
@@ -303,12 +327,15 @@ def _labels(recording: Recording, class_names: Sequence[str] | None) -> list[str
     return labels
 
 
-def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, training: bool) -> str:
+def _html(
+    data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, parts: Collection[str], report: Report | None = None
+) -> str:
     text = _asset("page.html")
-    if training:
-        text = text.replace("<!--training-->", "").replace("<!--/training-->", "")
-    else:
-        text = re.sub(r"<!--training-->.*?<!--/training-->", "", text, flags=re.DOTALL)
+    for part in ("training", "diagnosis", *COMPARISONS):
+        if part in parts:
+            text = text.replace(f"<!--{part}-->", "").replace(f"<!--/{part}-->", "")
+        else:
+            text = re.sub(f"<!--{part}-->.*?<!--/{part}-->", "", text, flags=re.DOTALL)
     drawing = svg.draw(shown, svg.arrange(shown)) + svg.draw(shown, svg.arrange(shown, tall=True))
     origin = (
         "Every number on this page was computed and recorded by backprop, a Python library; none is computed here. "
@@ -316,17 +343,33 @@ def _html(data: Mapping[str, Any], shown: Sequence[Column], facts: str, *, train
         'Hold the pointer over a number in a formula to see its name: it is the one that <code>bp.trace(...)["name"]</code> gives.'
     )
     packed = json.dumps(_rounded(data), separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    parts = {
+    holes = {
         "/*style*/": _asset("drawing.css") + _asset("page.css"),
         "/*script*/": "".join(map(_asset, ("basics.js", "maps.js", "charts.js", "page.js"))),
         "<!--drawing-->": drawing,
         "<!--facts-->": escape(facts),
         "<!--origin-->": origin,
+        "<!--findings-->": "" if report is None else _findings(report),
         "<!--data-->": packed,
     }
-    for hole, part in parts.items():
-        text = text.replace(hole, part, 1)
+    for hole, filling in holes.items():
+        text = text.replace(hole, filling, 1)
     return text
+
+
+def _findings(report: Report) -> str:
+    """What was found, as HTML."""
+    if not report:
+        return "<p>Nothing unusual was found.</p>"
+    items = []
+    for finding in report.findings:
+        place = f" in {finding.layer}" if finding.layer else ""
+        effects = ", ".join(report.effects(finding))
+        lines = [("seen", finding.evidence), ("why", finding.why), ("try", finding.cure), ("guide", finding.section)]
+        lines += [("so", f"{effects} may come from this.")] if effects else []
+        rows = "".join(f"<dt>{label}</dt><dd>{escape(text)}</dd>" for label, text in lines)
+        items.append(f"<h3>{escape(finding.severity)}: {escape(finding.name + place)}</h3><dl>{rows}</dl>")
+    return "".join(items)
 
 
 def _asset(name: str) -> str:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .. import losses, optimizers
-from .._arrays import as_matrix
+from .._arrays import as_matrix, check_count
+from ..data import check_same_rows
 from ..layers import Dense, walk
 from ..losses import Loss
+from ..metrics import r2
+from ..training import DivergenceError, Trainer
 from .trace import Trace, short, trace
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ class Snapshot:
     loss: float
     """Over all rows, in evaluation mode."""
     accuracy: float | None
+    """The share that is right; None for a regression."""
+    r2: float | None
+    """Of a regression, the share of the variance that is explained; else None."""
     norms: list[float]
     """The norm of grad_weight over all rows, layer by layer."""
     traces: tuple[Trace, ...]
@@ -137,60 +142,88 @@ def record(
     >>> [snapshot.epoch for snapshot in recording.snapshots]
     [0, 1, 5, 11, 20]
     """
-    loss, optimizer = losses.get(loss), optimizers.get(optimizer)
+    trainer = Trainer(net, loss=loss, optimizer=optimizer)
     x = as_matrix(x, "x", net.dtype, net.n_inputs)
-    targets = loss.prepare_targets(y, net.n_outputs, net.dtype)
-    bounds = None
-    if net.n_inputs == 2:
-        low, high = x.min(axis=0), x.max(axis=0)
-        margin = 0.12 * (high - low) + 1e-9
-        (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
-        bounds = (x0, x1), (y0, y1)
+    targets = trainer.loss.prepare_targets(y, net.n_outputs, net.dtype)
+    check_same_rows((x, targets))
+    rows = [check_count("examples", row, 0, len(x) - 1) for row in examples]
+    check_count("epochs", epochs)
+    check_count("batch_size", batch_size)
+    camera = Camera(x, targets, trainer.loss, rows, grid_size)
     at = moments(epochs, snapshots)
     taken: list[Snapshot] = []
     curve: list[float] = []
     rng = np.random.default_rng(seed)
     for epoch in range(epochs + 1):
-        outputs = net.predict(x)
-        curve.append(loss.value(outputs, targets))
+        curve.append(trainer.loss.value(net.predict(x), targets))
         if epoch in at:
-            taken.append(
-                Snapshot(
-                    epoch,
-                    curve[-1],
-                    correct_share(outputs, targets, loss) if loss.task in ("classification", "binary") else None,
-                    gradient_norms(net, x, targets, loss),
-                    tuple(
-                        trace(net, x[row : row + 1], targets[row : row + 1], loss=loss, optimizer=optimizer, training=False)
-                        for row in examples
-                    ),
-                    _answers(net, x[list(examples)], loss),
-                    None if bounds is None else _answers(net, _grid(bounds, grid_size, x.dtype), loss),
-                )
-            )
-        if epoch < epochs:
-            order = rng.permutation(len(x))
+            taken.append(camera.take(net, trainer.optimizer, epoch))
+        if epoch == epochs:
+            break
+        order = rng.permutation(len(x))
+        try:
             for start in range(0, len(x), batch_size):
-                rows = order[start : start + batch_size]
-                _, grad = loss(net.forward(x[rows], training=True), targets[rows])
-                net.backward(grad)
-                optimizer.step(net)
-        optimizer.epoch += epoch < epochs
-    names = tuple(name for name, layer in walk(net.layers, "layers") if "weight" in layer.parameter_shapes())
-    return Recording(
-        _description(net),
-        short(optimizer),
-        loss,
-        epochs,
-        batch_size,
-        x,
-        targets,
-        tuple(examples),
-        bounds,
-        names,
-        curve,
-        tuple(taken),
-    )
+                part = order[start : start + batch_size]
+                trainer.step(x[part], targets[part])
+        except DivergenceError:  # the run ends here, and its last moment is the network as it was then
+            if taken[-1].epoch < epoch:
+                taken.append(camera.take(net, trainer.optimizer, epoch))
+            break
+        trainer.optimizer.epoch += 1
+    return camera.recording(net, trainer.optimizer, batch_size, curve, taken)
+
+
+class Camera:
+    """Takes snapshots of networks that learn the same rows."""
+
+    def __init__(self, x: Array, targets: Array, loss: Loss, examples: Sequence[int], grid_size: int = 40) -> None:
+        self.x, self.targets, self.loss = x, targets, loss
+        self.examples = tuple(examples)
+        self.bounds: tuple[tuple[float, float], tuple[float, float]] | None = None
+        self.grid: Array | None = None
+        if x.shape[1] == 2:
+            low, high = x.min(axis=0), x.max(axis=0)
+            margin = 0.12 * (high - low) + 1e-9
+            (x0, y0), (x1, y1) = (low - margin).tolist(), (high + margin).tolist()
+            self.bounds = (x0, x1), (y0, y1)
+            self.grid = _grid(self.bounds, grid_size, x.dtype)
+
+    def take(self, net: Network, optimizer: Optimizer, epoch: int) -> Snapshot:
+        """Everything about one moment; nothing is changed."""
+        x, targets, loss = self.x, self.targets, self.loss
+        outputs = net.predict(x)
+        return Snapshot(
+            epoch,
+            loss.value(outputs, targets),
+            correct_share(outputs, targets, loss) if loss.task in ("classification", "binary") else None,
+            r2(outputs, targets) if loss.task == "regression" else None,
+            gradient_norms(net, x, targets, loss),
+            tuple(
+                trace(net, x[row : row + 1], targets[row : row + 1], loss=loss, optimizer=optimizer, training=False)
+                for row in self.examples
+            ),
+            _answers(net, x[list(self.examples)], loss),
+            None if self.grid is None else _answers(net, self.grid, loss),
+        )
+
+    def recording(
+        self, net: Network, optimizer: Optimizer, batch_size: int, curve: list[float], taken: Sequence[Snapshot]
+    ) -> Recording:
+        """What `write_page` makes a page of."""
+        return Recording(
+            _description(net),
+            short(optimizer),
+            self.loss,
+            len(curve) - 1,
+            batch_size,
+            self.x,
+            self.targets,
+            self.examples,
+            self.bounds,
+            tuple(name for name, layer in walk(net.layers, "layers") if "weight" in layer.parameter_shapes()),
+            curve,
+            tuple(taken),
+        )
 
 
 def _description(net: Network) -> str:

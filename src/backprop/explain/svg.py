@@ -130,12 +130,11 @@ def _heading(column: Column, places: Sequence[tuple[float, float]], layout: Layo
 
 def _unit(number: int, unit: int, place: tuple[float, float], column: Column, layout: Layout) -> str:
     radius = layout.radius
-    size = 12.5 if radius >= 24 else 11.5 if radius >= 22 else 10.5 if radius > 18 else 9.5
     return (
         f'<g class="unit" data-unit="{number}-{unit}" transform="translate({place[0]:g} {place[1]:g})" role="button" tabindex="-1" '
         f'aria-label="{escape(column.label)}, unit {unit + 1}"><circle r="{radius:g}"/>'
-        f'<text class="value" style="font-size:{size:g}px" dy=".35em"></text>'
-        f'<text class="gradient" style="font-size:{max(size - 1, 9):g}px" y="{radius + 12:g}"></text></g>'
+        f'<text class="value" dy=".35em"></text>'
+        f'<text class="gradient" y="{radius + 12:g}"></text></g>'
     )
 
 

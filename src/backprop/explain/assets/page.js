@@ -21,7 +21,17 @@ function each(selector, change) {
   for (const svg of drawings) for (const element of svg.querySelectorAll(selector)) change(element, svg);
 }
 
+// The drawing shrinks with the page; its text does not become smaller than 12 pixels.
+function keepTextReadable() {
+  for (const svg of drawings) {
+    const width = svg.getBoundingClientRect().width;
+    if (width) svg.style.setProperty("--px", Math.max(1, svg.viewBox.baseVal.width / width));
+  }
+}
+
 function prepareDrawing() {
+  keepTextReadable();
+  addEventListener("resize", keepTextReadable);
   each(".unit", (unit) => {
     const circle = unit.querySelector("circle");
     const halo = draw("circle", { class: "halo", r: Number(circle.getAttribute("r")) + 4 });
@@ -68,9 +78,8 @@ function renderDrawing() {
     unit.classList.toggle("part", inStep);
     unit.classList.toggle("now", Boolean(isNow));
     unit.setAttribute("tabindex", inStep ? "0" : "-1");
-    const label = data.columns[column].label;
     const spoken = value ? `${roleOf(value)} ${show(look(unitName(value, index)))}` : "not known yet";
-    unit.setAttribute("aria-label", `${label}, unit ${index + 1}: ${spoken}${arrived ? `, gradient ${arrived}` : ""}`);
+    unit.setAttribute("aria-label", `${unitLabel(column, index)}: ${spoken}${arrived ? `, gradient ${arrived}` : ""}`);
     if (isNow) unit.setAttribute("aria-current", "true"); else unit.removeAttribute("aria-current");
   });
   const most = data.columns.map((column, c) => (c && now.edges[c] ? largest(c, now.edges[c]) : 1));
@@ -101,6 +110,12 @@ function tagTexts(unit, now) {
   const p = look(unitName("probabilities", unit));
   if (now.phase === "forward" || data.columns.at(-1).units.length > 6) return ["", ""];
   return [p === undefined ? "" : `p ${show(p, 3)}`, target === undefined ? "" : `target ${show(target, 2)}`];
+}
+
+// A unit by the name of its input or output, where it has one.
+function unitLabel(column, unit) {
+  const names = column === 0 ? data.inputNames : column === data.columns.length - 1 ? data.outputNames : null;
+  return `${data.columns[column].label}, ${names ? names[unit] : `unit ${unit + 1}`}`;
 }
 
 const roleOf = (name) => name.slice(name.lastIndexOf(".") + 1);
@@ -158,6 +173,8 @@ function renderTokens(tokens) {
   return line;
 }
 
+// More examples than these are chosen from a list.
+const MAX_BUTTONS = 6;
 const PHASES = [["forward", "Forward →"], ["error", "Error"], ["backward", "← Backward"], ["update", "Update"]];
 
 function prepareStory() {
@@ -169,14 +186,19 @@ function prepareStory() {
     item.append(button);
     $("phases").append(item);
   }
+  const choose = (index) => { state.example = index; goTo(Math.min(state.step, steps().length - 1)); renderMoment(); };
+  const few = data.examples.length <= MAX_BUTTONS;
+  $("rows").hidden = few;
+  $("examples").hidden = !few || data.examples.length < 2;
   data.examples.forEach((example, index) => {
+    if (!few) { $("row").append(make("option", { value: index }, example.label)); return; }
     const label = make("label"), input = make("input", { type: "radio", name: "example", value: index });
     input.checked = index === state.example;
-    input.addEventListener("change", () => { state.example = index; goTo(Math.min(state.step, steps().length - 1)); renderMoment(); });
+    input.addEventListener("change", () => choose(index));
     label.append(input, example.label);
     $("examples").append(label);
   });
-  if (data.examples.length < 2) $("examples").hidden = true;
+  $("row").addEventListener("change", () => choose(Number($("row").value)));
   $("next").addEventListener("click", () => goTo(state.step + 1 < steps().length ? state.step + 1 : 0));
   $("back").addEventListener("click", () => goTo(state.step - 1));
   $("unit-before").addEventListener("click", () => pick(-1));
@@ -218,7 +240,7 @@ function renderStory() {
   const many = now.foci.length;
   $("pick").hidden = many < 2;
   $("hint").hidden = many < 2;
-  if (chosen) $("unit-name").textContent = `${data.columns[chosen.column].label}, unit ${chosen.unit + 1}`;
+  if (chosen) $("unit-name").textContent = unitLabel(chosen.column, chosen.unit);
   $("count").textContent = `step ${state.step + 1} of ${steps().length}`;
   $("back").disabled = state.step === 0;
   $("next").textContent = state.step + 1 < steps().length ? "Next ▶" : "Again ↻";
@@ -279,7 +301,7 @@ function renderMoment() {
   if (training.grid) renderBoundary(training.grid, state.moment);
   if (training.image) renderImage(training.image);
   chart($("loss-chart"), { series: training.curves, logY: training.logLoss, xlabel: "epoch", cursor: snapshot.epoch });
-  $("loss-now").textContent = `Now: loss ${show(snapshot.loss, 4)}${snapshot.accuracy === undefined ? "" : `, ${show(100 * snapshot.accuracy, 3)} % right`}`;
+  $("loss-now").textContent = `Now: loss ${show(snapshot.loss, 4)}${snapshot.accuracy === undefined ? "" : `, ${show(100 * snapshot.accuracy, 3)} % right`}${snapshot.r2 === undefined ? "" : `, R² ${show(snapshot.r2, 3)}`}`;
   bars($("norms"), snapshot.norms.map((value, k) => ({ name: training.layers[k], value })), training.normRange);
 }
 
@@ -344,8 +366,8 @@ function prepareVanishing(part) {
     chart($("vanish-chart"), { series, logY: true, xlabel: "layer: 1 is next to the inputs, the error comes from the right", range: part.range, whole: true });
     const losses = part.runs.map((run) => ({ name: run.name, x: part.epochs, y: run.losses }));
     chart($("vanish-loss"), { series: losses, xlabel: "epoch", cursor: part.epochs[k] });
-    table($("vanish-table"), ["activation", "gradient, layer 1", `gradient, layer ${layers.length}`, "layer 1 gets", "loss", "right"], part.runs.map((run) => [
-      run.name, show(run.norms[k][0], 3), show(run.norms[k].at(-1), 3), `${show(run.ratios[k], 2)} of it`, show(run.losses[k], 3), `${show(100 * run.accuracies[k], 3)} %`,
+    table($("vanish-table"), ["activation", "gradient, layer 1", `gradient, layer ${layers.length}`, "layer 1 gets", "loss", part.score === "r2" ? "R²" : "right"], part.runs.map((run) => [
+      run.name, show(run.norms[k][0], 3), show(run.norms[k].at(-1), 3), `${show(run.ratios[k], 2)} of it`, show(run.losses[k], 3), part.score === "r2" ? show(run.scores[k], 3) : `${show(100 * run.scores[k], 3)} %`,
     ]));
   });
   set(0);
@@ -425,10 +447,10 @@ prepareStory();
 render();
 if (data.training) {
   prepareTraining();
-  prepareVanishing(data.vanishing);
-  prepareClipping(data.clipping);
-  prepareRace(data.race);
-  const redraw = () => { renderMoment(); for (const id of ["vanish-epoch", "clip-step", "race-step"]) $(id).dispatchEvent(new Event("input")); };
+  const sections = [["vanishing", prepareVanishing, "vanish-epoch"], ["clipping", prepareClipping, "clip-step"], ["race", prepareRace, "race-step"]];
+  const present = sections.filter(([part]) => data[part]);
+  for (const [part, prepare] of present) prepare(data[part]);
+  const redraw = () => { renderMoment(); for (const [, , id] of present) $(id).dispatchEvent(new Event("input")); };
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   let width = innerWidth;
   addEventListener("resize", () => { if (innerWidth !== width) { width = innerWidth; redraw(); } });

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from dataclasses import replace
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,10 +22,21 @@ from .step import non_finite_step, rms
 
 if TYPE_CHECKING:
     from ...network import Network
+    from ...optimizers import Optimizer
 
 SAMPLE = 4096  # rows that a report looks at; targets are cheaper, and rare classes matter
 TARGETS = 1_000_000
 TRACED = 512
+KEPT = 24  # networks that are kept for a page
+KEPT_PARAMETERS = 200_000  # of larger networks only the first and the last are
+
+
+class Moment(NamedTuple):
+    """The network and the optimizer as they were after so many epochs."""
+
+    epoch: int
+    net: Network
+    optimizer: Optimizer
 
 
 class Monitor(Callback):
@@ -76,12 +88,14 @@ class Monitor(Callback):
         self._ended = False
         self._diverged: tuple[Network, int, int] | None = None  # the network before anything was undone, and the update and epoch
         self._batch_size: int | None = None
+        self._kept: list[Moment] = []
         self._spent, self._cost = 0.0, 0.0  # seconds, of all records and of the last one
         if hasattr(self, "trainer"):
             data = self.trainer.training_data
             self._data = data if isinstance(data, Rows) else None
             self._batch_size = self.trainer.batch_size
             self._initial = self.trainer.net.copy()
+            self._kept.append(Moment(0, self._initial, deepcopy(self.trainer.optimizer)))
             self._cost = 1e-3 * (2 + len(self._initial.layers)) + 1e-7 * self._initial.parameters.size  # what the first may take
         self._began = perf_counter()
 
@@ -94,6 +108,7 @@ class Monitor(Callback):
         if self._spent + self._cost <= self.share * (began - self._began):
             if self._data is not None:
                 self.epochs.append(epoch)
+                self._keep(epoch + 1)
                 self._record(self._step(self.trainer.net, self._data.take(slice(0, min(self._data.count, self.rows)))))
             self._cost = perf_counter() - began
             self._spent += self._cost
@@ -105,6 +120,41 @@ class Monitor(Callback):
             net = self.trainer.net.copy()
             net.parameters, net.buffers = end.parameters, end.buffers
             self._diverged = net, end.updates + 1, end.epoch + 1
+
+    @property
+    def losses(self) -> list[float]:
+        """The training loss of every epoch so far."""
+        return list(self._curves.get("loss", ()))
+
+    def moments(self) -> list[Moment]:
+        """Return the network and optimizer as they were: at the beginning, at some epochs, and now.
+
+        Raises
+        ------
+        ValueError
+            When the monitor has watched no training, or one on an iterable of batches.
+        """
+        if not hasattr(self, "trainer"):
+            raise ValueError("the monitor has watched no training: give it to fit(..., callbacks=[monitor]) first")
+        if self._data is None:
+            raise ValueError("the monitor needs training data in arrays; batches of an iterable are gone when they have been used")
+        done = len(self.losses)
+        last = [] if self._kept[-1].epoch == done else [Moment(done, self.trainer.net, self.trainer.optimizer)]
+        return [*self._kept, *last]
+
+    def first_rows(self, most: int) -> Batch:
+        """Return the first rows of the training data."""
+        if self._data is None:
+            raise ValueError("the monitor needs training data in arrays; batches of an iterable are gone when they have been used")
+        return self._data.take(slice(0, min(self._data.count, most)))
+
+    def _keep(self, epoch: int) -> None:
+        """Keep a copy of the network; when there are many, every second one goes."""
+        if self._initial.parameters.size > KEPT_PARAMETERS:
+            return
+        if len(self._kept) >= KEPT:
+            self._kept = self._kept[::2]
+        self._kept.append(Moment(epoch, self.trainer.net.copy(), deepcopy(self.trainer.optimizer)))
 
     def report(self) -> Report:
         """Return what is wrong with the run so far, the likeliest reason first; also after training broke off."""

@@ -45,9 +45,9 @@ class NetDrawing {
   }
 
   build(withLoss) {
-    const { columns, width, height, radius, tall, font } = this, em = font / 12;
+    const { columns, width, height, radius, tall, font } = this, em = font / 12; // --px scales the 12 pixels of the style sheet
     const svg = draw("svg", { class: `net live ${tall ? "tall" : "wide"}`, viewBox: `0 0 ${width} ${height}`, width, height, role: "group", "aria-label": this.label });
-    svg.style.cssText = `font-size:${font}px;width:${width}px;height:${height}px`;
+    svg.style.cssText = `--px:${em};width:${width}px;height:${height}px`;
     const layer = (name) => svg.appendChild(draw("g", { class: name }));
     const [edges, flow, units, labels] = ["edges", "flow", "units", "labels"].map(layer);
     flow.setAttribute("aria-hidden", "true");
