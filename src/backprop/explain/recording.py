@@ -145,7 +145,7 @@ def record(
     trainer = Trainer(net, loss=loss, optimizer=optimizer)
     x = as_matrix(x, "x", net.dtype, net.n_inputs)
     targets = trainer.loss.prepare_targets(y, net.n_outputs, net.dtype)
-    check_same_rows((x, targets))
+    check_same_rows((x, targets), ("x", "y"))
     rows = [check_count("examples", row, 0, len(x) - 1) for row in examples]
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
