@@ -153,7 +153,7 @@ def test_the_update_after_which_the_loss_is_not_finite_is_undone(way, update, da
     assert re.search(rf"the loss is (inf|nan) at update {update + 1} in epoch \d+: .*\. Update {update} was undone\.", str(error))
     assert trainer.optimizer.steps == update - 1
     _assert_state(trainer, states[update - 1])
-    assert trainer.diverged is trainer.error is None
+    assert trainer._diverged is trainer.error is None
     assert np.isfinite(trainer.step(*data))
 
 
@@ -283,7 +283,7 @@ def test_an_update_with_a_finite_loss_after_it_stays(data, backend):
         trainer.fit(x, data[1], batch_size=4, shuffle=False, callbacks=[witness], check_finite=False)
     assert trainer.optimizer.steps == 1
     np.testing.assert_array_equal(trainer.net.parameters, witness.states[1][0])
-    assert not trainer.has_gathered
+    assert not trainer._has_gathered
 
 
 @pytest.mark.usefixtures("copies")
@@ -333,7 +333,7 @@ def test_callbacks_see_the_network_as_it_was_when_training_diverged(data):
 
     class Look(bp.Callback):
         def on_train_end(self, logs):
-            seen.append(self.trainer.diverged)
+            seen.append(self.trainer._diverged)
 
     _, _, states = _diverge("by plan", data, 5, callbacks=[Look()])
     (end,) = seen

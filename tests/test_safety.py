@@ -202,7 +202,7 @@ def test_a_plan_is_made_of_arrays_that_belong_together(made_of):
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_a_training_plan_is_made_of_arrays_that_belong_together(optimizer, made_of):
     trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
-    arguments = made_of("TrainingPlan", trainer.training_plan)
+    arguments = made_of("TrainingPlan", trainer._training_plan)
     plan, column, moments, spans = arguments[0], arguments[3], arguments[6], arguments[7]
 
     def make(**changed: Any) -> None:
@@ -324,7 +324,7 @@ def run_arguments(loss: str) -> tuple[bp.Trainer, dict[str, Any]]:
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_a_run_checks_its_arrays(loss):
     trainer, arguments = run_arguments(loss)
-    plan = trainer.training_plan()
+    plan = trainer._training_plan()
     plan.run(*arguments.values())
     optional = {"weight": None, "order": None, "outputs": None}
     before = trainer.net.parameters.copy()
@@ -351,7 +351,7 @@ def test_a_run_checks_its_arrays(loss):
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_a_run_checks_its_tally(loss):
     trainer, arguments = run_arguments(loss)
-    plan = trainer.training_plan()
+    plan = trainer._training_plan()
     weight, origin, measured = np.ones(12, np.float32), np.zeros(6), np.zeros(2)
     tallies = {
         "decisions": ("decisions", False, 0.0, weight, np.zeros(0), np.zeros(1), measured),
@@ -387,7 +387,7 @@ def test_a_run_checks_its_tally(loss):
 @pytest.mark.parametrize("label", [-3, 3, 10**9, -(2**63)])
 def test_a_run_stops_at_a_label_of_no_class(label):
     trainer, arguments = run_arguments("cross_entropy")
-    plan = trainer.training_plan()
+    plan = trainer._training_plan()
     arguments["targets"][4] = label  # of the second step, in either order
     for order, rows in ((arguments["order"], 10), (None, 12)):
         before = trainer.net.parameters.copy()
@@ -399,7 +399,7 @@ def test_a_run_stops_at_a_label_of_no_class(label):
 @compiled
 def test_plans_are_neither_copied_nor_made_of_nothing():
     trainer = classifier()
-    for plan in (trainer.training_plan(), trainer.net._plan):
+    for plan in (trainer._training_plan(), trainer.net._plan):
         for call in (copy.copy, copy.deepcopy, pickle.dumps, lambda plan: type(plan).__new__(type(plan))):
             with pytest.raises(TypeError):
                 call(plan)

@@ -24,11 +24,11 @@ def save_trainer(trainer: Trainer, path: StrPath) -> None:
     state = trainer.optimizer.state_dict()
     moments = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
     tensors = trainer.net.state_dict() | {f"optimizer.{key}": value for key, value in moments.items()}
-    gathered, counts = trainer.progress_state()
+    gathered, counts = trainer._progress_state()
     if gathered is not None:
         tensors["trainer.gathered"] = gathered
     callbacks: dict[str, dict[str, Any]] = {}
-    states = trainer.callback_states if trainer.callbacks is None else trainer.callbacks.state_dict()
+    states = trainer._callback_states if trainer._callbacks is None else trainer._callbacks.state_dict()
     for name, values in states.items():
         arrays = {key: value for key, value in values.items() if isinstance(value, np.ndarray)}
         tensors |= {f"callbacks.{name}.{key}": value for key, value in arrays.items()}
@@ -101,8 +101,8 @@ def load_trainer(
         )
         moments = {key.removeprefix("optimizer."): value for key, value in tensors.items() if key.startswith("optimizer.")}
         trainer.optimizer.load_state_dict(expect(dict, saved["optimizer_state"], "its optimizer's state") | moments)
-        trainer.load_progress_state(tensors.get("trainer.gathered"), saved)
+        trainer._load_progress_state(tensors.get("trainer.gathered"), saved)
         for name, state in expect(dict, saved["callbacks"], "the state of its callbacks").items():
             arrays = {key: tensors[f"callbacks.{name}.{key}"] for key in expect(list, state["arrays"], f"the arrays of {name}")}
-            trainer.callback_states[name] = expect(dict, state["values"], f"the state of {name}") | arrays
+            trainer._callback_states[name] = expect(dict, state["values"], f"the state of {name}") | arrays
         return trainer

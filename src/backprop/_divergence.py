@@ -41,6 +41,15 @@ class DivergenceError(FloatingPointError):
     left them. So the parameters are always some that gave a finite loss, except where the first loss of the run is not finite:
     then nothing has changed. The message tells which updates were undone. Callbacks may change the network afterwards, as
     `EarlyStopping` does to restore the best weights.
+
+    Attributes
+    ----------
+    cause : {"loss", "gradient", "parameters"}
+        What was not finite.
+    found : str
+        The same in words, with the update and the epoch.
+    lr : float
+        The learning rate of the update.
     """
 
     cause: Cause
@@ -48,14 +57,14 @@ class DivergenceError(FloatingPointError):
     lr: float
 
     @classmethod
-    def of(cls, cause: Cause, found: str, lr: float) -> DivergenceError:
+    def _of(cls, cause: Cause, found: str, lr: float) -> DivergenceError:
         """Return the error for what was found, where no update was made since the call began."""
         error = cls()
         error.cause, error.found, error.lr = cause, found, lr
-        error.conclude("This call has made no update")
+        error._conclude("This call has made no update")
         return error
 
-    def conclude(self, outcome: str) -> None:
+    def _conclude(self, outcome: str) -> None:
         """Say in the message what has become of the updates."""
         self.args = (
             f"{self.found}: training has diverged. {outcome}. Try a lower learning rate (it was {self.lr:g}), clip_norm=1.0, or "
@@ -87,7 +96,7 @@ class State(NamedTuple):
             optimizer.state_dict(),
             trainer.epoch,
             trainer.last_lr,
-            trainer.gathered_state(),
+            trainer._gathered_state(),
         )
 
     def restore(self, trainer: Trainer) -> None:
@@ -97,7 +106,7 @@ class State(NamedTuple):
         net.dropout_step = self.dropout_step
         trainer.optimizer.load_state_dict(self.optimizer)
         trainer.epoch, trainer.last_lr = self.epoch, self.last_lr
-        trainer.load_gathered_state(*self.gathered)
+        trainer._load_gathered_state(*self.gathered)
 
 
 class Diverged(NamedTuple):
@@ -152,8 +161,8 @@ class Rewind:
             If the parameters are no longer finite.
         """
         due = perf_counter() - self._copied > self._pause or self._kept > MOST_BYTES
-        if due and not self._trainer.has_gathered:
-            self._trainer.check_parameters()
+        if due and not self._trainer._has_gathered:
+            self._trainer._check_parameters()
             self.renew()
 
     def renew(self) -> None:
@@ -197,16 +206,16 @@ class Rewind:
     def _undo(self, error: DivergenceError) -> None:
         trainer = self._trainer
         updates = trainer.optimizer.steps
-        trainer.diverged = Diverged(updates, trainer.epoch, trainer.net.parameters.copy(), trainer.net.buffers.copy())
+        trainer._diverged = Diverged(updates, trainer.epoch, trainer.net.parameters.copy(), trainer.net.buffers.copy())
         record = self._record if updates > self._record.state.updates or self._older is None else self._older
-        if error.cause == "gradient" or (error.cause == "loss" and trainer.has_gathered):
-            error.conclude("This update was not made")  # the last one that was has had a finite loss after it
+        if error.cause == "gradient" or (error.cause == "loss" and trainer._has_gathered):
+            error._conclude("This update was not made")  # the last one that was has had a finite loss after it
         elif updates == record.state.updates:
-            error.conclude("No update of this run came before it")
+            error._conclude("No update of this run came before it")
         else:
             self._go_back(record, None if error.cause == "parameters" else updates)
             first = trainer.optimizer.steps + 1
-            error.conclude(f"Update {updates} was undone" if first == updates else f"Updates {first} to {updates} were undone")
+            error._conclude(f"Update {updates} was undone" if first == updates else f"Updates {first} to {updates} were undone")
 
     def _go_back(self, record: _Record, update: int | None) -> None:
         """Restore the state before an update; None: before the first one that gave parameters which are not finite."""
@@ -226,7 +235,7 @@ class Rewind:
                 ahead = 0 if update is None else update - 1 - trainer.optimizer.steps
                 if ahead < 0:
                     return before
-                if update is None or (ahead == 0 and not trainer.has_gathered):
+                if update is None or (ahead == 0 and not trainer._has_gathered):
                     before = State.of(trainer)
                 last = first + max(1, min(stretch.steps - first, ahead))
                 try:
@@ -235,7 +244,7 @@ class Rewind:
                     return None
                 if not np.array_equal(losses, stretch.losses[first:last]):
                     return None
-                if update is None and not trainer.is_finite():
+                if update is None and not trainer._is_finite():
                     return before
                 first = last
             if not stretch.steps:

@@ -56,14 +56,14 @@ def run_fit(
     """Train for some epochs and return their history."""
     if isinstance(data, Rows):
         _check_batches(trainer, data.count, options)
-    trainer.training_keys, trainer.history_keys = _keys(trainer, validation is not None)
+    trainer._training_keys, trainer.history_keys = _keys(trainer, validation is not None)
     monitored = _check_schedule(trainer)
     hooks = CallbackList(callbacks, trainer)
     history = History()
     progress = None
     logs: dict[str, float] = {}
     pace = _Pace()
-    with trainer.interrupts, _under_way(trainer, data, options, hooks):
+    with trainer._interrupts, _under_way(trainer, data, options, hooks):
         try:
             _begin(trainer, hooks)
             progress, rewind = Progress(options.verbose, options.epochs, _steps(data, options)), None
@@ -76,9 +76,9 @@ def run_fit(
                     rewind.renew()
                 numbers = _train_epoch(trainer, data, hooks, progress, options, pace, rewind)
                 if validation is not None:
-                    numbers |= {f"val_{key}": value for key, value in trainer.evaluate_data(validation).items()}
+                    numbers |= {f"val_{key}": value for key, value in trainer._evaluate_prepared(validation).items()}
                     with rewind:
-                        trainer.check_validation(numbers["val_loss"])
+                        trainer._check_validation(numbers["val_loss"])
                 numbers["lr"] = trainer.last_lr
                 logs = numbers
                 _count_epoch(trainer, monitored, logs)
@@ -89,7 +89,7 @@ def run_fit(
                 if trainer.stop_training:
                     break
         except BaseException as error:
-            trainer.discard_gathered()
+            trainer._discard_gathered()
             hooks.end(logs, error)
             raise
         finally:
@@ -103,24 +103,24 @@ def run_fit(
 def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions, hooks: CallbackList) -> Iterator[None]:
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
-    trainer.callbacks = hooks
-    trainer.training_data = data
+    trainer._callbacks = hooks
+    trainer._training_data = data
     trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     try:
         yield
     finally:
-        trainer.callbacks = trainer.training_data = trainer.batch_size = trainer.diverged = None
+        trainer._callbacks = trainer._training_data = trainer.batch_size = trainer._diverged = None
 
 
 def _begin(trainer: Trainer, hooks: CallbackList) -> None:
     """Tell callbacks that training begins; if one of them refuses, the network is left as it was."""
     previous, trainer.net.loss = trainer.net.loss, trainer.loss
     try:
-        hooks.begin(trainer.callback_states)
+        hooks.begin(trainer._callback_states)
     except BaseException:
         trainer.net.loss = previous
         raise
-    trainer.callback_states = {}
+    trainer._callback_states = {}
 
 
 def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
@@ -166,13 +166,13 @@ def _train_epoch(
             with rewind:
                 rewind.renew_if_due()
                 losses = rewind.log(1, partial(_batch_again, trainer, ready), ready.x.nbytes)
-                losses[0] = trainer.train_and_measure(ready, meter)
+                losses[0] = trainer._train_and_measure(ready, meter)
             finished(losses)
     with rewind:
-        if trainer.has_gathered:
+        if trainer._has_gathered:
             rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
-            trainer.flush()
-        trainer.check_parameters()
+            trainer._flush()
+        trainer._check_parameters()
     return meter.result()
 
 
@@ -184,11 +184,11 @@ def _again(run: Run, order: Indices, batch_size: int, first: int, last: int) -> 
 
 
 def _batch_again(trainer: Trainer, batch: Batch, first: int, last: int) -> Numbers:
-    return np.array([trainer.train_uninterrupted(batch)[0]])
+    return np.array([trainer._train_uninterrupted(batch)[0]])
 
 
 def _flush_again(trainer: Trainer, first: int, last: int) -> Numbers:
-    trainer.flush()
+    trainer._flush()
     return np.zeros(1)
 
 

@@ -61,7 +61,7 @@ class Run:
 
     def _begin_tally(self) -> Tally | None:
         """Return a tally if steps go by plan and metrics can do with it."""
-        training, formula = self._trainer.training_plan(), self._meter.formula
+        training, formula = self._trainer._training_plan(), self._meter.formula
         if self._data is None or formula is None or training is None or not training.has_loss:
             return None
         return Tally.begin(formula, self._data.targets, self._data.sample_weight, self._trainer.net.n_outputs)
@@ -122,15 +122,15 @@ class Run:
 
     def _take(self, order: Indices, report: Report) -> None:
         """Take the steps on rows, by plan where there is one."""
-        training = self._trainer.training_plan()
+        training = self._trainer._training_plan()
         if training is None or not training.has_loss:
             self._step_by_step(order, report)
             return
-        self._trainer.interrupts.begin()
+        self._trainer._interrupts.begin()
         try:
             self._by_plan(training, order, report)
         finally:
-            self._trainer.interrupts.end()
+            self._trainer._interrupts.end()
 
     def _by_plan(self, training: Any, order: Indices, report: Report) -> None:
         if self._data is None:  # there is something to convert
@@ -145,7 +145,7 @@ class Run:
         for step in range(len(report.losses)):
             rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
             batch = self._rows.take(order[rows])
-            report.losses[step], outputs = self._trainer.train_uninterrupted(batch)
+            report.losses[step], outputs = self._trainer._train_uninterrupted(batch)
             report.weights[step] = 0.0 if outputs is None else batch.total_weight()
             if outputs is not None and report.outputs is not None:
                 report.outputs[rows] = outputs
@@ -183,9 +183,9 @@ def take_steps(
         net.dropout_step += updates
         trainer.last_lr = float(rates[updates - 1])
     if end == LOSS_NOT_FINITE:
-        raise trainer.divergence("loss", float(report.losses[done]))
+        raise trainer._divergence("loss", float(report.losses[done]))
     if end == GRADIENT_NOT_FINITE:
-        raise trainer.divergence("gradient norm", grad_norm(net.gradients, optimizer.attach(net)))
+        raise trainer._divergence("gradient norm", grad_norm(net.gradients, optimizer.attach(net)))
     if end == LABEL_OUT_OF_RANGE:
         rows = np.arange(len(data.x)) if order is None else order
         raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)

@@ -200,7 +200,7 @@ class EarlyStopping(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Keep the parameters to which the value of this epoch may belong."""
-        if self.restore_best_weights and self._watch.key(self.trainer.history_keys) in self.trainer.training_keys:
+        if self.restore_best_weights and self._watch.key(self.trainer.history_keys) in self.trainer._training_keys:
             self._first_state, self._first_update = self._state(), self.trainer.optimizer.steps
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:

@@ -49,7 +49,7 @@ def __dir__() -> list[str]:
 
 
 EVALUATION_BATCH = 1024
-_PASSING = ("training_data", "batch_size", "callbacks", "error", "diverged", "_planned")  # None but during `fit`, or made again
+_PASSING = ("_training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned")  # None but during `fit`, or made again
 
 
 class _Exclusively:
@@ -90,14 +90,16 @@ class Trainer:
 
     Attributes
     ----------
-    net, loss, optimizer
-        The parts.
+    net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps
+        The arguments: objects in place of names, the metrics as given.
+    last_lr : float
+        The learning rate of the last update.
     epoch : int
         The number of epochs trained so far, by all calls of `fit`.
     stop_training : bool
         A callback that sets it ends `fit` after the epoch.
-    training_data : Rows, Stream or None
-        During `fit`, for callbacks: what is trained on, prepared.
+    history_keys : tuple of str
+        For callbacks: the keys that the history of the run has.
     batch_size : int or None
         During `fit`, for callbacks: the rows of a step, where the data are rows.
     error : BaseException or None
@@ -153,15 +155,15 @@ class Trainer:
         self.optimizer.attach(net)
         self.epoch = 0
         self.stop_training = False
-        self.training_data: Rows | Stream | None = None
+        self._training_data: Rows | Stream | None = None
         self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
-        self.training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
+        self._training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
         self.error: BaseException | None = None
-        self.diverged: Diverged | None = None
-        self.callbacks: CallbackList | None = None  # during `fit`
-        self.callback_states: dict[str, Mapping[str, Any]] = {}  # read from a file, for the callbacks of the next `fit`
-        self.interrupts = Interrupts()
+        self._diverged: Diverged | None = None
+        self._callbacks: CallbackList | None = None  # during `fit`
+        self._callback_states: dict[str, Mapping[str, Any]] = {}  # read from a file, for the callbacks of the next `fit`
+        self._interrupts = Interrupts()
         self._seed: int | None = None
         self._split_seed: int | None = None  # of validation_split, instead of the network's seed
         self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
@@ -215,7 +217,7 @@ class Trainer:
         with self._exclusively():
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
             self.net.loss = self.loss
-            return self.train_batch(batch)[0]
+            return self._train_batch(batch)[0]
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return the outputs in training mode; `backward_step` takes it from there.
@@ -249,11 +251,11 @@ class Trainer:
                 self._undo()
                 raise
 
-    def train_batch(self, batch: Batch) -> tuple[float, Array | None]:
+    def _train_batch(self, batch: Batch) -> tuple[float, Array | None]:
         """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
         if batch.weight is not None and not batch.weight.any():
             return 0.0, None
-        training = self.training_plan()
+        training = self._training_plan()
         if training is not None and training.has_loss and training.takes(len(batch.x)):
             outputs = np.empty((len(batch.x), self.net.n_outputs), self.net.dtype)
             report = Report(np.empty(1), np.empty(1), outputs)
@@ -269,7 +271,7 @@ class Trainer:
             self._undo()
             raise
 
-    def training_plan(self) -> Any:
+    def _training_plan(self) -> Any:
         """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
         if self._planned is None or not self._planned.is_current():
             self._planned = None
@@ -296,7 +298,7 @@ class Trainer:
         grad_outputs = np.empty_like(outputs)
         loss = self.loss.compute(outputs, targets, weight, grad_outputs)
         if not math.isfinite(loss):
-            raise self.divergence("loss", loss)
+            raise self._divergence("loss", loss)
         if not self._finish(grad_outputs):
             self.net._backward(grad_outputs, input_gradient=False)
             self._learn(total_weight)
@@ -304,7 +306,7 @@ class Trainer:
 
     def _finish(self, grad_outputs: npt.ArrayLike) -> bool:
         """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
-        planned = self.training_plan()
+        planned = self._training_plan()
         if planned is None:
             return False
         lr = self.optimizer.learning_rate
@@ -313,21 +315,21 @@ class Trainer:
             return False
         self.net._rows = self.net._walked = None
         if not finite:
-            raise self.divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
+            raise self._divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
         self.last_lr = lr
         return True
 
-    def train_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
-        """Train on a batch as `train_batch` does; an interrupt waits for its end."""
-        self.interrupts.begin()
+    def _train_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on a batch as `_train_batch` does; an interrupt waits for its end."""
+        self._interrupts.begin()
         try:
-            return self.train_batch(batch)
+            return self._train_batch(batch)
         finally:
-            self.interrupts.end()
+            self._interrupts.end()
 
-    def train_and_measure(self, batch: Batch, meter: Meter) -> float:
+    def _train_and_measure(self, batch: Batch, meter: Meter) -> float:
         """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
-        loss, outputs = self.train_uninterrupted(batch)
+        loss, outputs = self._train_uninterrupted(batch)
         if outputs is not None:
             meter.add(loss, outputs, batch)
         return loss
@@ -343,31 +345,31 @@ class Trainer:
         self._gathered_steps += 1
         self._gathered_weight += weight
         if self._gathered_steps >= self.accumulate_steps:
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
         if self._gathered is None or not self._gathered_steps:
             return
         self.net.gradients[...] = self._gathered / self.net.dtype.type(self._gathered_weight)
-        self.discard_gathered()
+        self._discard_gathered()
         self._update()
 
     @property
-    def has_gathered(self) -> bool:
+    def _has_gathered(self) -> bool:
         """Whether gradients wait for their update: then there was a finite loss since the last one."""
         return self._gathered is not None and self._gathered_steps > 0
 
-    def gathered_state(self) -> tuple[Array | None, int, float]:
+    def _gathered_state(self) -> tuple[Array | None, int, float]:
         """Return the gradients that wait for their update, of how many steps they are, and their weight."""
         gathered = self._gathered.copy() if self._gathered is not None and self._gathered_steps else None
         return gathered, self._gathered_steps, self._gathered_weight
 
-    def load_gathered_state(self, gathered: Array | None, steps: int, weight: float) -> None:
-        """Restore what `gathered_state` returned."""
+    def _load_gathered_state(self, gathered: Array | None, steps: int, weight: float) -> None:
+        """Restore what `_gathered_state` returned."""
         self._gathered, self._gathered_steps, self._gathered_weight = gathered, steps, weight
 
-    def discard_gathered(self) -> None:
+    def _discard_gathered(self) -> None:
         """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
         if self._gathered is not None:
             self._gathered[...] = 0
@@ -377,7 +379,7 @@ class Trainer:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
         norm = grad_norm(gradients, spans)
         if not math.isfinite(norm) and (self.clip_norm is not None or not is_finite(gradients, spans)):
-            raise self.divergence("gradient norm", norm)
+            raise self._divergence("gradient norm", norm)
         if self.clip_norm is not None:
             scale_to_norm(gradients, spans, norm, self.clip_norm)
         elif self.clip_value is not None:
@@ -400,26 +402,26 @@ class Trainer:
     def _exclusively(self) -> _Exclusively:
         return _Exclusively(self.net._in_training)
 
-    def divergence(self, what: str, value: float) -> DivergenceError:
+    def _divergence(self, what: str, value: float) -> DivergenceError:
         """Return the error to raise when the loss or the gradient norm of a step is not finite."""
         found = f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
-        return DivergenceError.of("loss" if what == "loss" else "gradient", found, self.optimizer.learning_rate)
+        return DivergenceError._of("loss" if what == "loss" else "gradient", found, self.optimizer.learning_rate)
 
-    def is_finite(self) -> bool:
+    def _is_finite(self) -> bool:
         """Tell whether all parameters and buffers are finite."""
         return bool(np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all())
 
-    def check_parameters(self) -> None:
+    def _check_parameters(self) -> None:
         """Raise a DivergenceError if a parameter or buffer is no longer finite."""
-        if not self.is_finite():
+        if not self._is_finite():
             found = f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}"
-            raise DivergenceError.of("parameters", found, self.last_lr)
+            raise DivergenceError._of("parameters", found, self.last_lr)
 
-    def check_validation(self, loss: float) -> None:
+    def _check_validation(self, loss: float) -> None:
         """Raise a DivergenceError if the validation loss is NaN."""
         if math.isnan(loss):
             found = f"the validation loss is nan after update {self.optimizer.steps} in epoch {self.epoch + 1}"
-            raise DivergenceError.of("loss", found, self.last_lr)
+            raise DivergenceError._of("loss", found, self.last_lr)
 
     def __repr__(self) -> str:
         """Return the parts, the network by its widths."""
@@ -582,7 +584,7 @@ class Trainer:
             ``{"loss": ..., "accuracy": ...}``; the loss without weight decay, averaged over rows.
         """
         converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
-        return self.evaluate_data(self._evaluation_data(converter, x, y, sample_weight), check_count("batch_size", batch_size))
+        return self._evaluate_prepared(self._evaluation_data(converter, x, y, sample_weight), check_count("batch_size", batch_size))
 
     def _evaluation_data(
         self, converter: Converter, x: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
@@ -594,7 +596,7 @@ class Trainer:
         data.use_class_weight(class_weight)
         return data
 
-    def evaluate_data(self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
+    def _evaluate_prepared(self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
         """Return the loss and the metrics on prepared data."""
         batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
         return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
@@ -662,7 +664,7 @@ class Trainer:
 
         return load_trainer(cls, path, layers, loss, metrics)
 
-    def progress_state(self) -> tuple[Array | None, dict[str, Any]]:
+    def _progress_state(self) -> tuple[Array | None, dict[str, Any]]:
         """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""
         counts = {
             "epoch": self.epoch,
@@ -674,8 +676,8 @@ class Trainer:
         }
         return self._gathered if self._gathered_steps else None, counts
 
-    def load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
-        """Restore what `progress_state` returned."""
+    def _load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
+        """Restore what `_progress_state` returned."""
         self.epoch = check_count("epoch", counts["epoch"], 0)
         self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
         self._split_seed = None if counts["split_seed"] is None else check_seed(counts["split_seed"])
@@ -690,11 +692,11 @@ class Trainer:
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("interrupts", *_PASSING)}
+        return {key: value for key, value in self.__dict__.items() if key not in ("_interrupts", *_PASSING)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned."""
-        self.__dict__.update(state, interrupts=Interrupts(), **dict.fromkeys(_PASSING))
+        self.__dict__.update(state, _interrupts=Interrupts(), **dict.fromkeys(_PASSING))
 
 
 @suggests_options

@@ -122,7 +122,7 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
         file with a header, which becomes part of the page.
     target : str, optional
         The column of a CSV file to predict; the last one when None.
-    **state
+    **state : Any
         ``hidden`` (widths), ``activation``, ``init``, ``loss``, ``optimizer``, ``lr``, ``batch``, ``l2``, ``clip``, ``noise``,
         ``test`` (share), ``seed``; ``epoch``: how far the network is trained when the page opens; ``example``, ``step``, ``unit``,
         ``weight``, ``nudge``, ``language``, ``rows``, ``lens``: where the reader looks; ``hide``: parts to leave out;
