@@ -260,6 +260,40 @@ def test_history_has_keras_keys(data):
     assert history["val_accuracy"][-1] == evaluated["accuracy"]
 
 
+@pytest.mark.parametrize("kind", ["float64", "int64", ">f8"])
+@pytest.mark.parametrize("column", [0, 1])
+def test_targets_whose_differences_are_lost_in_float32_are_refused(kind, column, rng):
+    """Errors measured on rounded targets would be too good: timestamps within a quarter of an hour, in steps of 128 s."""
+    x = rng.uniform(size=(500, 4))
+    y = np.zeros((500, 2))
+    y[:, column] = 1.6e9 + 1000 * x[:, 0]
+    y = y.astype(kind)
+    message = rf"y loses its differences in float32: rounding changes column {column} by 3\d.*, and its standard deviation is \d+;"
+    net = _plain("float32", last=2)
+    before = net.parameters.copy()
+    for use in (net.fit, net.evaluate):
+        with pytest.raises(ValueError, match=message):
+            use(x, y, loss="mse")
+    with pytest.raises(ValueError, match="y of validation_data loses its differences"):
+        net.fit(x, np.zeros((500, 2)), loss="mse", validation_data=(x, y))
+    np.testing.assert_array_equal(net.parameters, before)
+    assert _plain("float64", last=2).evaluate(x, y, loss="mse")["rmse"] > 1e8
+
+
+@pytest.mark.parametrize(
+    "y", [np.full(500, 0.1), 0.1 + np.arange(500) % 2 * 1e-17, 1.6e9 + np.arange(500) * 1e6, np.arange(500), np.arange(500) / 7]
+)
+def test_targets_that_float32_holds_well_enough_are_taken(y, rng):
+    _plain("float32", last=1).evaluate(rng.normal(size=(500, 4)), y, loss="mse")
+
+
+def test_a_single_class_trains(data, backend):
+    net = _plain(last=1)
+    history = net.fit(data[0], np.zeros(24, int), loss="cross_entropy", optimizer=bp.SGD(lr=1e-300), batch_size=7)
+    assert history["loss"] == [0.0]
+    assert history["accuracy"] == [net.evaluate(data[0], np.zeros(24, int))["accuracy"]]
+
+
 def test_training_values_are_means_over_the_rows_in_training_mode(data):
     net = bp.mlp([4, 3], seed=0, dtype="float64")
     frozen = net.copy()

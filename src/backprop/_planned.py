@@ -64,7 +64,10 @@ class Run:
         training, formula = self._trainer._training_plan(), self._meter.formula
         if self._data is None or formula is None or training is None or not training.has_loss:
             return None
-        return Tally.begin(formula, self._data.targets, self._data.sample_weight, self._trainer.net.n_outputs)
+        n_outputs = self._trainer.net.n_outputs
+        if n_outputs == 1 and self._data.targets.dtype.kind == "i":  # a single class: its score is compared with a threshold
+            return None
+        return Tally.begin(formula, self._data.targets, self._data.sample_weight, n_outputs)
 
     def train(self, order: Indices, losses: Numbers) -> None:
         """Train on the rows with these numbers, batch by batch; the loss of each goes to ``losses`` as it comes."""

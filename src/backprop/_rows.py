@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ClassVector = npt.NDArray[np.float64]
 CHUNK = 65536  # rows of a memory map that are looked at together
+LOST = 1e-3  # of the standard deviation of targets: rounding that is more than noise
 _CONSUMED = "An iterator can be consumed only once: pass a list or a function that returns an iterator"
 
 
@@ -116,6 +117,8 @@ class Rows:
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
         self._x = table if self._x_mapped else converter.inputs(table)
         self._targets = given if self._y_mapped else converter.targets(given)
+        if not self._y_mapped and converter.loss.task == "regression":
+            _check_precision(given.reshape(len(given), -1), self._targets, names.y)
         self._sample_weight = converter.sample_weight(sample_weight, self.count)
         self._class_vector: ClassVector | None = None
         self._weight = self._sample_weight
@@ -271,6 +274,35 @@ class Stream:
             raise ValueError(f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}")
         x, y, *weight = item
         return self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
+
+
+def _check_precision(given: npt.NDArray[Any], converted: Array | Labels, name: str) -> None:
+    """Refuse numbers whose differences are lost in the network's dtype: errors measured on what is left would be too good.
+
+    Raises
+    ------
+    ValueError
+        If rounding changes a column by more than `LOST` of its standard deviation. A column is constant if its values differ by
+        no more than float64's own rounding.
+    """
+    if given.dtype == converted.dtype or given.dtype.itemsize <= converted.dtype.itemsize:
+        return
+    origin = given[:1].astype(np.float64)
+    sums = np.zeros((3, given.shape[1]))
+    for start in range(0, len(given), CHUNK):
+        exact = given[start : start + CHUNK].astype(np.float64)
+        rounding = converted[start : start + CHUNK].reshape(exact.shape) - exact
+        exact -= origin
+        sums += [exact.sum(axis=0), np.square(exact).sum(axis=0), np.square(rounding).sum(axis=0)]
+    mean, square, error = sums / len(given)
+    spread = np.sqrt(np.maximum(square - mean**2, 0))
+    lost = (np.sqrt(error) > LOST * spread) & (spread > 1e-12 * np.abs(origin[0] + mean))
+    if lost.any():
+        column = int(lost.argmax())
+        raise ValueError(
+            f"{name} loses its differences in {converted.dtype}: rounding changes column {column} by {np.sqrt(error[column]):.3g}, "
+            f"and its standard deviation is {spread[column]:.3g}; subtract the mean, or use a network with dtype='float64'"
+        )
 
 
 def is_mapped(array: Any) -> bool:
