@@ -45,7 +45,6 @@ INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
 CYTHON = [sys.executable, "-c", "import gc; gc.disable(); from Cython.Compiler.Main import main; main(command_line=1)", "-3"]
 CYTHON += ["-X", "boundscheck=True,initializedcheck=True"] * DEBUG
 
-OPENMP_PROBE = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
 LEVEL_PROBE = '#include <Python.h>\n#include "_kernels/vector.h"\nint main(void) { return processor_level(); }\n'
 
 
@@ -82,7 +81,6 @@ class BuildLevels(build_ext):
             stamp.file.unlink(missing_ok=True)
             subprocess.run([*CYTHON, "--module-name", "backprop._core", "-o", self.translated, SOURCE], check=True)
             stamp.file.write_text(stamp.digest)
-        self.extra_flags = ["-fopenmp"] if self.run_probe(OPENMP_PROBE, ["-fopenmp"]) == 0 else []
         if ISA == ["native"] and X86:
             best = f"x86-64-v{self.run_probe(LEVEL_PROBE)}"
             self.extensions[0].extra_compile_args = LEVELS.get(best, LEVELS["x86-64"])[1]
@@ -97,11 +95,10 @@ class BuildLevels(build_ext):
             source.write_text("".join(renamed) + '#include "_core.c"\n')
         extension.sources = [str(source)]
         if self.compiler.compiler_type != "msvc":
-            extension.extra_compile_args = FLAGS + self.extra_flags + extension.extra_compile_args
-            extension.extra_link_args = self.extra_flags
+            extension.extra_compile_args = FLAGS + extension.extra_compile_args
             extension.define_macros.append(INLINE)
         commands = [getattr(self.compiler, command, None) for command in ("compiler_so", "linker_so")]
-        switches = [extension.extra_compile_args, extension.extra_link_args, extension.define_macros]
+        switches = [extension.extra_compile_args, extension.define_macros]
         stamp = Stamp(source.with_suffix(".o"), commands, switches, sys.version, np.__version__, files=[self.translated, *HEADERS])
         built = Path(self.get_ext_fullpath(extension.name))
         if not (built.exists() and stamp.matches()):
@@ -120,16 +117,14 @@ class BuildLevels(build_ext):
         for name in names:
             Path(folder, self.get_ext_filename(name)).unlink(missing_ok=True)
 
-    def run_probe(self, code, flags=()):
-        """Compile a C program and return its exit status; None if it does not compile."""
+    def run_probe(self, code):
+        """Compile and run a C program; return its exit status, None if it does not compile."""
         with tempfile.TemporaryDirectory() as folder:
             source, program = Path(folder, "probe.c"), str(Path(folder, "probe"))
             source.write_text(code)
             try:
-                objects = self.compiler.compile(
-                    [str(source)], output_dir=folder, include_dirs=["src/backprop"], extra_postargs=list(flags)
-                )
-                self.compiler.link_executable(objects, program, extra_postargs=list(flags))
+                objects = self.compiler.compile([str(source)], output_dir=folder, include_dirs=["src/backprop"])
+                self.compiler.link_executable(objects, program)
             except (CompileError, LinkError):
                 return None
             return subprocess.run([program], check=False).returncode

@@ -18,8 +18,8 @@ PACKAGE = Path(backprop.__file__).parent
 # From the ground up. A module may import from its own floor and from those below it; a subpackage stands on one floor as a whole.
 FLOORS = [
     ["_types"],
-    ["_core", "_erf", "_reference", "_reference_activations", "_reference_checks"],
-    ["kernels"],
+    ["_core", "_erf", "_processors", "_reference", "_reference_activations", "_reference_checks"],
+    ["_compiled", "kernels"],
     [
         *("_arrays", "_class_weights", "_direction", "_files", "_interrupts", "_model_file", "_progress"),
         *("_reprs", "_settings", "_spans", "_suggestions", "_version"),

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -66,11 +67,13 @@ def test_the_compiled_kernels_serve_by_default() -> None:
 
 @pytest.mark.parametrize(("isa", "name"), [("x86-64", "cython"), ("aarch64", "cython"), ("plain", "numpy")])
 def test_compiled_kernels_without_vectors_serve_on_request_only(monkeypatch: pytest.MonkeyPatch, isa: str, name: str) -> None:
-    monkeypatch.delenv("BACKPROP_BACKEND", raising=False)
-    modules = {"cython": _reference, "numpy": _reference}
-    assert kernels._default(modules, isa) == name
+    for variable in ("BACKPROP_BACKEND", "BACKPROP_ISA", "BACKPROP_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(kernels, "_INSTALLED", True)
+    monkeypatch.setattr(kernels, "_backends", {"cython": SimpleNamespace(ISA=isa), "numpy": _reference})
+    assert kernels._default() == name
     monkeypatch.setenv("BACKPROP_BACKEND", "cython")
-    assert kernels._default(modules, isa) == "cython"
+    assert kernels._default() == "cython"
 
 
 @compiled
@@ -116,8 +119,47 @@ def test_environment_chooses_cython() -> None:
     assert "name='cython'" in said(SHOW, BACKPROP_BACKEND="cython")
 
 
-def test_environment_with_an_unknown_backend_is_refused() -> None:
-    assert last_line(SHOW, BACKPROP_BACKEND="fast") == "ValueError: BACKPROP_BACKEND must be 'cython' or 'numpy', got 'fast'"
+USES = {
+    "backend": "bp.backend()",
+    "predict": "bp.mlp([2, 1], seed=0).predict([[1.0, 2.0]])",
+    "fit": "bp.mlp([2, 1], seed=0).fit([[1.0, 2.0]], [1.0], loss='mse')",
+    "set_num_threads": "bp.set_num_threads(1)",
+}
+REFUSED = {
+    "BACKPROP_BACKEND": ("fast", "BACKPROP_BACKEND must be 'cython' or 'numpy', got 'fast'"),
+    "BACKPROP_NUM_THREADS": ("x", "BACKPROP_NUM_THREADS must be a whole number from 1 up, got 'x'"),
+    "BACKPROP_ISA": ("x86-64-v9", "BACKPROP_ISA "),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+@pytest.mark.parametrize(("variable", "value", "words"), [(name, *rest) for name, rest in REFUSED.items()], ids=REFUSED)
+def test_a_wrong_environment_variable_is_an_error_of_the_first_use_and_not_of_the_import(
+    variable: str, value: str, words: str, use: str
+) -> None:
+    assert said("import backprop as bp; bp.mlp([2, 1]); print('imported')", **{variable: value}) == "imported"
+    assert last_line(f"import backprop as bp; {use}", **{variable: value}).startswith(f"ValueError: {words}")
+
+
+def test_a_backend_chosen_by_the_program_needs_no_valid_environment() -> None:
+    code = "import backprop as bp\nwith bp.use_backend('numpy'): print(bp.backend().name)"
+    assert said(code, BACKPROP_BACKEND="fast") == "numpy"
+
+
+LOADED = "print([name for name in sys.modules if name.startswith(('backprop._core', 'backprop._compiled'))])"
+
+
+def test_numpy_chosen_by_the_environment_loads_no_extension() -> None:
+    code = f"import sys, backprop as bp; {USES['fit']}; bp.set_num_threads(1); {LOADED}"
+    assert said(code, BACKPROP_BACKEND="numpy") == "[]"
+
+
+@compiled
+def test_the_extension_is_loaded_when_the_program_asks_for_it() -> None:
+    code = "import backprop as bp; bp.set_num_threads(2)\nwith bp.use_backend('cython'): print(bp.backend())"
+    backend = said(code, BACKPROP_BACKEND="numpy")
+    assert "name='cython'" in backend
+    assert "threads=2" in backend or kernels._backends["cython"].most_threads()[0] == 1
 
 
 @compiled
@@ -151,7 +193,12 @@ def installation(tmp_path: Path) -> Callable[[bytes | None], Path]:
 
 @pytest.mark.parametrize("content", [b"", b"garbage", b"\x7fELF" + bytes(200)], ids=["empty", "garbage", "truncated"])
 def test_a_damaged_extension_is_a_loud_import_error(installation: Callable[[bytes | None], Path], content: bytes) -> None:
-    assert "ImportError" in last_line(SHOW, installation(content))
+    root = installation(content)
+    line = last_line(SHOW, root)
+    assert line.startswith("ImportError: the compiled extension of backprop cannot be loaded: ")
+    assert "BACKPROP_BACKEND=numpy" in line
+    assert "name='numpy'" in said(SHOW, root, BACKPROP_BACKEND="numpy")
+    assert last_line("import backprop as bp\nwith bp.use_backend('cython'): pass", root, BACKPROP_BACKEND="numpy") == line
 
 
 @compiled

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop import kernels
+from backprop import _processors, kernels
 
 core = kernels.compiled()
 pytestmark = pytest.mark.skipif(core is None or core.most_threads()[0] == 1, reason="no threads here")
@@ -250,6 +251,7 @@ def test_what_is_no_number(threads):
 
 def test_environment():
     assert said(SHOW, OMP_NUM_THREADS="1") == "1"
+    assert said(SHOW, OMP_NUM_THREADS="1,4") == "1"
     assert said(SHOW, BACKPROP_NUM_THREADS="3", OMP_NUM_THREADS="1") == "3"
     assert said(SHOW, BACKPROP_NUM_THREADS="no") == "ValueError: BACKPROP_NUM_THREADS must be a whole number from 1 up, got 'no'"
     assert said(SHOW, BACKPROP_NUM_THREADS="0") == "ValueError: BACKPROP_NUM_THREADS must be from 1 to 1024, got 0"
@@ -257,19 +259,93 @@ def test_environment():
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
 def test_default_is_the_processors_of_the_process():
-    here = len(os.sched_getaffinity(0))
-    assert said(SHOW, OMP_NUM_THREADS="", BACKPROP_NUM_THREADS="1") == "1"
-    environment = dict.fromkeys(("OMP_NUM_THREADS",), "")
-    program = f"import os; [os.environ.pop(name, None) for name in {list(environment)}]; {SHOW}"
-    assert said(program) == str(here)
+    here = min(len(os.sched_getaffinity(0)), math.ceil(min(_processors.quota(), 1e6)))
+    environment = {"OMP_NUM_THREADS": "", "BACKPROP_NUM_THREADS": "1"}
+    assert said(SHOW, **environment) == "1"
+    program = f"import os; [os.environ.pop(name) for name in {list(environment)}]; {SHOW}"
+    assert said(program, **environment) == str(here)
     assert said(f"import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]); {SHOW}") == "1"
 
 
-def test_threadpoolctl_lowers_it():
-    threadpoolctl = pytest.importorskip("threadpoolctl")
-    if core.num_allowed_threads() < 2:
+@pytest.mark.parametrize(
+    ("variable", "processors", "quota", "threads"),
+    [
+        (None, 8, math.inf, 8),
+        ("", 8, math.inf, 8),
+        ("3", 8, math.inf, 3),
+        ("4,2", 8, math.inf, 4),
+        ("16", 8, math.inf, 8),
+        ("many", 8, math.inf, 8),
+        ("0", 8, math.inf, 8),
+        (None, 8, 0.5, 1),
+        (None, 8, 2.0, 2),
+        (None, 8, 2.1, 3),
+        ("2", 8, 2.1, 2),
+        (None, 2, 2.1, 2),
+    ],
+)
+def test_default_is_the_smallest_of_openmp_affinity_and_quota(monkeypatch, variable, processors, quota, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", variable)
+    monkeypatch.setattr(_processors, "processors", lambda: processors)
+    monkeypatch.setattr(_processors, "quota", lambda: quota)
+    assert _processors.default_threads() == threads
+
+
+V1 = "4:memory:/job\n3:cpu,cpuacct:/job/part\n0::/\n"
+V2 = "0::/job/part\n"
+
+
+@pytest.mark.parametrize(
+    ("own", "files", "quota"),
+    [
+        (V2, {}, math.inf),
+        (V2, {"job/part/cpu.max": "max 100000"}, math.inf),
+        (V2, {"job/part/cpu.max": "150000 100000"}, 1.5),
+        (V2, {"job/part/cpu.max": "max 100000", "job/cpu.max": "25000 50000"}, 0.5),
+        (V2, {"job/part/cpu.max": "100000 100000", "job/cpu.max": "300000 100000"}, 1.0),
+        (V2, {"cpu.max": "200000 100000"}, 2.0),  # a container that sees its own group as the top
+        (V2, {"job/part/cpu.max": "damaged"}, math.inf),
+        (V1, {"cpu,cpuacct/job/part/cpu.cfs_quota_us": "-1", "cpu,cpuacct/job/part/cpu.cfs_period_us": "100000"}, math.inf),
+        (V1, {"cpu,cpuacct/job/part/cpu.cfs_quota_us": "150000", "cpu,cpuacct/job/part/cpu.cfs_period_us": "100000"}, 1.5),
+        (V1, {"cpu,cpuacct/cpu.cfs_quota_us": "50000", "cpu,cpuacct/cpu.cfs_period_us": "100000"}, 0.5),
+        (V1, {"memory/job/cpu.cfs_quota_us": "50000", "memory/job/cpu.cfs_period_us": "100000"}, math.inf),
+        ("", {}, math.inf),
+        (None, {}, math.inf),
+    ],
+)
+def test_quota_of_control_groups(tmp_path, own, files, quota):
+    (tmp_path / "groups").mkdir()
+    for name, text in files.items():
+        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "groups" / name).write_text(f"{text}\n")
+    if own is not None:
+        (tmp_path / "own").write_text(own)
+    assert _processors.quota(tmp_path / "own", tmp_path / "groups") == quota
+
+
+# The runtime is loaded after the extension, by another name and with other visibility in each library.
+LIMITED = """
+import backprop as bp
+import threadpoolctl
+bp.set_num_threads(3)
+import {library}
+with threadpoolctl.threadpool_limits(1, user_api="openmp"):
+    inside = bp.backend().threads
+print(inside, bp.backend().threads)
+"""
+
+
+@pytest.mark.parametrize("library", ["sklearn.ensemble", "torch"])
+def test_a_loaded_openmp_runtime_lowers_it(library):
+    pytest.importorskip("threadpoolctl")
+    pytest.importorskip(library.partition(".")[0])
+    if _processors.openmp_default() < 2:
         pytest.skip("one processor")
-    bp.set_num_threads(3)
-    with threadpoolctl.threadpool_limits(1, user_api="openmp"):
-        assert bp.backend().threads == 1
-    assert bp.backend().threads == 3
+    assert said(LIMITED.format(library=library)) == "1 3"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux shows of a process")
+def test_no_openmp_runtime_is_loaded():
+    assert said("import backprop as bp; bp.backend(); print('libgomp' in open('/proc/self/maps').read())") == "False"

@@ -23,12 +23,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
+from . import _reference
 from ._types import SPAN as SPAN
 from ._types import Array, Labels, Spans
+
+if TYPE_CHECKING:
+    from . import _core
 
 __all__ = ["Backend", "Kernels", "active", "available", "backend", "set_num_threads", "use_backend"]
 
@@ -463,21 +466,29 @@ class Backend:
 
 def active() -> Kernels:
     """The kernels of the backend in use here: inside `use_backend` that one, elsewhere the default."""
-    return _modules[chosen.get()]
+    return _backends[chosen.get()]
 
 
 def compiled() -> Any | None:
     """The compiled module where it is the backend in use, else None: it has plans (`_plan`) beside the kernels."""
-    return _modules["cython"] if chosen.get() == "cython" else None
+    return _backends["cython"] if chosen.get() == "cython" else None
 
 
 def available() -> tuple[str, ...]:
     """The names of the backends that are installed."""
-    return tuple(_modules)
+    return ("numpy", "cython") if _INSTALLED else ("numpy",)
 
 
 def backend() -> Backend:
     """Which kernels serve now.
+
+    Raises
+    ------
+    ValueError
+        If BACKPROP_BACKEND, BACKPROP_ISA or BACKPROP_NUM_THREADS in the environment has a value that is not allowed. Every function
+        that needs kernels raises it; importing the package does not.
+    ImportError
+        If the compiled extension is installed and cannot be loaded.
 
     Examples
     --------
@@ -486,9 +497,8 @@ def backend() -> Backend:
     ...     bp.backend()
     Backend(name='numpy', isa='numpy', threads=1)
     """
-    name = chosen.get()
-    core: Any = _modules[name]
-    return Backend(name, _isa, core.num_threads()) if name == "cython" else Backend(name, "numpy", 1)
+    core: Any = _backends[chosen.get()]
+    return Backend("cython", core.ISA, core.num_threads()) if core is not _reference else Backend("numpy", "numpy", 1)
 
 
 @contextmanager
@@ -499,8 +509,12 @@ def use_backend(name: str) -> Iterator[None]:
     ------
     ValueError
         For another name, or for "cython" where the compiled extension is not installed.
+    ImportError
+        For "cython" where the extension is installed and cannot be loaded.
     """
-    token = chosen.set(_checked_name(name, "backend", _modules))
+    _checked_name(name, "backend")
+    _backends[name]  # loads it
+    token = chosen.set(name)
     try:
         yield
     finally:
@@ -511,14 +525,18 @@ def set_num_threads(threads: int) -> None:
     """Set how many threads a training step, or a prediction of many rows, may use at most.
 
     Results do not depend on it, bit for bit. Python threads that train or predict at the same time share this number, and work too
-    small to gain runs on one thread. At first it is BACKPROP_NUM_THREADS, or else the number of processors that this process
-    may use, or OMP_NUM_THREADS where that is less; ``threadpoolctl`` can lower it for a while. A forked process begins with 1.
+    small to gain runs on one thread.
+
+    Without a call, the number is BACKPROP_NUM_THREADS; or else the smallest of the first number in OMP_NUM_THREADS, the number of
+    processors in the affinity mask, and the time that control groups (containers) leave the process, rounded up to whole processors.
+    Where another library has loaded an OpenMP runtime, that runtime can lower the number, whoever set it: ``threadpoolctl``, joblib
+    and ``torch.set_num_threads`` do so, for the threads and as long as they limit OpenMP itself. A forked process begins with 1.
 
     Raises
     ------
     TypeError, ValueError
-        If it is not an integer from 1 up, or more than 1 where there are no threads: on the NumPy backend alone, or without
-        OpenMP.
+        If it is not an integer from 1 up, or more than 1 where there are no threads: on the NumPy backend alone, or on a system
+        without POSIX threads.
 
     Examples
     --------
@@ -531,90 +549,87 @@ def set_num_threads(threads: int) -> None:
     """
     if isinstance(threads, bool) or not hasattr(threads, "__index__"):
         raise TypeError(f"threads must be an integer, got {threads!r}")
+    if _backends.refusal is not None:
+        raise ValueError(_backends.refusal)
     _set_num_threads(operator.index(threads), "threads")
 
 
 def _set_num_threads(threads: int, source: str) -> None:
-    core: Any = _modules.get("cython")
-    most, why = (1, "the compiled extension is not installed") if core is None else core.most_threads()
+    most, why = (_MOST_THREADS, "") if _INSTALLED else (1, "the compiled extension is not installed")
+    core: Any = _backends.get("cython")
+    if core is not None:
+        most, why = core.most_threads()
     if not 1 <= threads <= most:
         raise ValueError(f"{source} must be from 1 to {most}{f' ({why})' if why else ''}, got {threads}")
+    _backends.threads = threads
     if core is not None:
         core.set_num_threads(threads)
 
 
-def _start_threads() -> None:
-    """Set the number of threads at import, and the one thread of forked processes."""
-    core: Any = _modules.get("cython")
-    if "BACKPROP_NUM_THREADS" in os.environ:
-        given = os.environ["BACKPROP_NUM_THREADS"]
-        if not given.strip().isdecimal():
-            raise ValueError(f"BACKPROP_NUM_THREADS must be a whole number from 1 up, got {given!r}")
-        _set_num_threads(int(given), "BACKPROP_NUM_THREADS")
-    elif core is not None:
-        core.set_num_threads(max(1, min(_processors(), core.num_allowed_threads(), core.most_threads()[0])))
-    if core is not None and hasattr(os, "register_at_fork"):
-        os.register_at_fork(
-            before=core.before_fork, after_in_parent=core.after_fork_in_parent, after_in_child=core.after_fork_in_child
-        )
-
-
-def _processors() -> int:
-    """Count the processors that this process may use."""
-    if hasattr(os, "process_cpu_count"):
-        return os.process_cpu_count() or 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _checked_name(name: str, source: str, modules: dict[str, Kernels]) -> str:
+def _checked_name(name: str, source: str) -> str:
     if name not in ("cython", "numpy"):
         raise ValueError(f"{source} must be 'cython' or 'numpy', got {name!r}")
-    if name not in modules:
+    if name not in available():
         raise ValueError(
             f"{source} 'cython' is not available: the compiled extension is not installed (reinstall with a C compiler present)"
         )
     return name
 
 
-_LEVELS = {"x86-64-v3": "backprop._core_v3", "x86-64-v4": "backprop._core_v4"}  # compiled from the source of _core, better last
+class _Backends(dict[str, Kernels]):
+    """The backends by name. The compiled one is loaded when it is first looked up: NumPy alone needs no extension that loads.
 
-
-def _load() -> tuple[dict[str, Kernels], str]:
-    """The backends that are installed, and the instruction set of the compiled one.
-
-    An extension that is absent leaves NumPy alone to serve; one that is there but cannot be loaded is an ImportError: a broken
-    installation must not look like a slow one.
+    Attributes
+    ----------
+    threads
+        What `set_num_threads` was given, for the compiled backend if it is loaded later.
+    refusal
+        What is wrong in the environment, so that no backend serves by default.
     """
-    from . import _reference
 
-    modules: dict[str, Kernels] = {"numpy": _reference}
-    if find_spec("backprop._core") is None:
-        if "BACKPROP_ISA" in os.environ:
-            raise ValueError("BACKPROP_ISA is set, but the compiled extension is not installed")
-        return modules, "numpy"
-    from . import _core
+    threads: int | None = None
+    refusal: str | None = None
 
-    modules["cython"] = _core
-    usable = [_core.ISA]
-    if _core.ISA == "x86-64":
-        usable += [isa for isa, name in _LEVELS.items() if isa <= f"x86-64-v{_core.PROCESSOR_LEVEL}" and find_spec(name)]
-    isa = os.environ.get("BACKPROP_ISA", usable[-1])
-    if isa not in usable:
-        raise ValueError(f"BACKPROP_ISA must be one of those that are installed and run here, {', '.join(usable)}, got {isa!r}")
-    if isa != _core.ISA:
-        modules["cython"] = cast("Kernels", import_module(_LEVELS[isa]))
-    return modules, isa
+    def __missing__(self, name: str) -> Kernels:
+        if name == _REFUSED:
+            raise ValueError(self.refusal)
+        from ._compiled import core
+
+        if self.threads is not None:
+            core.set_num_threads(min(self.threads, core.most_threads()[0]))
+        self[name] = core
+        if TYPE_CHECKING:
+            return _core  # keeps the contract, and so do the modules of other instruction sets
+        return core
 
 
-def _default(modules: dict[str, Kernels], isa: str) -> str:
-    """What serves where nobody has chosen: the compiled kernels, if they have vectors; without, NumPy's large products win."""
-    if "BACKPROP_BACKEND" in os.environ:
-        return _checked_name(os.environ["BACKPROP_BACKEND"], "BACKPROP_BACKEND", modules)
-    return "cython" if "cython" in modules and isa != "plain" else "numpy"
+def _default() -> str:
+    """Read the environment; return the backend that serves where the program has not chosen one."""
+    name = os.environ.get("BACKPROP_BACKEND")
+    if name is not None:
+        _checked_name(name, "BACKPROP_BACKEND")
+    if "BACKPROP_ISA" in os.environ and not _INSTALLED:
+        raise ValueError("BACKPROP_ISA is set, but the compiled extension is not installed")
+    if name is None and _INSTALLED:  # without vectors, NumPy is faster where it matters, in large products
+        core: Any = _backends["cython"]
+        name = "numpy" if core.ISA == "plain" else "cython"
+    elif name == "cython":
+        _backends[name]
+    if "BACKPROP_NUM_THREADS" in os.environ:
+        given = os.environ["BACKPROP_NUM_THREADS"]
+        if not given.strip().isdecimal():
+            raise ValueError(f"BACKPROP_NUM_THREADS must be a whole number from 1 up, got {given!r}")
+        _set_num_threads(int(given), "BACKPROP_NUM_THREADS")
+    return name or "numpy"
 
 
-_modules, _isa = _load()
-_default_name = _default(_modules, _isa)
-chosen: ContextVar[str] = ContextVar("backend", default=_default_name)
+_MOST_THREADS = 1024  # as in _kernels/team.pxi
+_REFUSED = ""  # the backend in use by default where the environment has no valid one
+_INSTALLED = find_spec("backprop._core") is not None
+_backends = _Backends(numpy=_reference)
+try:
+    _name = _default()
+except ValueError as error:  # an error of the first use: a program must be able to import the package and report it
+    _name, _backends.refusal = _REFUSED, str(error)
+chosen: ContextVar[str] = ContextVar("backend", default=_name)
 """The name of the backend in use; plans look here at every call."""
-_start_threads()

@@ -1,28 +1,23 @@
-/* What threads need and Cython has no words for: a pool of helpers, the stages of a team, and atomic counts.
+/* What threads need and Cython has no words for: a pool of helpers, the stages of a team, atomic counts, and how many threads an
+   OpenMP runtime in this process allows.
 
-   OpenMP says how many threads there may be (OMP_NUM_THREADS, threadpoolctl); the threads are our own. A region of OpenMP begins and
-   ends for all its threads together, so one that gets no processor, because another library's threads spin on it, holds the others
-   up for milliseconds. Here a helper that is late misses what is done without it, and nobody waits for a helper that never comes.
+   The threads are our own. An OpenMP region begins and ends for all its threads together, so one that gets no processor, because
+   another library's threads spin on it, holds the others up for milliseconds. Here a helper that is late misses what is done without
+   it, and no thread waits for a helper that never comes.
 
-   Without OpenMP, or on systems without POSIX threads, there are no helpers, and the caller does all the work. */
+   On systems without POSIX threads there are no helpers, and the caller does all the work. */
 
 #ifndef BACKPROP_TEAM_H
 #define BACKPROP_TEAM_H
 
+#include <limits.h>
 #include <stdint.h>
 #include <string.h>
 
-#if defined(_OPENMP) && defined(__GNUC__) && !defined(_WIN32)
+#if defined(__GNUC__) && !defined(_WIN32)
 #define HAS_THREADS 1
 #else
 #define HAS_THREADS 0
-#endif
-
-#ifdef _OPENMP
-#include <omp.h>
-static inline int allowed_threads(void) { return omp_get_max_threads(); }
-#else
-static inline int allowed_threads(void) { return 1; }
 #endif
 
 typedef void (*share_t)(void *work, int part, int parts);
@@ -220,6 +215,82 @@ static void reset_pool(void) {
     pool.waiting = pool.helpers = pool.idle = 0;
 }
 
+#include <dlfcn.h>
+#if defined(__ELF__)
+#include <link.h>
+#endif
+
+/* The OpenMP runtimes that other libraries have loaded. They are looked up and not linked: a library that is linked has to be there,
+   and would be one more runtime beside those in use. */
+enum { MOST_RUNTIMES = 4 };
+typedef int (*max_threads_t)(void);
+static struct {
+    unsigned long long loads; /* shared objects that had been loaded when these were found */
+    int count;
+    max_threads_t max_threads[MOST_RUNTIMES];
+} runtimes;
+
+static void add_runtime(void *library) {
+    max_threads_t found = (max_threads_t)dlsym(library, "omp_get_max_threads");
+    int i = 0;
+    while (i < runtimes.count && runtimes.max_threads[i] != found) i++;
+    if (found && i == runtimes.count && i < MOST_RUNTIMES) runtimes.max_threads[runtimes.count++] = found;
+}
+
+#if defined(__ELF__)
+
+/* Python loads the libraries of extension modules where dlsym(RTLD_DEFAULT) does not see them, and wheels rename them:
+   libgomp-e985bcbb.so.1.0.0. So they are found by the beginnings of their names, as threadpoolctl does. */
+typedef struct {
+    unsigned long long loads;
+    int count;
+    char path[MOST_RUNTIMES][1024];
+} objects_t;
+
+static int see_object(struct dl_phdr_info *info, size_t size, void *seen) {
+    objects_t *objects = seen;
+    const char *name = strrchr(info->dlpi_name, '/');
+    (void)size;
+    objects->loads = info->dlpi_adds;
+    if (info->dlpi_adds == runtimes.loads) return 1;
+    name = name ? name + 1 : info->dlpi_name;
+    if ((!strncmp(name, "libgomp", 7) || !strncmp(name, "libomp", 6) || !strncmp(name, "libiomp", 7)) &&
+        objects->count < MOST_RUNTIMES && strlen(info->dlpi_name) < sizeof objects->path[0])
+        strcpy(objects->path[objects->count++], info->dlpi_name);
+    return 0;
+}
+
+static void find_runtimes(void) {
+    objects_t objects;
+    objects.count = 0;
+    dl_iterate_phdr(see_object, &objects);
+    for (int i = 0; i < objects.count; i++) {
+        void *library = dlopen(objects.path[i], RTLD_LAZY | RTLD_NOLOAD); /* stays open: so the runtime cannot be unloaded */
+        if (library) add_runtime(library);
+    }
+    runtimes.loads = objects.loads;
+}
+
+#else
+
+static void find_runtimes(void) {
+    if (!runtimes.count) add_runtime(RTLD_DEFAULT);
+}
+
+#endif
+
+/* The smallest number that any OpenMP runtime in this process allows the calling thread; INT_MAX without one. One thread at a time
+   may ask. */
+static int openmp_threads(void) {
+    int least = INT_MAX;
+    find_runtimes();
+    for (int i = 0; i < runtimes.count; i++) {
+        int allowed = runtimes.max_threads[i]();
+        if (allowed < least) least = allowed;
+    }
+    return least;
+}
+
 #else
 
 static inline int take_piece(member_t *m) { return m->pieces; }
@@ -228,6 +299,7 @@ static inline int is_current(const member_t *m) { (void)m; return 1; }
 static inline void wait_for_stage(member_t *m) { (void)m; }
 static inline void run_team(team_t *team, share_t share, void *work, int parts) { (void)team; (void)parts; share(work, 0, 1); }
 static inline void reset_pool(void) {}
+static inline int openmp_threads(void) { return INT_MAX; }
 
 #endif
 

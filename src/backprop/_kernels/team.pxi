@@ -43,7 +43,7 @@ cdef extern from "_kernels/team.h" nogil:
     bint is_set(const int *flag)
     int64_t read_once(const int64_t *number)    # of memory that another thread may be writing
     void reset_pool()
-    int allowed_threads()                       # what OMP_NUM_THREADS and threadpoolctl allow the calling thread
+    int openmp_threads()                        # what OpenMP runtimes in this process allow the calling thread
     int add_to(int *count, int n)               # returns the sum
     bint replace(int *count, int old, int new)
 
@@ -66,8 +66,14 @@ cdef struct Caller:
 
 cdef cython.pymutex budget_lock                 # guards the callers
 cdef Caller[MAX_CALLERS] callers
-cdef int thread_limit = 1                       # 1: nobody joins the budget
-cdef int allowed_at_first = allowed_threads()
+cdef int thread_limit = 1                       # 1: no thread joins the budget
+cdef int openmp_default = 1                     # what an OpenMP runtime allows that has not been limited
+
+
+cdef int limit_now() noexcept nogil:
+    """The number of threads that the caller may use if it is alone. The lock must be held: it guards the list of runtimes, too."""
+    cdef int allowed = openmp_threads() if thread_limit > 1 else 1
+    return min(thread_limit, allowed) if allowed < openmp_default else thread_limit
 
 
 cdef int join_budget(int wanted) noexcept nogil:
@@ -75,14 +81,11 @@ cdef int join_budget(int wanted) noexcept nogil:
     cdef:
         long me = PyThread_get_thread_ident()
         int most, share, i, place = -1, active = 1, busy = 0
-        int allowed = allowed_threads()
         double now
         Caller* caller
     with budget_lock:
         now = monotonic()
-        most = thread_limit
-        if allowed < allowed_at_first:          # threadpoolctl limits this thread
-            most = min(most, allowed)
+        most = limit_now()
         for i in range(MAX_CALLERS):
             caller = &callers[i]
             if caller.thread == me:
@@ -134,8 +137,8 @@ cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most,
 
 def num_threads():
     """How many threads a step may use at most."""
-    cdef int allowed = allowed_threads()
-    return min(thread_limit, allowed) if allowed < allowed_at_first else thread_limit
+    with budget_lock:
+        return limit_now()
 
 
 def set_num_threads(int threads):
@@ -147,13 +150,14 @@ def set_num_threads(int threads):
 def most_threads():
     """The largest number that may be set, and why it is that."""
     if not HAS_THREADS:
-        return 1, "the extension was compiled without OpenMP"
+        return 1, "this system has no POSIX threads"
     return MAX_THREADS, ""
 
 
-def num_allowed_threads():
-    """What OpenMP would use: OMP_NUM_THREADS, or the processors."""
-    return allowed_at_first
+def set_openmp_default(int threads):
+    """Tell what an OpenMP runtime allows that has not been limited: one that allows less has been, and is obeyed."""
+    global openmp_default
+    openmp_default = threads
 
 
 def before_fork():
