@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from inspect import signature
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -13,7 +12,7 @@ import numpy.typing as npt
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
-from ._settings import Settings
+from ._settings import ReadOnlyDict, Settings, count, option
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
 
@@ -25,7 +24,9 @@ class Optimizer(Settings):
     """What all optimizers share: the learning rate, decay, parameter groups, and the moments of one network.
 
     The moments and counts belong to the optimizer, which belongs to the first network it updates. Parameters of layers with
-    ``trainable = False`` stay as they are, and so do their moments.
+    ``trainable = False`` stay as they are, and so do their moments and the number of their updates, which bias corrections go by.
+
+    A custom optimizer derives from this class and writes `update`, or `step`.
 
     Parameters
     ----------
@@ -46,6 +47,8 @@ class Optimizer(Settings):
     ----------
     name, kernel : str
         What `get` knows it by, and the kernel that updates the parameters.
+    moment_names : tuple of str
+        What a custom optimizer remembers of each parameter; see `update`.
     steps : int
         The number of updates made.
     epoch : int
@@ -61,7 +64,12 @@ class Optimizer(Settings):
 
     name: ClassVar[str] = ""
     kernel: ClassVar[str] = ""
-    _COUNTS = frozenset({"steps", "epoch"})
+    moment_names: ClassVar[tuple[str, ...]] = ()
+    weight_decay: float = option(check_nonnegative)
+    decoupled: bool = option(check_flag)
+    l1: float = option(check_nonnegative)
+    steps: int = count(check_count, 0)
+    epoch: int = count(check_count, 0)
 
     def __init__(
         self,
@@ -74,13 +82,17 @@ class Optimizer(Settings):
     ) -> None:
         self.steps = 0
         self.epoch = 0
-        self.weight_decay = check_nonnegative("weight_decay", weight_decay)
-        self.decoupled = check_flag("decoupled", decoupled)
-        self.l1 = check_nonnegative("l1", l1)
+        self.weight_decay = weight_decay
+        self.decoupled = decoupled
+        self.l1 = l1
         self._moments: dict[str, Array] = {}
         self._net: ref[FlatNetwork] | None = None
         self._spans: Spans | None = None
         self._spans_key: tuple[Any, ...] = ()
+        self._parts: list[tuple[int, Spans]] = []  # spans by how many updates they have missed
+        self._missed: dict[str, int] = {}  # by parameters that were frozen, up to the count in `_frozen`
+        self._frozen: tuple[tuple[str, ...], int] = ((), 0)  # which parameters are frozen, and the steps when that was noted
+        self._lr_start = (0, 0)  # steps and epoch when the schedule was assigned
         self.lr = lr
         self.groups = groups
 
@@ -92,42 +104,90 @@ class Optimizer(Settings):
         ValueError
             If the optimizer belongs to another network, or a pattern of ``groups`` matches no parameter.
         """
-        spans = self.attach(net)
-        update = getattr(kernels.active(), self.kernel)
-        moments = [None if slot is None else self._moments[slot] for slot in self._slots()]
-        scalars = self._scalars(self.steps + 1, self.learning_rate)
-        update(net.gradients, spans, net.parameters, *moments, *scalars, self.decoupled)
+        self.attach(net)
+        if self.kernel:
+            update = getattr(kernels.active(), self.kernel)
+            moments = [None if slot is None else self._moments[slot] for slot in self._slots()]
+            for missed, spans in self._parts:
+                scalars = self._scalars(self.steps + 1 - missed, self.learning_rate)
+                update(net.gradients, spans, net.parameters, *moments, *scalars, self.decoupled)
+        else:
+            self._update_in_python(net)
         self.steps += 1
+
+    def update(self, parameter: Array, gradient: Array, moments: Mapping[str, Array], lr: float, step: int) -> None:
+        """Update one parameter in place: what a custom optimizer writes.
+
+        Weight decay and l1 are in the gradient already, and the learning rate of the parameter's group is in ``lr``.
+
+        Parameters
+        ----------
+        parameter : array
+            To be changed in place.
+        gradient : array
+            Of the same shape.
+        moments : mapping of str to array
+            An array of the same shape for each name in `moment_names`, zero at first, to be changed in place.
+        lr : float
+            The learning rate.
+        step : int
+            The number of this update of the parameter, counted from 1.
+        """
+        raise self._incomplete()
+
+    def _incomplete(self) -> TypeError:
+        ways = "update(self, parameter, gradient, moments, lr, step), or step(self, net)"
+        return TypeError(f"{type(self).__name__} must define {ways}")
+
+    def _update_in_python(self, net: FlatNetwork) -> None:
+        """Call `update` for each trainable parameter."""
+        lr = self.learning_rate
+        missed = self._missed_now()
+        for entry in net.layout:
+            if not entry.layer.trainable or not entry.length:
+                continue
+            part = slice(entry.offset, entry.offset + entry.length)
+            treatment = self._treatment(entry.name)
+            parameter = net.parameters[part].reshape(entry.shape)
+            gradient = net.gradients[part].reshape(entry.shape) + treatment.l1 * np.sign(parameter)
+            if self.decoupled:
+                parameter *= 1 - lr * treatment.lr * treatment.weight_decay
+            else:
+                gradient += treatment.weight_decay * parameter
+            moments = {name: moment[part].reshape(entry.shape) for name, moment in self._moments.items()}
+            self.update(parameter, gradient, moments, lr * treatment.lr, self.steps + 1 - missed.get(entry.name, 0))
 
     @property
     def learning_rate(self) -> float:
         """The learning rate that the next update uses."""
         if isinstance(self._lr, float):
             return self._lr
-        return self._lr(self.steps if self._lr.per == "step" else self.epoch)
+        steps, epoch = self._lr_start
+        return self._lr(self.steps - steps if self._lr.per == "step" else self.epoch - epoch)
 
     def learning_rates(self, count: int) -> npt.NDArray[np.float64]:
         """Return the learning rates of the next updates."""
         if isinstance(self._lr, float) or self._lr.per == "epoch":
             return np.full(count, self.learning_rate)
-        return self._lr.values(self.steps, count)
+        return self._lr.values(self.steps - self._lr_start[0], count)
 
     def _slots(self) -> tuple[str | None, ...]:
         """The names of the moments in the kernel's order, None for one that the options leave out."""
-        raise NotImplementedError
+        return self.moment_names
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
-        """The kernel's scalars, except the last, for update number ``step``, counted from 1."""
-        raise NotImplementedError
+        """The kernel's scalars, except the last, for update number ``step`` of a parameter, counted from 1."""
+        return (lr,)
 
     @property
     def lr(self) -> float | schedules.Schedule:
-        """The learning rate: a number or a schedule. It can be set at any time."""
+        """The learning rate: a number or a schedule. It can be set at any time; a schedule counts from where it is set."""
         return self._lr
 
     @lr.setter
     def lr(self, lr: LearningRate) -> None:
         self._lr = self._checked_lr(lr)
+        self._lr_start = self.steps, self.epoch
         self._spans = None
 
     def _checked_lr(self, lr: LearningRate) -> float | schedules.Schedule:
@@ -138,13 +198,15 @@ class Optimizer(Settings):
         return schedules.Function(lr) if callable(lr) else check_positive("lr", lr)
 
     @property
-    def groups(self) -> dict[str, dict[str, float]]:
-        """The parameter groups: patterns over parameter names, with the options that differ there."""
+    def groups(self) -> Mapping[str, Mapping[str, float]]:
+        """The parameter groups: patterns over parameter names, with the options that differ there; read-only, assign new ones."""
         return self._groups
 
     @groups.setter
     def groups(self, groups: Groups | None) -> None:
-        self._groups = {pattern: _checked_options(pattern, options) for pattern, options in (groups or {}).items()}
+        if groups is not None and not isinstance(groups, Mapping):
+            raise TypeError(f"groups must be a mapping of patterns to options, got {type(groups).__name__}")
+        self._groups = ReadOnlyDict({pattern: _checked_options(pattern, given) for pattern, given in (groups or {}).items()})
         self._spans = None
 
     def attach(self, net: FlatNetwork) -> Spans:
@@ -159,11 +221,42 @@ class Optimizer(Settings):
         """
         if self._net is None or self._net() is not net:
             self._bind(net)
+        self._fit_moments(net)
         key = (self.weight_decay, self.l1, trainable_flags(net))
         if self._spans is None or key != self._spans_key:
+            self._missed = self._missed_now()
+            self._frozen = tuple([entry.name for entry in net.layout if not entry.layer.trainable]), self.steps
             self._spans = build_spans(net, self._treatment)
+            self._parts = self._parted(net)
             self._spans_key = key
         return self._spans
+
+    def _missed_now(self) -> dict[str, int]:
+        """Return how many updates each parameter has missed, for those that missed any."""
+        frozen, since = self._frozen
+        missed = dict(self._missed)
+        if self.steps > since:
+            missed |= {name: missed.get(name, 0) + self.steps - since for name in frozen}
+        return missed
+
+    def _parted(self, net: FlatNetwork) -> list[tuple[int, Spans]]:
+        """Return the spans of all trainable parameters, apart for each number of updates that they have missed."""
+        assert self._spans is not None
+        missed = {self._missed.get(entry.name, 0) for entry in net.layout if entry.layer.trainable}
+        if len(missed) <= 1:
+            return [(*missed, self._spans)] if missed else []
+        return [(n, build_spans(net, self._treatment, lambda name, n=n: self._missed.get(name, 0) == n)) for n in sorted(missed)]
+
+    def _fit_moments(self, net: FlatNetwork) -> None:
+        """Drop moments that the options no longer use, and start those that they use now."""
+        slots = [slot for slot in self._slots() if slot is not None]
+        if slots == list(self._moments):
+            return
+        if slots and self._moments.keys().isdisjoint(slots):  # nothing is left of earlier updates
+            self._missed = {entry.name: self.steps for entry in net.layout} if self.steps else {}
+            self._frozen = (), self.steps
+        self._spans = None
+        self._moments = {slot: self._moments[slot] if slot in self._moments else self._initial(slot, net) for slot in slots}
 
     def _bind(self, net: FlatNetwork) -> None:
         if self._net is not None and self.steps:
@@ -178,9 +271,8 @@ class Optimizer(Settings):
             if moment.size != size:
                 raise ValueError(f"the moment {slot} is that of a network with {moment.size} parameters, not {size}")
             self._moments[slot] = moment.astype(dtype, copy=False)
-        if not self._moments:
-            for slot in filter(None, self._slots()):
-                self._moments[slot] = self._initial(slot, net)
+        if not (self.kernel or type(self).update is not Optimizer.update or type(self).step is not Optimizer.step):
+            raise self._incomplete()
         self._net = ref(net)
         self._spans = None
 
@@ -212,12 +304,20 @@ class Optimizer(Settings):
     def reset(self) -> None:
         """Forget the network, its moments and all counts."""
         self.steps = self.epoch = 0
-        self._moments = {}
+        self._moments, self._missed = {}, {}
+        self._frozen, self._lr_start = ((), 0), (0, 0)
         self._net = self._spans = None
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, the state of the schedule and a copy of each moment: all that `load_state_dict` needs to go on."""
+        net = None if self._net is None else self._net()
+        if net is not None:
+            self.attach(net)
         state: dict[str, Any] = {"steps": self.steps, "epoch": self.epoch}
+        if missed := self._missed_now():
+            state["missed"] = missed
+        if self._lr_start != (0, 0):
+            state["schedule_start"] = list(self._lr_start)
         if isinstance(self._lr, schedules.Schedule) and (schedule := self._lr.state_dict()):
             state["schedule"] = schedule
         return state | {slot: moment.copy() for slot, moment in self._moments.items()}
@@ -232,7 +332,7 @@ class Optimizer(Settings):
         """
         slots = [slot for slot in self._slots() if slot is not None]
         found = [slot for slot in slots if slot in state]
-        extra = state.keys() - {"steps", "epoch", "schedule", *slots}
+        extra = state.keys() - {"steps", "epoch", "missed", "schedule_start", "schedule", *slots}
         if extra or (found and found != slots) or not {"steps", "epoch"} <= state.keys():
             keys = ", ".join(["steps", "epoch", *slots])
             raise ValueError(f"state for {type(self).__name__} must have the keys {keys}, got {', '.join(sorted(state))}")
@@ -244,33 +344,39 @@ class Optimizer(Settings):
             moments[slot] = aligned_zeros(size, dtype)
             moments[slot][...] = as_parameter(state[slot], f"state[{slot!r}]", (size,), dtype)
         steps, epoch = check_count("state['steps']", state["steps"], 0), check_count("state['epoch']", state["epoch"], 0)
+        missed = {str(name): check_count("state['missed']", n, 0, steps) for name, n in dict(state.get("missed", {})).items()}
+        start = [check_count("state['schedule_start']", n, 0) for n in state.get("schedule_start", (0, 0))]
+        if len(start) != 2:
+            raise ValueError(f"state['schedule_start'] must be two counts, got {start}")
         if isinstance(self._lr, schedules.Schedule):
             self._lr.load_state_dict(dict(state.get("schedule", self._lr.state_dict())))
         self.steps, self.epoch = steps, epoch
+        self._lr_start = start[0], start[1]
+        self._missed, self._frozen = missed, ((), steps)
+        self._spans = None
         if net is not None and not moments:
             moments = {slot: self._initial(slot, net) for slot in slots}
         self._moments = moments
 
     def config(self) -> dict[str, Any]:
         """Return the name and the arguments, ready for JSON; `get` turns them back into an optimizer without moments."""
-        arguments = {key: getattr(self, key) for key in signature(type(self)).parameters}
+        arguments = self._arguments()
+        arguments["groups"] = {pattern: dict(options) for pattern, options in self._groups.items()}
         if isinstance(self._lr, schedules.Schedule):
             arguments["lr"] = self._lr.config()
         return {"name": self.name, **arguments}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle keeps: all but the network; the copy binds to the network it is next used with."""
-        return self.__dict__ | {"_net": None, "_spans": None}
-
-    def __repr__(self) -> str:
-        """Return the call that makes this optimizer."""
-        arguments = ", ".join(f"{key}={getattr(self, key)!r}" for key in signature(type(self)).parameters)
-        return f"{type(self).__name__}({arguments})"
+        missed, frozen = self._missed_now(), ((), self.steps)
+        return self.__dict__ | {"_net": None, "_spans": None, "_parts": [], "_missed": missed, "_frozen": frozen}
 
 
-def _checked_options(pattern: str, options: Mapping[str, float]) -> dict[str, float]:
+def _checked_options(pattern: str, options: Mapping[str, float]) -> Mapping[str, float]:
+    if not isinstance(options, Mapping):
+        raise TypeError(f"groups[{pattern!r}] must be a mapping of options, got {options!r}")
     checks = {"lr": check_positive, "weight_decay": check_nonnegative, "l1": check_nonnegative}
     unknown = options.keys() - checks.keys()
     if unknown:
         raise ValueError(f"groups[{pattern!r}] may set lr, weight_decay and l1, got {', '.join(sorted(map(str, unknown)))}")
-    return {key: checks[key](f"groups[{pattern!r}][{key!r}]", value) for key, value in options.items()}
+    return ReadOnlyDict({key: checks[key](f"groups[{pattern!r}][{key!r}]", value) for key, value in options.items()})

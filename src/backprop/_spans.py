@@ -25,6 +25,8 @@ class Entry(Protocol):
     def offset(self) -> int: ...
     @property
     def length(self) -> int: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 class FlatNetwork(Protocol):
@@ -51,11 +53,15 @@ def trainable_flags(net: FlatNetwork) -> tuple[bool, ...]:
     return tuple([entry.layer.trainable for entry in net.layout])
 
 
-def build_spans(net: FlatNetwork, treatment: Callable[[str], Treatment] = lambda name: Treatment()) -> Spans:
-    """Return the spans of all trainable parameters, neighbours that are treated alike merged into one."""
+def build_spans(
+    net: FlatNetwork,
+    treatment: Callable[[str], Treatment] = lambda name: Treatment(),
+    chosen: Callable[[str], bool] = lambda name: True,
+) -> Spans:
+    """Return the spans of all trainable parameters with chosen names; neighbours that are treated alike are merged into one."""
     spans: list[tuple[int, int, Treatment]] = []
     for entry in net.layout:
-        if not entry.layer.trainable or entry.length == 0:
+        if not entry.layer.trainable or entry.length == 0 or not chosen(entry.name):
             continue
         treated = treatment(entry.name)
         if spans and spans[-1][0] + spans[-1][1] == entry.offset and spans[-1][2] == treated:

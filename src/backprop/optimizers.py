@@ -19,6 +19,7 @@ from typing import Any
 from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
 from ._optimizer import Groups, LearningRate
 from ._optimizer import Optimizer as Optimizer
+from ._settings import fixed, option
 from ._spans import FlatNetwork
 from ._types import Array
 from .schedules import Schedule
@@ -76,6 +77,9 @@ class SGD(Optimizer):
     """
 
     name = kernel = "sgd"
+    momentum: float = option(check_in, 0.0, 1.0, closed="left")
+    dampening: float = option(check_in, 0.0, 1.0)
+    nesterov: bool = option(check_flag)
 
     def __init__(
         self,
@@ -90,11 +94,14 @@ class SGD(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.momentum = check_in("momentum", momentum, 0.0, 1.0, closed="left")
-        self.dampening = check_in("dampening", dampening, 0.0, 1.0)
-        self.nesterov = check_flag("nesterov", nesterov)
+        self.momentum = momentum
+        self.dampening = dampening
+        self.nesterov = nesterov
+
+    def _check_options(self) -> None:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError(f"nesterov needs momentum > 0 and dampening 0, got momentum {momentum} and dampening {dampening}")
+            given = f"momentum {self.momentum:g} and dampening {self.dampening:g}"
+            raise ValueError(f"nesterov needs momentum > 0 and dampening 0, got {given}")
 
     def _slots(self) -> tuple[str | None, ...]:
         return ("velocity" if self.momentum else None,)
@@ -135,6 +142,10 @@ class RMSprop(Optimizer):
     """
 
     name = kernel = "rmsprop"
+    alpha: float = option(check_in, 0.0, 1.0, closed="left")
+    eps: float = option(check_positive)
+    momentum: float = option(check_in, 0.0, 1.0, closed="left")
+    centered: bool = option(check_flag)
 
     def __init__(
         self,
@@ -150,10 +161,10 @@ class RMSprop(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.alpha = check_in("alpha", alpha, 0.0, 1.0, closed="left")
-        self.eps = check_positive("eps", eps)
-        self.momentum = check_in("momentum", momentum, 0.0, 1.0, closed="left")
-        self.centered = check_flag("centered", centered)
+        self.alpha = alpha
+        self.eps = eps
+        self.momentum = momentum
+        self.centered = centered
 
     def _slots(self) -> tuple[str | None, ...]:
         return "v", "grad_mean" if self.centered else None, "velocity" if self.momentum else None
@@ -191,6 +202,9 @@ class Adagrad(Optimizer):
     """
 
     name = kernel = "adagrad"
+    lr_decay: float = option(check_nonnegative)
+    initial_accumulator_value: float = option(check_nonnegative)
+    eps: float = option(check_positive)
 
     def __init__(
         self,
@@ -205,9 +219,9 @@ class Adagrad(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.lr_decay = check_nonnegative("lr_decay", lr_decay)
-        self.initial_accumulator_value = check_nonnegative("initial_accumulator_value", initial_accumulator_value)
-        self.eps = check_positive("eps", eps)
+        self.lr_decay = lr_decay
+        self.initial_accumulator_value = initial_accumulator_value
+        self.eps = eps
 
     def _slots(self) -> tuple[str | None, ...]:
         return ("v",)
@@ -248,6 +262,8 @@ class Adadelta(Optimizer):
     """
 
     name = kernel = "adadelta"
+    rho: float = option(check_in, 0.0, 1.0, closed="left")
+    eps: float = option(check_positive)
 
     def __init__(
         self,
@@ -261,8 +277,8 @@ class Adadelta(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.rho = check_in("rho", rho, 0.0, 1.0, closed="left")
-        self.eps = check_positive("eps", eps)
+        self.rho = rho
+        self.eps = eps
 
     def _slots(self) -> tuple[str | None, ...]:
         return "v", "u"
@@ -271,13 +287,29 @@ class Adadelta(Optimizer):
         return lr, self.rho, self.eps
 
 
+def _check_pair(name: str, pair: Sequence[float]) -> tuple[float, float]:
+    try:
+        first, second = pair
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be two numbers, got {pair!r}") from None
+    return check_number(f"{name}[0]", first), check_number(f"{name}[1]", second)
+
+
+def _check_betas(name: str, betas: Sequence[float]) -> tuple[float, float]:
+    first, second = _check_pair(name, betas)
+    return check_in(f"{name}[0]", first, 0.0, 1.0, closed="left"), check_in(f"{name}[1]", second, 0.0, 1.0, closed="left")
+
+
 class _Betas(Optimizer):
     """Optimizers with two running means, of the gradient and of its size."""
 
+    betas: tuple[float, float] = option(_check_betas)
+    eps: float = option(check_positive)
+
     def __init__(self, lr: LearningRate, betas: tuple[float, float], eps: float, **shared: Any) -> None:
         super().__init__(lr, **shared)
-        self.betas = _checked_betas(betas)
-        self.eps = check_positive("eps", eps)
+        self.betas = betas
+        self.eps = eps
 
     def _slots(self) -> tuple[str | None, ...]:
         return "m", "v"
@@ -318,6 +350,7 @@ class Adam(_Betas):
     """
 
     name = kernel = "adam"
+    amsgrad: bool = option(check_flag)
 
     def __init__(
         self,
@@ -332,7 +365,7 @@ class Adam(_Betas):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.amsgrad = check_flag("amsgrad", amsgrad)
+        self.amsgrad = amsgrad
 
     def _slots(self) -> tuple[str | None, ...]:
         return "m", "v", "v_max" if self.amsgrad else None
@@ -372,6 +405,7 @@ class AdamW(Adam):
     """
 
     name = "adamw"
+    decoupled: bool = fixed(check_flag, remedy="AdamW decouples weight decay, Adam does not")
 
     def __init__(
         self,
@@ -466,6 +500,7 @@ class NAdam(_Betas):
     """
 
     name = kernel = "nadam"
+    momentum_decay: float = option(check_nonnegative)
 
     def __init__(
         self,
@@ -480,7 +515,7 @@ class NAdam(_Betas):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.momentum_decay = check_nonnegative("momentum_decay", momentum_decay)
+        self.momentum_decay = momentum_decay
         self._product = (0, 1.0)  # t, and mu_1 mu_2 ... mu_t
 
     def _mu(self, step: int) -> float:
@@ -579,6 +614,7 @@ class Lion(Optimizer):
     """
 
     name = kernel = "lion"
+    betas: tuple[float, float] = option(_check_betas)
 
     def __init__(
         self,
@@ -591,13 +627,27 @@ class Lion(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        self.betas = _checked_betas(betas)
+        self.betas = betas
 
     def _slots(self) -> tuple[str | None, ...]:
         return ("m",)
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
         return lr, *self.betas
+
+
+def _check_etas(name: str, etas: Sequence[float]) -> tuple[float, float]:
+    minus, plus = _check_pair(name, etas)
+    if not 0 < minus < 1 < plus < math.inf:
+        raise ValueError(f"etas must be 0 < etas[0] < 1 < etas[1], got {etas!r}")
+    return minus, plus
+
+
+def _check_step_sizes(name: str, step_sizes: Sequence[float]) -> tuple[float, float]:
+    smallest, largest = _check_pair(name, step_sizes)
+    if not 0 < smallest <= largest < math.inf:
+        raise ValueError(f"step_sizes must be 0 < step_sizes[0] <= step_sizes[1], got {step_sizes!r}")
+    return smallest, largest
 
 
 class Rprop(Optimizer):
@@ -628,6 +678,8 @@ class Rprop(Optimizer):
     """
 
     name = kernel = "rprop"
+    etas: tuple[float, float] = option(_check_etas)
+    step_sizes: tuple[float, float] = option(_check_step_sizes)
 
     def __init__(
         self,
@@ -641,14 +693,8 @@ class Rprop(Optimizer):
         groups: Groups | None = None,
     ) -> None:
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
-        minus, plus = _checked_pair("etas", etas)
-        if not 0 < minus < 1 < plus < math.inf:
-            raise ValueError(f"etas must be 0 < etas[0] < 1 < etas[1], got {etas!r}")
-        least, largest = _checked_pair("step_sizes", step_sizes)
-        if not 0 < least <= largest < math.inf:
-            raise ValueError(f"step_sizes must be 0 < step_sizes[0] <= step_sizes[1], got {step_sizes!r}")
-        self.etas = (minus, plus)
-        self.step_sizes = (least, largest)
+        self.etas = etas
+        self.step_sizes = step_sizes
 
     def _checked_lr(self, lr: LearningRate) -> float | Schedule:
         checked = super()._checked_lr(lr)
@@ -706,16 +752,3 @@ def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
         options = {key: value for key, value in spec.items() if key != "name"}
         return _BY_NAME[check_choice("optimizer", spec.get("name"), NAMES)](**options)
     return _BY_NAME[check_choice("optimizer", spec, NAMES)]()
-
-
-def _checked_pair(name: str, pair: Sequence[float]) -> tuple[float, float]:
-    try:
-        first, second = pair
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be two numbers, got {pair!r}") from None
-    return check_number(f"{name}[0]", first), check_number(f"{name}[1]", second)
-
-
-def _checked_betas(betas: Sequence[float]) -> tuple[float, float]:
-    first, second = _checked_pair("betas", betas)
-    return check_in("betas[0]", first, 0.0, 1.0, closed="left"), check_in("betas[1]", second, 0.0, 1.0, closed="left")
