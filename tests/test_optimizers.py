@@ -313,3 +313,208 @@ def test_unknown_names_are_refused():
         optimizers.get("adm")
     with pytest.raises(TypeError, match="optimizer must be one of"):
         optimizers.get(3)
+
+
+LATE = [
+    (name, options)
+    for name in optimizers.NAMES
+    for options in ({}, *({"sgd": [{"momentum": 0.9, "dampening": 0.9}], "adagrad": [{"lr_decay": 0.1}]}.get(name, [])))
+]
+
+
+@pytest.mark.parametrize(("name", "options"), LATE)
+def test_a_layer_that_is_unfrozen_late_is_updated_as_by_a_new_optimizer(name, options, backend):
+    """Bias corrections, warm-ups and first velocities go by the updates of each parameter, as in PyTorch."""
+    rng = np.random.default_rng(1)
+    gradients = rng.normal(size=(40, 14))
+
+    def run(optimizer, frozen_until, first=0):
+        net = bp.Network([bp.Dense(3, 2), bp.Dense(2, 2)], dtype="float64", seed=0)
+        for step in range(first, 40):
+            net.layers[0].trainable = step >= frozen_until
+            net.gradients[...] = gradients[step]
+            optimizer.step(net)
+        return net.parameters.copy()
+
+    late = run(optimizers.get({"name": name, **options}), frozen_until=30)
+    new = run(optimizers.get({"name": name, **options}), frozen_until=30, first=30)
+    never = run(optimizers.get({"name": name, **options}), frozen_until=0)
+    np.testing.assert_allclose(late[:8], new[:8], rtol=1e-12)
+    np.testing.assert_allclose(late[8:], never[8:], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_layers_of_different_ages_train_alike_by_plan_and_layer_by_layer(name, tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(16, 3)), rng.normal(size=(16, 1))
+
+    def trained(backend):
+        with bp.use_backend(backend):
+            layers = [bp.Dense(3, 4, activation="tanh"), bp.Dense(4, 4, activation="tanh"), bp.Dense(4, 1)]
+            net = bp.Network(layers, dtype="float64", seed=0)
+            trainer = bp.Trainer(net, loss="mse", optimizer=name, clip_norm=1.0)
+            net.layers[0].trainable = net.layers[1].trainable = False
+            for step in range(30):
+                if step == 7:
+                    net.layers[1].trainable = True
+                if step == 12:
+                    net.layers[0].trainable = True
+                if step == 15:
+                    net.layers[1].trainable = False
+                if step == 20:
+                    net.layers[1].trainable = True
+                    trainer.save(tmp_path / "run.safetensors")
+                    trainer = bp.Trainer.load(tmp_path / "run.safetensors")
+                    net = trainer.net
+                trainer.step(x, y)
+            assert trainer.optimizer.state_dict()["missed"]["layers.1.weight"] == 12
+            return net.parameters
+
+    results = [trained(backend) for backend in bp.kernels.available()]
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-6 if name in ("lion", "rprop") else 1e-9, atol=1e-12)
+
+
+def test_more_ages_than_a_plan_keeps_apart_go_layer_by_layer():
+    net = bp.mlp([2, *[2] * 12, 1], activation="tanh", dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer="adam")
+    for layer in net.layers[:-1]:
+        layer.trainable = False
+    for layer in net.layers[::-1]:
+        layer.trainable = True
+        trainer.step(np.ones((4, 2)), np.ones((4, 1)))
+    assert trainer.optimizer.state_dict()["missed"]["layers.0.bias"] == 12
+
+
+SWITCHES = [
+    ("sgd", {}, "momentum", 0.9, ["velocity"]),
+    ("rmsprop", {}, "momentum", 0.9, ["v", "velocity"]),
+    ("rmsprop", {}, "centered", True, ["v", "grad_mean"]),
+    ("adam", {}, "amsgrad", True, ["m", "v", "v_max"]),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "switch", "on", "slots"), SWITCHES)
+def test_an_option_that_decides_about_moments_can_change_at_any_time(name, options, switch, on, slots, backend, tmp_path):
+    x, y = np.arange(12.0).reshape(4, 3) / 12, np.ones((4, 1))
+    net = bp.Network([bp.Dense(3, 1)], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=optimizers.get({"name": name, **options}))
+    off = getattr(trainer.optimizer, switch)
+    for value in (on, off, on):
+        trainer.step(x, y)
+        setattr(trainer.optimizer, switch, value)
+        trainer.save(tmp_path / "run.safetensors")
+        again = bp.Trainer.load(tmp_path / "run.safetensors")
+        assert again.step(x, y) == trainer.step(x, y)
+        moments = [slot for slot, moment in trainer.optimizer.state_dict().items() if isinstance(moment, np.ndarray)]
+        assert moments == [slot for slot in slots if value == on or slot in ("m", "v")]
+
+
+def test_a_momentum_that_is_turned_on_late_begins_with_a_whole_gradient(backend):
+    net, optimizer = _net(), bp.SGD(lr=0.1, dampening=0.5)
+    _run(net, optimizer, GRADIENTS[:3])
+    optimizer.momentum = 0.9
+    before = net.parameters.copy()
+    _run(net, optimizer, GRADIENTS[3:4])
+    np.testing.assert_allclose(before - net.parameters, 0.1 * GRADIENTS[3], rtol=1e-12)
+
+
+@pytest.mark.parametrize("per", ["step", "epoch"])
+def test_a_schedule_counts_from_where_it_is_assigned(per, backend, tmp_path):
+    schedule = schedules.Step(1.0, step_size=2, gamma=0.5, per=per)
+    net, optimizer = _net(), bp.SGD(lr=0.1)
+    _run(net, optimizer, GRADIENTS[:3])
+    optimizer.epoch = 3
+    optimizer.lr = schedule
+    assert optimizer.learning_rate == 1.0
+    _run(net, optimizer, GRADIENTS[:2])
+    optimizer.epoch = 5
+    assert optimizer.learning_rate == 0.5
+    assert optimizer.learning_rates(1).tolist() == [0.5]
+    again = bp.SGD(lr=schedule)
+    again.load_state_dict(optimizer.state_dict())
+    assert again.learning_rate == 0.5
+    optimizer.reset()
+    assert optimizer.learning_rate == 1.0
+
+
+def test_groups_are_read_only():
+    optimizer = bp.SGD(lr=0.1, groups={"*.bias": {"lr": 0.1}})
+    with pytest.raises(TypeError, match="assign a new mapping"):
+        optimizer.groups["*.bias"]["lr"] = 1e-3
+    with pytest.raises(TypeError, match="assign a new mapping"):
+        optimizer.groups["*.weight"] = {"lr": 1.0}
+    for copied in (copy.deepcopy(optimizer), pickle.loads(pickle.dumps(optimizer))):
+        assert copied.groups == {"*.bias": {"lr": 0.1}}
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_a_constructor_refuses_an_assignment_refuses_and_changes_nothing(name):
+    optimizer = optimizers.get(name)
+    for option in optimizer.config():
+        if option == "name":
+            continue
+        before = getattr(optimizer, option)
+        for bad in ("x", -1.0, float("nan"), (2.0, 3.0), None, [1, 2, 3]):
+            arguments = {**optimizer.config(), option: bad}
+            try:
+                optimizers.get(arguments)
+            except (ValueError, TypeError) as error:
+                with pytest.raises(type(error)) as caught:
+                    setattr(optimizer, option, bad)
+                assert str(caught.value) == str(error)
+                assert getattr(optimizer, option) == before
+
+
+def test_options_that_exclude_each_other_are_refused_in_an_assignment():
+    optimizer = bp.SGD(momentum=0.9, nesterov=True)
+    with pytest.raises(ValueError, match="nesterov needs momentum"):
+        optimizer.momentum = 0.0
+    with pytest.raises(ValueError, match="nesterov needs momentum"):
+        optimizer.dampening = 0.5
+    assert (optimizer.momentum, optimizer.dampening) == (0.9, 0.0)
+    with pytest.raises(AttributeError, match="Adam does not"):
+        bp.AdamW().decoupled = False
+    with pytest.raises(ValueError, match="steps"):
+        bp.Adam().steps = -1
+    with pytest.raises(AttributeError, match="cannot be deleted"):
+        del optimizer.momentum
+
+
+class Signs(optimizers.Optimizer):
+    """A custom optimizer: the sign of a running sum."""
+
+    moment_names = ("total",)
+
+    def __init__(self, lr=0.1, **shared):
+        super().__init__(lr, **shared)
+
+    def update(self, parameter, gradient, moments, lr, step):
+        moments["total"] += gradient
+        parameter -= lr / step * np.sign(moments["total"])
+
+
+def test_a_custom_optimizer_writes_update(backend):
+    net = _net()
+    trainer = bp.Trainer(net, loss="mse", optimizer=Signs(lr=0.1, groups={"*.bias": {"lr": 0.2}}))
+    net.layers[0].weight, net.layers[0].bias = np.zeros((3, 2)), np.zeros(2)
+    trainer.step(np.ones((1, 3)), np.ones((1, 2)))
+    np.testing.assert_allclose(net.parameters, [0.1] * 6 + [0.2] * 2)
+    trainer.step(np.ones((1, 3)), np.ones((1, 2)))
+    np.testing.assert_allclose(net.parameters, [0.15] * 6 + [0.3] * 2)
+    state = trainer.optimizer.state_dict()
+    assert state["total"].shape == (8,)
+
+
+def test_an_optimizer_that_lacks_its_update_says_what_to_write():
+    class Empty(optimizers.Optimizer):
+        pass
+
+    class Duck:
+        def step(self, net):
+            pass
+
+    with pytest.raises(TypeError, match=r"Empty must define update\(self, parameter, gradient, moments, lr, step\)"):
+        bp.Trainer(_net(), loss="mse", optimizer=Empty(0.1))
+    with pytest.raises(TypeError, match=r"derive it from backprop.optimizers.Optimizer"):
+        bp.Trainer(_net(), loss="mse", optimizer=Duck())

@@ -9,6 +9,7 @@ from ._types import Array, Labels, Spans
 ISA: str
 PROCESSOR_LEVEL: int
 TILE_NUMBERS: int
+MOST_UPDATE_AGES: int  # how many different counts of updates a plan keeps apart
 
 def dense_forward(
     x: Array, weight: Array, bias: Array | None, z: Array | None, a: Array, activation: str, alpha: float
@@ -213,6 +214,7 @@ class TrainingPlan:
         optimizer: Any,
         moments: tuple[Array | None, ...],
         spans: Spans,
+        ages: list[tuple[int, Spans]],
         clip_norm: float,
         clip_value: float,
     ) -> None: ...

@@ -243,9 +243,13 @@ class Optimizer(Settings):
         """Return the spans of all trainable parameters, apart for each number of updates that they have missed."""
         assert self._spans is not None
         missed = {self._missed.get(entry.name, 0) for entry in net.layout if entry.layer.trainable}
-        if len(missed) <= 1:
-            return [(*missed, self._spans)] if missed else []
-        return [(n, build_spans(net, self._treatment, lambda name, n=n: self._missed.get(name, 0) == n)) for n in sorted(missed)]
+        if len(missed) == 1:
+            return [(missed.pop(), self._spans)]
+
+        def spans_of(age: int) -> Spans:
+            return build_spans(net, self._treatment, lambda name: self._missed.get(name, 0) == age)
+
+        return [(age, spans_of(age)) for age in sorted(missed)]
 
     def _fit_moments(self, net: FlatNetwork) -> None:
         """Drop moments that the options no longer use, and start those that they use now."""
@@ -257,6 +261,7 @@ class Optimizer(Settings):
             self._frozen = (), self.steps
         self._spans = None
         self._moments = {slot: self._moments[slot] if slot in self._moments else self._initial(slot, net) for slot in slots}
+        self._renew_token()
 
     def _bind(self, net: FlatNetwork) -> None:
         if self._net is not None and self.steps:
@@ -307,6 +312,7 @@ class Optimizer(Settings):
         self._moments, self._missed = {}, {}
         self._frozen, self._lr_start = ((), 0), (0, 0)
         self._net = self._spans = None
+        self._renew_token()
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, the state of the schedule and a copy of each moment: all that `load_state_dict` needs to go on."""
@@ -357,6 +363,7 @@ class Optimizer(Settings):
         if net is not None and not moments:
             moments = {slot: self._initial(slot, net) for slot in slots}
         self._moments = moments
+        self._renew_token()
 
     def config(self) -> dict[str, Any]:
         """Return the name and the arguments, ready for JSON; `get` turns them back into an optimizer without moments."""

@@ -166,6 +166,8 @@ def translate_training(
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
     core: Any = kernels.compiled()
+    if len(optimizer._parts) > core.MOST_UPDATE_AGES:
+        return None
     return core.TrainingPlan(
         plan,
         name,
@@ -175,6 +177,7 @@ def translate_training(
         optimizer,
         moments,
         spans,
+        optimizer._parts,
         clip_norm or 0.0,
         clip_value or 0.0,
     )

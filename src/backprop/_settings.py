@@ -8,10 +8,7 @@ A class declares its options, and assigns them in ``__init__``; the declaration 
         def __init__(self, rate: float) -> None:
             self.rate = rate
 
-    >>> layer.rate = 1.5
-    ValueError: rate must be in [0, 1), got 1.5
-
-The value that the check returns is stored in the object's ``__dict__``: reading an option is a plain attribute read. A failed
+Then ``layer.rate = 1.5`` raises ``ValueError: rate must be in [0, 1), got 1.5``, as ``Dropout(1.5)`` does. The value that the check returns is stored in the object's ``__dict__``: reading an option is a plain attribute read. A failed
 assignment changes nothing.
 """
 
@@ -209,7 +206,7 @@ class ReadOnlyDict(dict[Any, Any]):
     def _refuse(self, *arguments: Any, **keywords: Any) -> Never:
         raise TypeError("the mapping of an option cannot be edited: assign a new mapping to the option")
 
-    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse  # type: ignore[assignment]
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _refuse
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (dict(self),)

@@ -751,4 +751,9 @@ def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     if isinstance(spec, Mapping):
         options = {key: value for key, value in spec.items() if key != "name"}
         return _BY_NAME[check_choice("optimizer", spec.get("name"), NAMES)](**options)
+    if callable(getattr(spec, "step", None)):
+        raise TypeError(
+            f"optimizer must be a name or an Optimizer, got {type(spec).__name__}: derive it from backprop.optimizers.Optimizer "
+            "and write update(self, parameter, gradient, moments, lr, step)"
+        )
     return _BY_NAME[check_choice("optimizer", spec, NAMES)]()

@@ -276,6 +276,8 @@ cdef class Plan:
         self.allocations += 1
         return 0
 
+MOST_UPDATE_AGES: int = MOST_AGES
+
 LOSSES = {
     "cross_entropy": CROSS_ENTROPY,
     "cross_entropy_soft": CROSS_ENTROPY_SOFT,
@@ -341,6 +343,7 @@ cdef class TrainingPlan:
     cdef trainer_t trainer
     cdef tuple arrays  # keeps them alive
     cdef spans_t spans
+    cdef spans_t ages[MOST_AGES]
     cdef Py_ssize_t rows  # the largest batch there is memory for
     cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
     cdef Py_ssize_t order_room
@@ -355,7 +358,7 @@ cdef class TrainingPlan:
 
     def __cinit__(
         self, Plan plan not None, loss, double loss_parameter, loss_column, dict loss_state not None, optimizer,
-        tuple moments not None, spans, double clip_norm, double clip_value
+        tuple moments not None, spans, list ages not None, double clip_norm, double clip_value
     ):
         cdef dict scalars = vars(optimizer)
         cdef trainer_t *t = &self.trainer
@@ -376,6 +379,13 @@ cdef class TrainingPlan:
         t.loss.column = optional_in(&seen, loss_column, b"loss_column", plan.net.n_outputs, FLAT)
         take_spans(&self.spans, spans, size)
         t.spans, t.n_spans = self.spans.at, self.spans.count
+        if len(ages) > MOST_AGES:
+            raise ValueError(f"ages must be at most {<int> MOST_AGES}, got {len(ages)}")
+        for missed, part in ages:
+            take_spans(&self.ages[t.n_ages], part, size)
+            t.age[t.n_ages].spans, t.age[t.n_ages].n_spans = self.ages[t.n_ages].at, self.ages[t.n_ages].count
+            t.age[t.n_ages].missed = missed
+            t.n_ages += 1
         t.clip_norm = clip_norm
         t.clip_value = clip_value
         u.kind = UPDATES[optimizer.kernel]
@@ -394,12 +404,14 @@ cdef class TrainingPlan:
         u.step_min, u.step_max = scalars.get("step_sizes", (0, 0))
         t.pace.lr_decay = scalars.get("lr_decay", 0)
         t.pace.momentum_decay = scalars.get("momentum_decay", 0)
-        t.pace.mu_product = 1
 
     def __dealloc__(self):
+        cdef int i
         free(self.trainer.memory)
         free(self.order)
         drop_spans(&self.spans)
+        for i in range(self.trainer.n_ages):
+            drop_spans(&self.ages[i])
         self.free_groups()
 
     def is_current(self):

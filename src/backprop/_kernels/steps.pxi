@@ -23,12 +23,20 @@ cdef enum outcome:
     INPUT_NOT_FINITE
     LABEL_OUT_OF_RANGE
 
+cdef enum:
+    MOST_AGES = 8
+
+cdef struct age_t:  # parameters that have had equally many updates
+    const span_t *spans
+    Py_ssize_t n_spans
+    Py_ssize_t missed  # updates, while they were frozen
+
 cdef struct pace_t:  # an optimizer, and what changes from step to step
     update_t update
     double lr_decay  # of adagrad
     double momentum_decay  # of nadam
-    double mu_product  # of nadam: mu_1 mu_2 ... mu_step
-    Py_ssize_t mu_step
+    double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step
+    Py_ssize_t mu_step[MOST_AGES]
 
 cdef struct groups_t:  # see groups.pxi
     Py_ssize_t rows  # of the largest batch that there is memory for
@@ -44,8 +52,10 @@ cdef struct trainer_t:  # what all steps share
     program_t *net
     loss_t loss
     pace_t pace
-    const span_t *spans
+    const span_t *spans  # of all trainable parameters
     Py_ssize_t n_spans
+    age_t age[MOST_AGES]  # the same parameters, by how often they have been updated
+    int n_ages
     double clip_norm  # 0: no clipping
     double clip_value
     double *partial  # one number a block, of a sum over a batch or over the gradients
@@ -251,16 +261,23 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
 
 
 cdef void update(
-    stretch_t *s, const pace_t *pace, Py_ssize_t done, Py_ssize_t updated, const real *like, member_t *m, uint32_t after
+    stretch_t *s, pace_t *pace, double lr, Py_ssize_t done, Py_ssize_t updated, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """The update with which so many steps are done and so many have changed parameters; the stage ``after`` follows."""
+    """The update with which ``done`` steps are done and ``updated`` have changed parameters; the stage ``after`` follows."""
     cdef trainer_t *t = s.trainer
     cdef program_t *net = t.net
-    cdef int piece = first_piece_before(m, m.parts, after)
+    cdef Py_ssize_t step = s.updates + updated
+    cdef int age, piece = first_piece_before(m, m.parts, after)
+    if t.n_ages == 1:
+        set_scalars(pace, 0, step - t.age[0].missed, lr)
     while piece < m.parts:
-        update_blocks(
-            &pace.update, <const real *> net.gradients, t.spans, t.n_spans, <real *> net.parameters, piece, m.parts
-        )
+        for age in range(t.n_ages):
+            if t.n_ages > 1:
+                set_scalars(pace, age, step - t.age[age].missed, lr)
+            update_blocks(
+                &pace.update, <const real *> net.gradients, t.age[age].spans, t.age[age].n_spans, <real *> net.parameters,
+                piece, m.parts
+            )
         if piece == 0:
             s.done, s.updated, t.pace = done, updated, pace[0]
         piece = next_piece(m, piece)
@@ -288,8 +305,11 @@ cdef inline bint share_finite(const real *x, Py_ssize_t size, int part, int part
     return all_finite(x + start, share_start(size, 64, part + 1, parts) - start)
 
 
-cdef void set_scalars(pace_t *pace, Py_ssize_t step, double lr) noexcept nogil:
-    """The numbers of update ``step``, counted from 1, that the optimizers' formulas read; `optimizers` tells their sources."""
+cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcept nogil:
+    """The numbers that the optimizers' formulas read in update ``step`` of parameters of an age, counted from 1.
+
+    `optimizers` tells their sources.
+    """
     cdef update_t *u = &pace.update
     cdef double mu, mu_next, longest, length
     u.lr = lr
@@ -299,15 +319,16 @@ cdef void set_scalars(pace_t *pace, Py_ssize_t step, double lr) noexcept nogil:
     if u.kind == ADAGRAD:
         u.lr = lr / (1 + (step - 1) * pace.lr_decay)
     elif u.kind == NADAM:
-        if pace.mu_step >= step:
-            pace.mu_step = 0
-            pace.mu_product = 1
-        while pace.mu_step < step:
-            pace.mu_step += 1
-            pace.mu_product *= nadam_momentum(pace, pace.mu_step)
+        if pace.mu_step[age] >= step:
+            pace.mu_step[age] = 0
+        if pace.mu_step[age] == 0:
+            pace.mu_product[age] = 1
+        while pace.mu_step[age] < step:
+            pace.mu_step[age] += 1
+            pace.mu_product[age] *= nadam_momentum(pace, pace.mu_step[age])
         mu, mu_next = nadam_momentum(pace, step), nadam_momentum(pace, step + 1)
-        u.grad_factor = (1 - mu) / (1 - pace.mu_product)
-        u.m_factor = mu_next / (1 - pace.mu_product * mu_next)
+        u.grad_factor = (1 - mu) / (1 - pace.mu_product[age])
+        u.m_factor = mu_next / (1 - pace.mu_product[age] * mu_next)
     elif u.kind == RADAM:
         longest = 2 / (1 - u.beta2) - 1
         length = longest - 2 * step * pow(u.beta2, <double> step) / u.bias2
@@ -405,8 +426,7 @@ cdef outcome take_step(
         backward_walk(net, x, b.n, True, noise, False, m)
     if not clip(s, sliced, like, m):
         return GRADIENT_NOT_FINITE
-    set_scalars(pace, s.updates + updated + 1, s.lr[updated])
-    update(s, pace, step + 1, updated + 1, like, m, after)
+    update(s, pace, s.lr[updated], step + 1, updated + 1, like, m, after)
     return FINISHED
 
 
@@ -437,8 +457,7 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     cdef pace_t pace = s.pace
     backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
     if clip(s, False, like, m):
-        set_scalars(&pace, s.updates + 1, s.lr[0])
-        update(s, &pace, 1, 1, like, m, m.stage + 1)
+        update(s, &pace, s.lr[0], 1, 1, like, m, m.stage + 1)
     elif is_current(m):
         set_to(&s.end, GRADIENT_NOT_FINITE)
 
