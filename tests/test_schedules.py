@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from pathlib import Path
@@ -171,3 +172,59 @@ def test_functions_are_checked_and_not_saved():
 def test_bad_arguments_are_refused(name, arguments, message):
     with pytest.raises(ValueError, match=message):
         schedules.get({"name": name, **arguments})
+
+
+MADE = [
+    schedules.Constant(0.1),
+    schedules.Step(0.1, step_size=7, gamma=0.7),
+    schedules.MultiStep(0.1, milestones=[300, 5], gamma=0.3),
+    schedules.Exponential(0.1, gamma=0.99),
+    schedules.InverseScaling(0.1, power=0.4),
+    schedules.Polynomial(0.1, steps=333, power=1.7, min_lr=0.01),
+    schedules.Cosine(0.1, steps=700, warmup=13, min_lr=0.003),
+    schedules.CosineRestarts(0.1, steps=11, factor=3),
+    schedules.CosineRestarts(0.1, steps=37),
+    schedules.OneCycle(0.1, steps=600),
+    schedules.ReduceOnPlateau(0.1),
+    schedules.Function(lambda step: 0.1 / (1 + step) ** 0.3),
+]
+
+
+@pytest.mark.parametrize("schedule", MADE, ids=lambda schedule: schedule.name)
+def test_single_values_and_many_at_once_are_equal_bit_for_bit(schedule):
+    single = [copy.deepcopy(schedule)(step) for step in range(1000)]
+    for first, count in ((0, 1000), (3, 1), (250, 20), (511, 489), (5, 0)):
+        assert schedule.values(first, count).tolist() == single[first : first + count]
+
+
+def test_every_schedule_is_among_them():
+    assert {schedule.name for schedule in MADE} == {*schedules.NAMES, "function"}
+
+
+@pytest.mark.parametrize("schedule", MADE, ids=lambda schedule: schedule.name)
+def test_what_a_constructor_refuses_an_assignment_refuses_and_changes_nothing(schedule):
+    if schedule.name == "function":
+        pytest.skip("it has no config")
+    for option in schedule.config():
+        if option == "name":
+            continue
+        before = getattr(schedule, option)
+        for bad in ("x", -1.0, float("nan"), 0, 1e9, None, [-1]):
+            try:
+                schedules.get({**schedule.config(), option: bad})
+            except (ValueError, TypeError) as error:
+                with pytest.raises(type(error)) as caught:
+                    setattr(schedule, option, bad)
+                assert str(caught.value) == str(error)
+                assert getattr(schedule, option) == before
+
+
+def test_an_option_that_is_assigned_takes_effect_at_once():
+    schedule = schedules.Exponential(0.1, gamma=0.5)
+    assert schedule(3) == 0.0125
+    schedule.gamma = 1.0
+    assert schedule(3) == 0.1
+    with pytest.raises(ValueError, match="warmup must be less than steps"):
+        schedules.Cosine(0.1, steps=10).warmup = 10
+    with pytest.raises(ValueError, match="min_lr must not be above lr"):
+        schedules.Cosine(0.1, steps=10).min_lr = 0.2

@@ -129,7 +129,7 @@ class Options:
         state = self.__dict__
         before = state.get(name, UNSET)
         state[name] = value
-        if not option.is_count and self._is_built():
+        if (before is UNSET or not option.is_count) and self._is_built():
             try:
                 self._check_options()
             except BaseException:

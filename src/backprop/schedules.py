@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_positive
+from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive
 from ._direction import MODES, better_is
+from ._settings import Options, count, option, optional
 
 __all__ = [
     "NAMES",
@@ -44,10 +45,11 @@ def __dir__() -> list[str]:
 
 
 Numbers = npt.NDArray[np.float64]
-Formula = Callable[[Any], Any]  # of one count, or of an array of them
+Formula = Callable[[npt.NDArray[np.intp]], Any]  # of an array of counts: their values, or one for all
+BLOCK = 256
 
 
-class Schedule:
+class Schedule(Options):
     """A learning rate as a function of the number of updates (or epochs) done.
 
     Parameters
@@ -70,10 +72,12 @@ class Schedule:
     """
 
     name: ClassVar[str] = ""
+    lr: float = option(check_positive)
+    per: str = option(check_choice, ("step", "epoch"))
 
     def __init__(self, lr: float, per: str) -> None:
-        self.lr = check_positive("lr", lr)
-        self.per = check_choice("per", per, ("step", "epoch"))
+        self.lr = lr
+        self.per = per
 
     def __call__(self, step: int) -> float:
         """Return the learning rate after ``step`` updates (or epochs)."""
@@ -111,32 +115,51 @@ class Schedule:
         if state:
             raise ValueError(f"state for {type(self).__name__} must be empty, got the keys {sorted(state)}")
 
-    def __repr__(self) -> str:
-        """Return the call that makes this schedule."""
-        arguments = ", ".join(f"{key}={value!r}" for key, value in self.config().items() if key != "name")
-        return f"{type(self).__name__}({arguments})"
+    def _check_options(self) -> None:
+        min_lr = getattr(self, "min_lr", 0.0)
+        if min_lr > self.lr:
+            raise ValueError(f"min_lr must not be above lr ({self.lr:g}), got {min_lr!r}")
 
 
 class _Piecewise(Schedule):
-    """A schedule made of formulas, each of which holds over a stretch of counts; many values then cost little more than one."""
+    """A schedule made of formulas, each of which holds over a range of counts.
+
+    Values are computed in blocks of `BLOCK` counts, so that a single value and one of many are equal bit for bit.
+    """
+
+    _block: tuple[int, list[float]] = (-1, [])  # the first count of the block that was used last, and its values
+
+    def _assigned(self, name: str) -> None:
+        self._block = (-1, [])
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         """Return the formula that holds at ``step``, and the first count at which it no longer does."""
         raise NotImplementedError
 
     def _value(self, step: int) -> float:
-        formula, _ = self._piece(step)
-        return float(formula(step))
+        first, values = self._block
+        if not first <= step < first + len(values):
+            first = step - step % BLOCK
+            values = self._computed(first).tolist()
+            self._block = first, values
+        return values[step - first]
 
     def values(self, first: int, count: int) -> Numbers:
         """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
         if type(self).__module__ != __name__:  # a subclass of the user's may have changed single values
             return super().values(first, count)
-        rates = np.empty(count)
+        blocks = range(first - first % BLOCK, first + count, BLOCK)
+        if not blocks:
+            return np.empty(0)
+        return np.concatenate([self._computed(block) for block in blocks])[first - blocks[0] :][:count]
+
+    def _computed(self, first: int) -> Numbers:
+        """Return the values of a block."""
+        rates = np.empty(BLOCK)
         done = 0
-        while done < count:
+        while done < BLOCK:
             formula, end = self._piece(first + done)
-            stop = int(min(end - first, count))
+            stop = int(min(end - first, BLOCK))
             rates[done:stop] = formula(np.arange(first + done, first + stop))
             done = stop
         return rates
@@ -176,14 +199,20 @@ class Step(_Piecewise):
     """
 
     name = "step"
+    step_size: int = option(check_count, 1)
+    gamma: float = option(check_positive)
 
     def __init__(self, lr: float, *, step_size: int, gamma: float = 0.1, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.step_size = check_count("step_size", step_size, 1)
-        self.gamma = check_positive("gamma", gamma)
+        self.step_size = step_size
+        self.gamma = gamma
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         return lambda step: self.lr * self.gamma ** (step // self.step_size), math.inf
+
+
+def _check_milestones(name: str, milestones: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(check_count(name, milestone, 0) for milestone in milestones))
 
 
 class MultiStep(_Piecewise):
@@ -208,11 +237,13 @@ class MultiStep(_Piecewise):
     """
 
     name = "multi_step"
+    milestones: tuple[int, ...] = option(_check_milestones)
+    gamma: float = option(check_positive)
 
     def __init__(self, lr: float, *, milestones: Sequence[int], gamma: float = 0.1, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.milestones = sorted(check_count("milestones", milestone, 0) for milestone in milestones)
-        self.gamma = check_positive("gamma", gamma)
+        self.milestones = tuple(milestones)
+        self.gamma = gamma
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         reached = bisect_right(self.milestones, step)
@@ -240,10 +271,11 @@ class Exponential(_Piecewise):
     """
 
     name = "exponential"
+    gamma: float = option(check_positive)
 
     def __init__(self, lr: float, *, gamma: float, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.gamma = check_positive("gamma", gamma)
+        self.gamma = gamma
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         return lambda step: self.lr * self.gamma**step, math.inf
@@ -269,10 +301,11 @@ class InverseScaling(_Piecewise):
     """
 
     name = "inverse_scaling"
+    power: float = option(check_positive)
 
     def __init__(self, lr: float, *, power: float = 0.5, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.power = check_positive("power", power)
+        self.power = power
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         return lambda step: self.lr / (step + 1) ** self.power, math.inf
@@ -302,12 +335,15 @@ class Polynomial(_Piecewise):
     """
 
     name = "polynomial"
+    steps: int = option(check_count, 1)
+    power: float = option(check_positive)
+    min_lr: float = option(check_nonnegative)
 
     def __init__(self, lr: float, *, steps: int, power: float = 1.0, min_lr: float = 0.0, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.steps = check_count("steps", steps, 1)
-        self.power = check_positive("power", power)
-        self.min_lr = _check_min_lr(min_lr, self.lr)
+        self.steps = steps
+        self.power = power
+        self.min_lr = min_lr
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         if step < self.steps:
@@ -345,14 +381,20 @@ class Cosine(_Piecewise):
     """
 
     name = "cosine"
+    steps: int = option(check_count, 1)
+    warmup: int = option(check_count, 0)
+    min_lr: float = option(check_nonnegative)
 
     def __init__(self, lr: float, *, steps: int, warmup: int = 0, min_lr: float = 0.0, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.steps = check_count("steps", steps, 1)
-        self.warmup = check_count("warmup", warmup, 0)
+        self.steps = steps
+        self.warmup = warmup
+        self.min_lr = min_lr
+
+    def _check_options(self) -> None:
+        super()._check_options()
         if self.warmup >= self.steps:
             raise ValueError(f"warmup must be less than steps ({self.steps}), got {self.warmup}")
-        self.min_lr = _check_min_lr(min_lr, self.lr)
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         if step < self.warmup:
@@ -388,12 +430,15 @@ class CosineRestarts(_Piecewise):
     """
 
     name = "cosine_restarts"
+    steps: int = option(check_count, 1)
+    factor: int = option(check_count, 1)
+    min_lr: float = option(check_nonnegative)
 
     def __init__(self, lr: float, *, steps: int, factor: int = 1, min_lr: float = 0.0, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.steps = check_count("steps", steps, 1)
-        self.factor = check_count("factor", factor, 1)
-        self.min_lr = _check_min_lr(min_lr, self.lr)
+        self.steps = steps
+        self.factor = factor
+        self.min_lr = min_lr
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         if self.factor == 1:
@@ -434,6 +479,10 @@ class OneCycle(_Piecewise):
     """
 
     name = "one_cycle"
+    steps: int = option(check_count, 2)
+    pct_start: float = option(check_in, 0.0, 1.0, closed="neither")
+    div_factor: float = option(check_positive)
+    final_div_factor: float = option(check_positive)
 
     def __init__(
         self,
@@ -446,10 +495,10 @@ class OneCycle(_Piecewise):
         per: str = "step",
     ) -> None:
         super().__init__(lr, per)
-        self.steps = check_count("steps", steps, 2)
-        self.pct_start = check_in("pct_start", pct_start, 0.0, 1.0, closed="neither")
-        self.div_factor = check_positive("div_factor", div_factor)
-        self.final_div_factor = check_positive("final_div_factor", final_div_factor)
+        self.steps = steps
+        self.pct_start = pct_start
+        self.div_factor = div_factor
+        self.final_div_factor = final_div_factor
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         first, last = self.lr / self.div_factor, self.steps - 1
@@ -459,6 +508,12 @@ class OneCycle(_Piecewise):
         if step < last:
             return lambda step: _cosine(self.lr, first / self.final_div_factor, (step - top) / (last - top)), last
         return lambda step: first / self.final_div_factor, math.inf
+
+
+def _check_monitor(name: str, monitor: str | None) -> str | None:
+    if monitor is not None and not isinstance(monitor, str):
+        raise TypeError(f"{name} must be a key of the history, got {monitor!r}")
+    return monitor
 
 
 class ReduceOnPlateau(Schedule):
@@ -510,6 +565,17 @@ class ReduceOnPlateau(Schedule):
     """
 
     name = "reduce_on_plateau"
+    monitor: str | None = option(_check_monitor)
+    factor: float = option(check_in, 0.0, 1.0, closed="neither")
+    patience: int = option(check_count, 0)
+    threshold: float = option(check_nonnegative)
+    cooldown: int = option(check_count, 0)
+    min_lr: float = option(check_nonnegative)
+    mode: str = option(check_choice, MODES)
+    current: float = count(check_positive)
+    best: float | None = count(optional(check_number))
+    bad_epochs: int = count(check_count, 0)
+    cooling: int = count(check_count, 0)
 
     def __init__(
         self,
@@ -525,17 +591,20 @@ class ReduceOnPlateau(Schedule):
     ) -> None:
         super().__init__(lr, "epoch")
         self.monitor = monitor
-        self.factor = check_in("factor", factor, 0.0, 1.0, closed="neither")
-        self.patience = check_count("patience", patience, 0)
-        self.threshold = check_nonnegative("threshold", threshold)
-        self.cooldown = check_count("cooldown", cooldown, 0)
-        self.min_lr = _check_min_lr(min_lr, self.lr)
-        self.mode = check_choice("mode", mode, MODES)
-        better_is(self.monitor or "loss", self.mode)
+        self.factor = factor
+        self.patience = patience
+        self.threshold = threshold
+        self.cooldown = cooldown
+        self.min_lr = min_lr
+        self.mode = mode
         self.current = self.lr
         self.best: float | None = None
         self.bad_epochs = 0
         self.cooling = 0
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        better_is(self.monitor or "loss", self.mode)
 
     def _value(self, step: int) -> float:
         return self.current
@@ -577,6 +646,12 @@ class ReduceOnPlateau(Schedule):
             setattr(self, key, value)
 
 
+def _check_function(name: str, function: Callable[[int], float]) -> Callable[[int], float]:
+    if not callable(function):
+        raise TypeError(f"{name} must be callable, got {type(function).__name__}")
+    return function
+
+
 class Function(Schedule):
     """A function of one's own, ``function(step) -> lr``; an optimizer wraps a plain function into this by itself.
 
@@ -597,10 +672,10 @@ class Function(Schedule):
     """
 
     name = "function"
+    function: Callable[[int], float] = option(_check_function)
+    lr: float = option(check_nonnegative)  # a function may begin at 0
 
     def __init__(self, function: Callable[[int], float], *, lr: float | None = None, per: str = "step") -> None:
-        if not callable(function):
-            raise TypeError(f"function must be callable, got {type(function).__name__}")
         self.function = function
         super().__init__(1.0 if lr is None else lr, per)
         if lr is None:
@@ -656,12 +731,4 @@ def get(spec: Schedule | dict[str, Any]) -> Schedule:
 
 def _cosine(start: float, end: float, progress: Any) -> Any:
     """Half a cosine from ``start`` at progress 0 to ``end`` at 1."""
-    cos = np.cos if isinstance(progress, np.ndarray) else math.cos
-    return end + (start - end) * (1 + cos(math.pi * progress)) / 2
-
-
-def _check_min_lr(min_lr: float, lr: float) -> float:
-    checked = check_nonnegative("min_lr", min_lr)
-    if checked > lr:
-        raise ValueError(f"min_lr must not be above lr ({lr:g}), got {min_lr!r}")
-    return checked
+    return end + (start - end) * (1 + np.cos(np.pi * progress)) / 2
