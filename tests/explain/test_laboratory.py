@@ -111,7 +111,7 @@ def test_python_and_the_page_know_the_same_state(in_node):
 @pytest.mark.parametrize(
     "state",
     [
-        {"data": "circles", "hidden": (3, 2), "lr": 0.05, "optimizer": "adam"},
+        {"data": "circles", "features": ("x1", "sinx2"), "hidden": (3, 2), "lr": 0.05, "optimizer": "adam"},
         {"data": "digits", "hidden": (), "epoch": 3, "hide": ["lr", "noise"], "present": True},
         {"noise": 0.1, "test": 0.0, "seed": 7, "batch": 1, "l2": 0.001, "clip": 1.0, "init": "zeros"},
         {"weight": "0.1.2", "nudge": -0.5, "lens": "1.2", "language": "math", "rows": "all", "step": 4, "unit": 1, "example": 9},
@@ -129,10 +129,12 @@ def test_a_state_from_python_is_read_by_the_page(in_node, state):
 
 def test_a_state_is_checked_before_anything_is_written(tmp_path):
     out = tmp_path / "lab.html"
-    with pytest.raises(TypeError, match="no 'rate'; its state has data, noise"):
+    with pytest.raises(TypeError, match="no 'rate'; its state has data, features, noise"):
         laboratory(out, rate=0.1)
     with pytest.raises(ValueError, match="lr must be a number from 1e-5 to 100, got 0"):
         laboratory(out, lr=0)
+    with pytest.raises(ValueError, match="features must be some of x1, x2"):
+        laboratory(out, features=["x1", "x1"])
     with pytest.raises(ValueError, match="hidden must be up to 6 whole numbers"):
         laboratory(out, hidden=(4, 40))
     with pytest.raises(ValueError, match=r"data must be xor, circles.* or a CSV file, got 'sun'"):
@@ -461,6 +463,26 @@ def test_controls_change_the_network_and_the_training(open_lab):
     assert settings(tab)["seed"] == 12
 
 
+def test_inputs_can_be_made_of_the_coordinates(open_lab):
+    """With the product of its coordinates, xor is learned without a hidden layer; the map stays the plane."""
+    tab = open_lab("#hidden=none&epoch=60")
+    assert tab.evaluate("lab.session.now.score") < 0.8
+    tab.locator("#features label", has_text="x₁x₂").click()
+    assert settings(tab)["features"] == ["x1", "x2", "x1x2"]
+    assert tab.evaluate("lab.session.data.features") == ["x₁", "x₂", "x₁x₂"]
+    tab.evaluate("for (let k = 0; k < 60; k++) lab.session.doEpoch(); lab.settled()")
+    assert tab.evaluate("lab.session.now.score") > 0.95
+    assert tab.locator("#lens-axes").text_content().endswith("x₁x₂")
+    tab.locator('[data-tile="0.2"]').hover()
+    assert tab.locator("#lens-title").inner_text() == "Input x₁x₂"
+    x, products = tab.evaluate("[Array.from(lab.session.train.x.slice(0, 3)), Array.from(lab.board.probe.x.slice(0, 3))]")
+    assert x[2] == pytest.approx(x[0] * x[1], rel=1e-12)
+    for name in ("x₁x₂", "x₁", "x₂"):
+        tab.locator("#features label", has_text=re.compile(f"^{name}$")).click()
+    assert settings(tab)["features"] == ["x2"]  # one stays
+    assert products[2] == pytest.approx(products[0] * products[1], rel=1e-12)
+
+
 def test_an_own_table_can_be_pasted_and_dropped(open_lab):
     tab = open_lab()
     tab.locator("#data").select_option("csv")
@@ -620,7 +642,10 @@ def test_printing_gives_a_worksheet_and_its_answers(open_lab):
     blanks = tab.locator(".sheet-questions .n.result").all_inner_texts()
     answers = tab.locator(".sheet-answers .n.result").all_inner_texts()
     assert len(blanks) == len(answers) > 20
-    assert sum("____" in blank for blank in blanks) >= len(blanks) - 2
+    assert sum("____" in blank for blank in blanks) == len(blanks) - 2  # the two inputs are given
+    numbers = tab.locator(".sheet-questions .n").all()
+    given = {number.get_attribute("title").split("[")[0] for number in numbers if "____" not in number.inner_text()}
+    assert given == {"x", "W1", "W2", "b1", "b2", "t", "lr"}
     assert not any("____" in answer for answer in answers)
 
 

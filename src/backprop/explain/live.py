@@ -65,13 +65,23 @@ def _names(value: Any) -> str | None:
 
 
 HIDE = (
-    "intro", "data", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2", "clip",
-    "speed", "steps", "output", "curves", "units", "expect", "walk", "ask", "nudge", "chain", "words", "summary", "reset",
+    "intro", "data", "features", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2",
+    "clip", "speed", "steps", "output", "curves", "units", "expect", "walk", "ask", "nudge", "chain", "words", "summary", "reset",
     "settings",
 )  # fmt: skip
 """The parts that ``hide`` can leave out."""
 
+FEATURES = ("x1", "x2", "x1x1", "x2x2", "x1x2", "sinx1", "sinx2")
+"""The inputs that a network may see of a point of the plane."""
+
+
+def _features(value: Any) -> str | None:
+    names = list(value) if not isinstance(value, str) else value.split(",")
+    return ",".join(names) if names and len({*names}) == len(names) and {*names} <= {*FEATURES} else None
+
+
 STATE: dict[str, tuple[Callable[[Any], str | None], str]] = {
+    "features": (_features, f"some of {', '.join(FEATURES)}"),
     "noise": (_number(0, 0.6), "a number from 0 to 0.6"),
     "test": (_number(0, 0.5), "a share from 0 to 0.5"),
     "hidden": (_widths, "up to 6 whole numbers from 1 to 16"),
@@ -123,7 +133,8 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
     target : str, optional
         The column of a CSV file to predict; the last one when None.
     **state : Any
-        ``hidden`` (widths), ``activation``, ``init``, ``loss``, ``optimizer``, ``lr``, ``batch``, ``l2``, ``clip``, ``noise``,
+        ``features`` (of points in the plane: x1, x2, x1x1, x2x2, x1x2, sinx1, sinx2), ``hidden`` (widths), ``activation``,
+        ``init``, ``loss``, ``optimizer``, ``lr``, ``batch``, ``l2``, ``clip``, ``noise``,
         ``test`` (share), ``seed``; ``epoch``: how far the network is trained when the page opens; ``example``, ``step``, ``unit``,
         ``weight``, ``nudge``, ``language``, ``rows``, ``lens``: where the reader looks; ``hide``: parts to leave out;
         ``present=True``: for a projector.

@@ -8,21 +8,25 @@ class Probe {
   constructor(session) {
     const { data } = session;
     this.session = session;
-    this.kind = data.inputs === 2 ? "plane" : data.inputs === 1 ? "line" : "example";
+    this.kind = data.points ? "plane" : data.inputs === 1 ? "line" : "example";
     this.net = new Engine.Network(session.net.sizes, session.net.activation, 1);
     this.net.parameters = session.net.parameters; // the same array: it sees every update
-    this.bounds = Array.from({ length: Math.min(2, data.inputs) }, (_, k) => {
+    const places = data.points || data.x, dimensions = data.points ? 2 : data.inputs;
+    this.bounds = Array.from({ length: Math.min(2, dimensions) }, (_, k) => {
       let low = Infinity, high = -Infinity;
-      for (let i = k; i < data.x.length; i += data.inputs) { low = Math.min(low, data.x[i]); high = Math.max(high, data.x[i]); }
+      for (let i = k; i < places.length; i += dimensions) { low = Math.min(low, places[i]); high = Math.max(high, places[i]); }
       const margin = 0.12 * (high - low) + 1e-9;
       return [low - margin, high + margin];
     });
     const [[x0, x1], [y0, y1]] = [this.bounds[0], this.bounds[1] || [0, 0]];
     if (this.kind === "plane") {
       this.n = GRID * GRID; // the middle of each cell, from the lower left corner, row by row
-      this.x = new Float64Array(2 * this.n);
+      this.x = new Float64Array(data.inputs * this.n);
       for (let r = 0; r < GRID; r++) {
-        for (let c = 0; c < GRID; c++) this.x.set([x0 + ((x1 - x0) * (c + 0.5)) / GRID, y0 + ((y1 - y0) * (r + 0.5)) / GRID], 2 * (r * GRID + c));
+        for (let c = 0; c < GRID; c++) {
+          const point = [x0 + ((x1 - x0) * (c + 0.5)) / GRID, y0 + ((y1 - y0) * (r + 0.5)) / GRID];
+          this.x.set(data.lift(point), data.inputs * (r * GRID + c));
+        }
       }
     } else if (this.kind === "line") {
       this.n = 101;
@@ -181,7 +185,7 @@ class Board {
     }
   }
 
-  inputValues(u) { return Float64Array.from({ length: this.probe.n }, (_, i) => this.probe.x[2 * i + u]); }
+  inputValues(u) { return Float64Array.from({ length: this.probe.n }, (_, i) => this.probe.x[this.lab.session.data.inputs * i + u]); }
 
   weightsOf(u) {
     const layer = this.lab.session.net.layers[0], { parameters } = this.lab.session.net;
@@ -220,7 +224,7 @@ class Board {
     const { session } = this.lab, { data } = session, unit = this.lensUnit, L = session.net.layers.length;
     const answer = !unit || (unit[0] === L && data.outputs === 1);
     const name = unit ? unitName(session.net.sizes, unit[0], unit[1], data) : "";
-    $("lens-title").textContent = data.inputs > 2 ? say(unit ? "lens.unitOne" : "lens.one", { name }) : answer ? say(`lens.${data.kind}`) : say("lens.unit", { name });
+    $("lens-title").textContent = this.probe.kind === "example" ? say(unit ? "lens.unitOne" : "lens.one", { name }) : answer ? say(`lens.${data.kind}`) : say(unit[0] ? "lens.unit" : "lens.unitOne", { name });
     $("lens-map").hidden = this.probe.kind !== "plane";
     $("lens-line").hidden = this.probe.kind !== "line";
     $("lens-image").hidden = !data.image;
@@ -268,14 +272,15 @@ class Board {
       else { this.most = largestOf(values); shade(small, GRID, GRID, values, this.most); }
     }
     context.drawImage(small, 0, 0, pixels, pixels);
+    const at = (row) => data.points.subarray(2 * row, 2 * row + 2);
     if (levels && data.kind === "binary") outline(context, GRID, levels, pixels / GRID);
     const radius = 4.2 * ratio * (font / 12);
     for (const part of [session.test, session.train]) {
       for (let i = 0; i < Math.min(part.n, 500); i++) {
-        dot(context, place(part.x[2 * i], part.x[2 * i + 1]), part.labels[i], part === session.test ? radius * 0.66 : radius, data.kind === "regression");
+        dot(context, place(...at(part.rows[i])), part.labels[i], part === session.test ? radius * 0.66 : radius, data.kind === "regression");
       }
     }
-    const row = Math.min(view.example, session.train.n - 1), [ex, ey] = place(session.train.x[2 * row], session.train.x[2 * row + 1]);
+    const [ex, ey] = place(...at(session.train.rows[Math.min(view.example, session.train.n - 1)]));
     context.beginPath();
     context.arc(ex, ey, 2.5 * radius, 0, 2 * Math.PI);
     context.lineWidth = 2.5 * ratio;
@@ -309,8 +314,8 @@ class Board {
         parts.push(k ? draw("text", { x: left - 5, y: 6 + (1 - share) * side, dy: ".35em", class: "end" }, show(value, 3)) : draw("text", { x: left + share * side, y: side + 8 + font }, show(value, 3)));
       }
     });
-    parts.push(draw("text", { x: left + side / 2, y: height - 3, class: "name" }, data.features[0]));
-    parts.push(draw("text", { transform: `translate(${font * 0.9} ${6 + side / 2}) rotate(-90)`, class: "name" }, data.features[1]));
+    parts.push(draw("text", { x: left + side / 2, y: height - 3, class: "name" }, data.axes[0]));
+    parts.push(draw("text", { transform: `translate(${font * 0.9} ${6 + side / 2}) rotate(-90)`, class: "name" }, data.axes[1]));
     svg.style.fontSize = `${font}px`;
     svg.replaceChildren(...parts);
   }

@@ -26,6 +26,15 @@ class Controls {
       $(id).addEventListener("change", () => lab.set(id, $(id).value));
     };
     option("data", DATA_NAMES, (value) => say(`data.${value}`));
+    for (const [key, [name]] of Object.entries(FEATURES)) {
+      const label = make("label"), input = make("input", { type: "checkbox", value: key });
+      input.addEventListener("change", () => {
+        const chosen = Object.keys(FEATURES).filter((other) => (other === key ? input.checked : lab.session.settings.features.includes(other)));
+        if (chosen.length) lab.set("features", chosen); else input.checked = true;
+      });
+      label.append(input, name);
+      $("features").append(label);
+    }
     option("activation", HIDDEN_ACTIVATIONS, (value) => say(`name.${value}`));
     option("init", ["auto", ...Object.keys(INITS)], (value) => say(`init.${value}`));
     option("optimizer", Engine.OPTIMIZERS, (value) => say(`name.${value}`));
@@ -71,6 +80,8 @@ class Controls {
     $("loss").replaceChildren(...losses.map((value) => make("option", { value }, say(`name.${value}`))));
     $("loss").value = settings.loss;
     $("loss-control").hidden = losses.length < 2 || this.lab.hide.includes("loss");
+    $("features").hidden = !PLANE.includes(settings.data) || this.lab.hide.includes("features");
+    for (const input of $("features").querySelectorAll("input")) input.checked = settings.features.includes(input.value);
     $("noise-control").hidden = !(settings.data in POINTS) || this.lab.hide.includes("noise");
     for (const id of Object.keys(SLIDERS)) this[id](settings[id]);
     $("seed").value = settings.seed;

@@ -81,20 +81,28 @@ const POINTS = {
   },
 };
 
+// What the network may see of a point of the plane, beside its coordinates.
+const FEATURES = {
+  x1: ["x₁", ([a]) => a], x2: ["x₂", ([, b]) => b], x1x1: ["x₁²", ([a]) => a * a], x2x2: ["x₂²", ([, b]) => b * b],
+  x1x2: ["x₁x₂", ([a, b]) => a * b], sinx1: ["sin x₁", ([a]) => Math.sin(a)], sinx2: ["sin x₂", ([, b]) => Math.sin(b)],
+};
+const PLANE = Object.keys(POINTS).filter((name) => name !== "regression");
+
 const DATA_NAMES = [...Object.keys(POINTS), "digits", "csv"];
 
 // What a network learns from: x (n, inputs) and y (n, outputs) flat; y holds 0 or 1, a row of probabilities, or numbers.
-// `mean` and `spread` lead back to original units: original = x * spread + mean.
-function makeData(name, { noise, seed, csv, digits, target, seedTag = "data" }) {
+// `points` are the places of the rows in the plane, where there is one; `mean` and `spread` lead back to original units: original = x * spread + mean.
+function makeData(name, { noise, seed, csv, digits, target, features = ["x1", "x2"] }) {
   if (name === "csv") return fromCsv(csv, target);
   if (name === "digits") return fromDigits(digits);
-  const rows = POINTS[name](noise, new Random(`${seed}/${seedTag}`)), regression = name === "regression";
+  const rows = POINTS[name](noise, new Random(`${seed}/data`)), regression = name === "regression";
   const classes = regression ? 0 : 1 + Math.max(...rows.map((row) => row.y));
-  return assemble(name, rows, {
-    features: regression ? ["x"] : ["x₁", "x₂"],
-    target: regression ? "y" : "class",
-    classes: Array.from({ length: classes }, (_, k) => String(k)),
-  });
+  const names = { target: regression ? "y" : "class", classes: Array.from({ length: classes }, (_, k) => String(k)) };
+  if (regression) return assemble(name, rows, { features: ["x"], ...names });
+  const lift = (point) => features.map((key) => FEATURES[key][1](point));
+  const seen = rows.map(({ x, y }) => ({ x: lift(x), y }));
+  const data = assemble(name, seen, { features: features.map((key) => FEATURES[key][0]), ...names });
+  return { ...data, axes: ["x₁", "x₂"], points: Float64Array.from(rows.flatMap((row) => row.x)), lift };
 }
 
 function assemble(name, rows, { features, target, classes, mean, spread, targetMean = 0, targetSpread = 1, image = null, notes = [] }) {
@@ -109,6 +117,8 @@ function assemble(name, rows, { features, target, classes, mean, spread, targetM
   return {
     name, kind, inputs, outputs, n, x, y, labels, features, target, classes, image, notes, targetMean, targetSpread,
     mean: mean || features.map(() => 0), spread: spread || features.map(() => 1),
+    // Two inputs span a plane to draw in; `lift` makes the inputs of the network from a point there.
+    axes: features, points: inputs === 2 ? x : null, lift: (point) => point,
   };
 }
 

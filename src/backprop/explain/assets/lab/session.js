@@ -48,7 +48,7 @@ const LOSS_CHOICES = {
 function defaultSettings(data, optimizer = "sgd") {
   const suits = DEFAULTS[data], regression = data === "regression";
   return {
-    data, noise: suits.noise, test: 0.2, hidden: suits.hidden, activation: "tanh", init: "auto",
+    data, features: ["x1", "x2"], noise: suits.noise, test: 0.2, hidden: suits.hidden, activation: "tanh", init: "auto",
     loss: regression ? "mse" : data === "gauss" || data === "digits" ? "cross_entropy" : "binary_cross_entropy",
     optimizer, lr: (suits.rates && suits.rates[optimizer]) || RATES[optimizer], batch: 16, l2: 0, clip: 0, seed: 0,
   };
@@ -62,7 +62,7 @@ class Session {
   constructor(settings, sources = {}) {
     this.settings = { ...settings };
     this.start = { ...settings };
-    this.data = makeData(settings.data, { ...sources, noise: settings.noise, seed: settings.seed });
+    this.data = makeData(settings.data, { ...sources, noise: settings.noise, seed: settings.seed, features: settings.features });
     Object.assign(this, split(this.data, settings.test, settings.seed));
     const losses = LOSS_CHOICES[this.data.kind];
     if (!losses.includes(settings.loss)) this.settings.loss = this.start.loss = losses[0];

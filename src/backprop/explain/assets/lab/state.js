@@ -3,7 +3,7 @@
 // default is written. What was done to the training is `epoch=12`, or where it went in smaller steps `run=12e,3b,2x,lr=0.1,5e`.
 
 const HIDE_KEYS = [
-  "intro", "data", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2", "clip", "speed", "steps",
+  "intro", "data", "features", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2", "clip", "speed", "steps",
   "output", "curves", "units", "expect", "walk", "ask", "nudge", "chain", "words", "summary", "reset", "settings",
 ];
 
@@ -16,6 +16,10 @@ const MAX_LAYERS = 6, MAX_UNITS = 16;
 
 const READERS = {
   data: among(DATA_NAMES),
+  features: (text) => {
+    const names = text.split(",");
+    return names.every((name) => name in FEATURES) && new Set(names).size === names.length ? names : null;
+  },
   noise: within(0, 0.6),
   test: within(0, 0.5),
   hidden: (text) => {

@@ -168,13 +168,17 @@ function unitName(columns, c, u, data) {
   return say("unit", { layer: c, n: u + 1 });
 }
 
-// A line of tokens as an element; a negative number inside a formula stands in brackets.
+// The names of numbers that a step starts from.
+const GIVEN = /^(x\[|t\[|W\d|b\d|lr$)/;
+
+// A line of tokens as an element; with `blanks`, that text stands for every number that is not given; a negative number inside a formula stands in brackets.
 function lineOf(tokens, blanks = null) {
   const line = make("div", { class: "line" });
   forEachToken(tokens, (token, text) => {
     if (typeof token === "string") { line.append(token); return; }
     const classes = ["n", token.kind, token.kind === "weight" ? (token.v < 0 ? "minus" : "plus") : ""].filter(Boolean).join(" ");
-    line.append(make("span", { class: classes, title: token.n, "data-value": String(token.v) }, blanks && token.kind === "result" ? blanks : text));
+    const blank = blanks && !GIVEN.test(token.n);
+    line.append(make("span", { class: classes, title: token.n, "data-value": blank ? "" : String(token.v) }, blank ? blanks : text));
   });
   return line;
 }

@@ -1,5 +1,6 @@
 "use strict";
-// The walk on paper: every step with its results left blank, and the answers on a page of their own.
+// The walk on paper: inputs, weights and target are given, every number that follows from them is left blank; and the answers on a
+// page of their own.
 
 function buildWorksheet(place, walk) {
   const { steps, columns, numbers } = walk, { session } = numbers, blank = "________";
@@ -15,7 +16,7 @@ function buildWorksheet(place, walk) {
     for (const focus of step.foci) {
       const unit = make("div", { class: "sheet-unit" });
       if (step.foci.length > 1) unit.append(make("b", {}, unitName(columns, focus.column, focus.unit, session.data)));
-      unit.append(...focus.lines.map((line) => lineOf(line, blanks && step.phase !== "forward" ? blank : blanks && n > 0 ? blank : null)));
+      unit.append(...focus.lines.map((line) => lineOf(line, blanks ? blank : null)));
       part.append(unit);
     }
     return part;
