@@ -196,6 +196,15 @@ def test_weights_reach_functions_that_take_them():
     assert metric.result() == 7.0
 
 
+@pytest.mark.parametrize("label", [-3, 3, 10**9])
+@pytest.mark.parametrize(
+    "metric", [metrics.accuracy, metrics.precision, metrics.recall, metrics.f1, metrics.top_k_accuracy, metrics.confusion_matrix]
+)
+def test_a_label_of_no_class_is_refused(metric, label):
+    with pytest.raises(ValueError, match=rf"targets must be class labels in \[0, 3\), got {label} in row 1"):
+        metric(np.eye(3), [0, label, 2])
+
+
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="did you mean 'accuracy'"):
         metrics.get("acuracy", "classification", "softmax")

@@ -203,7 +203,7 @@ def test_a_plan_is_made_of_arrays_that_belong_together(made_of):
 def test_a_training_plan_is_made_of_arrays_that_belong_together(optimizer, made_of):
     trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
     arguments = made_of("TrainingPlan", trainer._training_plan)
-    plan, column, moments, spans = arguments[0], arguments[3], arguments[6], arguments[7]
+    plan, column, moments, spans, ages = arguments[0], arguments[3], *arguments[6:9]
 
     def make(**changed: Any) -> None:
         core.TrainingPlan(*[changed.get(str(place), given) for place, given in enumerate(arguments)])
@@ -215,7 +215,8 @@ def test_a_training_plan_is_made_of_arrays_that_belong_together(optimizer, made_
     for field, number in (("offset", -1), ("offset", 10**9), ("length", -1), ("length", 2**63 - 1)):
         changed = spans.copy()
         changed[field][0] = number
-        bad.append({"7": changed})
+        bad += [{"7": changed}, {"8": [(0, changed)]}]
+    bad += [{"8": given} for given in (None, (), [3], [(0, None)], [("a", spans)], ages * (1 + core.MOST_UPDATE_AGES))]
     if moments[0] is not None:
         bad.append({"6": ()})
         for given in everything(moments[0]).values():
@@ -403,6 +404,15 @@ def test_plans_are_neither_copied_nor_made_of_nothing():
         for call in (copy.copy, copy.deepcopy, pickle.dumps, lambda plan: type(plan).__new__(type(plan))):
             with pytest.raises(TypeError):
                 call(plan)
+
+
+@compiled
+@pytest.mark.parametrize("threads", [0, -5, 1025, 2**31 - 1])
+def test_the_core_takes_no_number_of_threads_out_of_range(threads):
+    before = core.num_threads()
+    with pytest.raises(ValueError, match=r"threads must be from 1 to "):
+        core.set_num_threads(threads)
+    assert core.num_threads() == before
 
 
 @compiled

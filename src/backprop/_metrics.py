@@ -166,6 +166,10 @@ def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
         return np.asarray(targets.argmax(axis=1))
     if targets.shape != (len(outputs),):
         raise ValueError(f"targets must be labels (n,) or probabilities {outputs.shape}, got shape {targets.shape}")
+    outside = (targets < 0) | (targets >= outputs.shape[1])
+    if outside.any():
+        row = int(np.argmax(outside))
+        raise ValueError(f"targets must be class labels in [0, {outputs.shape[1]}), got {targets[row]} in row {row}")
     return targets
 
 

@@ -142,8 +142,10 @@ def num_threads():
 
 
 def set_num_threads(int threads):
-    """Set that number, which `most_threads` has to allow."""
+    """Set that number; `most_threads` says up to which."""
     global thread_limit
+    if not 1 <= threads <= most_threads()[0]:
+        raise ValueError(f"threads must be from 1 to {most_threads()[0]}, got {threads}")
     thread_limit = threads
 
 
