@@ -41,8 +41,8 @@ class Scale(bp.Layer):
 class Returns(bp.Layer):
     """Gives back whatever it was told to, forward and backward."""
 
-    def __init__(self, outputs=None, grad_x=None):
-        self.outputs, self.grad_x = outputs, grad_x
+    def __init__(self, outputs=None, grad_x=None, fan_out=None):
+        self.outputs, self.grad_x, self.fan_out = outputs, grad_x, fan_out
 
     def forward(self, x, training):
         return x if self.outputs is None else self.outputs
@@ -322,9 +322,8 @@ def test_walk_is_depth_first():
 def test_widths_of_a_chain():
     assert chain_widths([bp.Dropout(0.1)], "layers") == (None, None)
     assert chain_widths([bp.Dropout(0.1), bp.Dense(3, 2), bp.Activation("relu")], "layers") == (3, 2)
-    widening = Returns()
-    widening.fan_out = 7
-    with pytest.raises(ValueError, match=r"layers.0 Returns\(\) has a fan_out but no fan_in"):
+    widening = Returns(fan_out=7)
+    with pytest.raises(ValueError, match=r"layers.0 Returns\(fan_out=7\) has a fan_out but no fan_in"):
         chain_widths([widening], "layers")
     assert chain_widths([bp.Dense(3, 2), widening], "layers") == (3, 7)
 

@@ -8,17 +8,20 @@ A class declares its options, and assigns them in ``__init__``; the declaration 
         def __init__(self, rate: float) -> None:
             self.rate = rate
 
-Then ``layer.rate = 1.5`` raises ``ValueError: rate must be in [0, 1), got 1.5``, as ``Dropout(1.5)`` does. The value that the check returns is stored in the object's ``__dict__``: reading an option is a plain attribute read. A failed
-assignment changes nothing.
+Then ``layer.rate = 1.5`` raises ``ValueError: rate must be in [0, 1), got 1.5``, as ``Dropout(1.5)`` does. The value that the check
+returns is stored in the object's ``__dict__``: reading an option is a plain attribute read. A failed assignment changes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import signature
-from typing import Any, ClassVar, Never
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self, TypeVar, overload
 
 Check = Callable[..., Any]  # check(name, value, *arguments, **keywords): the value to store, or an error that names the option
+
+Value = TypeVar("Value", covariant=True)
+Given = TypeVar("Given", contravariant=True)
 
 UNSET: Any = object()
 
@@ -85,6 +88,29 @@ def fixed(
 def count(check: Check, *arguments: Any, **keywords: Any) -> Any:
     """Declare a number that training moves on: assigning it leaves all that was made of the options valid."""
     return Option(check, arguments, keywords, is_count=True)
+
+
+class Converted(Generic[Value, Given]):
+    """The annotation of an option that is converted, for type checkers: reading it gives ``Value``, ``Given`` may be assigned."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __get__(self, instance: None, owner: type) -> Self: ...
+        @overload
+        def __get__(self, instance: object, owner: type) -> Value: ...
+        def __get__(self, instance: object, owner: type) -> Any: ...
+        def __set__(self, instance: object, value: Given) -> None: ...
+
+
+def as_given(name: str, value: Any) -> Any:
+    """Return the value: the check of what only the class itself assigns, in its constructor."""
+    return value
+
+
+def made_by(get: Callable[[Any], Any]) -> Check:
+    """Return the check of an option that ``get`` converts; its errors name the option themselves."""
+    return lambda name, value: get(value)
 
 
 def optional(check: Check) -> Check:

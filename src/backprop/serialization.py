@@ -175,6 +175,7 @@ def _check_fit(expected: dict[str, tuple[int, ...]], dtype: np.dtype[Any], tenso
 
 def _describe(layer: Layer) -> dict[str, Any]:
     """A layer as JSON has it: the name of its class and the keywords that make it."""
+    layer._check_sizes()
     kind = type(layer)
     description: dict[str, Any] = {
         "layer": kind.__name__,

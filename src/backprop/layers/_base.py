@@ -17,12 +17,15 @@ import numpy as np
 
 from .. import initializers
 from .._arrays import aligned_zeros, as_matrix, as_parameter, check_count, check_flag
+from .._settings import UNSET, Options, fixed, option, optional
 from .._types import Array
 
 if TYPE_CHECKING:
     from numpy.random import Generator
 
 Shapes = Mapping[str, tuple[int, ...]]
+Sizes = tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]], int | None, int | None]
+_SIZES = ("parameter_shapes()", "buffer_shapes()", "fan_in", "fan_out")
 
 
 class Noise:
@@ -35,12 +38,14 @@ class Noise:
         self.step = step
 
 
-class Layer(ABC):
+class Layer(Options, ABC):
     """The base of all layers, and of your own.
 
     A layer of your own has `forward` and `backward`, states in `parameter_shapes` what it learns and in `buffer_shapes` what else
     it remembers, and sets `fan_in` and `fan_out` if its width is fixed. Its parameters and buffers are then attributes
     (``self.scale``), and so are the gradients that `backward` fills (``self.grad_scale``).
+
+    Sizes are fixed once the layer is made, and so is what `parameter_shapes` and `buffer_shapes` say of it.
 
     A layer owns its arrays, in float64, until it joins a network; then they are views into the network's flat buffers.
     Assigning to one copies into it. It can belong to one network only.
@@ -76,14 +81,17 @@ class Layer(ABC):
     True
     """
 
-    fan_in: int | None = None
-    fan_out: int | None = None
+    fan_in: int | None = fixed(optional(check_count), default=None)
+    fan_out: int | None = fixed(optional(check_count), default=None)
+    trainable: bool = option(check_flag, default=True)
+
+    _REMEDY: ClassVar[str] = "make a new layer"
 
     _parameter_shapes: dict[str, tuple[int, ...]]
     _buffer_shapes: dict[str, tuple[int, ...]]
     _array_shapes: dict[str, tuple[int, ...]]  # parameters, their gradients, and buffers
+    _made_with: Sizes
     _preset: dict[str, Array]  # values assigned before there are arrays
-    _trainable = True
     _owner: weakref.ref[Any] | None = None
     _noise: Noise | None = None
     _index = 0  # its place among all layers of the network, depth first: part of the key of its random numbers
@@ -91,7 +99,7 @@ class Layer(ABC):
     _trusted = False  # whether what it returns needs no check
     _TRANSIENT: ClassVar = frozenset({"_owner", "_noise", "_index", "_kept"})
 
-    def __init__(self) -> None:  # noqa: B027  (a layer needs none of its own)
+    def __init__(self) -> None:
         """Take nothing."""
 
     def parameter_shapes(self) -> Shapes:
@@ -160,15 +168,6 @@ class Layer(ABC):
         return {}
 
     @property
-    def trainable(self) -> bool:
-        """Whether optimizers change its parameters."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self._trainable = check_flag("trainable", value)
-
-    @property
     def n_parameters(self) -> int:
         """The number of parameters, those of the layers inside included."""
         own = sum(math.prod(shape) for shape in self._parameter_shapes.values())
@@ -199,15 +198,35 @@ class Layer(ABC):
 
         setattr(cls, "__init__", init_and_declare)  # noqa: B010 (mypy refuses the assignment)
 
+    def _sizes(self) -> Sizes:
+        """The shapes of parameters and buffers, and the widths, as the layer states them now."""
+        shapes = _checked_shapes(self, self.parameter_shapes()), _checked_shapes(self, self.buffer_shapes())
+        return *shapes, self.fan_in, self.fan_out
+
+    def _check_sizes(self) -> None:
+        """Raise an AttributeError if the layer states other sizes than when it was made, which its arrays have."""
+        made, now = self._made_with, self._sizes()
+        if now != made:
+            what, before, after = next(row for row in zip(_SIZES, made, now, strict=True) if row[1] != row[2])
+            raise AttributeError(
+                f"the sizes of {type(self).__name__} cannot change any more, but {what} would be {after} where the layer was made "
+                f"with {before}: {self._REMEDY}"
+            )
+
+    def _is_built(self) -> bool:
+        return "_made_with" in self.__dict__
+
     def _declare_arrays(self) -> None:
         """Learn name and shape of every array; none is made yet."""
-        parameters, buffers = _checked_shapes(self, self.parameter_shapes()), _checked_shapes(self, self.buffer_shapes())
+        sizes = self._sizes()
+        parameters, buffers, *_ = sizes
         if both := parameters.keys() & buffers.keys():
             raise ValueError(f"{type(self).__name__} has a parameter and a buffer of one name, {min(both)!r}")
         state = self.__dict__
         preset = {name: state.pop(name) for name in (*parameters, *buffers) if name in state}
         state.update(_parameter_shapes=parameters, _buffer_shapes=buffers, _preset={})
         state["_array_shapes"] = {**parameters, **{f"grad_{name}": shape for name, shape in parameters.items()}, **buffers}
+        state["_made_with"] = sizes
         state["_trusted"] = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
         for name, value in preset.items():
             setattr(self, name, value)
@@ -224,9 +243,10 @@ class Layer(ABC):
     def __setattr__(self, name: str, value: Any) -> None:
         shape = self.__dict__.get("_array_shapes", {}).get(name)
         if shape is None:
-            object.__setattr__(self, name, value)
-            if not name.startswith("_") and self._owner is not None and (network := self._owner()) is not None:
-                network._changed()
+            before = self.__dict__.get(name, UNSET)
+            super().__setattr__(name, value)
+            if not name.startswith("_") and not self._trusted and self._is_built():
+                self._check_assignment(name, before)
             return
         label = f"{type(self).__name__}.{name}"
         if name in self.__dict__ or name.startswith("grad_"):
@@ -235,6 +255,26 @@ class Layer(ABC):
                 array[...] = as_parameter(value, label, shape, array.dtype)
         else:
             self._preset[name] = as_parameter(value, label, shape, np.float64).copy()
+
+    def _check_assignment(self, name: str, before: Any) -> None:
+        """Refuse the assignment, which is undone then, of an attribute that sizes of a custom layer depend on."""
+        try:
+            self._check_sizes()
+        except BaseException:
+            if before is UNSET:
+                self.__dict__.pop(name, None)
+            else:
+                self.__dict__[name] = before
+            raise
+
+    def _assigned(self, name: str) -> None:
+        if self._owner is not None and (network := self._owner()) is not None:
+            network._changed()
+
+    def __delattr__(self, name: str) -> None:
+        if name in self.__dict__.get("_array_shapes", ()):
+            raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
+        super().__delattr__(name)
 
     def _values(self) -> dict[str, Array]:
         """The parameters and buffers that have a value."""

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .. import activations, initializers, kernels
 from .._arrays import check_count, check_flag
+from .._settings import Converted, fixed, made_by, option, optional
 from .._types import Array
 from ..activations import ActivationFunction
 from ._base import Layer, Shapes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.random import Generator
+
+ActivationSpec = str | ActivationFunction | Mapping[str, Any]
+InitializerSpec = str | initializers.Draw | Mapping[str, Any]
 
 
 class Dense(Layer):
@@ -62,8 +65,11 @@ class Dense(Layer):
     ([[3.0], [4.0]], [1.0])
     """
 
-    fan_in: int
-    fan_out: int
+    fan_in: int = fixed(check_count)
+    fan_out: int = fixed(check_count)
+    activation: Converted[ActivationFunction, ActivationSpec] = option(made_by(activations.get))
+    init: Converted[initializers.Draw | None, InitializerSpec | None] = option(optional(made_by(initializers.get)))
+    use_bias: bool = fixed(check_flag, label="bias")
     weight: Array
     grad_weight: Array
     bias: Array | None
@@ -74,15 +80,15 @@ class Dense(Layer):
         fan_in: int,
         fan_out: int,
         *,
-        activation: str | ActivationFunction | Mapping[str, Any] = "identity",
-        init: str | initializers.Draw | Mapping[str, Any] | None = None,
+        activation: ActivationSpec = "identity",
+        init: InitializerSpec | None = None,
         bias: bool = True,
     ) -> None:
-        self.fan_in = check_count("fan_in", fan_in)
-        self.fan_out = check_count("fan_out", fan_out)
-        self.activation = activations.get(activation)
-        self.init = None if init is None else initializers.get(init)
-        self.use_bias = check_flag("bias", bias)
+        self.fan_in = fan_in
+        self.fan_out = fan_out
+        self.activation = activation
+        self.init = init
+        self.use_bias = bias
         if not self.use_bias:
             self.bias = self.grad_bias = None
 
@@ -167,8 +173,10 @@ class Activation(Layer):
     array([[0., 2.]])
     """
 
-    def __init__(self, activation: str | ActivationFunction | Mapping[str, Any]) -> None:
-        self.activation = activations.get(activation)
+    activation: Converted[ActivationFunction, ActivationSpec] = option(made_by(activations.get))
+
+    def __init__(self, activation: ActivationSpec) -> None:
+        self.activation = activation
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return ``activation(x)``."""

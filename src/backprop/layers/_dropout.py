@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import kernels
 from .._arrays import check_in
+from .._settings import option
 from .._types import Array
 from ._base import Layer, Noise
 
@@ -35,8 +36,10 @@ class Dropout(Layer):
     ([0.0, 2.0], 0.5)
     """
 
+    rate: float = option(check_in, 0, 1, closed="left")
+
     def __init__(self, rate: float) -> None:
-        self.rate = check_in("rate", rate, 0, 1, closed="left")
+        self.rate = rate
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return x, in training with dropout."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import kernels
 from .._arrays import check_count, check_in, check_positive
+from .._settings import fixed, option
 from .._types import Array
 from ._base import Layer, Shapes
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 class _Normalization(Layer):
     """A column-wise scale and shift after the normalization, started at 1 and 0."""
 
-    width: int
+    width: int = fixed(check_count)
+    eps: float = option(check_positive)
     weight: Array
     grad_weight: Array
     bias: Array
@@ -85,13 +87,15 @@ class BatchNorm(_Normalization):
     [1.0]
     """
 
+    momentum: float = option(check_in, 0, 1)
     running_mean: Array
     running_var: Array
 
     def __init__(self, width: int, *, momentum: float = 0.1, eps: float = 1e-5) -> None:
-        self.width = self.fan_in = self.fan_out = check_count("width", width)
-        self.momentum = check_in("momentum", momentum, 0, 1)
-        self.eps = check_positive("eps", eps)
+        self.width = width
+        self.fan_in = self.fan_out = self.width
+        self.momentum = momentum
+        self.eps = eps
 
     def buffer_shapes(self) -> Shapes:
         """Name and shape of its running statistics."""
@@ -171,8 +175,9 @@ class LayerNorm(_Normalization):
     """
 
     def __init__(self, width: int, *, eps: float = 1e-5) -> None:
-        self.width = self.fan_in = self.fan_out = check_count("width", width)
-        self.eps = check_positive("eps", eps)
+        self.width = width
+        self.fan_in = self.fan_out = self.width
+        self.eps = eps
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return the normalized x."""

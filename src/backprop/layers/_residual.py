@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .._settings import Converted, fixed
 from .._types import Array
 from ._base import Layer, apply, apply_backward, apply_infer, chain_widths
+
+
+def _checked_block(name: str, layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    block = tuple(layers)
+    if not block:
+        raise ValueError(f"{name} must have at least one layer")
+    for layer in block:
+        if not isinstance(layer, Layer):
+            raise TypeError(f"{name} must hold layers, got {layer!r}")
+    return block
 
 
 class Residual(Layer):
@@ -34,13 +45,10 @@ class Residual(Layer):
     array([[ 6., 15.]])
     """
 
+    block: Converted[tuple[Layer, ...], Iterable[Layer]] = fixed(_checked_block)
+
     def __init__(self, block: Iterable[Layer]) -> None:
-        self.block = tuple(block)
-        if not self.block:
-            raise ValueError("block must have at least one layer")
-        for layer in self.block:
-            if not isinstance(layer, Layer):
-                raise TypeError(f"block must hold layers, got {layer!r}")
+        self.block = block
         self.fan_in, self.fan_out = chain_widths(self.block, "block")
         if self.fan_in != self.fan_out:
             raise ValueError(f"block must be equally wide at both ends, got {self.fan_in} inputs and {self.fan_out} outputs")
