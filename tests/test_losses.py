@@ -162,8 +162,8 @@ def test_a_distribution_has_its_expected_class_weight(rng):
         ({3: 1.0}, r"classes in \[0, 3\) as keys, got 3"),
         ({"a": 1.0}, "as keys, got 'a'"),
         ([1.0, 2.0], r"one weight for each of the 3 classes, got shape \(2,\)"),
-        ([1.0, -2.0, 1.0], "finite and not negative"),
-        ([1.0, np.nan, 1.0], "finite and not negative"),
+        ([1.0, -2.0, 1.0], "zero or positive, and finite"),
+        ([1.0, np.nan, 1.0], "zero or positive, and finite"),
     ],
 )
 def test_bad_class_weights_are_refused(class_weight, message):

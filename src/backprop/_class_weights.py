@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_parameter, require_finite
+from ._arrays import as_parameter, check_nonnegative, require_finite
+from ._settings import ReadOnlyDict
 from ._types import Array, Labels
 
 ClassWeight = Mapping[int, float] | Sequence[float] | npt.NDArray[Any] | str
@@ -29,6 +30,27 @@ def check_sample_weight(
     weight = as_parameter(sample_weight, name, (rows,), dtype)
     require_finite(weight, name)
     return weight
+
+
+def check_class_weight(name: str, spec: Any) -> Any:
+    """Return class weights, as far as they can be checked without targets, as something that cannot be edited.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no mapping, no sequence and not "balanced", for keys that are no classes, and for weights that are not numbers,
+        negative or not finite.
+    """
+    if spec is None or (isinstance(spec, str) and spec == "balanced"):
+        return spec
+    if isinstance(spec, Mapping):
+        for label in spec:
+            if isinstance(label, (str, bool)) or not hasattr(label, "__index__") or label < 0:
+                raise ValueError(f"{name} must have classes, integers from 0, as keys, got {label!r}")
+        return ReadOnlyDict({int(label): check_nonnegative(f"{name}[{label}]", weight) for label, weight in spec.items()})
+    if isinstance(spec, str) or np.ndim(spec) != 1:
+        raise ValueError(f"{name} must be a mapping, a sequence or 'balanced', got {spec!r}")
+    return tuple(check_nonnegative(f"{name}[{index}]", weight) for index, weight in enumerate(spec))
 
 
 def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:

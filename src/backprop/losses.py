@@ -26,8 +26,8 @@ import numpy.typing as npt
 
 from . import kernels
 from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
-from ._class_weights import ClassWeight, check_sample_weight, class_weight_vector, weigh_rows
-from ._settings import Settings
+from ._class_weights import ClassWeight, check_class_weight, check_sample_weight, class_weight_vector, weigh_rows
+from ._settings import Converted, Settings, fixed, option, optional
 from ._types import Array, Labels
 
 if TYPE_CHECKING:
@@ -79,6 +79,20 @@ class _Wanted(NamedTuple):
     check_finite: bool
 
 
+def _one_or_several(name: str, value: Any, check: Callable[..., float], *limits: float, **keywords: Any) -> Any:
+    """Return a checked number, or a tuple of those in a sequence."""
+    if np.ndim(value) == 0:
+        return check(name, value, *limits, **keywords)
+    return tuple(check(name, one, *limits, **keywords) for one in np.asarray(value).ravel())
+
+
+def _checked_function(name: str, function: Any) -> LossFunction:
+    if not callable(function):
+        raise TypeError(f"loss must be a name, a Loss or a function, got {type(function).__name__}")
+    checked: LossFunction = function
+    return checked
+
+
 class Loss(Settings):
     """A loss on the network's raw outputs.
 
@@ -101,7 +115,7 @@ class Loss(Settings):
     task: ClassVar[str] = "regression"
     link: ClassVar[str] = "identity"
     unbounded: ClassVar[bool] = False
-    class_weight: ClassWeight | None = None
+    class_weight: ClassWeight | None = option(check_class_weight, default=None)
 
     def __call__(
         self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
@@ -279,6 +293,10 @@ class Loss(Settings):
             return class_weight_vector(spec, targets, 2)
         raise ValueError(f"class_weight needs a loss with one target class per row; {self.name} with {n_outputs} outputs has none")
 
+    def _check_options(self) -> None:
+        if self.class_weight is not None and type(self) in _LOSSES and not isinstance(self, CrossEntropy):
+            raise ValueError(f"{self.name} has no option class_weight: give class_weight to fit")
+
     def config(self) -> dict[str, Any]:
         """Return the name and the options, ready for JSON; `get` turns them back into a loss."""
         return {"name": self.name, **{key: _plain(getattr(self, key)) for key in signature(type(self)).parameters}}
@@ -317,8 +335,10 @@ class CrossEntropy(Loss):
     link = "softmax"
     unbounded = True
 
+    label_smoothing: float = option(check_in, 0.0, 1.0, closed="left")
+
     def __init__(self, *, label_smoothing: float = 0.0, class_weight: ClassWeight | None = None) -> None:
-        self.label_smoothing = check_in("label_smoothing", label_smoothing, 0.0, 1.0, closed="left")
+        self.label_smoothing = label_smoothing
         self.class_weight = class_weight
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
@@ -369,14 +389,12 @@ class BinaryCrossEntropy(Loss):
     link = "sigmoid"
     unbounded = True
 
+    pos_weight: Converted[float | tuple[float, ...] | None, float | Sequence[float] | None] = option(
+        optional(_one_or_several), check_positive
+    )
+
     def __init__(self, *, pos_weight: float | Sequence[float] | None = None) -> None:
-        self.pos_weight: float | list[float] | None
-        if pos_weight is None:
-            self.pos_weight = None
-        elif np.ndim(pos_weight) == 0:
-            self.pos_weight = check_positive("pos_weight", pos_weight)
-        else:
-            self.pos_weight = [check_positive("pos_weight", weight) for weight in np.asarray(pos_weight).ravel()]
+        self.pos_weight = pos_weight
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         self.per_output(wanted.n_outputs, wanted.dtype)
@@ -459,8 +477,10 @@ class Huber(Loss):
 
     name = "huber"
 
+    delta: float = option(check_positive)
+
     def __init__(self, *, delta: float = 1.0) -> None:
-        self.delta = check_positive("delta", delta)
+        self.delta = delta
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
         return active.huber(outputs, targets, weight, grad, self.delta)
@@ -479,16 +499,16 @@ class Quantile(Loss):
 
     name = "quantile"
 
+    q: Converted[float | tuple[float, ...], float | Sequence[float]] = option(
+        _one_or_several, check_in, 0.0, 1.0, closed="neither"
+    )
+
     def __init__(self, *, q: float | Sequence[float] = 0.5) -> None:
-        self.q: float | list[float]
-        if np.ndim(q) == 0:
-            self.q = check_in("q", q, 0.0, 1.0, closed="neither")
-        else:
-            self.q = [check_in("q", one, 0.0, 1.0, closed="neither") for one in np.asarray(q).ravel()]
+        self.q = q
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         self.per_output(wanted.n_outputs, wanted.dtype)
-        one_for_all = isinstance(self.q, list) and (given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1))
+        one_for_all = isinstance(self.q, tuple) and (given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1))
         if not one_for_all:
             return _target_matrix(given, wanted)
         return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
@@ -512,9 +532,9 @@ class FunctionLoss(Loss):
     name = "function"
     task = "custom"
 
+    function: LossFunction = fixed(_checked_function, remedy="make a new FunctionLoss")
+
     def __init__(self, function: LossFunction) -> None:
-        if not callable(function):
-            raise TypeError(f"loss must be a name, a Loss or a function, got {type(function).__name__}")
         self.function = function
         parameters = _parameters(function)
         self.takes_weight = "sample_weight" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
@@ -972,7 +992,7 @@ def _refuse(matrix: Array, wrong: npt.NDArray[np.bool_], name: str, allowed: str
     return matrix
 
 
-def _per_output(name: str, option: float | list[float], n_outputs: int, dtype: npt.DTypeLike) -> Array:
+def _per_output(name: str, option: float | tuple[float, ...], n_outputs: int, dtype: npt.DTypeLike) -> Array:
     """Return an option with one value for all outputs or one for each, as a vector."""
     if isinstance(option, float):
         return np.full(n_outputs, option, dtype)
@@ -983,8 +1003,8 @@ def _per_output(name: str, option: float | list[float], n_outputs: int, dtype: n
 
 def _plain(option: Any) -> Any:
     """Return an option as JSON has it."""
-    if isinstance(option, np.ndarray):
-        return option.tolist()
+    if isinstance(option, tuple):
+        return list(option)
     if isinstance(option, dict):
         return {str(key): float(value) for key, value in option.items()}
     return option
