@@ -9,12 +9,12 @@ import warnings
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from . import activations, initializers, kernels
+from . import activations, initializers, kernels, losses
 from ._arrays import (
     aligned_zeros,
     as_matrix,
@@ -29,18 +29,20 @@ from ._arrays import (
     require_finite,
 )
 from ._plan import translate
+from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
 from .activations import ActivationFunction
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, Noise, apply, apply_backward, apply_infer, chain_widths, walk
+from .losses import Loss
 
 if TYPE_CHECKING:
     from ._class_weights import ClassWeight
     from ._evaluation import MetricSpec
     from .history import History
-    from .losses import Loss, LossFunction
+    from .losses import LossFunction
     from .optimizers import Optimizer
 
 __all__ = ["Network", "ParameterEntry", "mlp"]
@@ -77,7 +79,7 @@ class ParameterEntry(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Network:
+class Network(Options):
     """Layers applied one after another.
 
     Parameters
@@ -99,10 +101,15 @@ class Network:
     layout : tuple of ParameterEntry
         Name, layer, offset, length and shape of each parameter.
     n_inputs, n_outputs : int
+    dtype : dtype
+        Of parameters, inputs and outputs.
+    seed : int
+        The seed of the initial weights and of dropout.
     dropout_step : int
         The number of forwards in training mode so far, which is the step of the next one in the key of dropout's random numbers.
     loss : Loss or None
-        The loss it was last trained with; saved with it, and read by `predict_proba`.
+        The loss it was last trained with; saved with it, and read by `predict_proba`. A name or function is converted, as in
+        `Trainer`.
 
     Raises
     ------
@@ -124,6 +131,16 @@ class Network:
     ValueError: layers.1 Dense(4, 1) takes 4 inputs but layers.0 Dense(2, 3) gives 3
     """
 
+    layers: tuple[Layer, ...] = fixed(as_given)
+    n_inputs: int = fixed(as_given)
+    n_outputs: int = fixed(as_given)
+    dtype: np.dtype[Any] = fixed(as_given, remedy="net.astype(dtype) returns a copy in another dtype")
+    seed: int = fixed(as_given, remedy="make a new network with another seed")
+    loss: Converted[Loss | None, str | Loss | LossFunction | None] = option(optional(made_by(losses.get)))
+    layout: tuple[ParameterEntry, ...] = fixed(as_given)
+
+    _REMEDY: ClassVar[str] = "make a new network, of copies of the layers that it shall have"
+
     def __init__(self, layers: Iterable[Layer], *, dtype: npt.DTypeLike = "float32", seed: int | None = None) -> None:
         self._assemble(tuple(layers), check_dtype(dtype), Noise(check_seed(seed)), initialize=True)
 
@@ -133,7 +150,8 @@ class Network:
         self._named = tuple(walk(layers, "layers"))
         _check_free(self._named)
         self.dtype = dtype
-        self.loss: Loss | None = None
+        self.seed = noise.seed
+        self.loss = None
         self._noise = noise
         self._rows: int | None = None  # of the forward that awaits its backward
         self._walked: Any = None  # the plan that made it, if one did
@@ -201,11 +219,6 @@ class Network:
     @buffers.setter
     def buffers(self, values: npt.ArrayLike) -> None:
         _assign(self._buffers, values, "buffers")
-
-    @property
-    def seed(self) -> int:
-        """The seed of the initial weights and of dropout."""
-        return self._noise.seed
 
     @property
     def dropout_step(self) -> int:

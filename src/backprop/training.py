@@ -30,6 +30,7 @@ from ._model_file import StrPath
 from ._plan import translate_training
 from ._planned import Report, take_steps
 from ._rows import Batch, ClassVector, Converter, Rows, Stream
+from ._settings import Converted, Options, count, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._types import Array
 from .callbacks import CallbackList
@@ -68,7 +69,19 @@ class _Exclusively:
         self._lock.release()
 
 
-class Trainer:
+def _checked_net(name: str, net: Any) -> Network:
+    if not isinstance(net, Network):
+        raise TypeError(f"{name} must be a Network, got {type(net).__name__}")
+    return net
+
+
+def _checked_metrics(name: str, metrics: Any) -> tuple[MetricSpec, ...]:
+    if isinstance(metrics, str) or callable(metrics):
+        raise TypeError(f"{name} must be a list of names and functions, got {metrics!r}")
+    return tuple(metrics)
+
+
+class Trainer(Options):
     """Trains a network.
 
     Parameters
@@ -125,6 +138,16 @@ class Trainer:
     1.0
     """
 
+    net: Network = fixed(_checked_net, remedy="make a new Trainer")
+    loss: Converted[Loss, str | Loss | LossFunction] = option(made_by(losses.get))
+    optimizer: Converted[Optimizer, str | Optimizer] = option(made_by(optimizers.get))
+    clip_norm: float | None = option(optional(check_positive))
+    clip_value: float | None = option(optional(check_positive))
+    metrics: Converted[tuple[MetricSpec, ...] | None, Sequence[MetricSpec] | None] = option(optional(_checked_metrics))
+    accumulate_steps: int = option(check_count)
+    epoch: int = count(check_count, 0)
+    stop_training: bool = count(check_flag)
+
     @suggests_options
     def __init__(
         self,
@@ -137,24 +160,15 @@ class Trainer:
         metrics: Sequence[MetricSpec] | None = None,
         accumulate_steps: int = 1,
     ) -> None:
-        if not isinstance(net, Network):
-            raise TypeError(f"net must be a Network, got {type(net).__name__}")
-        self.net = net
-        self.loss = losses.get(loss)
-        self.loss.check_activation(net.output_activation)
-        if clip_norm is not None and clip_value is not None:
-            raise ValueError(f"clip_norm and clip_value exclude each other, got {clip_norm!r} and {clip_value!r}")
-        self.clip_norm = None if clip_norm is None else check_positive("clip_norm", clip_norm)
-        self.clip_value = None if clip_value is None else check_positive("clip_value", clip_value)
-        if isinstance(metrics, str) or callable(metrics):
-            raise TypeError(f"metrics must be a list of names and functions, got {metrics!r}")
-        self.metrics = None if metrics is None else tuple(metrics)
-        make_metrics(self.metrics, self.loss)
-        self.accumulate_steps = check_count("accumulate_steps", accumulate_steps)
-        self.optimizer = optimizers.get(optimizer)
-        self.optimizer.attach(net)
         self.epoch = 0
         self.stop_training = False
+        self.net = net
+        self.loss = loss
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.metrics = metrics
+        self.accumulate_steps = accumulate_steps
+        self.optimizer = optimizer
         self._training_data: Rows | Stream | None = None
         self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
@@ -174,11 +188,19 @@ class Trainer:
         self.last_lr = self.optimizer.learning_rate
         self._planned: Any = None
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Forget the plan, which is made of these, when one of them is replaced."""
-        object.__setattr__(self, name, value)
-        if name in ("net", "loss", "optimizer", "clip_norm", "clip_value", "accumulate_steps"):
+    def _check_options(self) -> None:
+        self.loss.check_activation(self.net.output_activation)
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"clip_norm and clip_value exclude each other, got {self.clip_norm!r} and {self.clip_value!r}")
+        make_metrics(self.metrics, self.loss)
+        self.optimizer.attach(self.net)
+
+    def _assigned(self, name: str) -> None:
+        """Forget what was made of the options."""
+        if name in self._options and not self._options[name].is_count:
             self.__dict__["_planned"] = None
+        if name == "loss":
+            self.__dict__["_class_vector"] = None
 
     def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
         """Train on one batch: forward, loss, backward, clip, update.
@@ -211,7 +233,7 @@ class Trainer:
             finally:
                 net._in_training.release()
             if loss is not None:
-                net.loss = self.loss
+                net.__dict__["loss"] = self.loss
                 self.__dict__["last_lr"] = planned.lr
                 return float(loss)
         with self._exclusively():
@@ -275,7 +297,7 @@ class Trainer:
         """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
         if self._planned is None or not self._planned.is_current():
             self._planned = None
-            if self.accumulate_steps == 1:
+            if self.accumulate_steps == 1 and not self._gathered_steps:
                 self._planned = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value)
         return self._planned
 
@@ -316,7 +338,7 @@ class Trainer:
         self.net._rows = self.net._walked = None
         if not finite:
             raise self._divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
-        self.last_lr = lr
+        self.__dict__["last_lr"] = lr
         return True
 
     def _train_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
@@ -336,7 +358,7 @@ class Trainer:
 
     def _learn(self, weight: float) -> None:
         """Use the gradients of a batch that counts ``weight``: update, or put them by until enough steps have gathered."""
-        if self.accumulate_steps == 1:
+        if self.accumulate_steps == 1 and not self._gathered_steps:
             self._update()
             return
         if self._gathered is None:
