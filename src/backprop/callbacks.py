@@ -29,11 +29,13 @@ import math
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ._arrays import as_parameter, check_choice, check_count, check_flag, check_in, check_nonnegative, check_number
+from ._direction import MODES
 from ._files import check_writable
 from ._reprs import call_of
+from ._settings import Converted, Options, fixed, option, optional
 from .metrics import better_is
 
 if TYPE_CHECKING:
@@ -51,7 +53,27 @@ def __dir__() -> list[str]:
 Logs = Mapping[str, float]
 
 
-class Callback:
+def _checked_key(name: str, key: Any) -> str:
+    if not isinstance(key, str):
+        raise TypeError(f"{name} must be a key of the history, such as 'val_loss', got {key!r}")
+    return key
+
+
+def _checked_path(name: str, path: Any) -> str:
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(f"{name} must be a path, got {path!r}") from None
+
+
+def _checked_hook(name: str, hook: Any) -> Callable[..., Any]:
+    if not callable(hook):
+        raise TypeError(f"{name} must be a function, got {hook!r}")
+    checked: Callable[..., Any] = hook
+    return checked
+
+
+class Callback(Options):
     """A base for custom callbacks.
 
     Attributes
@@ -61,6 +83,7 @@ class Callback:
     """
 
     trainer: Trainer
+    _REMEDY: ClassVar[str] = "make a new callback"
 
     def set_trainer(self, trainer: Trainer) -> None:
         """Take note of the trainer that calls."""
@@ -76,8 +99,8 @@ class _Monitor:
 
     def __init__(self, monitor: str | None, mode: str, min_delta: float = 0.0) -> None:
         self._monitor = monitor
-        self._mode = check_choice("mode", mode, ("auto", "min", "max"))
-        self._min_delta = min_delta
+        self._mode = mode
+        self.min_delta = min_delta
         self.best: float | None = None
 
     def key(self, keys: Container[str]) -> str:
@@ -109,7 +132,7 @@ class _Monitor:
         key = self.key(logs)
         sign = 1.0 if better_is(key, self._mode) == "min" else -1.0
         value = float(logs[key])
-        if math.isnan(value) or (self.best is not None and not sign * value < sign * self.best - self._min_delta):
+        if math.isnan(value) or (self.best is not None and not sign * value < sign * self.best - self.min_delta):
             return False
         self.best = value
         return True
@@ -160,6 +183,12 @@ class EarlyStopping(Callback):
     (True, True)
     """
 
+    monitor: str | None = fixed(optional(_checked_key))
+    patience: int = option(check_count, 0)
+    min_delta: float = option(check_nonnegative)
+    mode: str = fixed(check_choice, MODES)
+    restore_best_weights: bool = option(check_flag)
+
     def __init__(
         self,
         monitor: str | None = None,
@@ -170,10 +199,10 @@ class EarlyStopping(Callback):
         restore_best_weights: bool = False,
     ) -> None:
         self.monitor = monitor
-        self.patience = check_count("patience", patience, 0)
-        self.min_delta = check_nonnegative("min_delta", min_delta)
-        self.mode = check_choice("mode", mode, ("auto", "min", "max"))
-        self.restore_best_weights = check_flag("restore_best_weights", restore_best_weights)
+        self.patience = patience
+        self.min_delta = min_delta
+        self.mode = mode
+        self.restore_best_weights = restore_best_weights
         self._reset()
 
     def check_run(self) -> None:
@@ -197,6 +226,10 @@ class EarlyStopping(Callback):
     def best(self) -> float | None:
         """The best value so far."""
         return self._watch.best
+
+    def _assigned(self, name: str) -> None:
+        if name == "min_delta" and hasattr(self, "_watch"):
+            self._watch.min_delta = self.min_delta
 
     def on_epoch_begin(self, epoch: int, logs: Logs) -> None:
         """Keep the parameters to which the value of this epoch may belong."""
@@ -284,6 +317,12 @@ class Checkpoint(Callback):
     4
     """
 
+    path: Converted[str, str | os.PathLike[str]] = option(_checked_path)
+    save_best_only: bool = option(check_flag)
+    monitor: str | None = fixed(optional(_checked_key))
+    mode: str = fixed(check_choice, MODES)
+    every: int = option(check_count)
+
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -293,12 +332,12 @@ class Checkpoint(Callback):
         mode: str = "auto",
         every: int = 1,
     ) -> None:
-        self.path = os.fsdecode(path)
-        self.save_best_only = check_flag("save_best_only", save_best_only)
-        self.every = check_count("every", every)
+        self.path = path
+        self.save_best_only = save_best_only
+        self.every = every
         self.monitor = monitor
-        self.mode = check_choice("mode", mode, ("auto", "min", "max"))
-        self._watch = _Monitor(monitor, mode)
+        self.mode = mode
+        self._watch = _Monitor(self.monitor, self.mode)
         self._watched: Network | None = None
 
     def check_run(self) -> None:
@@ -362,9 +401,12 @@ class CSVLogger(Callback):
     'epoch,loss,mae,rmse,r2,lr'
     """
 
+    path: Converted[Path, str | os.PathLike[str]] = option(lambda name, path: Path(_checked_path(name, path)))
+    append: bool = option(check_flag)
+
     def __init__(self, path: str | os.PathLike[str], *, append: bool = False) -> None:
-        self.path = Path(path)
-        self.append = check_flag("append", append)
+        self.path = path
+        self.append = append
         self._keys: list[str] = []
 
     def check_run(self) -> None:
@@ -424,6 +466,12 @@ class LambdaCallback(Callback):
     1 ['loss', 'lr', 'mae', 'r2', 'rmse']
     """
 
+    on_train_begin: Callable[[Logs], Any] = option(_checked_hook)
+    on_epoch_begin: Callable[[int, Logs], Any] = option(_checked_hook)
+    on_train_batch_end: Callable[[int, Logs], Any] = option(_checked_hook)
+    on_epoch_end: Callable[[int, Logs], Any] = option(_checked_hook)
+    on_train_end: Callable[[Logs], Any] = option(_checked_hook)
+
     def __init__(
         self,
         *,
@@ -467,8 +515,10 @@ class EMA(Callback):
 
     network: Network
 
+    decay: float = option(check_in, 0.0, 1.0, closed="left")
+
     def __init__(self, decay: float = 0.999) -> None:
-        self.decay = check_in("decay", decay, 0.0, 1.0, closed="left")
+        self.decay = decay
         self._followed: Network | None = None
         self._updates = 0
 

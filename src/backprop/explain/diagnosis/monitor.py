@@ -12,6 +12,7 @@ import numpy as np
 
 from ..._arrays import check_count, check_in
 from ..._rows import CHUNK, Batch, Rows
+from ..._settings import option
 from ...callbacks import Callback
 from ...data import Indices
 from ..trace import Trace, trace
@@ -72,9 +73,12 @@ class Monitor(Callback):
     Nothing unusual was found.
     """
 
+    rows: int = option(check_count)
+    share: float = option(check_in, 0.0, 1.0, closed="neither")
+
     def __init__(self, *, rows: int = 128, share: float = 0.03) -> None:
-        self.rows = check_count("rows", rows)
-        self.share = check_in("share", share, 0.0, 1.0, closed="neither")
+        self.rows = rows
+        self.share = share
         self.on_train_begin({})
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
