@@ -73,7 +73,7 @@ def test_data_frame(dtype):
     frame = pandas.DataFrame({"a": [1, 2], "b": [0.5, 1.5], "c": [True, False]})
     np.testing.assert_array_equal(as_matrix(frame[["a", "b"]], "x", dtype), [[1, 0.5], [2, 1.5]])
     frame["d"] = ["some", "text"]
-    with pytest.raises(TypeError, match="x must hold real numbers, got DataFrame of dtype object"):
+    with pytest.raises(TypeError, match="x must hold real numbers, but column 'd' is of dtype"):
         as_matrix(frame, "x", dtype)
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import math
 import operator
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ._frames import as_array, column_names
 from ._types import Array
 
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector; NumPy itself promises 16
@@ -21,7 +22,12 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def as_matrix(
-    x: npt.ArrayLike, name: str, dtype: npt.DTypeLike, n_features: int | None = None, check_finite: bool = True
+    x: npt.ArrayLike,
+    name: str,
+    dtype: npt.DTypeLike,
+    n_features: int | None = None,
+    check_finite: bool = True,
+    columns: Sequence[str] | None = None,
 ) -> Array:
     """`x` as kernels take it: 2-D, C-contiguous, aligned, in native byte order, of `dtype`.
 
@@ -30,7 +36,8 @@ def as_matrix(
     Parameters
     ----------
     x
-        Anything NumPy reads as a table of booleans, integers or floats: an array of any layout, a memory map, a list, a DataFrame.
+        Anything NumPy reads as a table of booleans, integers or floats: an array of any layout, a memory map, a list; a data frame
+        of pandas or polars, or a table of pyarrow, whose missing values become NaN.
     name
         What messages call it.
     dtype
@@ -39,6 +46,8 @@ def as_matrix(
         The number of columns it must have.
     check_finite
         Refuse NaN and infinity.
+    columns
+        The names of the columns for messages; by default those of a data frame.
 
     Raises
     ------
@@ -49,11 +58,13 @@ def as_matrix(
         whatever `check_finite` says).
     """
     dtype = np.dtype(dtype)
+    if type(x) is not np.ndarray and columns is None:
+        columns = column_names(x)
     if type(x) is not np.ndarray or x.dtype != dtype or x.ndim != 2 or (n_features is not None and x.shape[1] != n_features):
         x = as_table(x, name, n_features)
     x = as_contiguous(x, name, dtype)
     if check_finite:
-        require_finite(x, name)
+        require_finite(x, name, columns=columns)
     return x
 
 
@@ -73,10 +84,11 @@ def as_real_array(x: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
     """`x` as an array of booleans, integers or floats, of any number of dimensions."""
     if "numpy.ma" in sys.modules and np.ma.isMaskedArray(x):
         raise TypeError(f"{name} is a masked array, whose mask would be lost; pass {name}.filled(value) instead")
+    framed = None if type(x) is np.ndarray else as_array(x, name)
     try:
-        array = np.asarray(x)
-    except ValueError as error:  # rows of different lengths
-        raise ValueError(f"{name} is not a table of numbers: {error}") from error
+        array = np.asarray(x) if framed is None else framed
+    except ValueError as error:
+        raise ValueError(f"{name} is not a table of numbers: its rows have different lengths ({error})") from error
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers, got {type(x).__name__} of dtype {array.dtype}")
     return array
@@ -90,7 +102,7 @@ def as_parameter(value: npt.ArrayLike, name: str, shape: tuple[int, ...], dtype:
     return as_contiguous(array, name, np.dtype(dtype))
 
 
-def require_finite(x: Array, name: str, first_row: int = 0) -> None:
+def require_finite(x: Array, name: str, first_row: int = 0, columns: Sequence[str] | None = None) -> None:
     """Raise ValueError naming the first entry of `x` that is NaN or infinite; its first row is number `first_row` of `name`."""
     with np.errstate(invalid="ignore", over="ignore"):
         if math.isfinite(np.add.reduce(x, axis=None)):
@@ -100,7 +112,8 @@ def require_finite(x: Array, name: str, first_row: int = 0) -> None:
         index = tuple(int(i) for i in np.argwhere(bad)[0])
         value = "NaN" if np.isnan(x[index]) else "infinity"
         alone = f"index {index[0] if len(index) == 1 else index}"
-        place = f"row {first_row + index[0]}, column {index[1]}" if len(index) == 2 else alone
+        column = repr(columns[index[1]]) if columns and len(index) == 2 else index[-1]
+        place = f"row {first_row + index[0]}, column {column}" if len(index) == 2 else alone
         raise ValueError(f"{name} contains {value} at {place}; only finite numbers are allowed")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from ._arrays import as_matrix, as_real_array, as_table, check_count
 from ._class_weights import ClassWeight, check_sample_weight, weigh_rows
+from ._frames import column_names
 from ._types import Array, Labels
 from .data import Indices, check_same_rows, rows_differ
 
@@ -66,9 +67,9 @@ class Converter:
         other.names = Names(argument, *(f"{name} of {argument}" for name in Names()[1:]))
         return other
 
-    def inputs(self, x: npt.ArrayLike) -> Array:
-        """Return inputs as a matrix."""
-        return as_matrix(x, self.names.x, self.dtype, self.n_inputs, check_finite=self.check_finite)
+    def inputs(self, x: npt.ArrayLike, columns: Sequence[str] | None = None) -> Array:
+        """Return inputs as a matrix; messages name the columns."""
+        return as_matrix(x, self.names.x, self.dtype, self.n_inputs, check_finite=self.check_finite, columns=columns)
 
     def targets(self, y: npt.ArrayLike) -> Array | Labels:
         """Return targets as the loss's kernel takes them."""
@@ -115,7 +116,7 @@ class Rows:
         if self.count == 0:
             raise ValueError(f"{names.x} must have at least one row, got shape {table.shape}")
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
-        self._x = table if self._x_mapped else converter.inputs(table)
+        self._x = table if self._x_mapped else converter.inputs(table, column_names(x))
         self._targets = given if self._y_mapped else converter.targets(given)
         if not self._y_mapped and converter.loss.task == "regression":
             _check_precision(given.reshape(len(given), -1), self._targets, names.y)
