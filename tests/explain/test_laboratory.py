@@ -707,3 +707,36 @@ def test_a_long_training_and_its_pictures_are_quick(open_lab):
     assert min(tab.evaluate(train) for _ in range(5)) < 2000
     drawn = "() => { const start = performance.now(); lab.board.render(); return performance.now() - start; }"
     assert min(tab.evaluate(drawn) for _ in range(5)) < 100
+
+
+LESSONS = {
+    "#data=circles&hidden=2": "happened.notReached",
+    "#init=zeros&epoch=30": "condition.equal",
+    "#data=spirals&activation=sigmoid&hidden=8,8,8,8,8,8&epoch=5": "condition.fades",
+    "#data=moons&noise=0.35&hidden=16,16&optimizer=adam&lr=0.03&test=0.5": "happened.overfit",
+    "#features=x1,x2,x1x2&hidden=none&lens=0.2": "happened.reached",
+}
+
+
+def test_the_links_of_the_documentation_show_what_they_say(in_node):
+    """Every link is understood, and the training that it leads to ends as the link says."""
+    page = Path(__file__).parent.parent.parent / "docs" / "laboratory.md"
+    if not page.exists():
+        pytest.skip("the documentation is not there")
+    links = re.findall(r'laboratory\.html(#[^"]+)"', page.read_text(encoding="utf-8"))
+    assert {*LESSONS} <= {*links}
+    head = "const say = (key, values) => key; const show = String; const document = {getElementById: () => ({})};"
+    script = """
+    done(input.map((hash) => {
+      const given = readHash(hash, {}), session = new Session(given.settings);
+      const epochs = given.run.length ? parseInt(given.run[0], 10) : DEFAULTS[given.settings.data].epochs;
+      while (session.epoch < epochs) session.doEpoch();
+      return { refused: given.refused, said: whatHappened(session) };
+    }));
+    """
+    scripts = (*HEADLESS, "state.js")
+    found = in_node(head + source("story.js").split("class Expectation")[0] + script, scripts=scripts, data=links)
+    for link, result in zip(links, found, strict=True):
+        assert result["refused"] == [], link
+        if link in LESSONS:
+            assert LESSONS[link] in result["said"], (link, result["said"])
