@@ -88,6 +88,7 @@ class Controls {
     $("speed").value = this.lab.view.speed;
     $("csv-box").hidden = settings.data !== "csv";
     this.renderLayers();
+    $("lead").textContent = say(`lead.${data.points ? "plane" : data.inputs === 1 ? "line" : "example"}`);
     $("data-note").textContent = [say(`task.${settings.data}`), say("rowsNote", { train: session.train.n, test: session.test.n, inputs: data.inputs }), ...data.notes.map(([key, value]) => say(key, { value }))].join(" ");
     if (settings.data === "csv") {
       const lines = parseCsv(this.lab.sources.csv || ""), names = lines[0] || [];
