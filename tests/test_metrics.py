@@ -132,12 +132,12 @@ def test_r2_keeps_its_digits_far_from_zero(rng):
     assert metric.result() == pytest.approx(1 - (errors**2).sum() / (spread**2).sum(), rel=1e-6)
 
 
-def test_several_outputs_of_yes_or_no_are_judged_one_by_one(rng):
+def test_several_labels_of_a_row_are_judged_together(rng):
     outputs, targets = rng.normal(size=(50, 3)), rng.integers(0, 2, (50, 3)).astype(float)
     accuracy, f1, auc = (metrics.get(name, "binary", "sigmoid") for name in ("accuracy", "f1", "auc"))
     for metric in (accuracy, f1, auc):
         metric.update(outputs, targets, None)
-    assert accuracy.result() == pytest.approx(((outputs > 0) == (targets > 0.5)).mean())
+    assert accuracy.result() == pytest.approx(((outputs > 0) == (targets > 0.5)).all(axis=1).mean())
     assert f1.result() == pytest.approx(np.mean([metrics.f1(outputs[:, j], targets[:, j]) for j in range(3)]))
     assert auc.result() == pytest.approx(np.mean([metrics.auc(outputs[:, j], targets[:, j]) for j in range(3)]))
 

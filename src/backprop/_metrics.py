@@ -125,9 +125,10 @@ def _takes_weight(function: MetricFunction) -> bool:
 
 
 class _Decision:
-    """What outputs and targets say of each row and class, as two tables of yes and no.
+    """What outputs and targets say of each row and class, as two tables of booleans.
 
-    With one column yes is above ``threshold``; so it is for each column of ``multilabel`` outputs; otherwise the largest wins.
+    With one column the positive class is predicted above ``threshold``, and so is each label of ``multilabel`` outputs; otherwise
+    the class with the largest output is predicted.
     """
 
     def __init__(self, threshold: float, multilabel: bool) -> None:
@@ -135,10 +136,10 @@ class _Decision:
         self._multilabel = multilabel
 
     def correct(self, outputs: RawArray, targets: RawArray) -> RawArray:
-        """The share of each row's decisions that are right."""
+        """Whether each row is right: its class, or all of its labels."""
         if self._separate(outputs):
             predicted, actual = self._yes(outputs, targets)
-            return np.asarray(np.equal(predicted, actual).mean(axis=1))
+            return np.asarray(np.equal(predicted, actual).all(axis=1))
         return np.asarray(outputs.argmax(axis=1) == labels_of(outputs, targets))
 
     def counts(self, outputs: RawArray, targets: RawArray) -> RawArray:
@@ -173,33 +174,30 @@ def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
     return targets
 
 
-def _split(counts: Numbers) -> tuple[Numbers, Numbers, Numbers]:
-    """Right, predicted and actual, of the classes that occur in either."""
-    right, predicted, actual = counts.reshape(3, -1)
-    occurs = predicted + actual > 0
-    if len(occurs) == 1 or not occurs.any():
-        return right, predicted, actual
-    return right[occurs], predicted[occurs], actual[occurs]
+def _macro(share: Callable[[Numbers, Numbers, Numbers], tuple[Numbers, Numbers]], multilabel: bool) -> Callable[[Numbers], float]:
+    """Return the mean of a share over the classes that are predicted or occur, or over all labels; 0 / 0 counts as 0."""
+
+    def mean(counts: Numbers) -> float:
+        right, predicted, actual = counts.reshape(3, -1)
+        occurs = predicted + actual > 0
+        if not multilabel and len(occurs) > 1 and occurs.any():
+            right, predicted, actual = right[occurs], predicted[occurs], actual[occurs]
+        part, whole = share(right, predicted, actual)
+        return float(np.mean(np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)))
+
+    return mean
 
 
-def _share(part: Numbers, whole: Numbers) -> float:
-    """The mean of part / whole, where 0 / 0 counts as 0."""
-    return float(np.mean(np.divide(part, whole, out=np.zeros_like(whole), where=whole > 0)))
+def _precision(right: Numbers, predicted: Numbers, actual: Numbers) -> tuple[Numbers, Numbers]:
+    return right, predicted
 
 
-def _precision(counts: Numbers) -> float:
-    right, predicted, _ = _split(counts)
-    return _share(right, predicted)
+def _recall(right: Numbers, predicted: Numbers, actual: Numbers) -> tuple[Numbers, Numbers]:
+    return right, actual
 
 
-def _recall(counts: Numbers) -> float:
-    right, _, actual = _split(counts)
-    return _share(right, actual)
-
-
-def _f1(counts: Numbers) -> float:
-    right, predicted, actual = _split(counts)
-    return _share(2 * right, predicted + actual)
+def _f1(right: Numbers, predicted: Numbers, actual: Numbers) -> tuple[Numbers, Numbers]:
+    return 2 * right, predicted + actual
 
 
 def accuracy_metric(threshold: float, multilabel: bool) -> Metric:
@@ -207,15 +205,15 @@ def accuracy_metric(threshold: float, multilabel: bool) -> Metric:
 
 
 def precision_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("precision", _Decision(threshold, multilabel).counts, _precision)
+    return Means("precision", _Decision(threshold, multilabel).counts, _macro(_precision, multilabel))
 
 
 def recall_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("recall", _Decision(threshold, multilabel).counts, _recall)
+    return Means("recall", _Decision(threshold, multilabel).counts, _macro(_recall, multilabel))
 
 
 def f1_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("f1", _Decision(threshold, multilabel).counts, _f1)
+    return Means("f1", _Decision(threshold, multilabel).counts, _macro(_f1, multilabel))
 
 
 def top_k_metric(k: int) -> Metric:

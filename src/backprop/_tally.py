@@ -34,7 +34,8 @@ class Sums(NamedTuple):
     """What a tally has come to.
 
     columns : float or array (4, k)
-        The share of decisions that are right; or absolute and squared errors, targets less their origin and the squares of that.
+        The share of rows whose decisions are right; or absolute and squared errors, targets less their origin and the squares of
+        that.
     origin : array (k,)
     weight, rows : float
         The weight of the rows, and how many they are.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_real_array, check_choice, check_count
+from ._arrays import as_real_array, check_choice, check_count, check_flag
 from ._direction import better_is as better_is
 from ._metrics import (
     R2,
@@ -62,26 +62,37 @@ def __dir__() -> list[str]:
 
 
 def accuracy(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    threshold: float = 0.0,
+    multilabel: bool | None = None,
 ) -> float:
-    """Return the share of rows whose predicted class is the target: scikit-learn's ``accuracy_score``.
+    """Return the share of rows whose prediction is right: scikit-learn's ``accuracy_score``.
+
+    A row is right if its class is predicted or, of multi-label targets, if all its labels are.
 
     Parameters
     ----------
     outputs : array (n, k), (n, 1) or (n,)
-        Scores of k classes, or of yes against no.
+        Scores of k classes, of k labels, or of the positive class.
     targets : array (n,) or (n, k)
-        Labels; or probabilities, of which the largest counts.
+        Classes; probabilities of classes, of which the largest counts; or k labels a row, each 0 or 1.
     sample_weight : array (n,), optional
+        Weights of the rows.
     threshold : float
-        Where yes begins, for one score per row.
+        The score above which the positive class, or a label, is predicted.
+    multilabel : bool, optional
+        Whether each of the k outputs is a label of its own. By default it is if ``targets`` are integers or booleans of shape
+        (n, k); floating point targets of this shape are probabilities of one class. `Trainer` and `evaluate` go by the loss.
 
     Examples
     --------
     >>> accuracy([[0.1, 2.0], [1.0, -1.0]], [1, 1])
     0.5
     """
-    return _once(accuracy_metric(threshold, False), outputs, targets, sample_weight)
+    return _decide(accuracy_metric, threshold, multilabel, outputs, targets, sample_weight)
 
 
 def top_k_accuracy(
@@ -107,16 +118,23 @@ def top_k_accuracy(
     >>> top_k_accuracy([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], [2, 2], k=2)
     0.5
     """
+    _require_classes("top_k_accuracy", outputs, targets)
     return _once(top_k_metric(check_count("k", k)), outputs, targets, sample_weight)
 
 
 def precision(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    threshold: float = 0.0,
+    multilabel: bool | None = None,
 ) -> float:
     """Return the share of rows predicted as a class that are of it.
 
-    With one score per row the class is yes; with k scores it is the mean over the classes that occur, scikit-learn's
-    ``average="macro"``. Where nothing is predicted as a class, its precision is 0.
+    With one score for each row the class is the positive one. With k scores it is the mean over the classes that occur or are
+    predicted, and of multi-label targets over all labels: scikit-learn's ``average="macro"``. Where no row is predicted as a class,
+    its precision is 0.
 
     Parameters
     ----------
@@ -127,18 +145,25 @@ def precision(
     sample_weight : array (n,), optional
         Weights of the rows.
     threshold : float
-        The score above which a row is predicted positive, where there is one score for each row.
+        The score above which the positive class, or a label, is predicted.
+    multilabel : bool, optional
+        Whether each output is a label of its own; see `accuracy`.
 
     Examples
     --------
     >>> precision([2.0, 1.0, -1.0, -2.0], [1, 0, 1, 0])
     0.5
     """
-    return _once(precision_metric(threshold, False), outputs, targets, sample_weight)
+    return _decide(precision_metric, threshold, multilabel, outputs, targets, sample_weight)
 
 
 def recall(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    threshold: float = 0.0,
+    multilabel: bool | None = None,
 ) -> float:
     """Return the share of rows of a class that are predicted as it; which classes count is as for `precision`.
 
@@ -151,18 +176,25 @@ def recall(
     sample_weight : array (n,), optional
         Weights of the rows.
     threshold : float
-        The score above which a row is predicted positive, where there is one score for each row.
+        The score above which the positive class, or a label, is predicted.
+    multilabel : bool, optional
+        Whether each output is a label of its own; see `accuracy`.
 
     Examples
     --------
     >>> recall([2.0, 1.0, -1.0], [1, 0, 1])
     0.5
     """
-    return _once(recall_metric(threshold, False), outputs, targets, sample_weight)
+    return _decide(recall_metric, threshold, multilabel, outputs, targets, sample_weight)
 
 
 def f1(
-    outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None, *, threshold: float = 0.0
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    threshold: float = 0.0,
+    multilabel: bool | None = None,
 ) -> float:
     """Return the harmonic mean of precision and recall; which classes count is as for `precision`.
 
@@ -175,27 +207,29 @@ def f1(
     sample_weight : array (n,), optional
         Weights of the rows.
     threshold : float
-        The score above which a row is predicted positive, where there is one score for each row.
+        The score above which the positive class, or a label, is predicted.
+    multilabel : bool, optional
+        Whether each output is a label of its own; see `accuracy`.
 
     Examples
     --------
     >>> f1([2.0, 1.0, -1.0, -2.0], [1, 0, 1, 0])
     0.5
     """
-    return _once(f1_metric(threshold, False), outputs, targets, sample_weight)
+    return _decide(f1_metric, threshold, multilabel, outputs, targets, sample_weight)
 
 
 def auc(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None) -> float:
-    """Return the area under the ROC curve: how often a yes has a higher score than a no, ties counted half.
+    """Return the area under the ROC curve: how often a positive row has a higher score than a negative one, ties counted half.
 
-    Scikit-learn's ``roc_auc_score``; NaN where all targets are yes, or all no. Named in `Trainer`, where several outputs each are a
-    yes or no of their own, it is the mean over the outputs.
+    Scikit-learn's ``roc_auc_score``; NaN where all targets are of one class. Of multi-label targets, integers or booleans of shape
+    (n, k), it is the mean over the labels, as in `Trainer` where the loss is for several labels.
 
     Parameters
     ----------
-    outputs : array (n,), (n, 1) or (n, 2)
-        The score of yes; of two classes, the second's score less the first's.
-    targets : array (n,) or (n, 1)
+    outputs : array (n,), (n, 1), (n, 2) or (n, k)
+        The score of the positive class; of two classes, the second's score less the first's; or the scores of k labels.
+    targets : array (n,), (n, 1) or (n, k)
         0 or 1.
     sample_weight : array (n,), optional
 
@@ -204,7 +238,8 @@ def auc(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.Array
     >>> auc([0.1, 0.4, 0.35, 0.8], [0, 0, 1, 1])
     0.75
     """
-    return _once(Collected("auc", area_under_roc), outputs, targets, sample_weight)
+    function = mean_area_under_roc if _are_labels(outputs, targets) else area_under_roc
+    return _once(Collected("auc", function), outputs, targets, sample_weight)
 
 
 def confusion_matrix(
@@ -229,6 +264,7 @@ def confusion_matrix(
     array([[0., 1.],
            [1., 1.]])
     """
+    _require_classes("confusion_matrix", outputs, targets)
     scores, actual, weight = _arrays(outputs, targets, sample_weight)
     if scores.shape[1] == 1:
         predicted, labels = (scores[:, 0] > threshold).astype(np.intp), (actual.reshape(-1) > 0.5).astype(np.intp)
@@ -318,6 +354,30 @@ def r2(outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayL
     0.5
     """
     return _once(R2(), outputs, targets, sample_weight)
+
+
+def _are_labels(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> bool:
+    """Whether targets are several labels a row, each 0 or 1: integers or booleans of the shape of the outputs."""
+    actual = as_real_array(targets, "targets")
+    return actual.ndim == 2 and actual.shape[1] > 1 and actual.dtype.kind in "biu" and actual.shape == np.shape(outputs)
+
+
+def _require_classes(name: str, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
+    if _are_labels(outputs, targets):
+        k = np.shape(targets)[1]
+        raise ValueError(f"{name} is for one class a row, but targets are {k} labels a row, integers or booleans")
+
+
+def _decide(
+    make: Callable[[float, bool], Metric],
+    threshold: float,
+    multilabel: bool | None,
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None,
+) -> float:
+    labels = _are_labels(outputs, targets) if multilabel is None else check_flag("multilabel", multilabel)
+    return _once(make(threshold, labels), outputs, targets, sample_weight)
 
 
 def _once(metric: Metric, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None) -> float:

@@ -1,6 +1,6 @@
 """Tallies: the sums over rows that metrics follow from, kept step by step while training goes on.
 
-    decisions   w_i (the share of row i's decisions that are right)                       one number
+    decisions   w_i (1 if all decisions of row i are right, else 0)                        one number
     errors      w_i |d_ij|, w_i d_ij^2, w_i t_ij, w_i t_ij^2 for each output j            (4, width)
 
 with d = outputs - targets, and t the targets less a number for each output, which keeps digits where targets are far from 0. The
@@ -58,7 +58,7 @@ cdef inline void add_rows(
     if t.kind == ERRORS:
         add_errors(t, outputs, <const real *> targets, weight, n * k)
     elif t.separate:
-        t.sums[0] += weight * right_answers(outputs, <const real *> targets, <real> t.threshold, n * k) / k
+        t.sums[0] += weight * right_answers(outputs, <const real *> targets, <real> t.threshold, n, k)
     elif labels:
         t.sums[0] += weight * right_labels(outputs, <const int64_t *> targets, n, k)
     else:
@@ -67,10 +67,17 @@ cdef inline void add_rows(
 
 # Decisions.
 
-cdef inline Py_ssize_t right_answers(const real *outputs, const real *targets, real threshold, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i, right = 0
-    for i in range(size):
-        right += (outputs[i] > threshold) == (targets[i] > <real> 0.5)
+cdef inline Py_ssize_t right_answers(
+    const real *outputs, const real *targets, real threshold, Py_ssize_t n, Py_ssize_t k
+) noexcept nogil:
+    """The number of rows whose k answers are all right."""
+    cdef Py_ssize_t i, j, right = 0
+    cdef bint wrong
+    for i in range(n):
+        wrong = False
+        for j in range(i * k, i * k + k):
+            wrong |= (outputs[j] > threshold) != (targets[j] > <real> 0.5)
+        right += not wrong
     return right
 
 
