@@ -131,7 +131,7 @@ def test_callbacks_that_cannot_serve_are_refused_before_anything_changes(wrong, 
     with pytest.raises(error, match=message):
         trainer.fit(*data, callbacks=[*first, *wrong] if isinstance(wrong, list) else wrong)
     np.testing.assert_array_equal(trainer.net.parameters, before)
-    assert trainer.net.loss is trainer._training_data is None
+    assert trainer.net.loss is trainer.training_data is None
     assert log.read_text() == "an older log"
     assert calls == []
 
@@ -178,7 +178,7 @@ def test_every_callback_that_has_begun_is_ended_however_training_ends(how, by, d
 
     class Witness(bp.Callback):
         def on_train_end(self, logs):
-            seen.append((type(self.trainer.error), sorted(logs), self.trainer._training_data is None))
+            seen.append((type(self.trainer.error), sorted(logs), self.trainer.training_data is None))
 
     class Faulty(Witness):
         def on_train_end(self, logs):
@@ -202,7 +202,7 @@ def test_every_callback_that_has_begun_is_ended_however_training_ends(how, by, d
     notes = getattr(caught.value, "__notes__", [])
     assert ["on_train_end of" in note for note in notes] == [True] * (2 if expected else 1)
     trainer = callbacks[0].trainer
-    assert trainer.error is trainer._training_data is trainer.batch_size is None
+    assert trainer.error is trainer.training_data is trainer.batch_size is None
     assert trainer.epoch == epochs
     assert (net.loss is None) == (how == "on_train_begin")
     assert not any(bar.fp is sys.stderr for bar in tqdm.tqdm._instances)

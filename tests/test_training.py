@@ -377,7 +377,7 @@ def test_the_rows_held_out_follow_from_the_networks_seed_alone(again, stratified
 
     def fit(trainer, seed):
         def note(epoch, logs):
-            held_out.append(set(range(24)) - set(trainer._training_data.take(slice(None)).x[:, 0]))
+            held_out.append(set(range(24)) - set(trainer.training_data.take(slice(None)).x[:, 0]))
 
         trainer.fit(x, y, validation_split=0.25, seed=seed, callbacks=[bp.LambdaCallback(on_epoch_end=note)])
 

@@ -104,12 +104,12 @@ def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions, hooks
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
     trainer._callbacks = hooks
-    trainer._training_data = data
+    trainer.training_data = data
     trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     try:
         yield
     finally:
-        trainer._callbacks = trainer._training_data = trainer.batch_size = trainer._diverged = None
+        trainer._callbacks = trainer.training_data = trainer.batch_size = trainer._diverged = None
 
 
 def _begin(trainer: Trainer, hooks: CallbackList) -> None:

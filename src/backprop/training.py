@@ -50,7 +50,7 @@ def __dir__() -> list[str]:
 
 
 EVALUATION_BATCH = 1024
-_PASSING = ("_training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned")  # None but during `fit`, or made again
+_PASSING = ("training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned")  # None but during `fit`, or made again
 
 
 class _Exclusively:
@@ -115,6 +115,9 @@ class Trainer(Options):
         For callbacks: the keys that the history of the run has.
     batch_size : int or None
         During `fit`, for callbacks: the rows of a step, where the data are rows.
+    training_data : object or None
+        During `fit`, for callbacks: what is trained on. Where it is rows, ``training_data.count`` is their number, and
+        ``training_data.take(slice(0, 10))`` returns a batch of them with the attributes ``x``, ``targets`` and ``weight``.
     error : BaseException or None
         In ``on_train_end``, for callbacks: the exception that ends `fit`, or None if it ends as planned.
     diverged : Diverged or None
@@ -169,7 +172,7 @@ class Trainer(Options):
         self.metrics = metrics
         self.accumulate_steps = accumulate_steps
         self.optimizer = optimizer
-        self._training_data: Rows | Stream | None = None
+        self.training_data: Rows | Stream | None = None
         self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
         self._training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change

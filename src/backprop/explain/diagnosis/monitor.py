@@ -95,7 +95,7 @@ class Monitor(Callback):
         self._kept: list[Moment] = []
         self._spent, self._cost = 0.0, 0.0  # seconds, of all records and of the last one
         if hasattr(self, "trainer"):
-            data = self.trainer._training_data
+            data = self.trainer.training_data
             self._data = data if isinstance(data, Rows) else None
             self._batch_size = self.trainer.batch_size
             self._initial = self.trainer.net.copy()
@@ -183,7 +183,7 @@ class Monitor(Callback):
 
     @property
     def _broke_off(self) -> bool:
-        return not self._ended and self.trainer._training_data is None
+        return not self._ended and self.trainer.training_data is None
 
     def _non_finite_data(self, rows: Rows, sample: Batch) -> list[Finding]:
         """NaN and infinities, in all rows where training broke off: with ``check_finite=False`` nobody has looked before."""
