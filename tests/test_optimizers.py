@@ -500,3 +500,231 @@ def test_an_optimizer_that_lacks_its_update_says_what_to_write():
         bp.Trainer(_net(), loss="mse", optimizer=Empty(0.1))
     with pytest.raises(TypeError, match=r"derive it from backprop.optimizers.Optimizer"):
         bp.Trainer(_net(), loss="mse", optimizer=Duck())
+
+
+@pytest.mark.parametrize("case", RECORDED["cases"], ids=lambda case: f"{case['name']}-{case['options']}")
+def test_updates_that_a_frozen_layer_misses_leave_its_trajectory_pytorchs(case, backend):
+    """PyTorch counts updates by parameter, and leaves out a parameter without a gradient."""
+    net = bp.Network([bp.Dense(3, 2), bp.Dense(2, 2)], dtype="float64", seed=0)
+    net.parameters[:8] = START
+    optimizer = optimizers.get({"name": case["name"], **case["options"]})
+    rng = np.random.default_rng(1)
+    done = 0
+    while done < len(GRADIENTS):
+        net.layers[0].trainable = active = bool(rng.integers(2))
+        net.gradients[...] = rng.normal(size=net.parameters.size)
+        net.gradients[:8] = GRADIENTS[done]
+        optimizer.step(net)
+        done += active
+        if active and done in RECORDED["recorded"]:
+            expected = case["parameters"][RECORDED["recorded"].index(done)]
+            np.testing.assert_allclose(net.parameters[:8], expected, rtol=1e-12, atol=1e-13)
+    assert optimizer.state_dict()["missed"]["layers.0.weight"] == optimizer.steps - len(GRADIENTS)
+
+
+def test_the_base_value_of_a_schedule_that_changes_leaves_the_rates_of_groups_as_they_are(backend):
+    x, y = np.arange(8.0).reshape(4, 2), np.ones(4)
+    schedule = schedules.Step(0.1, step_size=1000)
+    optimizer = bp.SGD(lr=schedule, groups={"*.bias": {"lr": 0.1}})
+    net = bp.mlp([2, 1], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=optimizer)
+    trainer.step(x, y)
+    schedule.lr = 0.001
+    before = net.layers[0].weight.copy(), net.layers[0].bias.copy()
+    trainer.step(x, y)
+    np.testing.assert_allclose(before[0] - net.layers[0].weight, 0.001 * net.layers[0].grad_weight, rtol=1e-9)
+    np.testing.assert_allclose(before[1] - net.layers[0].bias, 0.1 * net.layers[0].grad_bias, rtol=1e-9)
+
+
+def test_a_pattern_without_a_match_is_refused_when_it_is_assigned():
+    net = _net()
+    optimizer = bp.SGD(groups={"*.bias": {"lr": 0.1}})
+    optimizer.step(net)
+    with pytest.raises(ValueError, match=r"'\*\.biases'.*none of"):
+        optimizer.groups = {"*.biases": {"lr": 0.1}}
+    assert optimizer.groups == {"*.bias": {"lr": 0.1}}
+
+
+def test_steps_that_are_set_back_count_all_parameters_anew(backend):
+    net = bp.mlp([3, 2, 1], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=schedules.Cosine(0.1, steps=100)))
+    x, y = np.ones((4, 3)), np.zeros(4)
+    net.layers[0].trainable = False
+    for _ in range(5):
+        trainer.step(x, y)
+    net.layers[0].trainable = True
+    trainer.optimizer.lr = schedules.Cosine(0.1, steps=100, warmup=3)
+    trainer.step(x, y)
+    trainer.optimizer.steps = 1
+    assert trainer.optimizer.learning_rate == 0.025
+    trainer.step(x, y)
+    assert np.isfinite(net.parameters).all()
+    assert "missed" not in trainer.optimizer.state_dict()
+
+
+@pytest.mark.parametrize(("name", "options", "switch", "on", "slots"), SWITCHES)
+def test_moments_follow_an_option_that_is_assigned_to_a_copy_without_a_network(name, options, switch, on, slots):
+    optimizer = optimizers.get({"name": name, **options})
+    _run(_net(), optimizer, GRADIENTS[:3])
+    copied = copy.deepcopy(optimizer)
+    setattr(copied, switch, on)
+    restored = optimizers.get({"name": name, **options, switch: on})
+    restored.load_state_dict(copied.state_dict())
+    one, other = _net(), _net()
+    np.testing.assert_array_equal(_run(one, copied, GRADIENTS[3:9]), _run(other, restored, GRADIENTS[3:9]))
+
+
+def test_betas_of_nadam_that_change_are_those_of_all_updates_on_either_backend():
+    results = []
+    for name in bp.kernels.available():
+        with bp.use_backend(name):
+            net = bp.mlp([2, 3, 1], dtype="float64", seed=0)
+            trainer = bp.Trainer(net, loss="mse", optimizer="nadam")
+            for step in range(12):
+                if step == 5:
+                    trainer.optimizer.betas = (0.5, 0.9)
+                trainer.step(np.arange(8.0).reshape(4, 2), np.ones(4))
+            results.append(net.parameters)
+    np.testing.assert_allclose(results[-1], results[0], rtol=1e-10)
+
+
+class _SignMomentum(optimizers.Optimizer):
+    """A custom optimizer by `update`."""
+
+    moment_names = ("velocity",)
+
+    def __init__(self, lr=0.01, *, momentum=0.9, **options):
+        super().__init__(lr, **options)
+        self.momentum = momentum
+
+    def update(self, parameter, gradient, moments, lr, step):
+        velocity = moments["velocity"]
+        velocity *= self.momentum
+        velocity += gradient
+        parameter -= lr * np.sign(velocity) / step
+
+
+class _ByStep(optimizers.Optimizer):
+    """A custom optimizer by `step`."""
+
+    def __init__(self, lr=0.01):
+        super().__init__(lr)
+
+    def step(self, net):
+        self.attach(net)
+        net.parameters[...] -= self.learning_rate * net.gradients
+        self.steps += 1
+
+
+class _HalfAdam(bp.Adam):
+    """A custom optimizer from a built-in one."""
+
+    def step(self, net):
+        net.gradients[...] /= 2
+        super().step(net)
+
+
+@pytest.mark.parametrize("kind", [_SignMomentum, _ByStep, _HalfAdam])
+def test_a_trainer_with_a_custom_optimizer_goes_on_from_a_file_bit_for_bit(kind, backend, tmp_path):
+    x, y = np.arange(8.0).reshape(4, 2), np.ones(4)
+    trainer = bp.Trainer(bp.mlp([2, 3, 1], seed=0), loss="mse", optimizer=kind(lr=schedules.Exponential(0.1, gamma=0.9)))
+    trainer.net.layers[0].trainable = False
+    trainer.fit(x, y, epochs=3, seed=0)
+    trainer.net.layers[0].trainable = True
+    path = tmp_path / "run.safetensors"
+    trainer.save(path)
+    with pytest.raises(TypeError, match=rf"a custom optimizer, {kind.__name__}, which is not saved: give optimizer="):
+        bp.Trainer.load(path)
+    again = bp.Trainer.load(path, optimizer=kind(lr=schedules.Exponential(0.1, gamma=0.9)))
+    for one in (trainer, again):
+        one.fit(x, y, epochs=3, seed=0)
+    assert trainer.optimizer.steps == again.optimizer.steps == 6
+    np.testing.assert_array_equal(again.net.parameters, trainer.net.parameters)
+
+
+class _Duck:
+    def step(self, net):
+        """Do nothing."""
+
+
+class _Neither(optimizers.Optimizer):
+    def __init__(self):
+        super().__init__(0.1)
+
+
+class _Uninitialized(_ByStep):
+    def __init__(self):
+        self.gain = 1.0
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (_Duck, r"must be a name or an Optimizer, got _Duck: derive it from backprop.optimizers.Optimizer and write update\("),
+        (_Neither, r"_Neither must define update\(.*\), or step\(self, net\)"),
+        (_Uninitialized, r"_Uninitialized.__init__ must call super\(\).__init__\(lr\)"),
+        (lambda: 5, "optimizer must be one of"),
+    ],
+)
+def test_what_cannot_be_an_optimizer_is_refused_with_what_it_lacks(made, message):
+    trainer = bp.Trainer(_net(), loss="mse")
+    before = trainer.optimizer
+    with pytest.raises(TypeError, match=message):
+        trainer.optimizer = made()
+    assert trainer.optimizer is before
+    with pytest.raises(TypeError, match=message):
+        bp.Trainer(_net(), loss="mse", optimizer=made())
+
+
+class _Alternating(schedules.Schedule):
+    """A custom schedule."""
+
+    def __init__(self, lr, rate):
+        super().__init__(lr, "step")
+        self.rate = rate
+
+    def __call__(self, step):
+        return self.lr if step % 2 == 0 else self.rate
+
+
+class _NoCall(schedules.Schedule):
+    def __init__(self):
+        super().__init__(0.1, "step")
+
+
+class _NoInit(_Alternating):
+    def __init__(self):
+        self.rate = 1.0
+
+
+def test_a_custom_schedule_is_not_saved(tmp_path):
+    trainer = bp.Trainer(_net(), loss="mse", optimizer=bp.SGD(lr=_Alternating(0.1, 0.2)))
+    with pytest.raises(TypeError, match=r"a custom schedule \(_Alternating\) cannot be saved"):
+        trainer.save(tmp_path / "run.safetensors")
+
+
+def test_a_custom_schedule_gives_the_learning_rates(backend):
+    net = bp.mlp([2, 1], seed=0)
+    history = net.fit(np.ones((6, 2)), np.ones(6), loss="mse", optimizer=bp.SGD(lr=_Alternating(0.1, 0.2)), batch_size=2, epochs=2)
+    assert history["lr"] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("rate", [float("nan"), float("inf"), -0.1])
+def test_a_learning_rate_that_is_none_is_refused_before_the_step(rate, backend):
+    net = bp.mlp([2, 1], seed=0)
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=_Alternating(0.1, rate)))
+    x, y = np.ones((6, 2)), np.ones(6)
+    trainer.step(x, y)
+    before = net.parameters.copy()
+    for call in (lambda: trainer.step(x, y), lambda: trainer.fit(x, y, batch_size=2)):
+        with pytest.raises(ValueError, match=r"a schedule must give .*finite number"):
+            call()
+        np.testing.assert_array_equal(net.parameters, before)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"), [(_NoCall, r"must define __call__\(self, step\)"), (_NoInit, r"must call super\(\).__init__\(lr, per\)")]
+)
+def test_an_incomplete_schedule_is_refused_when_it_is_assigned(kind, message):
+    with pytest.raises(TypeError, match=message):
+        bp.SGD(lr=kind())

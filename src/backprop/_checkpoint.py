@@ -13,6 +13,7 @@ from ._evaluation import MetricSpec
 from ._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
 from .layers import Layer
 from .losses import Loss, LossFunction
+from .optimizers import Optimizer
 from .serialization import architecture, network_in
 
 if TYPE_CHECKING:
@@ -50,12 +51,18 @@ def _content(trainer: Trainer) -> dict[str, Any]:
 def _settings(trainer: Trainer) -> dict[str, Any]:
     return {
         "loss": None if trainer.loss.task == "custom" else trainer.loss.config(),
-        "optimizer": trainer.optimizer.config(),
+        "optimizer": _saved_optimizer(trainer.optimizer),
         "clip_norm": trainer.clip_norm,
         "clip_value": trainer.clip_value,
         "metrics": None if trainer.metrics is None else [_saved_metric(metric) for metric in trainer.metrics],
         "accumulate_steps": trainer.accumulate_steps,
     }
+
+
+def _saved_optimizer(optimizer: Optimizer) -> dict[str, Any]:
+    """Return an optimizer's config; of a custom class, which `load_trainer` asks for, the name alone."""
+    custom = type(optimizer).__module__ != optimizers.__name__
+    return {"custom": type(optimizer).__name__} if custom else optimizer.config()
 
 
 def _saved_metric(metric: MetricSpec) -> str | dict[str, str]:
@@ -71,6 +78,7 @@ def load_trainer(
     path: StrPath,
     layers: Mapping[str, type[Layer]] | None,
     loss: str | Loss | LossFunction | None,
+    optimizer: Optimizer | None,
     metrics: Sequence[MetricSpec] | None,
 ) -> Trainer:
     """Make a trainer from a checkpoint."""
@@ -84,6 +92,12 @@ def load_trainer(
         custom = [expect(str, metric["function"], "a metric") for metric in saved["metrics"] or () if isinstance(metric, dict)]
     if loss is None and saved.get("loss") is None:
         raise TypeError(f"{path}: it was trained with a custom loss function, which is not saved: give it as loss=")
+    with complaints_about(path):
+        described = expect(dict, saved["optimizer"], "its optimizer")
+    if optimizer is None and "custom" in described:
+        raise TypeError(
+            f"{path}: it was trained with a custom optimizer, {described['custom']!s:.50}, which is not saved: give optimizer="
+        )
     if metrics is None and custom:
         raise TypeError(
             f"{path}: it was trained with custom metric functions, {', '.join(custom)}, which are not saved: give all metrics as "
@@ -93,7 +107,7 @@ def load_trainer(
         trainer = kind(
             net,
             loss=losses.get(saved["loss"]) if loss is None else loss,
-            optimizer=optimizers.get(expect(dict, saved["optimizer"], "its optimizer")),
+            optimizer=optimizers.get(described) if optimizer is None else optimizer,
             clip_norm=saved["clip_norm"],
             clip_value=saved["clip_value"],
             metrics=saved["metrics"] if metrics is None else metrics,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
+from math import inf
 from typing import Any, ClassVar
 from weakref import ref
 
@@ -12,12 +13,28 @@ import numpy.typing as npt
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
-from ._settings import ReadOnlyDict, Settings, count, option
+from ._settings import Converted, ReadOnlyDict, Settings, count, option
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
 
 LearningRate = float | schedules.Schedule | Callable[[int], float]
 Groups = Mapping[str, Mapping[str, float]]
+_WAYS = "update(self, parameter, gradient, moments, lr, step), or step(self, net)"
+
+
+def check_lr(name: str, lr: Any) -> float | schedules.Schedule:
+    """Return a learning rate as a float or a schedule."""
+    if isinstance(lr, Mapping):
+        return schedules.get(dict(lr))
+    if isinstance(lr, schedules.Schedule):
+        return lr._complete()
+    return schedules.Function(lr) if callable(lr) else check_positive(name, lr)
+
+
+def _check_groups(name: str, groups: Any) -> Mapping[str, Mapping[str, float]]:
+    if groups is not None and not isinstance(groups, Mapping):
+        raise TypeError(f"{name} must be a mapping of patterns to options, got {type(groups).__name__}")
+    return ReadOnlyDict({pattern: _checked_options(pattern, given) for pattern, given in (groups or {}).items()})
 
 
 class Optimizer(Settings):
@@ -31,7 +48,8 @@ class Optimizer(Settings):
     Parameters
     ----------
     lr : float or Schedule
-        The learning rate: a positive number, a `Schedule`, or any function of the number of updates made.
+        The learning rate: a positive number, a `Schedule`, or any function of the number of updates made. A schedule counts from
+        where it is assigned.
     weight_decay : float
         Adds ``weight_decay * parameter`` to the gradient (an L2 penalty).
     decoupled : bool
@@ -41,7 +59,7 @@ class Optimizer(Settings):
     groups : mapping of str to mapping
         Patterns over the names in ``net.state_dict()``, as `fnmatch` has them, each with its own ``lr``, ``weight_decay`` or
         ``l1``. Where several match a parameter, the later one wins, option by option. With a schedule, a group's ``lr``
-        keeps its ratio to the schedule's base value.
+        keeps its ratio to the schedule's base value. They are read-only: assign new groups.
 
     Attributes
     ----------
@@ -65,6 +83,8 @@ class Optimizer(Settings):
     name: ClassVar[str] = ""
     kernel: ClassVar[str] = ""
     moment_names: ClassVar[tuple[str, ...]] = ()
+    lr: Converted[float | schedules.Schedule, LearningRate] = option(check_lr)
+    groups: Converted[Mapping[str, Mapping[str, float]], Groups | None] = option(_check_groups)
     weight_decay: float = option(check_nonnegative)
     decoupled: bool = option(check_flag)
     l1: float = option(check_nonnegative)
@@ -133,11 +153,15 @@ class Optimizer(Settings):
         step : int
             The number of this update of the parameter, counted from 1.
         """
-        raise self._incomplete()
+        raise TypeError(f"{type(self).__name__} must define {_WAYS}")
 
-    def _incomplete(self) -> TypeError:
-        ways = "update(self, parameter, gradient, moments, lr, step), or step(self, net)"
-        return TypeError(f"{type(self).__name__} must define {ways}")
+    def _check_complete(self) -> None:
+        """Raise a TypeError that says what is missing, if a custom class cannot serve as an optimizer."""
+        kind = type(self)
+        if not (self.kernel or kind.update is not Optimizer.update or kind.step is not Optimizer.step):
+            raise TypeError(f"{kind.__name__} must define {_WAYS}")
+        if not self._is_built():
+            raise TypeError(f"{kind.__name__}.__init__ must call super().__init__(lr)")
 
     def _update_in_python(self, net: FlatNetwork) -> None:
         """Call `update` for each trainable parameter."""
@@ -160,16 +184,28 @@ class Optimizer(Settings):
     @property
     def learning_rate(self) -> float:
         """The learning rate that the next update uses."""
-        if isinstance(self._lr, float):
-            return self._lr
-        steps, epoch = self._lr_start
-        return self._lr(self.steps - steps if self._lr.per == "step" else self.epoch - epoch)
+        lr = self.lr
+        if isinstance(lr, float):
+            return lr
+        rate = float(lr(self._counted(lr)))
+        if not 0 <= rate < inf:
+            raise ValueError(f"a schedule must give a finite number >= 0, got {rate} from {lr!r}")
+        return rate
 
     def learning_rates(self, count: int) -> npt.NDArray[np.float64]:
         """Return the learning rates of the next updates."""
-        if isinstance(self._lr, float) or self._lr.per == "epoch":
+        lr = self.lr
+        if isinstance(lr, float) or lr.per == "epoch":
             return np.full(count, self.learning_rate)
-        return self._lr.values(self.steps - self._lr_start[0], count)
+        rates = lr.values(self._counted(lr), count)
+        if not ((rates >= 0) & (rates < inf)).all():
+            raise ValueError(f"a schedule must give finite numbers >= 0, got {rates.tolist()} from {lr!r}")
+        return rates
+
+    def _counted(self, schedule: schedules.Schedule) -> int:
+        """Return the updates, or epochs, since the schedule was assigned."""
+        steps, epoch = self._lr_start
+        return max(0, self.steps - steps if schedule.per == "step" else self.epoch - epoch)
 
     def _slots(self) -> tuple[str | None, ...]:
         """The names of the moments in the kernel's order, None for one that the options leave out."""
@@ -179,35 +215,35 @@ class Optimizer(Settings):
         """The kernel's scalars, except the last, for update number ``step`` of a parameter, counted from 1."""
         return (lr,)
 
-    @property
-    def lr(self) -> float | schedules.Schedule:
-        """The learning rate: a number or a schedule. It can be set at any time; a schedule counts from where it is set."""
-        return self._lr
+    def _base_lr(self) -> float:
+        """The learning rate that those of groups are relative to."""
+        lr = self.lr if isinstance(self.lr, float) else self.lr.lr
+        if lr == 0 and any("lr" in options for options in self.groups.values()):
+            raise ValueError("groups with lr need a base value that is not 0; use schedules.Function(function, lr=...)")
+        return lr
 
-    @lr.setter
-    def lr(self, lr: LearningRate) -> None:
-        self._lr = self._checked_lr(lr)
-        self._lr_start = self.steps, self.epoch
+    def _check_options(self) -> None:
+        self._base_lr()
+        if (net := self._bound()) is not None:
+            self._check_patterns(net)
+
+    def _assigned(self, name: str) -> None:
+        super()._assigned(name)
+        if not self._is_built():
+            return
+        if name == "lr":
+            self._lr_start = self.steps, self.epoch
+        elif name == "steps" and self.steps < self._frozen[1]:  # set back by hand: all parameters count from there
+            self._missed, self._frozen = {}, ((), self.steps)
+            self._renew_token()
+        elif name in ("steps", "epoch"):
+            return
         self._spans = None
+        self._renew_moments()
 
-    def _checked_lr(self, lr: LearningRate) -> float | schedules.Schedule:
-        if isinstance(lr, Mapping):
-            return schedules.get(dict(lr))
-        if isinstance(lr, schedules.Schedule):
-            return lr
-        return schedules.Function(lr) if callable(lr) else check_positive("lr", lr)
-
-    @property
-    def groups(self) -> Mapping[str, Mapping[str, float]]:
-        """The parameter groups: patterns over parameter names, with the options that differ there; read-only, assign new ones."""
-        return self._groups
-
-    @groups.setter
-    def groups(self, groups: Groups | None) -> None:
-        if groups is not None and not isinstance(groups, Mapping):
-            raise TypeError(f"groups must be a mapping of patterns to options, got {type(groups).__name__}")
-        self._groups = ReadOnlyDict({pattern: _checked_options(pattern, given) for pattern, given in (groups or {}).items()})
-        self._spans = None
+    def _bound(self) -> FlatNetwork | None:
+        """Return the network that the optimizer belongs to."""
+        return None if self._net is None else self._net()
 
     def attach(self, net: FlatNetwork) -> Spans:
         """Bind the optimizer to a network, if it is not yet, and return the spans that an update of it covers now.
@@ -221,8 +257,7 @@ class Optimizer(Settings):
         """
         if self._net is None or self._net() is not net:
             self._bind(net)
-        self._fit_moments(net)
-        key = (self.weight_decay, self.l1, trainable_flags(net))
+        key = (self._base_lr(), trainable_flags(net))
         if self._spans is None or key != self._spans_key:
             self._missed = self._missed_now()
             self._frozen = tuple([entry.name for entry in net.layout if not entry.layer.trainable]), self.steps
@@ -251,16 +286,20 @@ class Optimizer(Settings):
 
         return [(age, spans_of(age)) for age in sorted(missed)]
 
-    def _fit_moments(self, net: FlatNetwork) -> None:
+    def _renew_moments(self) -> None:
         """Drop moments that the options no longer use, and start those that they use now."""
-        slots = [slot for slot in self._slots() if slot is not None]
-        if slots == list(self._moments):
+        net, slots = self._bound(), [slot for slot in self._slots() if slot is not None]
+        if slots == list(self._moments) or not (self._moments or net):
             return
-        if slots and self._moments.keys().isdisjoint(slots):  # nothing is left of earlier updates
-            self._missed = {entry.name: self.steps for entry in net.layout} if self.steps else {}
-            self._frozen = (), self.steps
-        self._spans = None
-        self._moments = {slot: self._moments[slot] if slot in self._moments else self._initial(slot, net) for slot in slots}
+        kept = {slot: self._moments[slot] for slot in slots if slot in self._moments}
+        if slots and not kept and self.steps and net is not None:  # nothing is left of earlier updates
+            self._missed, self._frozen = {entry.name: self.steps for entry in net.layout}, ((), self.steps)
+            self._spans = None
+        if net is not None:
+            new = {slot: self._initial(slot, net) for slot in slots if slot not in kept}
+        else:  # of a copy that is not bound yet
+            new = {slot: np.zeros_like(moment) for moment in list(kept.values())[:1] for slot in slots if slot not in kept}
+        self._moments = {slot: moment for slot in slots if (moment := kept.get(slot, new.get(slot))) is not None}
         self._renew_token()
 
     def _bind(self, net: FlatNetwork) -> None:
@@ -268,36 +307,36 @@ class Optimizer(Settings):
             raise ValueError(
                 f"this {type(self).__name__} holds the moments of another network; make a new optimizer, or reset() this one"
             )
-        self._check_groups(net)
+        self._check_complete()
+        self._check_patterns(net)
+        if unknown := sorted(self._missed.keys() - {entry.name for entry in net.layout}):
+            raise ValueError(f"the optimizer has counted updates of {', '.join(unknown)}, which the network lacks")
         if self._net is not None:
             self._moments = {}  # those of a network that it never updated
         size, dtype = net.parameters.size, net.parameters.dtype
         for slot, moment in self._moments.items():
             if moment.size != size:
                 raise ValueError(f"the moment {slot} is that of a network with {moment.size} parameters, not {size}")
-            self._moments[slot] = moment.astype(dtype, copy=False)
-        if not (self.kernel or type(self).update is not Optimizer.update or type(self).step is not Optimizer.step):
-            raise self._incomplete()
+        self._moments = {slot: moment.astype(dtype, copy=False) for slot, moment in self._moments.items()}
         self._net = ref(net)
         self._spans = None
+        self._renew_moments()
+        self._renew_token()
 
-    def _check_groups(self, net: FlatNetwork) -> None:
+    def _check_patterns(self, net: FlatNetwork) -> None:
         names = [entry.name for entry in net.layout]
-        for pattern in self._groups:
+        for pattern in self.groups:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(f"groups has the pattern {pattern!r}, which matches none of the parameters {', '.join(names)}")
 
     def _treatment(self, name: str) -> Treatment:
         """How the parameter of this name is treated."""
         options: dict[str, float] = {}
-        for pattern, given in self._groups.items():
+        for pattern, given in self.groups.items():
             if fnmatchcase(name, pattern):
                 options |= given
-        base = self._lr if isinstance(self._lr, float) else self._lr.lr
-        if "lr" in options and base == 0:
-            raise ValueError("groups with lr need a base value that is not 0; use schedules.Function(function, lr=...)")
         return Treatment(
-            options["lr"] / base if "lr" in options else 1.0,
+            options["lr"] / self._base_lr() if "lr" in options else 1.0,
             options.get("weight_decay", self.weight_decay),
             options.get("l1", self.l1),
         )
@@ -308,7 +347,7 @@ class Optimizer(Settings):
 
     def reset(self) -> None:
         """Forget the network, its moments and all counts."""
-        self.steps = self.epoch = 0
+        self.__dict__.update(steps=0, epoch=0)
         self._moments, self._missed = {}, {}
         self._frozen, self._lr_start = ((), 0), (0, 0)
         self._net = self._spans = None
@@ -316,15 +355,14 @@ class Optimizer(Settings):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the counts, the state of the schedule and a copy of each moment: all that `load_state_dict` needs to go on."""
-        net = None if self._net is None else self._net()
-        if net is not None:
-            self.attach(net)
+        if (net := self._bound()) is not None:
+            self.attach(net)  # counts what frozen parameters have missed
         state: dict[str, Any] = {"steps": self.steps, "epoch": self.epoch}
         if missed := self._missed_now():
             state["missed"] = missed
         if self._lr_start != (0, 0):
             state["schedule_start"] = list(self._lr_start)
-        if isinstance(self._lr, schedules.Schedule) and (schedule := self._lr.state_dict()):
+        if isinstance(self.lr, schedules.Schedule) and (schedule := self.lr.state_dict()):
             state["schedule"] = schedule
         return state | {slot: moment.copy() for slot, moment in self._moments.items()}
 
@@ -342,7 +380,7 @@ class Optimizer(Settings):
         if extra or (found and found != slots) or not {"steps", "epoch"} <= state.keys():
             keys = ", ".join(["steps", "epoch", *slots])
             raise ValueError(f"state for {type(self).__name__} must have the keys {keys}, got {', '.join(sorted(state))}")
-        net = None if self._net is None else self._net()
+        net = self._bound()
         moments: dict[str, Array] = {}
         for slot in found:
             dtype = np.asarray(state[slot]).dtype if net is None else net.parameters.dtype
@@ -354,24 +392,25 @@ class Optimizer(Settings):
         start = [check_count("state['schedule_start']", n, 0) for n in state.get("schedule_start", (0, 0))]
         if len(start) != 2:
             raise ValueError(f"state['schedule_start'] must be two counts, got {start}")
-        if isinstance(self._lr, schedules.Schedule):
-            self._lr.load_state_dict(dict(state.get("schedule", self._lr.state_dict())))
-        self.steps, self.epoch = steps, epoch
+        if net is not None and (unknown := sorted(missed.keys() - {entry.name for entry in net.layout})):
+            raise ValueError(f"state['missed'] names parameters that the network lacks: {', '.join(unknown)}")
+        if isinstance(self.lr, schedules.Schedule):
+            self.lr.load_state_dict(dict(state.get("schedule", self.lr.state_dict())))
+        self.__dict__.update(steps=steps, epoch=epoch)
         self._lr_start = start[0], start[1]
         self._missed, self._frozen = missed, ((), steps)
         self._spans = None
-        if net is not None and not moments:
-            moments = {slot: self._initial(slot, net) for slot in slots}
         self._moments = moments
+        self._renew_moments()
         self._renew_token()
 
     def config(self) -> dict[str, Any]:
         """Return the name and the arguments, ready for JSON; `get` turns them back into an optimizer without moments."""
         arguments = self._arguments()
-        arguments["groups"] = {pattern: dict(options) for pattern, options in self._groups.items()}
-        if isinstance(self._lr, schedules.Schedule):
-            arguments["lr"] = self._lr.config()
-        return {"name": self.name, **arguments}
+        arguments["groups"] = {pattern: dict(options) for pattern, options in self.groups.items()}
+        if isinstance(self.lr, schedules.Schedule):
+            arguments["lr"] = self.lr.config()
+        return {"name": vars(type(self)).get("name") or type(self).__name__, **arguments}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or a pickle keeps: all but the network; the copy binds to the network it is next used with."""

@@ -17,9 +17,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
-from ._optimizer import Groups, LearningRate
+from ._optimizer import Groups, LearningRate, check_lr
 from ._optimizer import Optimizer as Optimizer
-from ._settings import fixed, option
+from ._settings import Converted, fixed, option
 from ._spans import FlatNetwork
 from ._types import Array
 from .schedules import Schedule
@@ -99,6 +99,7 @@ class SGD(Optimizer):
         self.nesterov = nesterov
 
     def _check_options(self) -> None:
+        super()._check_options()
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
             given = f"momentum {self.momentum:g} and dampening {self.dampening:g}"
             raise ValueError(f"nesterov needs momentum > 0 and dampening 0, got {given}")
@@ -516,18 +517,27 @@ class NAdam(_Betas):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
         self.momentum_decay = momentum_decay
-        self._product = (0, 1.0)  # t, and mu_1 mu_2 ... mu_t
+        self._products: dict[int, float] = {}  # mu_1 mu_2 ... mu_t, by t, of the last updates
 
     def _mu(self, step: int) -> float:
         return float(self.betas[0] * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay)))
 
     def _mu_product(self, step: int) -> float:
-        done, product = self._product if self._product[0] <= step else (0, 1.0)
-        while done < step:
-            done += 1
-            product *= self._mu(done)
-        self._product = (done, product)
+        done = step
+        while done and done not in self._products:
+            done -= 1
+        product = self._products.get(done, 1.0)
+        for update in range(done + 1, step + 1):
+            product *= self._mu(update)
+        if len(self._products) > _KEPT_PRODUCTS:
+            self._products = dict(list(self._products.items())[-_KEPT_PRODUCTS // 2 :])
+        self._products[step] = product
         return product
+
+    def _assigned(self, name: str) -> None:
+        super()._assigned(name)
+        if name in ("betas", "momentum_decay"):
+            self._products = {}
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
         mu, mu_next, product = self._mu(step), self._mu(step + 1), self._mu_product(step)
@@ -636,6 +646,16 @@ class Lion(Optimizer):
         return lr, *self.betas
 
 
+_KEPT_PRODUCTS = 512  # of NAdam: more than there are numbers of updates that differ between parameters
+
+
+def _check_first_step(name: str, lr: Any) -> float:
+    checked = check_lr(name, lr)
+    if isinstance(checked, Schedule):
+        raise ValueError(f"{name} of Rprop must be a number: it is the size of the first step only, got {lr!r}")
+    return checked
+
+
 def _check_etas(name: str, etas: Sequence[float]) -> tuple[float, float]:
     minus, plus = _check_pair(name, etas)
     if not 0 < minus < 1 < plus < math.inf:
@@ -678,6 +698,7 @@ class Rprop(Optimizer):
     """
 
     name = kernel = "rprop"
+    lr: Converted[float | Schedule, LearningRate] = option(_check_first_step)
     etas: tuple[float, float] = option(_check_etas)
     step_sizes: tuple[float, float] = option(_check_step_sizes)
 
@@ -695,12 +716,6 @@ class Rprop(Optimizer):
         super().__init__(lr, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
         self.etas = etas
         self.step_sizes = step_sizes
-
-    def _checked_lr(self, lr: LearningRate) -> float | Schedule:
-        checked = super()._checked_lr(lr)
-        if isinstance(checked, Schedule):
-            raise ValueError(f"lr of Rprop must be a number: it is the size of the first step only, got {lr!r}")
-        return checked
 
     def _slots(self) -> tuple[str | None, ...]:
         return "previous", "step_size"
@@ -747,6 +762,7 @@ def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     Lion(lr=0.0001, betas=(0.9, 0.99), weight_decay=0.0, decoupled=True, l1=0.0, groups={})
     """
     if isinstance(spec, Optimizer):
+        spec._check_complete()
         return spec
     if isinstance(spec, Mapping):
         options = {key: value for key, value in spec.items() if key != "name"}

@@ -13,14 +13,14 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive
 from ._direction import MODES, better_is
-from ._settings import Options, count, option, optional
+from ._settings import Settings, count, option, optional
 
 __all__ = [
     "NAMES",
@@ -49,7 +49,7 @@ Formula = Callable[[npt.NDArray[np.intp]], Any]  # of an array of counts: their 
 BLOCK = 256
 
 
-class Schedule(Options):
+class Schedule(Settings):
     """A learning rate as a function of the number of updates (or epochs) done.
 
     Parameters
@@ -80,8 +80,17 @@ class Schedule(Options):
         self.per = per
 
     def __call__(self, step: int) -> float:
-        """Return the learning rate after ``step`` updates (or epochs)."""
+        """Return the learning rate after ``step`` updates (or epochs): what a custom schedule defines."""
         return self._value(step)
+
+    def _complete(self) -> Self:
+        """Return the schedule, or raise a TypeError that says what its class lacks."""
+        kind = type(self)
+        if kind.__call__ is Schedule.__call__ and kind._value is Schedule._value:
+            raise TypeError(f"{kind.__name__} must define __call__(self, step), which returns the learning rate")
+        if not self._is_built():
+            raise TypeError(f"{kind.__name__}.__init__ must call super().__init__(lr, per)")
+        return self
 
     def values(self, first: int, count: int) -> Numbers:
         """Return the learning rates of many counts at once.
@@ -103,7 +112,15 @@ class Schedule(Options):
         raise NotImplementedError
 
     def config(self) -> dict[str, Any]:
-        """Return the name and the arguments, ready for JSON; `get` turns them back into a schedule."""
+        """Return the name and the arguments, ready for JSON; `get` turns them back into a schedule.
+
+        Raises
+        ------
+        TypeError
+            For a custom schedule: code is never saved.
+        """
+        if type(self) not in _SCHEDULES:
+            raise TypeError(f"a custom schedule ({type(self).__name__}) cannot be saved; use a schedule of backprop.schedules")
         return {"name": self.name, **{key: getattr(self, key) for key in signature(type(self)).parameters}}
 
     def state_dict(self) -> dict[str, Any]:
@@ -130,6 +147,7 @@ class _Piecewise(Schedule):
     _block: tuple[int, list[float]] = (-1, [])  # the first count of the block that was used last, and its values
 
     def _assigned(self, name: str) -> None:
+        super()._assigned(name)
         self._block = (-1, [])
 
     def _piece(self, step: int) -> tuple[Formula, float]:

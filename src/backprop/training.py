@@ -650,6 +650,7 @@ class Trainer(Options):
         *,
         layers: Mapping[str, type[Layer]] | None = None,
         loss: str | Loss | LossFunction | None = None,
+        optimizer: Optimizer | None = None,
         metrics: Sequence[MetricSpec] | None = None,
     ) -> Trainer:
         """Return a trainer that goes on where the saved one was.
@@ -665,6 +666,9 @@ class Trainer(Options):
             The classes of custom layers, by name.
         loss, metrics : str or callable, sequence
             Instead of the saved ones; custom functions are not saved and have to be given.
+        optimizer : Optimizer, optional
+            Instead of the saved one, a new object, which takes over the saved moments and counts; one of a custom class is not
+            saved and has to be given.
 
         Raises
         ------
@@ -687,7 +691,7 @@ class Trainer(Options):
         """
         from ._checkpoint import load_trainer
 
-        return load_trainer(cls, path, layers, loss, metrics)
+        return load_trainer(cls, path, layers, loss, optimizer, metrics)
 
     def _progress_state(self) -> tuple[Array | None, dict[str, Any]]:
         """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""

@@ -349,8 +349,10 @@ cdef class TrainingPlan:
     cdef Py_ssize_t order_room
     cdef dict loss_state  # the attributes of the loss and of the optimizer, whose settings the plan was made of
     cdef dict optimizer_state
+    cdef dict lr_state  # of the schedule; None: the learning rate is a number
     cdef object loss_settings
     cdef object optimizer_settings
+    cdef object lr_settings
     cdef bint weighted  # whether classes have weights
     cdef object optimizer
     cdef readonly double lr  # of the last step that came alone
@@ -369,6 +371,9 @@ cdef class TrainingPlan:
         self.arrays = (loss_column, moments)
         self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
         self.optimizer, self.optimizer_state, self.optimizer_settings = optimizer, scalars, scalars.get("settings")
+        if type(scalars["lr"]) is not float:
+            self.lr_state = vars(scalars["lr"])
+            self.lr_settings = self.lr_state.get("settings")
         t.net = &plan.net
         self.has_loss = loss is not None
         self.weighted = loss_state.get("class_weight") is not None
@@ -418,7 +423,8 @@ cdef class TrainingPlan:
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
         return (
             self.plan.current and self.optimizer_state.get("settings") is self.optimizer_settings
-            and self.loss_state.get("settings") is self.loss_settings and get_value(self.plan.choice) == "cython"
+            and self.loss_state.get("settings") is self.loss_settings
+            and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings) and get_value(self.plan.choice) == "cython"
         )
 
     def takes(self, Py_ssize_t rows):
@@ -440,7 +446,7 @@ cdef class TrainingPlan:
         kernel = self.loss_for(targets)
         if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
             return None
-        rate = self.optimizer_state["_lr"]
+        rate = self.optimizer_state["lr"]
         self.lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
