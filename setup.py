@@ -7,6 +7,8 @@ BACKPROP_PLAIN=1         compile without vector extensions, as other compilers d
 BACKPROP_BUILD_ISA       compile only these, separated by commas (x86-64 is always built: it detects the processor);
                          "native" compiles one module, for the best level that this processor runs
 BACKPROP_DEBUG=1         compile with -O1 -g, and check every index and every use of a memoryview at run time
+BACKPROP_SANITIZE        compile with -O1 -g and these of GCC's or Clang's sanitizers, such as "address,undefined" or "thread";
+                         Python has to be started with their library loaded (.ci/sanitize does it)
 
 A file whose inputs and switches have not changed since the last build is not built again.
 """
@@ -36,8 +38,9 @@ LEVELS = {
 PLAIN, DEBUG, REQUIRED = (os.environ.get(f"BACKPROP_{switch}") == "1" for switch in ("PLAIN", "DEBUG", "REQUIRE_EXT"))
 X86 = platform.machine().lower() in ("x86_64", "amd64") and os.name == "posix" and not PLAIN
 ISA = os.environ.get("BACKPROP_BUILD_ISA", ",".join(LEVELS)).split(",")
+SANITIZE = [f"-fsanitize={names}" for names in [os.environ.get("BACKPROP_SANITIZE")] if names]
 # No -ffast-math: it loses NaN, and linking with it flushes denormals in the whole process.
-FLAGS = ["-O1", "-g"] if DEBUG else ["-O3", "-g0"]
+FLAGS = ["-O1", "-g"] if DEBUG or SANITIZE else ["-O3", "-g0"]
 FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # `cdef inline` means it: the kernels take literal arguments apart at compile time, which works in no copy that is shared.
 INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
@@ -95,7 +98,8 @@ class BuildLevels(build_ext):
             source.write_text("".join(renamed) + '#include "_core.c"\n')
         extension.sources = [str(source)]
         if self.compiler.compiler_type != "msvc":
-            extension.extra_compile_args = FLAGS + extension.extra_compile_args
+            extension.extra_compile_args = FLAGS + SANITIZE + extension.extra_compile_args
+            extension.extra_link_args = SANITIZE
             extension.define_macros.append(INLINE)
         commands = [getattr(self.compiler, command, None) for command in ("compiler_so", "linker_so")]
         switches = [extension.extra_compile_args, extension.define_macros]
