@@ -284,11 +284,11 @@ def test_a_function_is_a_loss(rng, dtype):
     assert grad.dtype == dtype
 
 
-def test_weights_reach_functions_that_take_them():
+def test_weights_reach_functions_that_take_them_divided_by_their_mean_size():
     def weighted(outputs, targets, sample_weight):
-        return float(sample_weight.sum()), outputs
+        return float(sample_weight[1]), outputs
 
-    assert losses.get(weighted)(np.zeros((2, 1)), [0, 1], sample_weight=[1, 2])[0] == 3.0
+    assert losses.get(weighted)(np.zeros((2, 1)), [0, 1], sample_weight=[-1, 3])[0] == 1.5
     with pytest.raises(TypeError, match="_squares must take sample_weight="):
         losses.get(_squares)(np.zeros((2, 1)), [0, 1], sample_weight=[1, 2])
 
@@ -319,3 +319,78 @@ def test_the_network_gets_the_same_gradient_as_gradcheck_says(rng):
         _, targets = _case(name, rng)
         net = bp.mlp([2, 4, 3], activation="tanh", dtype="float64", seed=0)
         assert bp.gradcheck(net, rng.normal(size=(5, 2)), targets, loss=losses.get({"name": name, **options}))
+
+
+SIZES = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.88, 0.9, 1.0, 1.5, 3.0, 9.0, 17.0, 20.0, 50.0, 80.0, 100.0, 1e4, 1e15]
+REGRESSION = ("mse", "half_mse", "mae", "huber", "log_cosh", "quantile")
+EXACT = {  # the loss of one output with one target, and its derivative, in mpmath's numbers
+    "mse": lambda mp, o, t: ((o - t) ** 2, 2 * (o - t)),
+    "half_mse": lambda mp, o, t: ((o - t) ** 2 / 2, o - t),
+    "mae": lambda mp, o, t: (abs(o - t), mp.sign(o - t)),
+    "huber": lambda mp, o, t: (min(abs(o - t), 1) * (abs(o - t) - min(abs(o - t), 1) / 2), min(max(o - t, -1), 1)),
+    "log_cosh": lambda mp, o, t: (abs(o - t) + mp.log1p(mp.exp(-2 * abs(o - t))) - mp.log(2), mp.tanh(o - t)),
+    "poisson": lambda mp, o, t: (mp.exp(o) - t * o, mp.exp(o) - t),
+    "quantile": lambda mp, o, t: (abs(o - t) / 2, mp.sign(o - t) / 2),
+    "hinge": lambda mp, o, t: (max(0, 1 - (2 * t - 1) * o), -(2 * t - 1) if (2 * t - 1) * o < 1 else mp.mpf(0)),
+    "binary_cross_entropy": lambda mp, o, t: (
+        t * mp.log1p(mp.exp(-o)) + (1 - t) * mp.log1p(mp.exp(o)),
+        (1 - t) / (1 + mp.exp(-o)) - t / (1 + mp.exp(o)),
+    ),
+}
+
+
+def _assert_exact(found, exact, dtype, ulps=8):
+    """Up to so many units in the last place, or that underflow takes them."""
+    allowed = np.finfo(dtype)
+    assert float(found) == pytest.approx(float(exact), rel=ulps * float(allowed.eps), abs=float(allowed.smallest_normal))
+
+
+@pytest.mark.parametrize("target", [0.0, 1.0])
+@pytest.mark.parametrize("name", EXACT)
+def test_elementwise_losses_keep_their_digits_from_tiny_to_huge(name, target, dtype, backend):
+    mp = pytest.importorskip("mpmath")
+    sizes = SIZES + ([1e19, 1e25, 1e30] if name in REGRESSION else [])
+    with mp.workdps(60):
+        for size in sizes:
+            for sign in (1, -1):
+                output = np.array([[sign * size]], dtype)
+                if name == "poisson" and (abs(output[0, 0]) > 80 or target == 1):  # e^o - 1 cancels around its zero
+                    continue
+                value, grad = losses.get(name)(output, np.array([[target]], dtype))
+                d = mp.mpf(float(output[0, 0] - dtype.type(target)))  # the rounding of a difference is not the loss's
+                o, t = (d, mp.mpf(0)) if name in REGRESSION else (mp.mpf(float(output[0, 0])), target)
+                exact = EXACT[name](mp, o, t)
+                _assert_exact(value, exact[0], dtype)
+                _assert_exact(grad[0, 0], exact[1], dtype)
+
+
+@pytest.mark.parametrize("kind", ["labels", "one-hot", "kl_divergence"])
+@pytest.mark.parametrize("k", [2, 16, 50, 600])
+def test_cross_entropies_keep_their_digits_when_nearly_certain(kind, k, dtype, backend):
+    """The loss and the gradient of the right class are about the probability of the others, however small."""
+    mp = pytest.importorskip("mpmath")
+    loss = losses.KLDivergence() if kind == "kl_divergence" else losses.CrossEntropy()
+    targets = np.array([k - 1]) if kind == "labels" else np.eye(k, dtype=dtype)[[k - 1]]
+    for margin in (0.1, 1.0, 5.0, 10.0, 16.0, 17.5, 20.0, 40.0, 70.0, -3.0, -70.0):
+        logits = np.zeros((1, k), dtype)
+        logits[0, -1] = margin
+        value, grad = loss(logits, targets)
+        with mp.workdps(60):
+            others = (k - 1) * mp.exp(-mp.mpf(margin))
+            _assert_exact(value, mp.log1p(others), dtype, ulps=32)
+            _assert_exact(grad[0, -1], -others / (1 + others), dtype, ulps=32)
+            _assert_exact(grad[0, 0], mp.exp(-mp.mpf(margin)) / (1 + others), dtype, ulps=32)
+
+
+def test_losses_of_large_numbers_are_finite_where_float32_is_not(backend):
+    """Squares are formed in float64, and the gradient is finite where float32 holds it."""
+    outputs, zeros = np.array([[3e38], [-3e38], [1e30], [2.0]], "f"), np.zeros((4, 1), "f")
+    for name in ("mse", "half_mse"):
+        value, grad = getattr(losses, name)(outputs, zeros)
+        wide = outputs.astype(np.float64)
+        assert value == pytest.approx((wide**2).mean() / (2 if name == "half_mse" else 1), rel=1e-6)
+        np.testing.assert_allclose(grad, wide / (2 if name == "mse" else 4), rtol=1e-6)
+    value, grad = losses.huber(outputs, zeros, delta=1e20)
+    assert value == pytest.approx((6e58 + 1e50 - 1e40) / 4, rel=1e-6)
+    value, _ = losses.cross_entropy(np.array([[3e38, -3e38]], "f"), [1])
+    assert value == pytest.approx(6e38, rel=1e-6)

@@ -28,7 +28,7 @@ def batch(net: Network, rows: int = 19, seed: int = 0) -> np.ndarray:
 
 
 def assert_close(actual: object, wanted: object, net: Network) -> None:
-    tolerance = {"float32": 2e-4, "float64": 1e-11}[net.dtype.name]
+    tolerance = {"float32": 2e-4, "float64": 1e-10}[net.dtype.name]
     np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
@@ -306,13 +306,13 @@ def test_a_step_refuses_what_does_not_fit(x, y, message):
 
 @pytest.mark.parametrize("clip", [{}, {"clip_norm": 1.0}])
 def test_divergence_leaves_no_trace(clip):
-    net = bp.Network([bp.Dense(2, 2), bp.BatchNorm(2), bp.Dense(2, 1)], seed=0)
+    net = bp.Network([bp.Dense(2, 2), bp.BatchNorm(2), bp.Dense(2, 1)], dtype="float64", seed=0)
     trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(1e-3), **clip)
-    x, y = np.random.default_rng(0).normal(size=(8, 2)).astype(np.float32), np.zeros((8, 1), np.float32)
+    x, y = np.random.default_rng(0).normal(size=(8, 2)), np.zeros((8, 1))
     trainer.step(x, y)
     before = net.parameters.copy(), net.buffers.copy(), net.dropout_step, trainer.optimizer.steps
     with pytest.raises(bp.DivergenceError, match="the loss is inf at update 2"):
-        trainer.step(x, np.full((8, 1), 3e38, np.float32))
+        trainer.step(x, np.full((8, 1), 1e200))
     after = net.parameters, net.buffers, net.dropout_step, trainer.optimizer.steps
     for old, new in zip(before, after, strict=True):
         np.testing.assert_array_equal(old, new)

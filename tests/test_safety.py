@@ -312,6 +312,7 @@ def run_arguments(loss: str) -> tuple[bp.Trainer, dict[str, Any]]:
         "lr": np.full(3, 0.1),
         "updates": 0,
         "noise": 0,
+        "mean_weight": 0.0,
         "check_finite": True,
         "losses": np.empty(3),
         "weights": np.empty(3),

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_parameter, check_nonnegative, require_finite
+from ._arrays import as_contiguous, as_parameter, check_nonnegative, require_finite
 from ._settings import ReadOnlyDict
 from ._types import Array, Labels
 
@@ -25,10 +26,14 @@ def check_sample_weight(
     TypeError
         If the weights are not real numbers.
     ValueError
-        If they are not one per row, or not finite.
+        If they are not one per row, or they or their sum are not finite.
     """
     weight = as_parameter(sample_weight, name, (rows,), dtype)
     require_finite(weight, name)
+    with np.errstate(over="ignore"):
+        total = np.abs(weight).sum(dtype=np.float64)
+    if not math.isfinite(total):
+        raise ValueError(f"{name} must have a finite sum; only its ratios count, so divide it by its largest entry")
     return weight
 
 
@@ -123,4 +128,4 @@ def weigh_rows(
         weight = targets @ vector
     if sample_weight is not None:
         weight = weight * sample_weight
-    return np.ascontiguousarray(weight, dtype=dtype)
+    return as_contiguous(weight, "class_weight times sample_weight", dtype)

@@ -171,7 +171,7 @@ def _train_epoch(
     with rewind:
         if trainer._has_gathered:
             rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
-            trainer._flush()
+        trainer._flush()
         trainer._check_parameters()
     return meter.result()
 

@@ -179,7 +179,7 @@ def take_steps(
     net, optimizer = trainer.net, trainer.optimizer
     rates = optimizer.learning_rates(len(report.losses))
     done, updates, end = training.run(
-        *data[:3], order, batch_size, rates, optimizer.steps, net.dropout_step, check_finite, *report
+        *data[:3], order, batch_size, rates, optimizer.steps, net.dropout_step, data.mean_weight, check_finite, *report
     )
     if updates:
         optimizer.steps += updates

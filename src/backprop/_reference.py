@@ -7,6 +7,7 @@ must be is said above each function and checked before it runs.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -69,6 +70,11 @@ def _times(weight: Array, x: Array) -> Array:
     return np.where(weight == 0, 0, weight * x)
 
 
+def _wide(x: Array) -> Array:
+    """``x`` in float64, where squares of float32 numbers do not overflow."""
+    return x.astype(np.float64)
+
+
 def _row_sums(terms: Array) -> Array:
     sums: Array = terms.sum(axis=1, dtype=np.float64)
     return sums
@@ -80,10 +86,28 @@ def _reduce_elements(terms: Array, slopes: Array, sample_weight: Array | None, g
     return _reduce(_row_sums(terms) / k, slopes / k, sample_weight, grad_outputs)
 
 
-def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=1, keepdims=True, initial=-np.inf)
-    log_p: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return log_p
+class _Softmax(NamedTuple):
+    """``p = softmax(logits)`` through ``e = e^(logits - max)`` and ``excess = sum(e) - 1``, which keeps the digits of p near 1."""
+
+    e: Array
+    excess: Array
+    log_p: Array
+
+    @classmethod
+    def of(cls, logits: Array) -> _Softmax:
+        top = logits.max(axis=1, keepdims=True, initial=-np.inf)
+        e = np.exp(logits - top)
+        rest = np.where(e < 1, e, 0)
+        excess = (np.sum(e - rest, axis=1, keepdims=True) - 1) + rest.sum(axis=1, keepdims=True)
+        return cls(e, excess, (_wide(logits) - top) - np.log1p(excess))
+
+    def slopes(self, t: Array) -> Array:
+        """``sum(t) p - t``, without cancellation where p is near 1."""
+        mass = t.sum(axis=1, keepdims=True)
+        rate = mass / (1 + self.excess)
+        certain = (self.e == 1) & (self.excess < 0.5)
+        slopes: Array = np.where(certain, (mass - t) - rate * self.excess, rate * self.e - t)
+        return slopes
 
 
 @checked("logits (n, k), labels (n) int64, sample_weight? (n) -> grad_logits? (n, k)")
@@ -105,17 +129,15 @@ def _cross_entropy(
     logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None, label_smoothing: float
 ) -> float:
     t = (1 - label_smoothing) * targets + label_smoothing / targets.shape[1]
-    log_p = _log_softmax(logits)
-    slopes = np.exp(log_p) * t.sum(axis=1, keepdims=True) - t
-    return _reduce(_row_sums(_times(t, -log_p)), slopes, sample_weight, grad_logits)
+    softmax = _Softmax.of(logits)
+    return _reduce(_row_sums(_times(t, -softmax.log_p)), softmax.slopes(t), sample_weight, grad_logits)
 
 
 @checked("logits (n, k), targets (n, k), sample_weight? (n) -> grad_logits? (n, k)")
 def kl_divergence(logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None) -> float:
-    log_p = _log_softmax(logits)
-    terms = _times(targets, np.log(targets) - log_p)
-    slopes = np.exp(log_p) * targets.sum(axis=1, keepdims=True) - targets
-    return _reduce(_row_sums(terms), slopes, sample_weight, grad_logits)
+    softmax = _Softmax.of(logits)
+    terms = _times(targets, np.log(targets) - softmax.log_p)
+    return _reduce(_row_sums(terms), softmax.slopes(targets), sample_weight, grad_logits)
 
 
 @checked("logits (n, k), targets (n, k), sample_weight? (n), pos_weight? (k) -> grad_logits? (n, k)")
@@ -131,13 +153,13 @@ def binary_cross_entropy(
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def mse(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
-    d = outputs - targets
+    d = _wide(outputs - targets)
     return _reduce_elements(d * d, 2 * d, sample_weight, grad_outputs)
 
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def half_mse(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
-    d = outputs - targets
+    d = _wide(outputs - targets)
     return _reduce(_row_sums(d * d / 2), d, sample_weight, grad_outputs)
 
 
@@ -149,7 +171,7 @@ def mae(outputs: Array, targets: Array, sample_weight: Array | None, grad_output
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def huber(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None, threshold: float) -> float:
-    d = outputs - targets
+    d = _wide(outputs - targets)
     size = np.abs(d)
     terms = np.where(size <= threshold, d * d / 2, threshold * (size - threshold / 2))
     return _reduce_elements(terms, np.clip(d, -threshold, threshold), sample_weight, grad_outputs)
@@ -158,8 +180,10 @@ def huber(outputs: Array, targets: Array, sample_weight: Array | None, grad_outp
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def log_cosh(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
     d = outputs - targets
-    size = np.abs(d)
-    return _reduce_elements(size + np.log1p(np.exp(-2 * size)) - np.log(2.0), np.tanh(d), sample_weight, grad_outputs)
+    size, slopes = np.abs(d), np.tanh(d)
+    small = np.minimum(size, 1)
+    terms = np.where(size < 1, np.log1p(2 * np.sinh(small / 2) ** 2), size + np.log1p(np.exp(-2 * size)) - np.log(2.0))
+    return _reduce_elements(terms, slopes, sample_weight, grad_outputs)
 
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")

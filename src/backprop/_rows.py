@@ -23,23 +23,36 @@ if TYPE_CHECKING:
 ClassVector = npt.NDArray[np.float64]
 CHUNK = 65536  # rows of a memory map that are looked at together
 LOST = 1e-3  # of the standard deviation of targets: rounding that is more than noise
+NO_WEIGHT = "the weights of all rows are zero: there is nothing to learn from"
 _CONSUMED = "An iterator can be consumed only once: pass a list or a function that returns an iterator"
 
 
 class Batch(NamedTuple):
     """Rows ready for one step.
 
-    ``weight`` is what the loss weighs rows with, the class weight included; ``sample_weight`` leaves that out.
+    ``weight`` is what the loss weighs rows with, the class weight included; ``sample_weight`` leaves that out. ``mean_weight`` is
+    the mean |weight| over all rows that are trained on; 0 for a batch that stands alone.
     """
 
     x: Array
     targets: Any
     weight: Array | None
     sample_weight: Array | None
+    mean_weight: float = 0.0
 
     def total_weight(self) -> float:
         """Return what the batch counts for in a mean over batches: the sum of |weight|, or the number of rows."""
         return float(len(self.x)) if self.weight is None else float(np.abs(self.weight).sum(dtype=np.float64))
+
+    def divisor(self) -> float:
+        """Return what a training step divides the weighted sum of the rows' losses by.
+
+        That is the number of rows times their mean weight over the training set, so that a row counts the same whatever batch it is
+        in; for a batch that stands alone it is the weight of the batch.
+        """
+        if self.weight is None or not self.mean_weight:
+            return self.total_weight()
+        return len(self.x) * self.mean_weight
 
 
 class Names(NamedTuple):
@@ -123,6 +136,7 @@ class Rows:
         self._sample_weight = converter.sample_weight(sample_weight, self.count)
         self._class_vector: ClassVector | None = None
         self._weight = self._sample_weight
+        self._mean_weight = 0.0
         self._index: Indices | None = None
 
     def subset(self, index: Indices) -> Rows:
@@ -151,8 +165,17 @@ class Rows:
             if not self._y_mapped:
                 self._weight = self._converter.weigh(self._targets, vector, self._sample_weight)
         if self._weight is not None and not self._weight[self._numbers(slice(None))].any():
-            raise ValueError("the weights of all rows are zero: there is nothing to learn from")
+            raise ValueError(NO_WEIGHT)
         return self._class_vector
+
+    def share_weight(self) -> None:
+        """Let batches be divided by their rows and the mean weight of all rows, and not by the weight of the batch."""
+        if self._class_vector is None and self._sample_weight is None:
+            return
+        parts = (self._take_weight(self._numbers(part)) for part in self.slices(CHUNK))
+        self._mean_weight = sum(float(np.abs(part).sum(dtype=np.float64)) for part in parts if part is not None) / self.count
+        if not self._mean_weight:
+            raise ValueError(NO_WEIGHT)
 
     def take(self, rows: Indices | slice) -> Batch:
         """Return the batch of these rows."""
@@ -162,18 +185,14 @@ class Rows:
             x = self._converter.inputs(x)
         targets = self._take_targets(numbers)
         sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
-        if self._y_mapped:
-            weight = self._converter.weigh(targets, self._class_vector, sample_weight)
-        else:
-            weight = None if self._weight is None else self._weight[numbers]
-        return Batch(x, targets, weight, sample_weight)
+        return Batch(x, targets, self._take_weight(numbers, targets), sample_weight, self._mean_weight)
 
     def arrays(self) -> Batch | None:
         """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""
         x, flags = self._x, self._x.flags
         if self._y_mapped or x.dtype != self._converter.dtype or not (flags.c_contiguous and flags.aligned and x.dtype.isnative):
             return None
-        return Batch(x, self._targets, self._weight, self._sample_weight)
+        return Batch(x, self._targets, self._weight, self._sample_weight, self._mean_weight)
 
     def numbers(self, order: Indices) -> Indices:
         """Return the numbers that rows have in `arrays`."""
@@ -195,6 +214,14 @@ class Rows:
     def _take_targets(self, numbers: Indices | slice) -> Array | Labels:
         targets: Array | Labels = self._targets[numbers]
         return self._converter.targets(targets) if self._y_mapped else targets
+
+    def _take_weight(self, numbers: Indices | slice, targets: Array | Labels | None = None) -> Array | None:
+        """Return the weights of these rows, which have these targets."""
+        if not self._y_mapped or self._class_vector is None:
+            return None if self._weight is None else self._weight[numbers]
+        sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
+        targets = self._take_targets(numbers) if targets is None else targets
+        return self._converter.weigh(targets, self._class_vector, sample_weight)
 
     def slices(self, batch_size: int) -> Iterator[slice]:
         """Yield all rows in their order, so many at a time."""
@@ -274,7 +301,8 @@ class Stream:
             found = type(item).__name__ + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
             raise ValueError(f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}")
         x, y, *weight = item
-        return self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
+        batch = self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
+        return batch._replace(mean_weight=1.0)  # that of all batches is not known
 
 
 def _check_precision(given: npt.NDArray[Any], converted: Array | Labels, name: str) -> None:

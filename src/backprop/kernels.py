@@ -10,7 +10,7 @@ Rules that hold for every kernel:
   Anything else is a TypeError (not an array, wrong dtype) or ValueError (layout, shape, overlap) that names the argument; it is
   raised before any memory is touched.
 - Inputs are never changed, outputs are overwritten whole. Zero rows are fine.
-- Sums of losses and norms are accumulated in float64, whatever the dtype.
+- Sums of losses and norms are accumulated in float64, whatever the dtype, and so are squares and the shares of weighted rows.
 
 Symbols: ``n`` rows (the batch), ``p`` fan_in, ``k`` fan_out or columns, ``s`` the length of a flat parameter buffer.
 """
@@ -159,7 +159,10 @@ class Kernels(Protocol):
         """``l = mean_j (|d| <= threshold ? d^2 / 2 : threshold (|d| - threshold / 2))``."""
 
     def log_cosh(self, outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
-        """``l = mean_j log cosh d``, computed as ``|d| + log1p(e^-2|d|) - log 2``; the gradient is ``tanh d``."""
+        """``l = mean_j log cosh d``, computed as ``log1p(2 sinh^2(d / 2))`` near 0 and as ``|d| + log1p(e^-2|d|) - log 2`` elsewhere.
+
+        The gradient is ``tanh d``.
+        """
 
     def poisson(self, outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
         """``l = mean_j (e^output - target output)``: outputs are log-rates."""

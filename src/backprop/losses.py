@@ -526,7 +526,9 @@ class FunctionLoss(Loss):
     """A loss function of one's own: ``function(outputs, targets) -> (value, dL/doutputs)``.
 
     Targets reach it as they are given, except that floats are cast to the network's dtype and integers to int64, and that
-    with one output ``(n,)`` becomes ``(n, 1)``. Weights are passed on as ``sample_weight=`` if the function takes that.
+    with one output ``(n,)`` becomes ``(n, 1)``. Weights reach it as ``sample_weight=``, divided by their mean size over the batch:
+    ``np.mean(sample_weight * l)`` is then the weighted mean that other losses return. What a batch counts beside others in `fit` is
+    not the function's business.
     """
 
     name = "function"
@@ -556,7 +558,8 @@ class FunctionLoss(Loss):
         if weight is None:
             result = self.function(outputs, targets)
         elif self.takes_weight:
-            result = self.function(outputs, targets, sample_weight=weight)
+            size = np.abs(weight).mean(dtype=np.float64)
+            result = self.function(outputs, targets, sample_weight=(weight / size).astype(weight.dtype) if size else weight)
         else:
             raise TypeError(f"{who} must take sample_weight= to be used with weights")
         if not (isinstance(result, tuple) and len(result) == 2):

@@ -184,7 +184,7 @@ class Trainer(Options):
         self._seed: int | None = None
         self._split_seed: int | None = None  # of validation_split, instead of the network's seed
         self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
-        self._gathered: Array | None = None  # the sum of the gradients of steps that wait for their update, times their weights
+        self._gathered: Array | None = None  # the mean gradient of the steps that wait for their update; None: they had no weight
         self._gathered_steps = 0
         self._gathered_weight = 0.0
         self._before_forward: tuple[Array | None, int] = (None, 0)
@@ -214,7 +214,8 @@ class Trainer(Options):
         y : array
             Targets, as the loss takes them; n rows.
         sample_weight : array (n,), optional
-            Weights of the rows. A batch whose weights are all zero changes nothing.
+            Weights of the rows, of which only the ratios count: the loss is ``sum_i w_i l_i / sum_i |w_i|``. A batch whose weights
+            are all zero changes nothing; it counts as one of ``accumulate_steps``.
 
         Returns
         -------
@@ -279,6 +280,8 @@ class Trainer(Options):
     def _train_batch(self, batch: Batch) -> tuple[float, Array | None]:
         """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
         if batch.weight is not None and not batch.weight.any():
+            if self.accumulate_steps > 1 or self._gathered_steps:
+                self._gather(None, batch.divisor())
             return 0.0, None
         training = self._training_plan()
         if training is not None and training.has_loss and training.takes(len(batch.x)):
@@ -291,7 +294,7 @@ class Trainer(Options):
             outputs = self.net._forward(batch.x, training=True)
             # A loss of the user's own may change what it is given.
             given = outputs.copy() if self.loss.task == "custom" else outputs
-            return self._learn_from(given, batch.targets, batch.weight, batch.total_weight()), outputs
+            return self._learn_from(given, batch), outputs
         except BaseException:
             self._undo()
             raise
@@ -313,20 +316,22 @@ class Trainer(Options):
         if outputs is None:
             return None
         try:
-            return self._learn_from(outputs, y, None, float(len(outputs)))
+            return self._learn_from(outputs, Batch(outputs, y, None, None))
         except BaseException:
             self._undo()
             raise
 
-    def _learn_from(self, outputs: Array, targets: Any, weight: Array | None, total_weight: float) -> float:
-        """Compute the loss of the last forward and take the second half of the step."""
+    def _learn_from(self, outputs: Array, batch: Batch) -> float:
+        """Compute the loss of the last forward and take the second half of the step; ``batch.x`` is only counted."""
         grad_outputs = np.empty_like(outputs)
-        loss = self.loss.compute(outputs, targets, weight, grad_outputs)
+        loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
         if not math.isfinite(loss):
             raise self._divergence("loss", loss)
+        if batch.weight is not None and batch.mean_weight:
+            grad_outputs *= batch.total_weight() / batch.divisor()
         if not self._finish(grad_outputs):
             self.net._backward(grad_outputs, input_gradient=False)
-            self._learn(total_weight)
+            self._learn(batch.divisor())
         return loss
 
     def _finish(self, grad_outputs: npt.ArrayLike) -> bool:
@@ -359,35 +364,43 @@ class Trainer(Options):
             meter.add(loss, outputs, batch)
         return loss
 
-    def _learn(self, weight: float) -> None:
-        """Use the gradients of a batch that counts ``weight``: update, or put them by until enough steps have gathered."""
+    def _learn(self, divisor: float) -> None:
+        """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
         if self.accumulate_steps == 1 and not self._gathered_steps:
             self._update()
-            return
-        if self._gathered is None:
-            self._gathered = aligned_zeros(self.net.gradients.size, self.net.dtype)
-        self._gathered += self.net.dtype.type(weight) * self.net.gradients
+        else:
+            self._gather(self.net.gradients, divisor)
+
+    def _gather(self, gradients: Array | None, divisor: float) -> None:
+        """Add the gradients of a batch to the mean of those that wait for their update; None is a batch without weight."""
         self._gathered_steps += 1
-        self._gathered_weight += weight
+        self._gathered_weight += divisor
+        share = divisor / self._gathered_weight if divisor else 0.0
+        if gradients is not None and self._gathered is None:
+            self._gathered = aligned_zeros(self.net.gradients.size, self.net.dtype)
+        if self._gathered is not None:
+            self._gathered *= 1 - share
+        if self._gathered is not None and gradients is not None:
+            self._gathered += share * gradients
         if self._gathered_steps >= self.accumulate_steps:
             self._flush()
 
     def _flush(self) -> None:
         """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
-        if self._gathered is None or not self._gathered_steps:
-            return
-        self.net.gradients[...] = self._gathered / self.net.dtype.type(self._gathered_weight)
+        gathered = self._gathered
         self._discard_gathered()
-        self._update()
+        if gathered is not None:
+            self.net.gradients[...] = gathered
+            self._update()
 
     @property
     def _has_gathered(self) -> bool:
         """Whether gradients wait for their update: then there was a finite loss since the last one."""
-        return self._gathered is not None and self._gathered_steps > 0
+        return self._gathered is not None
 
     def _gathered_state(self) -> tuple[Array | None, int, float]:
         """Return the gradients that wait for their update, of how many steps they are, and their weight."""
-        gathered = self._gathered.copy() if self._gathered is not None and self._gathered_steps else None
+        gathered = None if self._gathered is None else self._gathered.copy()
         return gathered, self._gathered_steps, self._gathered_weight
 
     def _load_gathered_state(self, gathered: Array | None, steps: int, weight: float) -> None:
@@ -396,9 +409,7 @@ class Trainer(Options):
 
     def _discard_gathered(self) -> None:
         """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
-        if self._gathered is not None:
-            self._gathered[...] = 0
-        self._gathered_steps, self._gathered_weight = 0, 0.0
+        self._gathered, self._gathered_steps, self._gathered_weight = None, 0, 0.0
 
     def _update(self) -> None:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
@@ -499,7 +510,9 @@ class Trainer(Options):
         class_weight : mapping, sequence or "balanced", optional
             Weights of the classes in training, multiplied with ``sample_weight``; see `losses.CrossEntropy`.
         sample_weight : array (n,), optional
-            Weights of the rows, for the loss and the metrics.
+            Weights of the rows, for the loss and the metrics. A step divides the weighted sum of its rows' losses by their number,
+            and by the mean |weight| of all rows that are trained on (1 for an iterable of batches): so the ratio of weights
+            holds between batches, whatever their size.
         callbacks : list
             See `backprop.callbacks`.
         seed : int, optional
@@ -557,6 +570,7 @@ class Trainer(Options):
                     kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=split_seed)
                     data, validation = data.subset(kept), data.subset(held_out)
                 vector = data.use_class_weight(in_training)
+                data.share_weight()
                 self._class_vector = vector if class_weight is None else None
             if validation_data is not None:
                 named = converter.of("validation_data")
@@ -703,7 +717,7 @@ class Trainer(Options):
             "gathered_weight": self._gathered_weight,
             "class_vector": None if self._class_vector is None else self._class_vector.tolist(),
         }
-        return self._gathered if self._gathered_steps else None, counts
+        return self._gathered, counts
 
     def _load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
         """Restore what `_progress_state` returned."""
@@ -714,10 +728,9 @@ class Trainer(Options):
         self._gathered_weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
         vector = counts["class_vector"]
         self._class_vector = None if vector is None else self.loss.class_weight_vector(vector, (), self.net.n_outputs)
-        if self._gathered_steps:
+        if gathered is not None:
             self._gathered = aligned_zeros(self.net.gradients.size, self.net.dtype)
-            waiting = () if gathered is None else gathered
-            self._gathered[...] = as_parameter(waiting, "trainer.gathered", self._gathered.shape, self.net.dtype)
+            self._gathered[...] = as_parameter(gathered, "trainer.gathered", self._gathered.shape, self.net.dtype)
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""

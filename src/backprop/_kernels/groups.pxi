@@ -141,7 +141,7 @@ cdef void take_groups(
         return
     piece = first_piece(m, 1)
     while piece < 1:
-        report(s, step, b, <const real *> t.outputs, loss_total(scale, t.groups.losses, groups * slices_of_group(b.n, slice)))
+        report(s, step, b, <const real *> t.outputs, sum_of(<const double *> t.groups.losses, groups * slices_of_group(b.n, slice)))
         piece = next_piece(m, piece)
     end_stage(m)
 

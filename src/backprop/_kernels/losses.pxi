@@ -1,7 +1,7 @@
 """Losses with their gradients.
 
-A loss is sum_i w_i l_i / sum_i |w_i| over the rows. Value and gradient come from one pass over the outputs, in blocks that stay in
-the first-level cache:
+A loss is sum_i w_i l_i / D over the rows, with D = sum_i |w_i| or what a training step divides by. Value and
+gradient come from one pass over the outputs, in blocks that stay in the first-level cache:
 
     elementwise losses   LOSS_BLOCK elements, wherever rows begin and end
     cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one; with labels of few classes, a vector holds
@@ -11,18 +11,21 @@ A block writes its part of the sum to ``partial[block]`` and its gradient to ``g
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
 blocks. So a loss on several threads is
 
-    scale = loss_scale(...)                            from the weight of the rows, which one thread has summed
-    loss_blocks(..., part, parts)                      every thread its share
+    scale = loss_scale(...)                         from the weight of the rows, which one thread has summed
+    loss_blocks(..., scale, ..., part, parts)       every thread its share
     (barrier)
-    loss_total(scale, partial, loss_block_count(...))  the partial sums, added in order
+    sum_of(partial, loss_block_count(...))          the partial sums, added in order
 
 and bit for bit the loss on one thread.
+
+``scale`` is 1 / D, and 1 / k of that where l_i is a mean. What a row counts, w_i scale, is formed in float64, so that weights
+may be of any size. Squares, too, are formed in float64: those of float32 numbers overflow from 1.8e19 on.
 
 Labels are compared with the number of classes where they are read, whatever has been checked before: they may lie in memory of the
 caller, which another thread is writing. A label of no class counts as class 0, and `loss_blocks` says that there was one.
 
-A row of weight 0 is absent, even if its loss is infinite or NaN: `weighted` is the product in which 0 times anything is 0. By the
-same rule an output of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
+A row of weight 0 is absent, even if its loss is infinite or NaN: 0 times anything is 0. By the same rule an output
+of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
 """
 
 from libc.math cimport INFINITY
@@ -42,8 +45,8 @@ cdef enum Loss:
     KL_DIVERGENCE  # up to here, rows; from here on, elements
     HALF_MSE  # up to here, l_i is a sum over the outputs; from here on, a mean
     MSE
+    HUBER  # up to here from HALF_MSE on, the loss of an element is a product of two numbers; up to MSE, a square
     MAE
-    HUBER
     LOG_COSH
     POISSON
     QUANTILE
@@ -68,24 +71,30 @@ cdef inline vector _sign(vector x) noexcept nogil:
     return where_less(like(x, 0), x, like(x, 1), where_less(x, like(x, 0), like(x, -1), x))
 
 
-cdef inline vector _terms(int loss, vector o, vector t, vector column, double parameter, vector *slope) noexcept nogil:
-    """The loss of each element of outputs ``o`` and targets ``t``, and its derivative by o. ``loss`` is a literal."""
+cdef inline vector _terms(
+    int loss, vector o, vector t, vector column, double parameter, vector *slope, vector *other
+) noexcept nogil:
+    """The loss of each element of outputs ``o`` and targets ``t``, and its derivative by o. ``loss`` is a literal.
+
+    Of MSE: what is to be squared. Of HUBER: one factor of the loss, the second being ``other``.
+    """
     cdef vector zero = like(o, 0), one = like(o, 1), limit = like(o, parameter), d = o - t, size = absolute(d), u, s
-    if loss == MSE:
-        slope[0] = d + d
-        return d * d
-    elif loss == HALF_MSE:
+    if loss == MSE:  # the 2 of the derivative is in `slope_factor`
         slope[0] = d
-        return like(o, 0.5) * d * d
+        return d
+    elif loss == HUBER:  # d^2 / 2 or limit (|d| - limit / 2)
+        slope[0] = minimum(maximum(d, -limit), limit)
+        u = minimum(size, limit)
+        other[0] = size - like(o, 0.5) * u
+        return u
     elif loss == MAE:
         slope[0] = _sign(d)
         return size
-    elif loss == HUBER:
-        slope[0] = minimum(maximum(d, -limit), limit)
-        return where_less(limit, size, limit * (size - like(o, 0.5) * limit), like(o, 0.5) * d * d)
-    elif loss == LOG_COSH:
+    elif loss == LOG_COSH:  # near 0 log(1 + sinh^2 d) / 2 with sinh^2 = tanh^2 / (1 - tanh^2), else |d| - log 2 + log(1 + e^-2|d|)
         slope[0] = vtanh(d)
-        return size + vlog1p(vexp(-(size + size))) - like(o, 0.6931471805599453)
+        s = slope[0] * slope[0]
+        u = vlog1p(where_less(s, like(o, 0.5), s / (one - s), vexp(-(size + size))))
+        return where_less(s, like(o, 0.5), like(o, 0.5) * u, (size - like(o, 0.6931471805599453)) + u)
     elif loss == POISSON:
         u = vexp(o)
         slope[0] = u - t
@@ -107,66 +116,81 @@ cdef inline vector _terms(int loss, vector o, vector t, vector column, double pa
         return _weighted(column, maximum(-o, zero) + s) + _weighted(one - t, maximum(o, zero) + s)
 
 
+cdef inline double slope_factor(int loss) noexcept nogil:
+    """What the slopes of `_terms` have to be multiplied by to be derivatives."""
+    return 2 if loss == MSE or loss == HALF_MSE else 1
+
+
 cdef inline void _elements(
-    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *second,
+    real *grad, Py_ssize_t n
 ) noexcept nogil:
     cdef Py_ssize_t i, at, width = lanes(o), rest = n % width, whole = n - rest
-    slope, factors = variable(o), spread(&factor)
+    slope, other, factors = variable(o), variable(o), spread(&factor)
     for i in range(n // width):
         at = i * width
-        store(value + at, _terms(loss, load(o + at), load(t + at), load(column + at), parameter, &slope.v))
+        store(value + at, _terms(loss, load(o + at), load(t + at), load(column + at), parameter, &slope.v, &other.v))
         store(grad + at, factors * slope.v)
+        if loss == HUBER:
+            store(second + at, other.v)
     if rest:
         o, t, column = o + whole, t + whole, column + whole
-        last = _terms(loss, load_part(o, rest), load_part(t, rest), load_part(column, rest), parameter, &slope.v)
+        last = _terms(loss, load_part(o, rest), load_part(t, rest), load_part(column, rest), parameter, &slope.v, &other.v)
         store_part(value + whole, rest, last)
         store_part(grad + whole, rest, factors * slope.v)
+        if loss == HUBER:
+            store_part(second + whole, rest, other.v)
 
 
 cdef void loss_elements(
-    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *grad, Py_ssize_t n
+    int loss, const real *o, const real *t, const real *column, double parameter, real factor, real *value, real *second,
+    real *grad, Py_ssize_t n
 ) noexcept nogil:
-    """The losses of n elements, and factor times their derivatives."""
-    if loss == MSE:
-        _elements(MSE, o, t, column, parameter, factor, value, grad, n)
-    elif loss == HALF_MSE:
-        _elements(HALF_MSE, o, t, column, parameter, factor, value, grad, n)
-    elif loss == MAE:
-        _elements(MAE, o, t, column, parameter, factor, value, grad, n)
+    """The losses of n elements as `_terms` has them, and factor times their slopes."""
+    if loss == MSE or loss == HALF_MSE:
+        _elements(MSE, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == HUBER:
-        _elements(HUBER, o, t, column, parameter, factor, value, grad, n)
+        _elements(HUBER, o, t, column, parameter, factor, value, second, grad, n)
+    elif loss == MAE:
+        _elements(MAE, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == LOG_COSH:
-        _elements(LOG_COSH, o, t, column, parameter, factor, value, grad, n)
+        _elements(LOG_COSH, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == POISSON:
-        _elements(POISSON, o, t, column, parameter, factor, value, grad, n)
+        _elements(POISSON, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == QUANTILE:
-        _elements(QUANTILE, o, t, column, parameter, factor, value, grad, n)
+        _elements(QUANTILE, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == HINGE:
-        _elements(HINGE, o, t, column, parameter, factor, value, grad, n)
+        _elements(HINGE, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == BINARY_CROSS_ENTROPY:
-        _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, factor, value, grad, n)
+        _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, factor, value, second, grad, n)
 
 
-cdef inline real weighted(real weight, real x) noexcept nogil:
-    """weight * x; 0 where weight is 0, whatever x."""
-    return weight * x if weight != 0 else 0
-
-
-cdef void apply_weights(
-    const real *sample_weight, real *value, real *grad, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count
+cdef double apply_weights(
+    const real *sample_weight, double scale, double slopes, const real *value, const real *second, real *grad, Py_ssize_t k,
+    Py_ssize_t start, Py_ssize_t count
 ) noexcept nogil:
-    """Multiply what belongs to elements start to start + count by the weights of their rows."""
-    cdef real weight[LOSS_BLOCK]
-    cdef Py_ssize_t i, row = start // k, j = start % k
-    for i in range(count):
-        weight[i] = sample_weight[row]
-        j += 1
-        if j == k:
-            row += 1
-            j = 0
-    for i in range(count):
-        value[i] = weighted(weight[i], value[i])
-        grad[i] = weighted(weight[i], grad[i])
+    """Multiply the slopes of elements start to start + count by what their rows count times ``slopes``; return the sum of losses.
+
+    ``second`` is NULL where ``value`` is the whole loss.
+    """
+    cdef Py_ssize_t i = 0, c, end, row = start // k, next_row = k - start % k
+    cdef double share, sum_of_losses = 0
+    cdef real factor
+    while i < count:
+        end = min(count, next_row)
+        share = sample_weight[row] * scale
+        factor = <real> (slopes * share)
+        if share == 0:
+            memset(grad + i, 0, (end - i) * sizeof(real))
+        else:
+            for c in range(i, end):
+                grad[c] *= factor
+            if second is NULL:
+                sum_of_losses += share * sum_of(value + i, end - i)
+            else:
+                sum_of_losses += share * dot(value + i, second + i, end - i)
+        i, row, next_row = end, row + 1, next_row + k
+    return sum_of_losses
 
 
 cdef void repeat_columns(const real *column, real *repeated, Py_ssize_t k, Py_ssize_t start, Py_ssize_t count) noexcept nogil:
@@ -181,15 +205,25 @@ cdef double elementwise_block(
     const loss_t *loss, const real *outputs, const real *targets, const real *sample_weight, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t start, Py_ssize_t count
 ) noexcept nogil:
-    """The weighted sum of the losses of elements start to start + count, and its gradient in ``grad[:count]``."""
+    """What elements start to start + count add to the loss, and their gradient in ``grad[:count]``."""
     cdef real value[LOSS_BLOCK]
     cdef real column[LOSS_BLOCK]
+    cdef real other[LOSS_BLOCK]
+    cdef const real *second = NULL
+    cdef double slopes = slope_factor(loss.kind)
+    cdef real factor = <real> (slopes * scale) if sample_weight is NULL else 1
     if loss.kind == QUANTILE or loss.kind == BINARY_CROSS_ENTROPY:
         repeat_columns(<const real *> loss.column, column, k, start, count)
-    loss_elements(loss.kind, outputs + start, targets + start, column, loss.parameter, <real> scale, value, grad, count)
+    loss_elements(loss.kind, outputs + start, targets + start, column, loss.parameter, factor, value, other, grad, count)
+    if loss.kind == HUBER:
+        second = <const real *> other
+    elif loss.kind < HUBER:
+        second = <const real *> value
     if sample_weight is not NULL:
-        apply_weights(sample_weight, value, grad, k, start, count)
-    return sum_of(value, count)
+        return apply_weights(sample_weight, scale, slopes, <const real *> value, second, grad, k, start, count)
+    if second is not NULL:
+        return scale * dot(<const real *> value, second, count)
+    return scale * sum_of(<const real *> value, count)
 
 
 # Cross entropies: l = -sum_j t_j log p_j with p = softmax(z), and dl/dz = sum(t) p - t.
@@ -197,9 +231,22 @@ cdef double elementwise_block(
 # With shift = max(z) and e_j = e^(z_j - shift), at most 1, nothing overflows:
 #
 #     p_j = e_j / sum(e)          -log p_j = log sum(e) + shift - z_j
+#
+# And with excess = sum(e) - 1, a row that is nearly certain of its class loses no digits; where sum(e) < 1.5, one e is 1, and the
+# excess is the sum of the others:
+#
+#     log sum(e) = log(1 + excess)          p_j - 1 = -excess / sum(e) where e_j = 1
 
-cdef inline real shifted_exp(const real *z, real *e, real *sum_e, const real *dead, Py_ssize_t k) noexcept nogil:
-    """e = e^(z - max z) for a row of k, and their sum; returns max z.
+cdef double CERTAIN = 1.5
+
+cdef inline vector _log_sum(vector sum_e, vector excess) noexcept nogil:
+    """log(1 + excess), which is log(sum_e)."""
+    cdef vector half = like(excess, 0.5)
+    return where_less(excess, half, vlog1p(minimum(excess, half)), vlog(sum_e))
+
+
+cdef inline real shifted_exp(const real *z, real *e, real *sum_e, real *excess, const real *dead, Py_ssize_t k) noexcept nogil:
+    """e = e^(z - max z) for a row of k, their sum and its excess; returns max z.
 
     ``dead``: a vector that is -inf in the lanes that the row's last vector has to spare, 0 before; and a vector of -inf.
     """
@@ -224,7 +271,25 @@ cdef inline real shifted_exp(const real *z, real *e, real *sum_e, const real *de
         store_part(e + whole, rest, v)
         running.v = running.v + v
     sum_e[0] = total(running.v)
+    excess[0] = sum_e[0] - 1
+    if sum_e[0] < CERTAIN:
+        excess[0] = sum_below_one(<const real *> e, k)
     return shift
+
+
+cdef inline vector _below_one(vector e) noexcept nogil:
+    """e where it is less than 1, else 0."""
+    return where_less(e, like(e, 1), e, like(e, 0))
+
+
+cdef inline real sum_below_one(const real *e, Py_ssize_t k) noexcept nogil:
+    cdef Py_ssize_t i, width = lanes(e), rest = k % width
+    running = variable(e)
+    for i in range(k // width):
+        running.v = running.v + _below_one(load(e + i * width))
+    if rest:
+        running.v = running.v + _below_one(load_part(e + k - rest, rest))
+    return total(running.v)
 
 
 cdef inline void multiply_subtract(const real *x, real factor, real constant, real *y, Py_ssize_t n) noexcept nogil:
@@ -237,25 +302,28 @@ cdef inline void multiply_subtract(const real *x, real factor, real constant, re
         store_part(y + whole, rest, load_part(x + whole, rest) * factors - constants)
 
 
-cdef inline void log_all(const real *x, real *y, Py_ssize_t n) noexcept nogil:
-    """y = log x."""
-    cdef Py_ssize_t i, rest = n % lanes(x), whole = n - rest
-    for i in range(n // lanes(x)):
-        store(y + i * lanes(x), vlog(load(x + i * lanes(x))))
+cdef inline void log_all(const real *sum_e, const real *excess, real *y, Py_ssize_t n) noexcept nogil:
+    """y = log sum_e."""
+    cdef Py_ssize_t i, at, width = lanes(sum_e), rest = n % width, whole = n - rest
+    for i in range(n // width):
+        at = i * width
+        store(y + at, _log_sum(load(sum_e + at), load(excess + at)))
     if rest:
-        store_part(y + whole, rest, vlog(load_part(x + whole, rest)))
+        store_part(y + whole, rest, _log_sum(load_part(sum_e + whole, rest), load_part(excess + whole, rest)))
 
 
 cdef inline double label_row(
-    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real log_sum_e,
-    real *grad, Py_ssize_t k
+    const real *z, Py_ssize_t label, double smoothing, real factor, real shift, const real *e, real sum_e, real excess,
+    real log_sum_e, real *grad, Py_ssize_t k
 ) noexcept nogil:
     """-log p_label, and factor times the gradient for t = (1 - smoothing) onehot(label) + smoothing / k."""
     cdef real to_p = factor / sum_e, other = factor * <real> (smoothing / k), hit = factor * <real> (1 - smoothing)
     cdef real own = e[label] * to_p - other - hit
+    if z[label] == shift:
+        own = factor * <real> (smoothing - smoothing / k) - excess * to_p
     multiply_subtract(e, to_p, other, grad, k)
     grad[label] = own
-    return log_sum_e + (shift - z[label])
+    return log_sum_e + (<double> shift - z[label])
 
 
 cdef inline vector _soft_term(bint relative, vector t, vector log_p) noexcept nogil:
@@ -268,31 +336,37 @@ cdef inline vector _soft_term(bint relative, vector t, vector log_p) noexcept no
 
 cdef inline double soft_row(
     bint relative, const real *z, const real *target, double smoothing, real factor, real shift, const real *e, real sum_e,
-    real log_sum_e, real *grad, Py_ssize_t k
+    real excess, real log_sum_e, real *grad, Py_ssize_t k
 ) noexcept nogil:
     """-sum target log p, and factor times the gradient for t = (1 - smoothing) target + smoothing / k.
 
     ``relative``, a literal: plus sum target log target.
     """
-    cdef real to_p, keep = factor * <real> (1 - smoothing), other = factor * <real> (smoothing / k)
-    cdef Py_ssize_t i, at, width = lanes(z), rest = k % width, whole = k - rest
+    cdef real to_p, mass, beyond, keep = factor * <real> (1 - smoothing), other = factor * <real> (smoothing / k)
+    cdef Py_ssize_t i, at, sure = 0 if sum_e < CERTAIN else k, width = lanes(z), rest = k % width, whole = k - rest
     shifts, logs = spread(&shift), spread(&log_sum_e)
-    loss, mass = variable(z), variable(z)
+    loss, masses = variable(z), variable(z)
     for i in range(k // width):
         t = load(target + i * width)
-        mass.v = mass.v + t
+        masses.v = masses.v + t
         loss.v = loss.v + _soft_term(relative, t, load(z + i * width) - shifts - logs)
     if rest:
         t = load_part(target + whole, rest)
-        mass.v = mass.v + t
+        masses.v = masses.v + t
         loss.v = loss.v + _soft_term(relative, t, load_part(z + whole, rest) - shifts - logs)
-    to_p = (keep * total(mass.v) + factor * <real> smoothing) / sum_e
+    mass = total(masses.v)
+    to_p = (keep * mass + factor * <real> smoothing) / sum_e
+    beyond = factor * <real> smoothing - excess * to_p  # where e = 1, e to_p = keep mass + beyond
+    while sure < k and e[sure] != 1:  # before grad is written, which may lie where e lies
+        sure += 1
     to_ps, keeps, others = spread(&to_p), spread(&keep), spread(&other)
     for i in range(k // width):
         at = i * width
         store(grad + at, load(e + at) * to_ps - load(target + at) * keeps - others)
     if rest:
         store_part(grad + whole, rest, load_part(e + whole, rest) * to_ps - load_part(target + whole, rest) * keeps - others)
+    if sure < k:
+        grad[sure] = (mass - target[sure]) * keep + beyond - other
     return total(loss.v)
 
 
@@ -330,7 +404,7 @@ cdef double label_lanes(
     const real *z, const int64_t *label, const real *sample_weight, double smoothing, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t rows, bint *valid
 ) noexcept nogil:
-    """The weighted sum of the losses of at most as many rows as a vector has lanes, all at once, and its gradient.
+    """What at most as many rows as a vector has lanes add to the loss, all at once, and their gradient.
 
     -log p_label, and scale times weight times p - t for t = (1 - smoothing) onehot(label) + smoothing / k.
     """
@@ -340,10 +414,12 @@ cdef double label_lanes(
     cdef real log_sum[MOST_LANES]  # and what it is in a row: log sum(e), max z, mean z
     cdef real shift[MOST_LANES]
     cdef real mean[MOST_LANES]
-    cdef Py_ssize_t i, j, hit, width = lanes(z)
+    cdef real short[MOST_LANES]  # factor times (1 - p) of the largest
+    cdef Py_ssize_t i, j, own, width = lanes(z)
     cdef double sum_of_losses = 0, weight = 1, row_loss
+    cdef real smooth = <real> (smoothing - smoothing / k), hit = <real> (1 - smoothing)
     to_columns(z, columns, rows, k)
-    most, sum_z, sum_e = variable(z), variable(z), variable(z)
+    most, sum_z, sum_e, rest = variable(z), variable(z), variable(z), variable(z)
     most.v = load(<const real *> columns)
     for j in range(k):
         column = load(<const real *> columns + j * width)
@@ -353,29 +429,35 @@ cdef double label_lanes(
         e = vexp(load(<const real *> columns + j * width) - most.v)
         store(columns + j * width, e)
         sum_e.v = sum_e.v + e
-    store(log_sum, vlog(sum_e.v))
+        rest.v = rest.v + _below_one(e)
+    excess = where_less(sum_e.v, like(sum_e.v, CERTAIN), rest.v, sum_e.v - like(sum_e.v, 1))
+    store(log_sum, _log_sum(sum_e.v, excess))
     store(shift, most.v)
     store(mean, sum_z.v / like(sum_z.v, k))
     for i in range(width):
         factor[i] = 0 if i >= rows else <real> scale if sample_weight is NULL else <real> (sample_weight[i] * scale)
     to_p = load(<const real *> factor) / sum_e.v
+    store(short, excess * to_p)
     other = load(<const real *> factor) * like(to_p, smoothing / k)
     for j in range(k):
         store(columns + j * width, load(<const real *> columns + j * width) * to_p - other)
     to_rows(columns, gradient, rows, k)
     memcpy(grad, gradient, rows * k * sizeof(real))
     for i in range(rows):
-        hit = class_of(label + i, k, valid)
+        own = class_of(label + i, k, valid)
         if sample_weight is not NULL:
             weight = sample_weight[i]
         if weight == 0:
             memset(grad, 0, k * sizeof(real))
         else:
-            grad[hit] -= factor[i] * <real> (1 - smoothing)
-            row_loss = log_sum[i] + (shift[i] - z[hit])
+            if z[own] == shift[i]:
+                grad[own] = factor[i] * smooth - short[i]
+            else:
+                grad[own] -= factor[i] * hit
+            row_loss = log_sum[i] + (<double> shift[i] - z[own])
             if smoothing != 0:  # the share of uniform targets, whose loss is the mean of -log p
-                row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum[i] + (shift[i] - mean[i]))
-            sum_of_losses += weight * row_loss
+                row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum[i] + (<double> shift[i] - mean[i]))
+            sum_of_losses += weight * scale * row_loss
         z, grad = z + k, grad + k
     return sum_of_losses
 
@@ -384,12 +466,13 @@ cdef double cross_entropy_block(
     const loss_t *loss, const real *z, const void *targets, const real *sample_weight, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows, bint *valid
 ) noexcept nogil:
-    """The weighted sum of the losses of rows start to start + rows, and its gradient in ``grad[:rows * k]``.
+    """What rows start to start + rows add to the loss, and their gradient in ``grad[:rows * k]``.
 
     ``valid`` becomes False where a label is none of the k classes.
     """
     cdef real shift[LOSS_BLOCK]
     cdef real sum_e[LOSS_BLOCK]
+    cdef real excess[LOSS_BLOCK]
     cdef real log_sum_e[LOSS_BLOCK]
     cdef real dead[2 * MOST_LANES]
     cdef real small_e[LOSS_BLOCK]
@@ -414,8 +497,8 @@ cdef double cross_entropy_block(
         dead[i] = 0 if i < k % lanes(z) else -<real> INFINITY
         dead[lanes(z) + i] = -<real> INFINITY
     for i in range(rows):
-        shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, dead, k)
-    log_all(sum_e, log_sum_e, rows)
+        shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, excess + i, dead, k)
+    log_all(sum_e, excess, log_sum_e, rows)
     for i in range(rows):
         if loss.kind == CROSS_ENTROPY:
             hit = class_of(label + i, k, valid)
@@ -426,14 +509,14 @@ cdef double cross_entropy_block(
             memset(grad, 0, k * sizeof(real))
             row_loss = 0
         elif loss.kind == CROSS_ENTROPY:
-            row_loss = label_row(z, hit, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = label_row(z, hit, smoothing, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
         elif loss.kind == CROSS_ENTROPY_SOFT:
-            row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
         else:
-            row_loss = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], log_sum_e[i], grad, k)
+            row_loss = soft_row(True, z, target, 0, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
         if smoothing != 0 and weight != 0:  # the share of uniform targets, whose loss is the mean of -log p
             row_loss = (1 - smoothing) * row_loss + smoothing * (log_sum_e[i] + (shift[i] - sum_of(z, k) / k))
-        sum_of_losses += weight * row_loss
+        sum_of_losses += weight * scale * row_loss
         z, e, grad, target = z + k, e + k, grad + k, target + k
     return sum_of_losses
 
@@ -456,17 +539,25 @@ cdef Py_ssize_t loss_scratch_size(Py_ssize_t k) noexcept nogil:
     return max(<Py_ssize_t> LOSS_BLOCK, k)
 
 
-cdef inline double loss_scale(const loss_t *loss, double weight, Py_ssize_t k) noexcept nogil:
-    """The factor of the weighted sum: 1 / weight, which is sum |w|, and 1 / k where l_i is a mean; 0 where nothing has weight."""
-    cdef double total = weight * k if loss.kind > HALF_MSE else weight
-    return 1 / total if total != 0 else 0
+cdef inline double weight_of(const real *sample_weight, Py_ssize_t n) noexcept nogil:
+    """sum_i |w_i|."""
+    return n if sample_weight is NULL else sum_of_absolutes(sample_weight, n)
+
+
+cdef inline double loss_scale(const loss_t *loss, double divisor, Py_ssize_t k) noexcept nogil:
+    """The factor of the weighted sum of what `loss_blocks` adds up: 1 / divisor, and 1 / k of that where l_i is a mean."""
+    if loss.kind > HALF_MSE:
+        divisor *= k
+    elif loss.kind == HALF_MSE:
+        divisor *= 2
+    return 1 / divisor if divisor != 0 else 0
 
 
 cdef bint loss_blocks(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, double scale,
     real *grad, real *scratch, double *partial, Py_ssize_t n, Py_ssize_t k, int part, int parts
 ) noexcept nogil:
-    """The partial sums and the gradient of a share of the blocks; False where a label is none of the k classes.
+    """The partial sums of the loss and the gradient of a share of the blocks; False where a label is none of the k classes.
 
     ``targets`` are int64 labels for CROSS_ENTROPY, else numbers like the outputs. ``grad`` may be NULL; only then ``scratch`` is
     used, one for each thread.
@@ -490,11 +581,6 @@ cdef bint loss_blocks(
     return valid
 
 
-cdef double loss_total(double scale, const double *partial, Py_ssize_t blocks) noexcept nogil:
-    """The loss, when all blocks are done."""
-    return scale * sum_of(partial, blocks)
-
-
 # Faces.
 
 cdef double _run(
@@ -503,18 +589,18 @@ cdef double _run(
     """The loss on this thread."""
     cdef Py_ssize_t blocks = loss_block_count(loss, n, k)
     cdef double *partial = <double *> malloc(blocks * sizeof(double) + loss_scratch_size(k) * sizeof(real))
-    cdef double scale
+    cdef double scale, value
     cdef bint valid
     if partial is NULL:
         raise MemoryError
     with nogil:
-        scale = loss_scale(loss, n if sample_weight is NULL else sum_of_absolutes(sample_weight, n), k)
+        scale = loss_scale(loss, weight_of(sample_weight, n), k)
         valid = loss_blocks(loss, outputs, targets, sample_weight, scale, grad, <real *> (partial + blocks), partial, n, k, 0, 1)
-        scale = loss_total(scale, partial, blocks)
+        value = sum_of(<const double *> partial, blocks)
     free(partial)
     if not valid:
         raise ValueError(f"labels must be in [0, {k}), and they changed while the loss was computed")
-    return scale
+    return value
 
 
 cdef int _check_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) except -1:

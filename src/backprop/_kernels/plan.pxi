@@ -498,10 +498,13 @@ cdef class TrainingPlan:
         return loss
 
     def run(
-        self, x, targets, weight, order, Py_ssize_t batch, lr, Py_ssize_t updates, uint64_t noise, bint check_finite,
-        losses, weights, outputs, tally
+        self, x, targets, weight, order, Py_ssize_t batch, lr, Py_ssize_t updates, uint64_t noise, double mean_weight,
+        bint check_finite, losses, weights, outputs, tally
     ):
-        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, updates, how it ended)."""
+        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, updates, how it ended).
+
+        ``mean_weight``: the mean |weight| of the rows of the data; 0 divides every batch by its own weight.
+        """
         cdef stretch_t s
         cdef Arrays seen
         cdef const program_t *net = &self.plan.net
@@ -532,6 +535,7 @@ cdef class TrainingPlan:
         s.lr = <const double *> typed_in(&seen, lr, b"lr", s.count, FLAT, cnp.NPY_DOUBLE)
         s.updates = updates
         s.noise = noise
+        s.mean_weight = mean_weight
         s.check_finite = check_finite
         s.losses = <double *> typed_out(&seen, losses, b"losses", s.count, FLAT, cnp.NPY_DOUBLE)
         s.weights = <double *> typed_out(&seen, weights, b"weights", s.count, FLAT, cnp.NPY_DOUBLE)

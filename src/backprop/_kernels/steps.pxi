@@ -78,6 +78,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     Py_ssize_t batch  # how many a step
     Py_ssize_t count  # steps
     Py_ssize_t updates  # updates before these
+    double mean_weight  # of the rows of the data; 0: every batch is divided by its own weight
     pace_t pace  # as it was then
     uint64_t noise  # forwards in training mode before these
     bint check_finite
@@ -215,7 +216,7 @@ cdef void take_loss(
         return
     piece = first_piece(m, 1)
     while piece < 1:
-        report(s, step, b, outputs, loss_total(scale, t.partial, loss_block_count(&s.loss, b.n, k)))
+        report(s, step, b, outputs, sum_of(<const double *> t.partial, loss_block_count(&s.loss, b.n, k)))
         piece = next_piece(m, piece)
     end_stage(m)
 
@@ -349,7 +350,7 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         program_t *net = s.trainer.net
         pace_t pace = s.pace
         batch_t b
-        double weight
+        double weight, scale
         # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else eleven.
         uint32_t stages = 16 + 3 * net.count, after
         outcome end = FINISHED
@@ -370,7 +371,8 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         if weight == 0:
             skip_step(s, done, m, after)
         else:
-            end = take_step(s, done, updated, &b, loss_scale(&s.loss, weight, net.n_outputs), &pace, like, m, after)
+            scale = loss_scale(&s.loss, divisor_of(s, &b, weight), net.n_outputs)
+            end = take_step(s, done, updated, &b, scale, &pace, like, m, after)
         if end == FINISHED:
             updated += weight != 0
             done += 1
@@ -389,6 +391,11 @@ cdef double weigh(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *l
         piece = next_piece(m, piece)
     end_stage(m)
     return s.weights[step]
+
+
+cdef inline double divisor_of(const stretch_t *s, const batch_t *b, double weight) noexcept nogil:
+    """What the weighted sum over a batch of this weight is divided by, for its gradient."""
+    return b.n * s.mean_weight if b.weight is not NULL and s.mean_weight > 0 else weight
 
 
 cdef void skip_step(stretch_t *s, Py_ssize_t step, member_t *m, uint32_t after) noexcept nogil:
@@ -431,11 +438,13 @@ cdef outcome take_step(
 
 
 cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *outputs, double loss) noexcept nogil:
-    """What is known of a step before its update."""
+    """What is known of a step before its update; the loss that is reported is divided by the weight of the batch."""
     cdef Py_ssize_t k = s.trainer.net.n_outputs
-    s.losses[step] = loss
     if b.weight is NULL:
         s.weights[step] = b.n
+    else:
+        loss *= divisor_of(s, b, s.weights[step]) / s.weights[step]
+    s.losses[step] = loss
     if s.outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
     if s.tally.kind != NO_TALLY:

@@ -233,5 +233,5 @@ def _spread(count: int, most: int) -> Indices:
 
 
 def _part(batch: Batch, rows: slice) -> Batch:
-    weights = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
-    return Batch(batch.x[rows], batch.targets[rows], *weights)
+    weight, sample_weight = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
+    return batch._replace(x=batch.x[rows], targets=batch.targets[rows], weight=weight, sample_weight=sample_weight)
