@@ -21,8 +21,8 @@ FLOORS = [
     ["_core", "_erf", "_processors", "_reference", "_reference_activations", "_reference_checks"],
     ["_compiled", "kernels"],
     [
-        *("_arrays", "_class_weights", "_direction", "_files", "_frames", "_interrupts", "_model_file", "_progress"),
-        *("_reprs", "_settings", "_spans", "_suggestions", "_version"),
+        *("_arrays", "_class_weights", "_direction", "_files", "_frames", "_interrupts", "_model_file", "_overrides"),
+        *("_progress", "_reprs", "_settings", "_spans", "_suggestions", "_version"),
     ],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],

@@ -62,7 +62,7 @@ def parameters(item: Item) -> list[str]:
         names = list(inspect.signature(item.value).parameters)
     except ValueError:
         return []
-    return [name for name in names if name not in ("self", "cls")]
+    return [name for name in names if name not in ("self", "cls", "args", "kwargs")]  # the last two are passed on
 
 
 def section(doc: str, title: str) -> list[str]:

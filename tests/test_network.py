@@ -564,22 +564,96 @@ def test_jacobian(backend, rng):
         np.testing.assert_allclose(jacobian[:, :, column], slope, rtol=1e-6, atol=1e-8)
 
 
-def test_jacobian_in_slices(rng):
-    net = bp.mlp([3, 2000], activation="tanh", dtype="float64", seed=0)
-    np.testing.assert_allclose(net.jacobian(rng.normal(size=(5, 3))), np.tile(net.layers[0].weight.T, (5, 1, 1)), rtol=1e-12)
-
-
-def test_jacobian_disturbs_nothing(rng):
-    net, x = trained(rich()), rng.normal(size=(4, 5))
-    net.layers[0].trainable = False
-    gradients, state, step = net.gradients.copy(), net.state_dict(), net.dropout_step
+def test_value_and_jacobian_and_input_gradient(backend, dtype, rng, rtol):
+    net, x, v = trained(rich(dtype)), rng.normal(size=(4, 5)).astype(dtype), rng.normal(size=(4, 3)).astype(dtype)
+    outputs, jacobian = net.value_and_jacobian(x)
+    np.testing.assert_allclose(outputs, net.predict(x), rtol=rtol, atol=rtol)
+    np.testing.assert_array_equal(jacobian, net.jacobian(x))
+    gradient = net.input_gradient(x, v)
+    np.testing.assert_allclose(gradient, np.einsum("nk,nki->ni", v, jacobian), rtol=100 * rtol, atol=10 * rtol)
     net.forward(x)
-    net.jacobian(rng.normal(size=(2, 5)))
+    np.testing.assert_allclose(gradient, net.backward(v), rtol=rtol, atol=rtol)
+    assert {array.dtype for array in (outputs, jacobian, gradient)} == {dtype}
+
+
+def test_derivatives_of_no_rows(backend):
+    net = rich()
+    outputs, jacobian = net.value_and_jacobian(np.empty((0, 5)))
+    assert (outputs.shape, jacobian.shape) == ((0, 3), (0, 3, 5))
+    assert net.input_gradient(np.empty((0, 5)), np.empty((0, 3))).shape == (0, 5)
+
+
+@pytest.mark.parametrize(
+    ("x", "v", "message"),
+    [
+        (np.ones((2, 4)), np.ones((2, 3)), r"x must have shape \(rows, 5\), got \(2, 4\)"),
+        (np.ones((2, 5)), np.ones((2, 2)), r"v must have shape \(rows, 3\), got \(2, 2\)"),
+        (np.ones((2, 5)), np.ones(3), "v must be 2-D"),
+        (np.ones((2, 5)), np.ones((1, 3)), r"x and v must have the same number of rows, got shapes \(2, 5\) and \(1, 3\)"),
+    ],
+)
+def test_input_gradient_refuses_what_does_not_fit(x, v, message):
+    with pytest.raises(ValueError, match=message):
+        rich().input_gradient(x, v)
+
+
+@pytest.mark.parametrize("outputs", [3, 700, 2000])
+def test_derivatives_in_slices(outputs, rng, backend):
+    net, x = bp.mlp([3, outputs], dtype="float64", seed=0), rng.normal(size=(5 if outputs > 3 else 1500, 3))
+    weight = net.layers[0].weight
+    np.testing.assert_allclose(net.jacobian(x), np.tile(weight.T, (len(x), 1, 1)), rtol=1e-12)
+    v = rng.normal(size=(len(x), outputs))
+    np.testing.assert_allclose(net.input_gradient(x, v), v @ weight.T, rtol=1e-9, atol=1e-12)
+
+
+DERIVATIVES = {
+    "jacobian": lambda net, rng: net.jacobian(rng.normal(size=(2, 5))),
+    "value_and_jacobian": lambda net, rng: net.value_and_jacobian(rng.normal(size=(2, 5))),
+    "input_gradient": lambda net, rng: net.input_gradient(rng.normal(size=(2, 5)), np.ones((2, 3))),
+}
+
+
+@pytest.mark.parametrize("call", DERIVATIVES)
+@pytest.mark.parametrize("training", [True, False])
+def test_derivatives_disturb_nothing(call, training, backend, rng):
+    net, x, other = trained(rich()), rng.normal(size=(4, 5)), trained(rich())
+    for each in (net, other):
+        each.layers[0].trainable = False
+        each.forward(x, training)
+    gradients, state, step = net.gradients.copy(), net.state_dict(), net.dropout_step
+    DERIVATIVES[call](net, rng)
     np.testing.assert_array_equal(net.gradients, gradients)
     assert all((value == state[name]).all() for name, value in net.state_dict().items())
     assert net.dropout_step == step
     assert [layer.trainable for layer in net.layers] == [False, True, True, True, True, True]
-    net.backward(np.ones((4, 3)))
+    np.testing.assert_array_equal(net.backward(np.ones((4, 3))), other.backward(np.ones((4, 3))))
+    np.testing.assert_array_equal(net.gradients, other.gradients)
+
+
+def test_derivatives_follow_a_network_that_changes(backend, rng):
+    net, x = bp.Network([bp.Dense(3, 4, activation="tanh"), bp.Dense(4, 2)], dtype="float64", seed=0), rng.normal(size=(2, 3))
+    net.jacobian(x)
+    net.layers[0].activation = bp.activations.get("relu")
+    fresh = net.copy()
+    np.testing.assert_array_equal(net.jacobian(x), fresh.jacobian(x))
+    net.parameters = fresh.parameters * 2
+    fresh.parameters = fresh.parameters * 2
+    np.testing.assert_array_equal(net.jacobian(x), fresh.jacobian(x))
+
+
+def test_many_threads_ask_for_derivatives_while_one_trains(backend, rng):
+    net = bp.mlp([3, 16, 2], activation="tanh", dtype="float64", seed=0)
+    frozen, inputs = net.copy(), [rng.normal(size=(n, 3)) for n in (1, 2, 7, 1, 40)]
+    expected = [frozen.jacobian(x) for x in inputs]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(20):
+            for got, want in zip(pool.map(net.jacobian, inputs), expected, strict=True):
+                np.testing.assert_allclose(got, want, rtol=1e-9)
+        training = pool.submit(net.fit, inputs[-1], np.zeros((40, 2)), loss="mse", epochs=30)
+        while not training.done():
+            assert all(np.isfinite(jacobian).all() for jacobian in pool.map(net.jacobian, inputs))
+        training.result()
+    np.testing.assert_array_equal(net.jacobian(inputs[0]), net.copy().jacobian(inputs[0]))
 
 
 def test_state_dict(dtype):

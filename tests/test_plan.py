@@ -39,11 +39,11 @@ def test_forward_and_backward(seed, dtype, training, layer_by_layer):
     x, grad = batch(net), np.random.default_rng(1).normal(size=(19, 3)).astype(dtype)
     other = net.copy()
     outputs = net.forward(x, training)
-    assert net._walked is not None
+    assert net._work.pending[1] is not None
     grad_x = net.backward(grad)
     layer_by_layer()
     assert_close(outputs, other.forward(x, training), net)
-    assert other._walked is None
+    assert other._work.pending[1] is None
     assert_close(grad_x, other.backward(grad), net)
     assert np.abs(other.gradients).max() > 0
     assert_close(net.gradients, other.gradients, net)
@@ -170,7 +170,7 @@ def test_the_numpy_backend_has_none():
         assert net._ready_plan() is None
         assert net._plan.predict(x) is None
         net.forward(x)
-        assert net._walked is None
+        assert net._work.pending[1] is None
 
 
 @pytest.mark.parametrize(

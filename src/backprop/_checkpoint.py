@@ -11,9 +11,11 @@ from . import losses, optimizers
 from . import metrics as metric_functions
 from ._evaluation import MetricSpec
 from ._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
+from ._overrides import is_of_this_package
 from .layers import Layer
 from .losses import Loss, LossFunction
 from .optimizers import Optimizer
+from .schedules import Schedule
 from .serialization import architecture, network_in
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def _content(trainer: Trainer) -> dict[str, Any]:
 
 def _settings(trainer: Trainer) -> dict[str, Any]:
     return {
-        "loss": None if trainer.loss.task == "custom" else trainer.loss.config(),
+        "loss": trainer.loss.config() if trainer.loss.is_saved else None,
         "optimizer": _saved_optimizer(trainer.optimizer),
         "clip_norm": trainer.clip_norm,
         "clip_value": trainer.clip_value,
@@ -61,8 +63,11 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
 
 def _saved_optimizer(optimizer: Optimizer) -> dict[str, Any]:
     """Return an optimizer's config; of a custom class, which `load_trainer` asks for, the name alone."""
-    custom = type(optimizer).__module__ != optimizers.__name__
-    return {"custom": type(optimizer).__name__} if custom else optimizer.config()
+    if not is_of_this_package(type(optimizer)):
+        return {"custom": type(optimizer).__name__}
+    if isinstance(optimizer.lr, Schedule) and not is_of_this_package(type(optimizer.lr)):
+        raise TypeError(f"a custom schedule ({type(optimizer.lr).__name__}) is code and cannot be saved")
+    return optimizer.config()
 
 
 def _saved_metric(metric: MetricSpec) -> str | dict[str, str]:

@@ -46,7 +46,7 @@ class Meter:
     @property
     def formula(self) -> Formula | None:
         """The formula that all metrics share, if they do: then `add_sums` does for `add_rows`."""
-        formulas = {metric.formula for metric in self._metrics}
+        formulas = {metric.formula if metric.adds_sums else None for metric in self._metrics}
         return formulas.pop() if len(formulas) == 1 else None
 
     def add_losses(self, losses: Numbers, weights: Numbers) -> None:

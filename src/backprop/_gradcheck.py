@@ -111,7 +111,7 @@ def gradcheck(
     def value() -> float:
         return criterion.value(outputs(), targets, sample_weight=sample_weight)
 
-    _, grad_outputs = criterion(outputs(), targets, sample_weight=sample_weight)
+    _, grad_outputs = losses.loss_and_gradient(criterion, outputs(), targets, sample_weight)
     grad_x = probe.backward(grad_outputs)
     center = value()
     if not np.isfinite(center):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from inspect import signature
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ._overrides import Overridable, Shortcuts, missing
 from ._tally import Formula, Sums
 
 Numbers = npt.NDArray[np.float64]
@@ -17,7 +18,7 @@ RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
 
 
-class Metric:
+class Metric(metaclass=Overridable):
     """A metric that is computed over many batches.
 
     Attributes
@@ -38,15 +39,22 @@ class Metric:
 
     def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
         """Take note of a batch. Rows count by the size of their weight, whatever its sign; arrays may be kept, not changed."""
-        raise NotImplementedError
+        raise missing(self, "update(self, outputs, targets, sample_weight), which takes note of a batch")
 
     def add(self, sums: Sums) -> None:
         """Take note of the sums of ``formula`` over many rows."""
-        raise NotImplementedError
+        raise missing(self, "add(self, sums), which takes note of the sums of its formula")
 
     def result(self) -> float:
         """Return the metric over all rows since the last `result`, and forget them; NaN where it is not defined."""
-        raise NotImplementedError
+        raise missing(self, "result(self), which returns the metric over all rows since the last result")
+
+    @property
+    def adds_sums(self) -> bool:
+        """Whether `add` does for the sums of a formula what `update` does for the rows."""
+        return self.formula is not None and type(self).add is not Metric.add
+
+    _SHORTCUTS: ClassVar[Shortcuts] = {"add": {"update": add}}
 
 
 class Means(Metric):

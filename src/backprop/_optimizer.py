@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from . import kernels, schedules
 from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from ._overrides import Overridable
 from ._settings import Converted, ReadOnlyDict, Settings, count, option
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
@@ -37,7 +38,7 @@ def _check_groups(name: str, groups: Any) -> Mapping[str, Mapping[str, float]]:
     return ReadOnlyDict({pattern: _checked_options(pattern, given) for pattern, given in (groups or {}).items()})
 
 
-class Optimizer(Settings):
+class Optimizer(Settings, metaclass=Overridable):
     """What all optimizers share: the learning rate, decay, parameter groups, and the moments of one network.
 
     The moments and counts belong to the optimizer, which belongs to the first network it updates. Parameters of layers with
@@ -123,8 +124,11 @@ class Optimizer(Settings):
         ------
         ValueError
             If the optimizer belongs to another network, or a pattern of ``groups`` matches no parameter.
+        RuntimeError
+            If it is called by a loss or layer of the network at work.
         """
         self.attach(net)
+        net.begin_update()
         if self.kernel:
             update = getattr(kernels.active(), self.kernel)
             moments = [None if slot is None else self._moments[slot] for slot in self._slots()]

@@ -1,8 +1,8 @@
 """Plans: networks translated into the tables that the compiled backend runs without Python between the layers.
 
-A plan exists for networks whose layers are all built in; layers of one's own, and the NumPy backend, go layer by layer, which is
-the same arithmetic (tests hold the two together). Tables hold copies of what layers say of themselves, so a plan is thrown
-away when a layer changes (`Network._changed`), and it is never copied or pickled.
+A plan exists for networks whose layers are all built in, with no method replaced. Custom layers, and the NumPy backend, go layer by
+layer, which is the same arithmetic (tests hold the two together). Tables hold copies of what layers say of themselves, so a plan is
+thrown away when a layer changes (`Network._changed`), and it is never copied or pickled.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import kernels, losses, optimizers
+from . import kernels, losses
+from ._overrides import is_built_in
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
     from ._optimizer import Optimizer
+    from ._types import Array
     from .losses import Loss
     from .network import Network
 
@@ -42,12 +44,17 @@ def translate(net: Network) -> Any | None:
         return None
     if not table.rows:
         return None
-    operations = np.zeros(len(table.rows), core.OPERATION)
-    for operation, row in zip(operations, table.rows, strict=True):
-        for name, value in row.items():
-            operation[name] = value
-    _assign_registers(operations, core.KINDS)
-    return core.Plan(operations, net.parameters, net.gradients, net.buffers, net.seed, kernels.chosen)
+    return table.plan(net, net.gradients)
+
+
+def translate_probe(net: Network) -> Any:
+    """Return another plan of a network that has one, whose backward computes dL/dx alone and leaves the gradients as they are."""
+    core: Any = kernels.compiled()
+    table = _Table(core, net)
+    table.add(net.layers)
+    for row in table.rows:
+        row["trainable"] = False
+    return table.plan(net, np.zeros_like(net.gradients))
 
 
 class _Table:
@@ -60,10 +67,19 @@ class _Table:
         entries = (*net.layout, *net._buffer_layout)
         self.offsets = {(entry.layer, entry.name.rpartition(".")[2]): entry.offset for entry in entries}
 
+    def plan(self, net: Network, gradients: Array) -> Any:
+        """Return the plan of these operations."""
+        operations = np.zeros(len(self.rows), self.core.OPERATION)
+        for operation, row in zip(operations, self.rows, strict=True):
+            for name, value in row.items():
+                operation[name] = value
+        _assign_registers(operations, self.core.KINDS)
+        return self.core.Plan(operations, net.parameters, gradients, net.buffers, net.seed, kernels.chosen)
+
     def add(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
             write = _WRITERS.get(type(layer))
-            if write is None or not {"forward", "backward", "infer"}.isdisjoint(layer.__dict__):
+            if write is None or not is_built_in(layer):
                 raise UntranslatableError(type(layer).__name__)
             write(self, layer)
 
@@ -91,10 +107,12 @@ class _Table:
             self.write("dense", layer, layer.fan_out, **self._function(layer))
 
     def activation(self, layer: Dense | Activation) -> None:
-        if layer.activation.name != "identity":
+        if layer.activation.name != "identity" or not layer.activation.by_kernel:
             self.write("activation", layer, **self._function(layer), trainable=False, weight=-1, bias=-1)
 
     def _function(self, layer: Dense | Activation) -> dict[str, Any]:
+        if not is_built_in(layer.activation):
+            raise UntranslatableError(type(layer.activation).__name__)
         return {"activation": self.core.ACTIVATIONS[layer.activation.name], "alpha": layer.activation.alpha}
 
     def dropout(self, layer: Dropout) -> None:
@@ -155,13 +173,13 @@ def translate_training(
 ) -> Any | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
 
-    None where there is none: for an optimizer of one's own, or when the network has no plan. With a loss of one's own, it can only
-    finish steps. It serves as long as the network's plan and the settings of loss and optimizer stay what they are.
+    None where there is none: for a custom optimizer, or when the network has no plan. With a custom loss, it can only finish
+    steps. It serves as long as the network's plan and the settings of loss and optimizer stay what they are.
     """
     plan = net._ready_plan()
-    if plan is None or type(optimizer).__module__ != optimizers.__name__:
+    if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
         return None
-    name = loss.name if type(loss).__module__ == losses.__name__ and loss.name in losses.NAMES else None
+    name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
     parameter = {"cross_entropy": "label_smoothing", "huber": "delta"}.get(loss.name)
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())

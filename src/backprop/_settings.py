@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from inspect import signature
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Never, Self, TypeVar, overload
 
 Check = Callable[..., Any]  # check(name, value, *arguments, **keywords): the value to store, or an error that names the option
@@ -146,7 +147,7 @@ class Options:
         option = self._options.get(name)
         if option is None:
             object.__setattr__(self, name, value)
-            if not name.startswith("_"):
+            if not name.startswith("_") or isinstance(getattr(type(self), name, None), FunctionType):  # it replaces a method
                 self._assigned(name)
             return
         if option.remedy is not None and self._is_built():

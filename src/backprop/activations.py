@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import kernels
 from ._arrays import as_real_array, check_choice, check_nonnegative
+from ._overrides import Overridable, Shortcuts, missing
 from ._types import Array
 
 __all__ = [
@@ -126,8 +127,11 @@ NAMES = tuple(_TABLE)
 
 
 @dataclass(frozen=True, init=False, repr=False)
-class ActivationFunction:
+class ActivationFunction(metaclass=Overridable):
     """An activation function ``a = f(z)``.
+
+    A subclass is a custom function: it defines ``__call__(z)``, and ``derivative(z)`` or, where one number an element is not
+    enough, ``backward(grad_a, z)``. It takes the name of the built-in function that it replaces.
 
     Parameters
     ----------
@@ -157,6 +161,7 @@ class ActivationFunction:
 
     name: str
     alpha: float
+    by_kernel: ClassVar[bool] = True  # whether the kernels compute it: not a custom function
 
     def __init__(self, name: str, alpha: float | None = None) -> None:
         default = _TABLE[check_choice("activation", name, NAMES)].alpha
@@ -179,11 +184,11 @@ class ActivationFunction:
     @property
     def uses_z(self) -> bool:
         """Whether the derivative needs z, the input; where not, a is enough."""
-        return _TABLE[self.name].uses_z
+        return _TABLE[self.name].uses_z or not self.by_kernel
 
     @property
     def range(self) -> tuple[float, float]:
-        """The bounds ``(low, high)`` of the values; -inf and inf where there are none.
+        """The bounds ``(low, high)`` of the values; -inf and inf where there are none, or for a custom function.
 
         Examples
         --------
@@ -191,6 +196,8 @@ class ActivationFunction:
         >>> activations.relu.range, activations.tanh.range
         ((0.0, inf), (-1.0, 1.0))
         """
+        if not self.by_kernel:
+            return -inf, inf
         low, high = float(_TABLE[self.name].low), float(_TABLE[self.name].high)
         if self.takes_alpha:
             low = low * self.alpha if self.alpha else 0.0
@@ -261,8 +268,25 @@ class ActivationFunction:
         rows, shape = _as_rows(z, "z")
         return self.backward(np.ones_like(rows), rows).reshape(shape)
 
+    def _backward_by_derivative(self, grad_a: npt.ArrayLike, z: npt.ArrayLike) -> Array:
+        rows = np.asarray(self.derivative(z))
+        return np.asarray(grad_a, rows.dtype) * rows
+
+    _SHORTCUTS: ClassVar[Shortcuts] = {
+        "by_kernel": {"__call__": False, "backward": False, "derivative": False},
+        "backward": {"derivative": _backward_by_derivative},
+    }
+
     def config(self) -> str | dict[str, Any]:
-        """What `get` makes this function from again, ready for JSON: its name, or with an alpha of its own a dict."""
+        """What `get` makes this function from again, ready for JSON: its name, or with another alpha than the default a dict.
+
+        Raises
+        ------
+        TypeError
+            For a custom function, which is code.
+        """
+        if type(self) is not ActivationFunction:
+            raise TypeError(f"a custom activation function ({type(self).__name__}) cannot be saved")
         if self.alpha == (_TABLE[self.name].alpha or 0.0):
             return self.name
         return {"name": self.name, "alpha": self.alpha}
@@ -278,6 +302,9 @@ def get(spec: str | Mapping[str, Any] | ActivationFunction) -> ActivationFunctio
     ActivationFunction('elu', alpha=1)
     """
     if isinstance(spec, ActivationFunction):
+        plain = ActivationFunction
+        if type(spec).__call__ is not plain.__call__ and type(spec).backward is plain.backward:
+            raise missing(spec, "derivative(self, z) or backward(self, grad_a, z), as it defines __call__")
         return spec
     if isinstance(spec, Mapping):
         return ActivationFunction(**spec)

@@ -17,6 +17,7 @@ Targets are never broadcast: ``(n,)`` and ``(n, 1)`` mean the same where the net
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from inspect import Parameter, signature
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -27,6 +28,7 @@ import numpy.typing as npt
 from . import kernels
 from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
 from ._class_weights import ClassWeight, check_class_weight, check_sample_weight, class_weight_vector, weigh_rows
+from ._overrides import Overridable, Shortcuts, missing, written
 from ._settings import Converted, Settings, fixed, option, optional
 from ._types import Array, Labels
 
@@ -93,8 +95,11 @@ def _checked_function(name: str, function: Any) -> LossFunction:
     return checked
 
 
-class Loss(Settings):
+class Loss(Settings, metaclass=Overridable):
     """A loss on the network's raw outputs.
+
+    A subclass with a ``__call__`` is a custom loss, and that is its whole definition: training, evaluation and `gradcheck` take
+    value and gradient from it. Targets reach it as `prepare_targets` returns them. `FunctionLoss` is for losses that are functions.
 
     Attributes
     ----------
@@ -104,6 +109,8 @@ class Loss(Settings):
         What the targets are: one class of k, k independent yes or no, numbers, or the business of a loss function of one's own.
     link : {"softmax", "sigmoid", "exp", "identity"}
         What turns raw outputs into predictions.
+    custom : bool
+        Whether a function or ``__call__`` from outside this package computes it.
     unbounded : bool
         Whether outputs are logits, log-rates or margins, which must be free to take any real value. The network must then not end
         in an activation that bounds them, such as softmax, relu or tanh; see `check_activation`.
@@ -143,7 +150,7 @@ class Loss(Settings):
         """
         matrix, prepared, weight = self._prepare(outputs, targets, sample_weight)
         grad = np.empty_like(matrix)
-        return self.compute(matrix, prepared, weight, grad), grad
+        return float(written(self, "compute")(matrix, prepared, weight, grad)), grad
 
     def value(self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
         """Return the loss alone.
@@ -157,7 +164,7 @@ class Loss(Settings):
         -------
         float
         """
-        return self.compute(*self._prepare(outputs, targets, sample_weight), None)
+        return float(written(self, "compute")(*self._prepare(outputs, targets, sample_weight), None))
 
     def check_activation(self, activation: ActivationFunction) -> None:
         """Refuse an activation at the network's end that bounds outputs which the loss takes for logits, log-rates or margins.
@@ -263,12 +270,44 @@ class Loss(Settings):
         """
         return None
 
+    @property
+    def custom(self) -> bool:
+        """Whether a function or ``__call__`` from outside this package computes the loss."""
+        return type(self).__call__ is not Loss._written["__call__"]
+
+    @property
+    def is_saved(self) -> bool:
+        """Whether `config` describes the loss: a class or function from outside this package is code, which is not saved."""
+        return type(self) in _LOSSES
+
+    @property
+    def row_class_weight(self) -> ClassWeight | None:
+        """The class weights that training multiplies into the weights of rows; a ``__call__`` of a subclass applies them itself."""
+        return None if self.custom else self.class_weight
+
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        return _target_matrix(given, wanted)
+        return _targets_as_given(given, wanted) if self.custom else _target_matrix(given, wanted)
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        if self.name not in NAMES:
+            raise missing(self, _CALL)
         loss: float = getattr(active, self.name)(outputs, targets, weight, grad)
         return loss
+
+    def _value_by_call(
+        self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
+    ) -> float:
+        """Return the loss alone; the arguments are those of a call."""
+        matrix = _outputs_matrix(outputs)
+        weight = None if sample_weight is None else check_sample_weight(sample_weight, len(matrix), matrix.dtype)
+        return self._compute_by_call(matrix, targets, weight, None)
+
+    def _compute_by_call(self, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
+        """Return the loss of prepared arrays, and write its gradient into ``grad`` unless that is None."""
+        takes_weight = weight is None or _takes_weight(type(self).__call__)
+        return _called(self, f"{type(self).__name__}.__call__", takes_weight, outputs, targets, weight, grad)
+
+    _SHORTCUTS: ClassVar[Shortcuts] = {"compute": {"__call__": _compute_by_call}, "value": {"__call__": _value_by_call}}
 
     def class_weight_vector(
         self, spec: ClassWeight, targets: Iterable[Array | Labels], n_outputs: int
@@ -298,13 +337,21 @@ class Loss(Settings):
             raise ValueError(f"{self.name} has no option class_weight: give class_weight to fit")
 
     def config(self) -> dict[str, Any]:
-        """Return the name and the options, ready for JSON; `get` turns them back into a loss."""
+        """Return the name and the options, ready for JSON; `get` turns them back into a loss.
+
+        Raises
+        ------
+        TypeError
+            For a loss that is a class or function from outside this package, as code is not saved.
+        """
+        if not self.is_saved:
+            raise TypeError(f"a custom loss ({type(self).__name__}) cannot be saved; give it again when loading")
         return {"name": self.name, **{key: _plain(getattr(self, key)) for key in signature(type(self)).parameters}}
 
     def __repr__(self) -> str:
         """Return the call that makes this loss."""
-        options = ", ".join(f"{key}={getattr(self, key)!r}" for key in signature(type(self)).parameters)
-        return f"{type(self).__name__}({options})"
+        keys = [key for key in signature(type(self)).parameters if hasattr(self, key)]
+        return f"{type(self).__name__}({', '.join(f'{key}={getattr(self, key)!r}' for key in keys)})"
 
 
 class CrossEntropy(Loss):
@@ -523,7 +570,7 @@ class Quantile(Loss):
 
 
 class FunctionLoss(Loss):
-    """A loss function of one's own: ``function(outputs, targets) -> (value, dL/doutputs)``.
+    """A custom loss function: ``function(outputs, targets) -> (value, dL/doutputs)``.
 
     Targets reach it as they are given, except that floats are cast to the network's dtype and integers to int64, and that
     with one output ``(n,)`` becomes ``(n, 1)``. Weights reach it as ``sample_weight=``, divided by their mean size over the batch:
@@ -538,46 +585,20 @@ class FunctionLoss(Loss):
 
     def __init__(self, function: LossFunction) -> None:
         self.function = function
-        parameters = _parameters(function)
-        self.takes_weight = "sample_weight" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
-
-    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        if given.ndim == 0:
-            raise ValueError(f"{wanted.name} must have one entry per row, got a single number")
-        if wanted.n_outputs == 1 and given.ndim <= 2:
-            return _target_matrix(given, wanted)
-        if given.dtype.kind in "biu":
-            return as_contiguous(given, wanted.name, np.dtype(np.int64))
-        cast = as_parameter(given, wanted.name, given.shape, wanted.dtype)
-        if wanted.check_finite:
-            require_finite(cast, wanted.name)
-        return cast
+        self.takes_weight = _takes_weight(function)
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
         who = f"the loss function {_name_of(self.function)}"
-        if weight is None:
-            result = self.function(outputs, targets)
-        elif self.takes_weight:
-            size = np.abs(weight).mean(dtype=np.float64)
-            result = self.function(outputs, targets, sample_weight=(weight / size).astype(weight.dtype) if size else weight)
-        else:
-            raise TypeError(f"{who} must take sample_weight= to be used with weights")
-        if not (isinstance(result, tuple) and len(result) == 2):
-            raise TypeError(f"{who} must return (value, grad_outputs), got {type(result).__name__}")
-        value, gradient = np.asarray(result[0]), np.asarray(result[1])
-        if value.ndim or value.dtype.kind not in "biuf":
-            raise TypeError(f"{who} must return one real number as its value, got {result[0]!r}")
-        if gradient.dtype.kind not in "biuf":
-            raise TypeError(f"{who} must return a real gradient, got dtype {gradient.dtype}")
-        if gradient.shape != outputs.shape:
-            raise ValueError(f"{who} must return a gradient of the outputs' shape {outputs.shape}, got {gradient.shape}")
-        if grad is not None:
-            grad[...] = gradient
-        return float(value)
+        return _called(self.function, who, self.takes_weight, outputs, targets, weight, grad)
+
+    @property
+    def custom(self) -> bool:
+        """True."""
+        return True
 
     def config(self) -> dict[str, Any]:
         """Refuse: code is never saved."""
-        raise TypeError(f"a loss function of one's own ({_name_of(self.function)}) cannot be saved; give it again when loading")
+        raise TypeError(f"a custom loss function ({_name_of(self.function)}) cannot be saved; give it again when loading")
 
     def __repr__(self) -> str:
         """Return the name of the function."""
@@ -619,6 +640,7 @@ def get(spec: str | Loss | LossFunction | dict[str, Any]) -> Loss:
     Huber(delta=2.0)
     """
     if isinstance(spec, Loss):
+        _check_complete(spec)
         return spec
     if isinstance(spec, dict):
         options = {key: value for key, value in spec.items() if key != "name"}
@@ -951,6 +973,83 @@ def kl_divergence(
     return KLDivergence()(outputs, targets, sample_weight=sample_weight)
 
 
+def loss_and_gradient(loss: Loss, outputs: Array, targets: Any, sample_weight: npt.ArrayLike | None) -> tuple[float, Array]:
+    """Call a loss; weights are passed on only where there are any, as a custom loss need not take them."""
+    if sample_weight is None:
+        return loss(outputs, targets)
+    return loss(outputs, targets, sample_weight=sample_weight)
+
+
+def _check_complete(loss: Loss) -> None:
+    """Refuse a subclass without a definition, or with one of the value and none of the gradient."""
+    kind = type(loss)
+    if not loss.custom and kind.compute is Loss.compute and kind._run is Loss._run and loss.name not in NAMES:
+        raise missing(loss, _CALL)
+    value, *others = (
+        -1 if name in vars(loss) else next(i for i, base in enumerate(kind.__mro__) if name in vars(base))
+        for name in ("value", "__call__", "compute", "_run")
+    )
+    if value < min(others):
+        raise missing(loss, f"{_CALL}: it defines value alone, which has no gradient")
+
+
+_CALL = "__call__(self, outputs, targets, *, sample_weight=None), which returns the loss and dL/doutputs"
+
+
+def _called(
+    function: LossFunction,
+    who: str,
+    takes_weight: bool,
+    outputs: Array,
+    targets: Any,
+    weight: Array | None,
+    grad: Array | None,
+) -> float:
+    """Call a custom loss, check what it returns, write the gradient into ``grad`` unless that is None, and return the value."""
+    if weight is None:
+        result = function(outputs, targets)
+    elif takes_weight:
+        size = np.abs(weight).mean(dtype=np.float64)
+        result = function(outputs, targets, sample_weight=(weight / size).astype(weight.dtype) if size else weight)
+    else:
+        raise TypeError(f"{who} must take sample_weight= to be used with weights")
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise TypeError(f"{who} must return (value, grad_outputs), got {type(result).__name__}")
+    value, gradient = np.asarray(result[0]), np.asarray(result[1])
+    if value.ndim or value.dtype.kind not in "biuf":
+        raise TypeError(f"{who} must return one real number as its value, got {result[0]!r}")
+    if gradient.dtype.kind not in "biuf":
+        raise TypeError(f"{who} must return a real gradient, got dtype {gradient.dtype}")
+    if gradient.shape != outputs.shape:
+        raise ValueError(f"{who} must return a gradient of the outputs' shape {outputs.shape}, got {gradient.shape}")
+    if grad is not None:
+        grad[...] = gradient
+    return float(value)
+
+
+@cache
+def _takes_weight(function: LossFunction) -> bool:
+    try:
+        parameters = signature(function).parameters
+    except ValueError:  # some callables written in C have no signature
+        return False
+    return "sample_weight" in parameters or any(p.kind is Parameter.VAR_KEYWORD for p in parameters.values())
+
+
+def _targets_as_given(given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+    """Targets for a custom loss: any shape; integers as int64, floats in the network's dtype, (n,) as (n, 1) for one output."""
+    if given.ndim == 0:
+        raise ValueError(f"{wanted.name} must have one entry per row, got a single number")
+    if wanted.n_outputs == 1 and given.ndim <= 2:
+        return _target_matrix(given, wanted)
+    if given.dtype.kind in "biu":
+        return as_contiguous(given, wanted.name, np.dtype(np.int64))
+    cast = as_parameter(given, wanted.name, given.shape, wanted.dtype)
+    if wanted.check_finite:
+        require_finite(cast, wanted.name)
+    return cast
+
+
 def _outputs_matrix(outputs: npt.ArrayLike) -> Array:
     given = as_real_array(outputs, "outputs")
     dtype = np.float32 if given.dtype == np.float32 else np.float64
@@ -1011,13 +1110,6 @@ def _plain(option: Any) -> Any:
     if isinstance(option, dict):
         return {str(key): float(value) for key, value in option.items()}
     return option
-
-
-def _parameters(function: LossFunction) -> dict[str, Parameter]:
-    try:
-        return dict(signature(function).parameters)
-    except ValueError:  # some callables written in C have no signature
-        return {}
 
 
 def _name_of(function: LossFunction) -> str:

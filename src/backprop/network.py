@@ -7,8 +7,9 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -28,14 +29,28 @@ from ._arrays import (
     check_seed,
     require_finite,
 )
-from ._plan import translate
+from ._overrides import Overridable, Shortcuts, follow_assignment, on_replacement
+from ._plan import translate, translate_probe
 from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._summary import Summary, summary_of
 from ._types import Array
 from ._version import __version__
 from .activations import ActivationFunction
-from .layers import Activation, BatchNorm, Dense, Dropout, Layer, Noise, apply, apply_backward, apply_infer, chain_widths, walk
+from .layers import (
+    Activation,
+    BatchNorm,
+    Dense,
+    Dropout,
+    Layer,
+    Noise,
+    apply,
+    apply_backward,
+    apply_infer,
+    chain_widths,
+    twin_of,
+    walk,
+)
 from .losses import Loss
 
 if TYPE_CHECKING:
@@ -79,7 +94,45 @@ class ParameterEntry(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Network(Options):
+LOSS = "the loss of a training step is computed"
+_FORWARD = "a forward is under way"
+_BACKWARD = "a backward is under way"
+_CHANGED = "the network changed since the forward"
+
+Pending = tuple[int, Any, tuple[Any, ...]]  # a forward: its rows, the plan that ran it or None, and what built-in layers kept
+
+
+class Work:
+    """What a network is doing.
+
+    Apart from the network, so that assigning to it costs nothing: attributes of a network are looked at (`Options.__setattr__`).
+    """
+
+    __slots__ = ("pending", "under_way")
+
+    def __init__(self) -> None:
+        self.pending: Pending | str | None = None  # the forward that awaits its backward; or why it cannot have one any more
+        self.under_way: str | None = None
+
+
+class UnderWay:
+    """While it is entered, a network refuses calls that would disturb the forward, loss or backward at work."""
+
+    __slots__ = ("_net", "_what")
+
+    def __init__(self, net: Network, what: str) -> None:
+        self._net = net
+        self._what = what
+
+    def __enter__(self) -> None:
+        self._net._check_idle(self._what)
+        self._net._work.under_way = self._what
+
+    def __exit__(self, *error: object) -> None:
+        self._net._work.under_way = None
+
+
+class Network(Options, metaclass=Overridable):
     """Layers applied one after another.
 
     Parameters
@@ -153,10 +206,12 @@ class Network(Options):
         self.seed = noise.seed
         self.loss = None
         self._noise = noise
-        self._rows: int | None = None  # of the forward that awaits its backward
-        self._walked: Any = None  # the plan that made it, if one did
+        self._work = Work()
+        self._seeds = np.empty((0, self.n_outputs), dtype)  # identity matrices, for `jacobian`
         self._plan: Any = None
+        self._probes: list[Any] = []  # more plans, for `jacobian` and its like
         self._translated = False  # whether it is known if there is a plan
+        self._replaces_methods = False  # whether one was assigned to the network itself
         self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
@@ -179,18 +234,47 @@ class Network(Options):
             layer._bind(views[layer], rng)
             layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
 
-    def _changed(self) -> None:
-        """Forget the plan: a layer is no longer what the plan was made of."""
+    def _changed(self, since_forward: bool = True) -> None:
+        """Forget the plan, as a layer has changed; with ``since_forward`` also the forward that awaits its backward."""
+        if since_forward:
+            self._lose_forward()
         if self._plan is not None:
             self._plan.current = False
         self._plan = None
+        self._probes = []
         self._translated = False
+
+    def begin_update(self) -> None:
+        """Take note that an optimizer is about to change the parameters: the last forward has no backward any more.
+
+        Raises
+        ------
+        RuntimeError
+            Within a loss or layer of this network, at work.
+        """
+        self._check_idle("optimizer.step")
+        self._lose_forward()
+
+    def _lose_forward(self) -> None:
+        if self._work.pending is not None:
+            self._work.pending = _CHANGED
+
+    def _check_idle(self, call: str) -> None:
+        """Refuse a call that would disturb what the network is doing."""
+        if self._work.under_way is not None:
+            raise RuntimeError(f"{call} is not possible while {self._work.under_way}; net.predict(x) is, as it keeps nothing")
+
+    def _check_unlocked(self, what: str) -> None:
+        """Refuse to change a layer between a forward and its backward within a training step."""
+        if self._work.under_way == LOSS:
+            raise RuntimeError(f"{what} cannot be assigned while {LOSS}: the backward needs what the forward was made with")
 
     def _ready_plan(self) -> Any:
         """Return the plan to run now, or None where the way is layer by layer."""
         if not self._translated and kernels.compiled() is not None:
-            self._plan = translate(self)
+            self._plan = None if self._replaces_methods else translate(self)
             self._translated = True
+            _with_plans.add(self)
         return None if self._plan is None or kernels.compiled() is None else self._plan
 
     @property
@@ -200,7 +284,9 @@ class Network(Options):
 
     @parameters.setter
     def parameters(self, values: npt.ArrayLike) -> None:
+        self._check_idle("assigning net.parameters")
         _assign(self._parameters, values, "parameters")
+        self._lose_forward()
 
     @property
     def gradients(self) -> Array:
@@ -218,7 +304,9 @@ class Network(Options):
 
     @buffers.setter
     def buffers(self, values: npt.ArrayLike) -> None:
+        self._check_idle("assigning net.buffers")
         _assign(self._buffers, values, "buffers")
+        self._lose_forward()
 
     @property
     def dropout_step(self) -> int:
@@ -233,7 +321,7 @@ class Network(Options):
     def output_activation(self) -> ActivationFunction:
         """The activation function that the outputs come out of: identity unless the network ends in one."""
         for layer in reversed(self.layers):
-            if isinstance(layer, (Dense, Activation)):
+            if isinstance(layer, (Dense, Activation)) and layer._trusted:
                 return layer.activation
             if not isinstance(layer, Dropout):
                 break
@@ -250,7 +338,10 @@ class Network(Options):
         ------
         ValueError
             When names are missing or unknown, or a shape is wrong; nothing is changed then.
+        RuntimeError
+            Within a loss or layer of this network, at work.
         """
+        self._check_idle("net.load_state_dict")
         wanted = {entry.name for _, entry in self._state()}
         if wanted != state.keys():
             missing, unexpected = sorted(wanted - state.keys()), sorted(map(str, state.keys() - wanted))
@@ -258,6 +349,7 @@ class Network(Options):
         values = {entry.name: as_parameter(state[entry.name], entry.name, entry.shape, self.dtype) for _, entry in self._state()}
         for flat, entry in self._state():
             _view(flat, entry)[...] = values[entry.name]
+        self._lose_forward()
 
     def _state(self) -> list[tuple[Array, ParameterEntry]]:
         """Every parameter and buffer with the flat array it lies in, layer by layer."""
@@ -294,11 +386,13 @@ class Network(Options):
         >>> target.parameters.round(4)
         array([0.6513, 0.6513], dtype=float32)
         """
+        self._check_idle("net.blend")
         tau = check_in("tau", tau, 0, 1)
         if not isinstance(other, Network):
             raise TypeError(f"other must be a Network, got {type(other).__name__}")
         if self._shapes != other._shapes or self.dtype != other.dtype:
             raise ValueError("other must have the same parameters, buffers and dtype as this network")
+        self._lose_forward()
         flat = ((self._parameters, other._parameters), (self._buffers, other._buffers))
         if tau == 1:
             self._exact = None
@@ -353,37 +447,50 @@ class Network(Options):
         -------
         array (n, n_outputs)
             Raw outputs, a fresh array.
+
+        Raises
+        ------
+        RuntimeError
+            Within a loss or layer of this network, at work: their backward needs the forward that is there.
         """
-        plain = self._attempt(x, training)
+        if self._work.under_way is not None:
+            self._check_idle("net.forward")
+        plain = self._go_by_plan(x, training)
         if plain is not None:
             return plain
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
-        if self._ready_plan() is None and (rows is x or rows.base is not None):
+        plan = self._ready_plan()
+        if plan is None and (rows is x or rows.base is not None):
             rows = rows.copy()
-        outputs = self._forward(rows, training)
-        return outputs if self._walked is not None else outputs.copy()
+        outputs = self._go_forward(rows, training)
+        return outputs if plan is not None else outputs.copy()
 
-    def _attempt(self, x: npt.ArrayLike, training: bool, check_finite: bool = False) -> Array | None:
+    def _go_by_plan(self, x: npt.ArrayLike, training: bool, check_finite: bool = False) -> Array | None:
         """`forward` by plan, of an x that needs no conversion; None, and nothing is done, for any other."""
         plan = self._ready_plan()
         outputs: Array | None = None if plan is None else plan.attempt(x, training, self._noise, check_finite)
         if outputs is not None:
-            self._rows, self._walked = len(outputs), plan
+            self._work.pending = len(outputs), plan, ()
         return outputs
 
-    def _forward(self, x: Array, training: bool) -> Array:
-        """`forward` of a matrix that is as kernels want it and stays as it is until the backward; what it returns stays so, too."""
-        self._rows = self._walked = None
+    def _go_forward(self, x: Array, training: bool) -> Array:
+        """Like `forward`, for an array that already meets the kernel contract.
+
+        Neither `x` nor the result may be modified before `backward`.
+        """
+        self._work.pending = None
         plan = self._ready_plan()
+        kept: tuple[Any, ...] = ()
         if plan is not None and plan.takes(len(x), training):
             outputs: Array = plan.forward(x, training, self._noise.step)
-            self._walked = plan
         else:
-            outputs = x
-            for layer in self.layers:
-                outputs = apply(layer, outputs, training)
+            plan, outputs = None, x
+            with UnderWay(self, _FORWARD):
+                for layer in self.layers:
+                    outputs = apply(layer, outputs, training)
+            kept = tuple(layer._kept for _, layer in self._named)
         self._noise.step += training
-        self._rows = len(x)
+        self._work.pending = len(x), plan, kept
         return outputs
 
     def backward(self, grad_outputs: npt.ArrayLike, accumulate: bool = False) -> Array:
@@ -403,33 +510,50 @@ class Network(Options):
         Raises
         ------
         RuntimeError
-            When there was no forward since the last backward.
+            When there was no forward since the last backward, or the network changed since: an option of a built-in layer, or
+            parameters that were assigned. (What is written into the arrays goes unnoticed.)
         ValueError
             When grad_outputs has another shape than the outputs.
         """
-        if self._rows is None:
-            raise RuntimeError("each backward needs a forward of its own before it: call net.forward(x) first")
+        work = self._work
+        if work.under_way is not None or type(work.pending) is not tuple:
+            self._check_idle("net.backward")
+            self._awaiting()
         grad = as_matrix(grad_outputs, "grad_outputs", self.dtype, self.n_outputs, check_finite=False)
-        if len(grad) != self._rows:
-            raise ValueError(f"grad_outputs must have the shape of the outputs, ({self._rows}, {self.n_outputs}), got {grad.shape}")
         before = self._gradients.copy() if accumulate else None
-        grad_x = self._backward(grad)
+        grad_x = self._go_backward(grad)
         assert grad_x is not None
         if before is not None:
             self._gradients += before
         return grad_x.copy() if grad_x is grad else grad_x
 
-    def _backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
-        """`backward` of a matrix that is as kernels want it; without `input_gradient` dL/dx may be left out."""
-        walked, self._rows, self._walked = self._walked, None, None
-        if walked is not None:
-            grad_x: Array | None = walked.backward(grad_outputs, input_gradient)
+    def _go_backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
+        """Like `backward`, for an array that already meets the kernel contract; without `input_gradient` dL/dx may be left out."""
+        rows, plan, kept = self._awaiting()
+        if len(grad_outputs) != rows:
+            shape = grad_outputs.shape
+            raise ValueError(f"grad_outputs must have the shape of the outputs, ({rows}, {self.n_outputs}), got {shape}")
+        self._work.pending = None
+        if plan is not None:
+            grad_x: Array | None = plan.backward(grad_outputs, input_gradient)
             return grad_x
+        for (name, layer), what in zip(self._named, kept, strict=True):
+            if layer._kept is not what:
+                raise RuntimeError(f"{name} {layer!r} has had another forward since that of the network")
         grad: Array | None = grad_outputs
-        for layer in reversed(self.layers):
-            assert grad is not None
-            grad = apply_backward(layer, grad, input_gradient or layer is not self.layers[0])
+        with UnderWay(self, _BACKWARD):
+            for layer in reversed(self.layers):
+                assert grad is not None
+                grad = apply_backward(layer, grad, input_gradient or layer is not self.layers[0])
         return grad
+
+    def _awaiting(self) -> Pending:
+        """Return the forward that awaits its backward."""
+        pending = self._work.pending
+        if isinstance(pending, tuple):
+            return pending
+        reason = "each backward needs a forward of its own before it" if pending is None else pending
+        raise RuntimeError(f"{reason}: call net.forward(x) first")
 
     def predict(
         self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False
@@ -464,10 +588,21 @@ class Network(Options):
             outputs: Array | None = self._plan.predict(x)  # None for an x that takes more looking at
             if outputs is not None:
                 return outputs
+        return self._in_slices(self._go_through, x, out, batch_size, check_finite)
+
+    def _in_slices(
+        self,
+        infer: Callable[[Array], Array],
+        x: npt.ArrayLike,
+        out: Array | None,
+        batch_size: int,
+        check_finite: bool,
+    ) -> Array:
+        """`predict` with the outputs that ``infer`` computes of so many rows at a time."""
         batch_size, check_finite = check_count("batch_size", batch_size), check_flag("check_finite", check_finite)
         table = x if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim == 2 else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
-            outputs = self.infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=check_finite))
+            outputs = infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=check_finite))
             return outputs.copy() if np.may_share_memory(outputs, table) else outputs
         if table.shape[1] != self.n_inputs:
             as_table(table, "x", self.n_inputs)
@@ -476,14 +611,17 @@ class Network(Options):
             rows = as_matrix(table[start : start + batch_size], "x", self.dtype, self.n_inputs, check_finite=False)
             if check_finite:
                 require_finite(rows, "x", first_row=start)
-            result[start : start + batch_size] = self.infer(rows)
+            result[start : start + batch_size] = infer(rows)
         return result
 
     def infer(self, x: Array) -> Array:
-        """Return the outputs in evaluation mode for a matrix that is as kernels want it, unchecked, all rows at once.
+        """Return the outputs in evaluation mode for an array that already meets the kernel contract, unchecked, all rows at once.
 
         Keeps nothing. A network that changes nothing in evaluation mode (dropout alone) returns x itself.
         """
+        return self._go_through(x)
+
+    def _go_through(self, x: Array) -> Array:
         plan = self._ready_plan()
         outputs: Array | None = None if plan is None else plan.predict(x)
         if outputs is not None:
@@ -491,6 +629,88 @@ class Network(Options):
         for layer in self.layers:
             x = apply_infer(layer, x)
         return x
+
+    # What the trainer calls, and what takes its place where a subclass, or an assignment to the network, replaces a method above.
+
+    _attempt = _go_by_plan
+    _forward = _go_forward
+    _backward = _go_backward
+
+    def _no_attempt(self, x: npt.ArrayLike, training: bool, check_finite: bool = False) -> Array | None:
+        return None
+
+    def _forward_by_forward(self, x: Array, training: bool) -> Array:
+        return self._checked_outputs(self.forward(x, training), x)
+
+    def _backward_by_backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
+        return self.backward(grad_outputs)
+
+    def _infer_by_predict(self, x: Array) -> Array:
+        return self._checked_outputs(self.predict(x), x)
+
+    def _infer_by_forward(self, x: Array) -> Array:
+        return self._checked_outputs(self._twin().forward(x, False), x)
+
+    def _predict_by_infer(
+        self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False
+    ) -> Array:
+        """Return the raw outputs (logits) for x in evaluation mode; see `Network.predict`."""
+        return self._in_slices(self.infer, x, out, batch_size, check_finite)
+
+    def _checked_outputs(self, outputs: Any, x: Array) -> Array:
+        """The outputs that a method from outside this package returned for x."""
+        return as_parameter(outputs, f"what {type(self).__name__} returned", (len(x), self.n_outputs), self.dtype)
+
+    _trains_by_plan = True
+    _SHORTCUTS: ClassVar[Shortcuts] = {
+        "_attempt": {"forward": _no_attempt},
+        "_forward": {"forward": _forward_by_forward},
+        "_backward": {"backward": _backward_by_backward},
+        "predict": {"forward": _predict_by_infer, "infer": _predict_by_infer},
+        "infer": {"forward": _infer_by_forward, "predict": _infer_by_predict},
+        "_trains_by_plan": {"forward": False, "backward": False, "_forward": False, "_backward": False},
+    }
+
+    def _assigned(self, name: str) -> None:
+        if name in _METHODS:
+            follow_assignment(self)
+            self._replaces_methods = not _METHODS.isdisjoint(self.__dict__)
+            self._changed()
+
+    def __delattr__(self, name: str) -> None:
+        super().__delattr__(name)
+        self._assigned(name)
+
+    def _twin(self) -> Network:
+        """Return a network that shares the parameters and options of this one, to go forward and backward beside it.
+
+        Its gradients and buffers, and what its layers keep, are its own; its layers are frozen.
+        """
+        twin = object.__new__(type(self))
+        for name, value in self.__dict__.items():
+            bound = isinstance(value, MethodType) and value.__self__ is self
+            twin.__dict__[name] = MethodType(value.__func__, twin) if bound else value
+        twins = [twin_of(layer) for layer in self.layers]
+        twin.__dict__.update(
+            layers=tuple(twins),
+            _named=tuple(walk(twins, "layers")),
+            _gradients=np.zeros_like(self._gradients),
+            _buffers=self._buffers.copy(),
+            _noise=Noise(self.seed, self.dropout_step),
+            _plan=None,
+            _translated=True,
+            _work=Work(),
+        )
+        theirs = {layer: other for (_, layer), (_, other) in zip(self._named, twin._named, strict=True)}
+        for entry in self.layout:
+            name = entry.name.rpartition(".")[2]
+            theirs[entry.layer].__dict__[f"grad_{name}"] = _view(twin._gradients, entry)
+        for entry in self._buffer_layout:
+            theirs[entry.layer].__dict__[entry.name.rpartition(".")[2]] = _view(twin._buffers, entry)
+        for layer in theirs.values():
+            if not isinstance(type(layer).__dict__.get("trainable"), property):
+                layer.__dict__["trainable"] = False
+        return twin
 
     def predict_proba(
         self, x: npt.ArrayLike, *, link: str | None = None, batch_size: int = _SLICE, check_finite: bool = False
@@ -540,9 +760,15 @@ class Network(Options):
         )
 
     def jacobian(self, x: npt.ArrayLike) -> Array:
-        """Return d outputs / d inputs for every row, in evaluation mode; gradients and a pending backward are left alone.
+        """Return d outputs / d inputs for every row, in evaluation mode.
 
-        One forward of each row repeated n_outputs times and one backward, in which each copy asks for another output.
+        Gradients and a pending backward are left alone, and any number of threads may ask at once. The cost is that of one forward
+        and backward of each row repeated n_outputs times, in which each copy asks for another output.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs)
+            Inputs.
 
         Returns
         -------
@@ -556,20 +782,109 @@ class Network(Options):
         >>> bp.Network([layer]).jacobian([[0.0, 0.0]])
         array([[[3., 4.]]], dtype=float32)
         """
+        return self.value_and_jacobian(x)[1]
+
+    def value_and_jacobian(self, x: npt.ArrayLike) -> tuple[Array, Array]:
+        """Return the outputs of `predict` and the `jacobian`, at the cost of the latter.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs)
+            Inputs.
+
+        Returns
+        -------
+        outputs : array (n, n_outputs)
+        jacobian : array (n, n_outputs, n_inputs)
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> layer = bp.Dense(2, 1, activation="relu")
+        >>> layer.weight = [[3.0], [4.0]]
+        >>> bp.Network([layer]).value_and_jacobian([[1.0, 1.0], [-1.0, -1.0]])
+        (array([[7.],
+               [0.]], dtype=float32), array([[[3., 4.]],
+        <BLANKLINE>
+               [[0., 0.]]], dtype=float32))
+        """
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
-        probe = self.copy()
-        for layer in probe.layers:
-            layer.trainable = False
-        jacobian = np.empty((len(rows), self.n_outputs, self.n_inputs), self.dtype)
-        step = max(1, 4096 // self.n_outputs)
-        for start in range(0, len(rows), step):
-            part = np.repeat(rows[start : start + step], self.n_outputs, axis=0)
-            probe._forward(part, training=False)
-            each_output = np.tile(np.eye(self.n_outputs, dtype=self.dtype), (len(part) // self.n_outputs, 1))
-            grad_x = probe._backward(each_output)
+        n, k = len(rows), self.n_outputs
+        outputs, jacobian = np.empty((n, k), self.dtype), np.empty((n, k, self.n_inputs), self.dtype)
+        step = max(1, _SLICE // k)
+        for start in range(0, n, step):
+            part = rows[start : start + step]
+            values, slopes = self._pull_back(part.repeat(k, axis=0), self._each_output(len(part)))
+            outputs[start : start + step] = values[::k]
+            jacobian[start : start + step] = slopes.reshape(-1, k, self.n_inputs)
+        return outputs, jacobian
+
+    def input_gradient(self, x: npt.ArrayLike, v: npt.ArrayLike) -> Array:
+        """Return the gradient of a weighted sum of the outputs with respect to the inputs, for every row: ``v @ jacobian``.
+
+        The vector-Jacobian product in evaluation mode, at the cost of one forward and backward. Gradients and a pending backward
+        are left alone, and any number of threads may ask at once.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs)
+            Inputs.
+        v : array (n, n_outputs)
+            The weights of the outputs, or dL/doutputs.
+
+        Returns
+        -------
+        array (n, n_inputs)
+
+        Raises
+        ------
+        ValueError
+            When x and v have other shapes.
+
+        Examples
+        --------
+        >>> import backprop as bp
+        >>> layer = bp.Dense(2, 2, bias=False)
+        >>> layer.weight = [[3.0, 1.0], [4.0, 1.0]]
+        >>> bp.Network([layer]).input_gradient([[0.0, 0.0]], [[1.0, -1.0]])
+        array([[2., 3.]], dtype=float32)
+        """
+        rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
+        weights = as_matrix(v, "v", self.dtype, self.n_outputs, check_finite=False)
+        if len(rows) != len(weights):
+            raise ValueError(f"x and v must have the same number of rows, got shapes {rows.shape} and {weights.shape}")
+        if 0 < len(rows) <= _SLICE:
+            return self._pull_back(rows, weights)[1]
+        gradient = np.empty((len(rows), self.n_inputs), self.dtype)
+        for start in range(0, len(rows), _SLICE):
+            part = slice(start, start + _SLICE)
+            gradient[part] = self._pull_back(rows[part], weights[part])[1]
+        return gradient
+
+    def _each_output(self, rows: int) -> Array:
+        """The identity matrix, so many times one below the other."""
+        seeds = self._seeds
+        if len(seeds) < rows * self.n_outputs:
+            self._seeds = seeds = np.tile(np.eye(self.n_outputs, dtype=self.dtype), (rows, 1))
+        return seeds[: rows * self.n_outputs]
+
+    def _pull_back(self, rows: Array, grad_outputs: Array) -> tuple[Array, Array]:
+        """The outputs in evaluation mode, and dL/dx, given dL/doutputs; both arrays already meet the kernel contract."""
+        plan = self._ready_plan() if self._trains_by_plan else None
+        if plan is None:
+            twin = self._twin()
+            outputs = twin._forward(rows, False)
+            grad_x = twin._backward(grad_outputs, True)
             assert grad_x is not None
-            jacobian[start : start + step] = grad_x.reshape(-1, self.n_outputs, self.n_inputs)
-        return jacobian
+            return outputs, grad_x
+        probes = self._probes  # those that no thread is using; another list after the network has changed
+        try:
+            probe = probes.pop()
+        except IndexError:
+            probe = translate_probe(self)
+        pulled: tuple[Array, Array] = plan.pull_back(probe, rows, grad_outputs)
+        probes.append(probe)
+        return pulled
 
     @suggests_options
     def fit(
@@ -796,8 +1111,8 @@ class Network(Options):
             "dtype": self.dtype.name,
             "seed": self.seed,
             "dropout_step": self.dropout_step,
-            # A function of the user's is code: like a saved file, a pickle goes without it.
-            "loss": None if self.loss is None or self.loss.task == "custom" else self.loss,
+            # A custom loss is code: like a saved file, a pickle goes without it.
+            "loss": None if self.loss is None or not self.loss.is_saved else self.loss,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -844,6 +1159,18 @@ class Network(Options):
         if np.may_share_memory(out, x):
             raise ValueError("out must share no memory with x")
         return out
+
+
+_METHODS = frozenset({"forward", "backward", "predict", "infer"})
+_with_plans: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+def _forget_plans() -> None:
+    for network in list(_with_plans):
+        network._changed()
+
+
+on_replacement(_forget_plans)
 
 
 def mlp(

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive
 from ._direction import MODES, better_is
+from ._overrides import Overridable, Shortcuts, missing, written
 from ._settings import Settings, count, option, optional
 
 __all__ = [
@@ -47,9 +48,10 @@ def __dir__() -> list[str]:
 Numbers = npt.NDArray[np.float64]
 Formula = Callable[[npt.NDArray[np.intp]], Any]  # of an array of counts: their values, or one for all
 BLOCK = 256
+_CALL = "__call__(self, step), which returns the learning rate after so many updates (or epochs)"
 
 
-class Schedule(Settings):
+class Schedule(Settings, metaclass=Overridable):
     """A learning rate as a function of the number of updates (or epochs) done.
 
     Parameters
@@ -106,10 +108,19 @@ class Schedule(Settings):
         -------
         array (count,)
         """
-        return np.fromiter(map(self, range(first, first + count)), np.float64, count)
+        return np.fromiter(map(written(self, "__call__"), range(first, first + count)), np.float64, count)
+
+    def _call_by_values(self, step: int) -> float:
+        """Return the learning rate after ``step`` updates (or epochs)."""
+        return float(self.values(step, 1)[0])
+
+    _SHORTCUTS: ClassVar[Shortcuts] = {
+        "values": {"__call__": values, "_value": values},
+        "__call__": {"values": _call_by_values},
+    }
 
     def _value(self, step: int) -> float:
-        raise NotImplementedError
+        raise missing(self, _CALL)
 
     def config(self) -> dict[str, Any]:
         """Return the name and the arguments, ready for JSON; `get` turns them back into a schedule.
@@ -152,7 +163,9 @@ class _Piecewise(Schedule):
 
     def _piece(self, step: int) -> tuple[Formula, float]:
         """Return the formula that holds at ``step``, and the first count at which it no longer does."""
-        raise NotImplementedError
+        raise missing(self, _CALL)
+
+    __call__ = Schedule.__call__  # by the same formulas as `values`
 
     def _value(self, step: int) -> float:
         first, values = self._block
@@ -164,8 +177,6 @@ class _Piecewise(Schedule):
 
     def values(self, first: int, count: int) -> Numbers:
         """Return the learning rates after ``first`` updates (or epochs), after one more, and so on, ``count`` of them."""
-        if type(self).__module__ != __name__:  # a subclass of the user's may have changed single values
-            return super().values(first, count)
         blocks = range(first - first % BLOCK, first + count, BLOCK)
         if not blocks:
             return np.empty(0)

@@ -124,7 +124,7 @@ def architecture(net: Network) -> dict[str, Any]:
         "dtype": net.dtype.name,
         "seed": net.seed,
         "dropout_step": net.dropout_step,
-        "loss": None if net.loss is None or net.loss.task == "custom" else net.loss.config(),
+        "loss": None if net.loss is None or not net.loss.is_saved else net.loss.config(),
         "layers": [_describe(layer) for layer in net.layers],
     }
 

@@ -38,8 +38,8 @@ from .clipping import grad_norm, is_finite, scale_to_norm
 from .data import split
 from .history import History
 from .layers import Layer
-from .losses import Loss, LossFunction
-from .network import Network
+from .losses import FunctionLoss, Loss, LossFunction
+from .network import LOSS, Network
 from .optimizers import Optimizer
 
 __all__ = ["DivergenceError", "Trainer", "evaluate", "fit"]
@@ -50,23 +50,30 @@ def __dir__() -> list[str]:
 
 
 EVALUATION_BATCH = 1024
-_PASSING = ("training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned")  # None but during `fit`, or made again
+# None but during `fit` or between `forward` and `backward_step`, or made again
+_PASSING = ("training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned", "_awaited")
 
 
 class _Exclusively:
-    """Holds a network's lock, so that no other thread trains it."""
+    """Holds a network's lock, so that no other thread trains it; refused in the middle of a forward, a loss or a backward."""
 
-    __slots__ = ("_lock",)
+    __slots__ = ("_call", "_net")
 
-    def __init__(self, lock: Any) -> None:
-        self._lock = lock
+    def __init__(self, net: Network, call: str) -> None:
+        self._net = net
+        self._call = call
 
     def __enter__(self) -> None:
-        if not self._lock.acquire(blocking=False):
+        if not self._net._in_training.acquire(blocking=False):
             raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
+        try:
+            self._net._check_idle(self._call)
+        except RuntimeError:
+            self._net._in_training.release()
+            raise
 
     def __exit__(self, *error: object) -> None:
-        self._lock.release()
+        self._net._in_training.release()
 
 
 def _checked_net(name: str, net: Any) -> Network:
@@ -188,6 +195,7 @@ class Trainer(Options):
         self._gathered_steps = 0
         self._gathered_weight = 0.0
         self._before_forward: tuple[Array | None, int] = (None, 0)
+        self._awaited: Any = None  # the network's forward that `forward` made
         self.last_lr = self.optimizer.learning_rate
         self._planned: Any = None
 
@@ -228,34 +236,37 @@ class Trainer(Options):
             If the loss or the gradient is not finite. This call then changes nothing; the update that spoilt the parameters may
             be that of the call before, which is not undone.
         RuntimeError
-            If another thread is training the network.
+            If another thread is training the network; if it is called by a loss or layer of the network at work.
         """
         planned, net = self._planned, self.net
-        if planned is not None and sample_weight is None and net._in_training.acquire(blocking=False):
+        if planned is not None and sample_weight is None and not net._work.under_way and net._in_training.acquire(blocking=False):
             try:
-                loss = planned.step(x, y, net._noise) if planned.has_loss else self._step_with_own_loss(planned, x, y)
+                loss = planned.step(x, y, net._noise) if planned.has_loss else self._step_with_function(planned, x, y)
             finally:
                 net._in_training.release()
             if loss is not None:
-                net.__dict__["loss"] = self.loss
+                if net.loss is not self.loss:
+                    net.loss = self.loss
                 self.__dict__["last_lr"] = planned.lr
                 return float(loss)
-        with self._exclusively():
-            batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.class_weight)
+        with self._exclusively("trainer.step"):
+            batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.row_class_weight)
             self.net.loss = self.loss
             return self._train_batch(batch)[0]
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return the outputs in training mode; `backward_step` takes it from there.
 
-        The two are for losses that need more than targets: compute dL/doutputs of your own in between.
+        The two are for losses that need more than targets: compute dL/doutputs in between. The network may predict in between, but
+        go neither forward nor backward, and its layers and parameters must stay as they are.
         """
-        with self._exclusively():
+        with self._exclusively("trainer.forward"):
             self._remember()
-            plain = self.net._attempt(x, training=True, check_finite=True)
-            if plain is not None:
-                return plain
-            return self.net.forward(as_matrix(x, "x", self.net.dtype, self.net.n_inputs), training=True)
+            outputs = self.net._attempt(x, training=True, check_finite=True)
+            if outputs is None:
+                outputs = self.net.forward(as_matrix(x, "x", self.net.dtype, self.net.n_inputs), training=True)
+            self.__dict__["_awaited"] = self.net._work.pending
+            return outputs
 
     def backward_step(self, grad_outputs: npt.ArrayLike) -> None:
         """Go backward from dL/doutputs of the last `forward`, clip and update.
@@ -263,13 +274,18 @@ class Trainer(Options):
         Raises
         ------
         RuntimeError
-            If there was no forward since the last backward.
+            If there was no `forward` since the last backward, or the network went forward or changed after it.
         DivergenceError
             If the gradient is not finite; nothing is updated then, and the forward is undone.
         """
-        with self._exclusively():
+        with self._exclusively("trainer.backward_step"):
+            awaited = self._awaited
+            self.__dict__["_awaited"] = None
+            if awaited is None:
+                raise RuntimeError("each backward_step needs a forward of its own before it: call trainer.forward(x) first")
             try:
-                if not self._finish(grad_outputs):
+                self._check_forward(awaited)
+                if not self._finish(grad_outputs, awaited):
                     grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
                     self.net.backward(grad)
                     self._learn(float(len(grad)))
@@ -292,8 +308,7 @@ class Trainer(Options):
         self._remember()
         try:
             outputs = self.net._forward(batch.x, training=True)
-            # A loss of the user's own may change what it is given.
-            given = outputs.copy() if self.loss.task == "custom" else outputs
+            given = outputs.copy() if self.loss.custom else outputs  # a custom loss may change what it is given
             return self._learn_from(given, batch), outputs
         except BaseException:
             self._undo()
@@ -307,9 +322,9 @@ class Trainer(Options):
                 self._planned = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value)
         return self._planned
 
-    def _step_with_own_loss(self, planned: Any, x: npt.ArrayLike, y: npt.ArrayLike) -> float | None:
-        """Train on a batch that needs no conversion, the loss being a function of the user's; None for any other batch."""
-        if not planned.plain(x, y):
+    def _step_with_function(self, planned: Any, x: Any, y: Any) -> float | None:
+        """Train on a batch that needs no conversion, the loss being a function; None for any other batch."""
+        if type(self.loss) is not FunctionLoss or not planned.plain(x, y) or (self.net.n_outputs == 1 and y.shape[1] != 1):
             return None
         self._remember()
         outputs = self.net._attempt(x, training=True)
@@ -324,26 +339,41 @@ class Trainer(Options):
     def _learn_from(self, outputs: Array, batch: Batch) -> float:
         """Compute the loss of the last forward and take the second half of the step; ``batch.x`` is only counted."""
         grad_outputs = np.empty_like(outputs)
-        loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
+        work = self.net._work
+        awaited, work.under_way = work.pending, LOSS
+        try:
+            loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
+        finally:
+            work.under_way = None
         if not math.isfinite(loss):
             raise self._divergence("loss", loss)
         if batch.weight is not None and batch.mean_weight:
             grad_outputs *= batch.total_weight() / batch.divisor()
-        if not self._finish(grad_outputs):
+        self._check_forward(awaited)
+        if not self._finish(grad_outputs, awaited):
             self.net._backward(grad_outputs, input_gradient=False)
             self._learn(batch.divisor())
         return loss
 
-    def _finish(self, grad_outputs: npt.ArrayLike) -> bool:
+    def _check_forward(self, awaited: Any) -> None:
+        """Refuse to go backward unless the network's last forward is the awaited one, and the network has not changed since."""
+        pending = self.net._work.pending
+        if pending is not awaited:
+            reason = pending if isinstance(pending, str) else "the network went forward or backward since"
+            raise RuntimeError(f"{reason}: its backward needs trainer.forward(x), or a whole step, again")
+
+    def _finish(self, grad_outputs: npt.ArrayLike, awaited: Any) -> bool:
         """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
         planned = self._training_plan()
         if planned is None:
             return False
         lr = self.optimizer.learning_rate
+        if self.net._work.pending is not awaited:  # the learning rate may be a function that does anything
+            self._check_forward(awaited)
         finite = planned.finish(grad_outputs, lr)
         if finite is None:
             return False
-        self.net._rows = self.net._walked = None
+        self.net._work.pending = None
         if not finite:
             raise self._divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
         self.__dict__["last_lr"] = lr
@@ -435,8 +465,8 @@ class Trainer(Options):
             self.net.buffers[...] = buffers
         self.net.dropout_step = dropout_step
 
-    def _exclusively(self) -> _Exclusively:
-        return _Exclusively(self.net._in_training)
+    def _exclusively(self, call: str) -> _Exclusively:
+        return _Exclusively(self.net, call)
 
     def _divergence(self, what: str, value: float) -> DivergenceError:
         """Return the error to raise when the loss or the gradient norm of a step is not finite."""
@@ -546,12 +576,12 @@ class Trainer(Options):
 
         To undo an update, one copy of the parameters and of the optimizer's moments is kept, and a second one for short times.
         """
-        with self._exclusively():
+        with self._exclusively("trainer.fit"):
             converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
             validation_split = check_in("validation_split", validation_split, 0.0, 1.0, closed="left")
             if class_weight is not None and self.loss.class_weight is not None:
                 raise ValueError("class_weight is given twice, to fit and to the loss")
-            in_training = self.loss.class_weight if class_weight is None else class_weight
+            in_training = self.loss.row_class_weight if class_weight is None else class_weight
             seed = self._seed_for(seed)
             data: Rows | Stream
             validation: Rows | Stream | None = None
@@ -628,7 +658,7 @@ class Trainer(Options):
     def _evaluation_data(
         self, converter: Converter, x: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
     ) -> Rows | Stream:
-        class_weight = self.loss.class_weight if self._class_vector is None else self._class_vector
+        class_weight = self.loss.row_class_weight if self._class_vector is None else self._class_vector
         if y is None:
             return Stream(converter, x, None, class_weight)
         data = Rows(converter, x, y, sample_weight)
@@ -882,9 +912,9 @@ def evaluate(
     converter = Converter(net, criterion, check_flag("check_finite", check_finite))
     made = make_metrics(metrics, criterion)
     if y is None:
-        return evaluate_batches(net, criterion, Stream(converter, x, None, criterion.class_weight).epoch(), made)
+        return evaluate_batches(net, criterion, Stream(converter, x, None, criterion.row_class_weight).epoch(), made)
     rows = Rows(converter, x, y, sample_weight)
-    rows.use_class_weight(criterion.class_weight)
+    rows.use_class_weight(criterion.row_class_weight)
     return evaluate_batches(net, criterion, rows.batches(check_count("batch_size", batch_size)), made)
 
 

@@ -207,6 +207,21 @@ cdef class Plan:
         finally:
             self.end()
 
+    def pull_back(self, Plan probe not None, x, grad_outputs):
+        """The outputs for x in evaluation mode, and dL/dx, given dL/doutputs: fresh arrays, by another plan of the same network.
+
+        The gradients, and the forward that may wait for its backward, are left alone. Training waits in the meantime.
+        """
+        if probe is self:
+            raise ValueError("probe must be another plan")
+        if self.claims or not join(&self.users):
+            self.wait_to_join()
+        try:
+            outputs = probe.forward(x, False, 0)
+            return outputs, probe.backward(grad_outputs, True)
+        finally:
+            add_to(&self.users, -1)
+
     cdef int take_waiting(self) except -1:
         """Use up the forward, whose activations its backward overwrites."""
         if not self.waiting:

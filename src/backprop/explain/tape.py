@@ -64,7 +64,7 @@ class LayerTrace:
 class Tape:
     """Runs layers forward and backward, and keeps what goes through them.
 
-    It goes into the blocks of `Residual` layers; every other layer, also one of the user's, is run as it is.
+    It goes into the blocks of `Residual` layers; every other layer, also a custom one, is run as it is.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class Tape:
         """The outputs of a chain of layers."""
         for index, layer in enumerate(layers):
             name = f"{prefix}.{index}"
-            if isinstance(layer, Residual):
+            if _is_known(layer, Residual):
                 output: Array = x + self.forward(layer.block, f"{name}.block", x, training)
             else:
                 output = apply(layer, x, training)
@@ -92,7 +92,7 @@ class Tape:
         for layer in reversed(layers):
             record = self._by_layer[id(layer)]
             arrived = grad.copy()
-            if isinstance(layer, Residual):
+            if _is_known(layer, Residual):
                 grad = grad + self.backward(layer.block, grad)
             else:
                 result = apply_backward(layer, grad)
@@ -107,6 +107,11 @@ class Tape:
             _describe_update(record, layer, formula)
 
 
+def _is_known(layer: Layer, *kinds: type[Layer]) -> bool:
+    """Whether a layer is of one of these kinds and does what they do: a subclass may override its methods."""
+    return isinstance(layer, kinds) and layer._trusted
+
+
 def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) -> LayerTrace:
     """What is known about a layer after its forward."""
     values: dict[str, Array] = {"x": x.copy()}
@@ -115,13 +120,13 @@ def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) 
     for role in parameters:
         values[role] = getattr(layer, role).copy()
         formulas[role] = "learned"
-    activation = getattr(layer, "activation", None) if isinstance(layer, Dense | Activation) else None
+    activation = getattr(layer, "activation", None) if _is_known(layer, Dense, Activation) else None
     if activation is None:
         _describe_other(layer, values, formulas, output, training)
         return LayerTrace(name, type(layer).__name__, repr(layer), "y", values, formulas, parameters, None, layer.trainable)
     if isinstance(layer, Dense):
-        z, a = np.empty_like(output), np.empty_like(output)
-        kernels.active().dense_forward(x, layer.weight, layer.bias, z, a, activation.name, activation.alpha)
+        z = np.empty_like(output)
+        kernels.active().dense_forward(x, layer.weight, layer.bias, None, z, "identity", 0.0)
         formulas["z"] = "z = x @ weight" + (" + bias" if layer.bias is not None else "")
     else:
         z = x.copy()
@@ -133,7 +138,7 @@ def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) 
 
 def _describe_other(layer: Layer, values: dict[str, Array], formulas: dict[str, str], output: Array, training: bool) -> None:
     values["y"] = output.copy()
-    if isinstance(layer, BatchNorm | LayerNorm):
+    if isinstance(layer, BatchNorm | LayerNorm) and layer._trusted:
         values["x_hat"], inv_std = _normalized(layer, values["x"], training)
         values["inv_std"] = inv_std
         over = "each row's columns" if isinstance(layer, LayerNorm) else "the batch" if training else "all training so far"
@@ -142,12 +147,12 @@ def _describe_other(layer: Layer, values: dict[str, Array], formulas: dict[str, 
         formulas["y"] = "y = weight x_hat + bias"
         if isinstance(layer, BatchNorm) and not training:
             formulas["grad_x"] = "grad_x = grad_y weight inv_std"
-    elif isinstance(layer, Dropout):
+    elif isinstance(layer, Dropout) and layer._trusted:
         ones = np.ones_like(values["x"])
         values["mask"] = layer._thinned(ones, layer._noise.step) if training and layer.rate and layer._noise else ones
         formulas["mask"] = f"0 with probability {layer.rate:g}, else 1 / (1 - {layer.rate:g})" if training else "1 outside training"
         formulas["y"] = "y = x mask"
-    elif isinstance(layer, Residual):
+    elif _is_known(layer, Residual):
         formulas["y"] = "y = x + block(x)"
     else:
         formulas["y"] = f"y = {type(layer).__name__}.forward(x)"
@@ -176,12 +181,10 @@ def _describe_backward(record: LayerTrace, layer: Layer, arrived: Array, grad_x:
     values[f"grad_{record.output}"] = arrived
     formulas[f"grad_{record.output}"] = f"dL/d{record.output}, as it comes back from the layer after"
     if activation is not None:
-        if activation.name != "softmax":
+        if activation.name != "softmax" or not activation.by_kernel:
             values["slope"] = activation.derivative(values["z"])
             formulas["slope"] = f"{activation.name}'(z) = {activation.derivative_formula}"
-        delta = np.empty_like(arrived)
-        kernels.active().activation_backward(arrived, values["z"], values["a"], delta, activation.name, activation.alpha)
-        values["delta"] = delta
+        values["delta"] = activation.backward(arrived, values["z"])
         formulas["delta"] = (
             "delta = a (grad_a - sum(grad_a a))"
             if activation.name == "softmax"

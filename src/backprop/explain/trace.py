@@ -16,6 +16,7 @@ from .. import activations, losses, optimizers
 from .._arrays import as_matrix
 from .._class_weights import check_sample_weight
 from .._files import replace_file
+from .._overrides import is_built_in
 from ..losses import Loss
 from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
@@ -242,7 +243,7 @@ def trace(
 
     tape = Tape()
     outputs = tape.forward(net.layers, "layers", x, training)
-    value, grad_outputs = loss(outputs, targets, sample_weight=weight)
+    value, grad_outputs = losses.loss_and_gradient(loss, outputs, targets, weight)
     tape.backward(net.layers, grad_outputs)
     values: dict[str, Array] = {
         "x": x.copy(),
@@ -262,7 +263,7 @@ def trace(
         values["new_loss"] = np.asarray(
             loss.value(Tape().forward(net.layers, "layers", x, training), targets, sample_weight=weight)
         )
-    text = LOSSES.get(loss.name)
+    text = LOSSES.get(loss.name) if is_built_in(loss) else None
     formulas = {
         "x": "given",
         "targets": "given",
@@ -279,9 +280,10 @@ def trace(
     for layer in tape.layers:
         values |= {f"{layer.name}.{role}": array for role, array in layer.values.items()}
         formulas |= {f"{layer.name}.{role}": text for role, text in layer.formulas.items()}
-    plain_loss = weight is None and loss.class_weight is None and getattr(loss, "pos_weight", None) is None
+    plain_loss = is_built_in(loss) and weight is None and loss.class_weight is None and getattr(loss, "pos_weight", None) is None
     name = None if optimizer is None else short(optimizer)
-    return Trace(tuple(tape.layers), values, formulas, loss.name, name, training, plain_loss, plain_sgd)
+    loss_name = loss.name if is_built_in(loss) else type(loss).__name__
+    return Trace(tuple(tape.layers), values, formulas, loss_name, name, training, plain_loss, plain_sgd)
 
 
 def given_or_own(loss: Any, net: Network) -> Loss:
@@ -294,8 +296,8 @@ def given_or_own(loss: Any, net: Network) -> Loss:
 
 
 def _row_losses(loss: Loss, outputs: Array, targets: Array) -> dict[str, Array]:
-    """The loss of each row alone; a loss function of the user's own is not called on parts of the batch."""
-    if loss.task == "custom":
+    """The loss of each row alone; a custom loss is not called on parts of the batch."""
+    if loss.custom:
         return {}
     return {"row_losses": np.array([loss.value(outputs[row : row + 1], targets[row : row + 1]) for row in range(len(outputs))])}
 
@@ -313,7 +315,7 @@ def _predictions(loss: Loss, outputs: Array, targets: Array) -> dict[str, Array]
 
 
 def _gradient_formula(loss: Loss, rows: int, n_outputs: int) -> str:
-    text = LOSSES.get(loss.name)
+    text = LOSSES.get(loss.name) if is_built_in(loss) else None
     if text is None or text.gradient is None:
         return "dL/doutput, by the loss"
     gradient = text.gradient.format(o="output", t="target", p="p")
@@ -323,6 +325,8 @@ def _gradient_formula(loss: Loss, rows: int, n_outputs: int) -> str:
 
 def _rule(optimizer: Optimizer) -> tuple[bool, str]:
     """Whether an update is nothing but ``param - lr grad``, and its formula."""
+    if not is_built_in(optimizer):
+        return False, f"param = param + update, by {type(optimizer).__name__}"
     key = optimizer.name
     if isinstance(optimizer, SGD) and optimizer.momentum:
         key = "sgd_nesterov" if optimizer.nesterov else "sgd_momentum"

@@ -6,6 +6,7 @@ from ._base import apply as apply
 from ._base import apply_backward as apply_backward
 from ._base import apply_infer as apply_infer
 from ._base import chain_widths as chain_widths
+from ._base import twin_of as twin_of
 from ._base import walk as walk
 from ._dense import Activation, Dense
 from ._dropout import Dropout

@@ -8,15 +8,16 @@ from __future__ import annotations
 import inspect
 import math
 import weakref
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import MethodType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from .. import initializers
 from .._arrays import aligned_zeros, as_matrix, as_parameter, check_count, check_flag
+from .._overrides import Overridable, Shortcuts, assigned, follow_assignment, missing, written
 from .._settings import UNSET, Options, fixed, option, optional
 from .._types import Array
 
@@ -38,17 +39,20 @@ class Noise:
         self.step = step
 
 
-class Layer(Options, ABC):
-    """The base of all layers, and of your own.
+class Layer(Options, metaclass=Overridable):
+    """The base of all layers, and of custom ones.
 
-    A layer of your own has `forward` and `backward`, states in `parameter_shapes` what it learns and in `buffer_shapes` what else
-    it remembers, and sets `fan_in` and `fan_out` if its width is fixed. Its parameters and buffers are then attributes
+    A custom layer defines `forward` and `backward`, names in `parameter_shapes` what it learns and in `buffer_shapes` what else
+    is saved with it, and sets `fan_in` and `fan_out` if its width is fixed. Its parameters and buffers are then attributes
     (``self.scale``), and so are the gradients that `backward` fills (``self.grad_scale``).
 
     Sizes are fixed once the layer is made, and so is what `parameter_shapes` and `buffer_shapes` say of it.
 
     A layer owns its arrays, in float64, until it joins a network; then they are views into the network's flat buffers.
     Assigning to one copies into it. It can belong to one network only.
+
+    A subclass of a built-in layer may replace `forward`, `backward` or both; prediction follows `forward` unless the subclass
+    defines `infer`, too.
 
     Attributes
     ----------
@@ -115,7 +119,14 @@ class Layer(Options, ABC):
         for name, shape in self._parameter_shapes.items():
             setattr(self, name, initializers.Initializer("glorot_uniform" if len(shape) == 2 else "zeros")(shape, rng))
 
-    @abstractmethod
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse a class that does not define what a layer needs."""
+        layer = super().__new__(cls)
+        lacking = [how for method, how in _REQUIRED.items() if getattr(cls, method) is getattr(Layer, method)]
+        if lacking:
+            raise missing(layer, *lacking)
+        return layer
+
     def forward(self, x: Array, training: bool) -> Array:
         """Return the outputs and keep what one `backward` needs.
 
@@ -130,18 +141,22 @@ class Layer(Options, ABC):
         -------
         array (n, fan_out)
         """
+        raise missing(self, _REQUIRED["forward"])
 
-    @abstractmethod
     def backward(self, grad_outputs: Array) -> Array:
         """Overwrite the gradients of the parameters and return dL/dx, given dL/doutputs of the last `forward`."""
+        raise missing(self, _REQUIRED["backward"])
 
     def infer(self, x: Array) -> Array:
         """Return the outputs in evaluation mode, keeping nothing.
 
-        This one calls ``forward(x, False)``. Write your own where that should be safe from several threads at once, or between a
-        forward and its backward.
+        Unless a class defines its own, this calls ``forward(x, False)`` on a temporary copy of the layer, which shares its arrays.
+        What `forward` keeps on the layer stays that of the last call: prediction is safe from several threads at once and between
+        a forward and its backward.
         """
-        return self.forward(x, False)
+        twin = twin_of(self)
+        twin.__dict__["infer"] = written(twin, "infer")  # a forward of a base class may call it
+        return twin.forward(x, False)
 
     def config(self) -> dict[str, Any]:
         """Return the keywords that make this layer again.
@@ -197,6 +212,8 @@ class Layer(Options, ABC):
                 self._declare_arrays()
 
         setattr(cls, "__init__", init_and_declare)  # noqa: B010 (mypy refuses the assignment)
+        if cls.__module__.partition(".")[0] == __name__.partition(".")[0]:
+            cls._trusted = True
 
     def _sizes(self) -> Sizes:
         """The shapes of parameters and buffers, and the widths, as the layer states them now."""
@@ -227,7 +244,6 @@ class Layer(Options, ABC):
         state.update(_parameter_shapes=parameters, _buffer_shapes=buffers, _preset={})
         state["_array_shapes"] = {**parameters, **{f"grad_{name}": shape for name, shape in parameters.items()}, **buffers}
         state["_made_with"] = sizes
-        state["_trusted"] = type(self).__module__.partition(".")[0] == __name__.partition(".")[0]
         for name, value in preset.items():
             setattr(self, name, value)
 
@@ -242,6 +258,10 @@ class Layer(Options, ABC):
 
     def __setattr__(self, name: str, value: Any) -> None:
         shape = self.__dict__.get("_array_shapes", {}).get(name)
+        network = None if self._owner is None else self._owner()
+        is_value = shape is not None and not name.startswith("grad_")
+        if network is not None and (is_value or name in self._options or name in _ENTRIES):
+            network._check_unlocked(f"{self!r}.{name}")
         if shape is None:
             before = self.__dict__.get(name, UNSET)
             super().__setattr__(name, value)
@@ -253,6 +273,8 @@ class Layer(Options, ABC):
             array = getattr(self, name)
             if value is not array:  # it is after `layer.weight -= step`
                 array[...] = as_parameter(value, label, shape, array.dtype)
+            if network is not None and is_value:
+                network._lose_forward()
         else:
             self._preset[name] = as_parameter(value, label, shape, np.float64).copy()
 
@@ -268,13 +290,17 @@ class Layer(Options, ABC):
             raise
 
     def _assigned(self, name: str) -> None:
+        if name in _ENTRIES:
+            follow_assignment(self)
         if self._owner is not None and (network := self._owner()) is not None:
-            network._changed()
+            network._changed(name in _ENTRIES or name in self._options)
 
     def __delattr__(self, name: str) -> None:
         if name in self.__dict__.get("_array_shapes", ()):
             raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
         super().__delattr__(name)
+        if name in _ENTRIES:
+            self._assigned(name)
 
     def _values(self) -> dict[str, Array]:
         """The parameters and buffers that have a value."""
@@ -296,12 +322,14 @@ class Layer(Options, ABC):
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = self._TRANSIENT | self._array_shapes.keys()
-        state = {name: value for name, value in self.__dict__.items() if name not in left_out}
+        state = {name: value for name, value in assigned(self).items() if name not in left_out}
         state["_preset"] = {name: value.copy() for name, value in self._values().items()}
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        if not _ENTRIES.isdisjoint(state):
+            follow_assignment(self)
 
     def _take_kept(self) -> Any:
         """What the last forward left; it serves one backward."""
@@ -312,24 +340,72 @@ class Layer(Options, ABC):
         return kept
 
     def _backward(self, grad_outputs: Array, input_gradient: bool) -> Array | None:
-        """`backward`, which may leave out dL/dx where nobody asks for it."""
-        return self.backward(grad_outputs)
+        """`backward`, which may leave out dL/dx where it is not needed."""
+        backward = self.backward
+        if getattr(backward, "__func__", None) is Layer._backward_in_full:  # which would come back here
+            backward = written(self, "backward")
+        return backward(grad_outputs)
+
+    def _backward_in_full(self, grad_outputs: Array) -> Array:
+        grad_x = self._backward(grad_outputs, True)
+        assert grad_x is not None
+        return grad_x
+
+    _SHORTCUTS: ClassVar[Shortcuts] = {
+        "infer": {"forward": infer},
+        "_backward": {"backward": _backward},
+        "backward": {"_backward": _backward_in_full},
+        "_trusted": {"forward": False, "infer": False, "backward": False, "_backward": False},
+    }
+
+
+_ENTRIES = frozenset({"forward", "infer", "backward", "_backward"})
+_REQUIRED = {
+    "forward": "forward(self, x, training), which returns the outputs and keeps what backward needs,",
+    "backward": "backward(self, grad_outputs), which fills the gradients of the parameters and returns dL/dx",
+}
+
+
+def twin_of(layer: Layer) -> Layer:
+    """Return a copy of a layer that shares its arrays and options, and those of the layers inside; it belongs to no network."""
+    for name in layer._array_shapes:  # a layer on its own makes its arrays when the first is asked for
+        getattr(layer, name)
+        break
+    twins = {id(child): twin_of(child) for child in layer.children().values()}
+    twin = object.__new__(type(layer))
+    twins[id(layer)] = twin
+    twin.__dict__.update((name, _with_twins(value, twins)) for name, value in layer.__dict__.items())
+    twin.__dict__["_owner"] = None
+    return twin
+
+
+def _with_twins(value: Any, twins: Mapping[int, Layer]) -> Any:
+    """The value of an attribute, with twins in place of layers."""
+    if isinstance(value, Layer):
+        return twins.get(id(value), value)
+    if type(value) in (list, tuple):
+        return type(value)(_with_twins(item, twins) for item in value)
+    if type(value) is dict:
+        return {key: _with_twins(item, twins) for key, item in value.items()}
+    if isinstance(value, MethodType) and id(value.__self__) in twins:
+        return MethodType(value.__func__, twins[id(value.__self__)])
+    return value
 
 
 def apply(layer: Layer, x: Array, training: bool) -> Array:
-    """Return ``layer.forward(x, training)``; what a layer of the user's returns is checked."""
+    """Return ``layer.forward(x, training)``; what comes from code outside this package is checked."""
     outputs = layer.forward(x, training)
     return outputs if layer._trusted else _checked_outputs(layer, x, outputs)
 
 
 def apply_infer(layer: Layer, x: Array) -> Array:
-    """Return ``layer.infer(x)``; what a layer of the user's returns is checked."""
+    """Return ``layer.infer(x)``; what comes from code outside this package is checked."""
     outputs = layer.infer(x)
     return outputs if layer._trusted else _checked_outputs(layer, x, outputs)
 
 
 def apply_backward(layer: Layer, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
-    """Return ``layer.backward(grad_outputs)``; what a layer of the user's returns is checked."""
+    """Return ``layer.backward(grad_outputs)``; what comes from code outside this package is checked."""
     grad_x = layer._backward(grad_outputs, input_gradient)
     if layer._trusted or grad_x is None:
         return grad_x

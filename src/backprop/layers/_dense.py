@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import activations, initializers, kernels
-from .._arrays import check_count, check_flag
+from .._arrays import as_parameter, check_count, check_flag
 from .._settings import Converted, fixed, made_by, option, optional
 from .._types import Array
 from ..activations import ActivationFunction
@@ -119,15 +119,24 @@ class Dense(Layer):
         return a
 
     def _compute(self, x: Array, z: Array | None, a: Array) -> None:
-        kernels.active().dense_forward(x, self.weight, self.bias, z, a, self.activation.name, self.activation.alpha)
+        function = self.activation
+        if function.by_kernel:
+            kernels.active().dense_forward(x, self.weight, self.bias, z, a, function.name, function.alpha)
+            return
+        z = np.empty_like(a) if z is None else z
+        kernels.active().dense_forward(x, self.weight, self.bias, None, z, "identity", 0.0)
+        a[...] = _checked(function(z), function, z)
 
     def backward(self, grad_outputs: Array) -> Array:
         """Fill grad_weight and grad_bias and return dL/dx."""
-        grad_x = self._backward(grad_outputs, input_gradient=True)
+        grad_x = self._gradients(grad_outputs, input_gradient=True)
         assert grad_x is not None
         return grad_x
 
     def _backward(self, grad_outputs: Array, input_gradient: bool) -> Array | None:
+        return self._gradients(grad_outputs, input_gradient)
+
+    def _gradients(self, grad_outputs: Array, input_gradient: bool) -> Array | None:
         x, z, a = self._take_kept()
         delta = _delta(grad_outputs, z, a, self.activation)
         grad_x = np.empty_like(x) if input_gradient else None
@@ -142,7 +151,7 @@ class Dense(Layer):
 
     def config(self) -> dict[str, Any]:
         """Return the keywords that make this layer again; an `init` that is the user's own function is not among them."""
-        init = self.init.config() if isinstance(self.init, initializers.Initializer) else None
+        init = self.init.config() if type(self.init) is initializers.Initializer else None
         return {
             "fan_in": self.fan_in,
             "fan_out": self.fan_out,
@@ -180,14 +189,20 @@ class Activation(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return ``activation(x)``."""
-        a = self.infer(x)
+        a = self._compute(x)
         self._kept = x if self.activation.uses_z else None, a
         return a
 
     def infer(self, x: Array) -> Array:
         """Return ``activation(x)``, keeping nothing."""
+        return self._compute(x)
+
+    def _compute(self, x: Array) -> Array:
+        function = self.activation
+        if not function.by_kernel:
+            return _checked(function(x), function, x)
         a = np.empty_like(x)
-        kernels.active().activation_forward(x, a, self.activation.name, self.activation.alpha)
+        kernels.active().activation_forward(x, a, function.name, function.alpha)
         return a
 
     def backward(self, grad_outputs: Array) -> Array:
@@ -202,8 +217,16 @@ class Activation(Layer):
 
 def _delta(grad_a: Array, z: Array | None, a: Array, activation: ActivationFunction) -> Array:
     """``delta = grad_a * activation'(z)``, which is dL/dz."""
+    if not activation.by_kernel:
+        assert z is not None
+        return _checked(activation.backward(grad_a, z), activation, z)
     if activation.name == "identity":
         return grad_a
     delta = np.empty_like(a)
     kernels.active().activation_backward(grad_a, z, a, delta, activation.name, activation.alpha)
     return delta
+
+
+def _checked(values: Array, activation: ActivationFunction, z: Array) -> Array:
+    """What a custom activation function returned, if it has the shape of z, in its dtype."""
+    return as_parameter(values, f"what {type(activation).__name__} returned", z.shape, z.dtype)

@@ -110,7 +110,7 @@ class BatchNorm(_Normalization):
     def forward(self, x: Array, training: bool) -> Array:
         """Return the normalized x; in training, running statistics move."""
         if not training:
-            y = self.infer(x)
+            y = self._normalized(x)
             self._kept = False, x, None
             return y
         if len(x) == 1:
@@ -125,6 +125,9 @@ class BatchNorm(_Normalization):
 
     def infer(self, x: Array) -> Array:
         """Return x normalized by the running statistics, keeping nothing."""
+        return self._normalized(x)
+
+    def _normalized(self, x: Array) -> Array:
         y = np.empty_like(x)
         kernels.active().batch_norm_inference(x, self.weight, self.bias, self.running_mean, self.running_var, y, self.eps)
         return y

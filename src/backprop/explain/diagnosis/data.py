@@ -137,7 +137,7 @@ def chance_loss(loss: Loss, targets: Array, weight: Array | None, n_outputs: int
 
     None for a loss of the user's own, and for losses after exp, whose zero says nothing: there is no telling what is near it.
     """
-    if loss.task == "custom" or loss.link == "exp":
+    if loss.custom or loss.link == "exp":
         return None
     dtype = np.float32 if targets.dtype == np.int64 else targets.dtype
     rows = len(targets)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..._rows import Batch
 from ...layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, walk
-from ...losses import Loss
+from ...losses import Loss, loss_and_gradient
 from ...network import Network
 from ...optimizers import Optimizer
 from .findings import Finding
@@ -138,7 +138,7 @@ def room_below(net: Network, loss: Loss, batch: Batch) -> float:
     At a minimum there is no such step. Where there is one, a run that stands still was stopped by its learning rate.
     """
     probe = net.copy()
-    here, grad_outputs = loss(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
+    here, grad_outputs = loss_and_gradient(loss, probe.forward(batch.x), batch.targets, batch.weight)
     probe.backward(grad_outputs)
     start, gradient = probe.parameters.copy(), probe.gradients.copy()
     length = np.linalg.norm(start) / max(float(np.linalg.norm(gradient)), 1e-30)
