@@ -17,6 +17,7 @@ from backprop.activations import ActivationFunction
 from backprop.callbacks import CallbackList
 from backprop.initializers import Initializer
 from backprop.kernels import Kernels
+from backprop.layers import Layer
 
 HOOKS = CallbackList.HOOKS
 """Methods of callbacks, whose arguments the module describes once."""
@@ -62,7 +63,9 @@ def parameters(item: Item) -> list[str]:
         names = list(inspect.signature(item.value).parameters)
     except ValueError:
         return []
-    return [name for name in names if name not in ("self", "cls", "args", "kwargs")]  # the last two are passed on
+    if item.value is Layer:  # its __new__ passes on what custom layers take
+        return []
+    return [name for name in names if name not in ("self", "cls")]
 
 
 def section(doc: str, title: str) -> list[str]:
