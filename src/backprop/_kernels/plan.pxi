@@ -439,7 +439,8 @@ cdef class TrainingPlan:
         return (
             self.plan.current and self.optimizer_state.get("settings") is self.optimizer_settings
             and self.loss_state.get("settings") is self.loss_settings
-            and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings) and get_value(self.plan.choice) == "cython"
+            and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings)
+            and get_value(self.plan.choice) == "cython"
         )
 
     def takes(self, Py_ssize_t rows):
