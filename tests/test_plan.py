@@ -78,9 +78,7 @@ def test_training(case, rows, batch_size, layer_by_layer):
 
     def train(net: Network) -> tuple[bp.Trainer, bp.History]:
         trainer = bp.Trainer(net, loss=copy.deepcopy(loss), optimizer=optimizer(), **clip)
-        return trainer, trainer.fit(
-            x, y, epochs=3, batch_size=batch_size, sample_weight=weight, seed=case, shuffle=case % 5 > 0
-        )
+        return trainer, trainer.fit(x, y, epochs=3, batch_size=batch_size, sample_weight=weight, seed=case, shuffle=case % 5 > 0)
 
     trainer, history = train(net)
     assert trainer._planned is not None

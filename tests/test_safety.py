@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kernel_cases import CASES
 
 import backprop as bp
 from backprop import kernels
@@ -62,7 +63,7 @@ def other_shapes(array: np.ndarray) -> dict[str, Any]:
         "a row less": array[:-1].copy(),
         "a column more": np.column_stack([array, array]),
         "no columns": np.zeros((len(array), 0), array.dtype),
-        "huge": np.broadcast_to(first, (1 << 56, *array.shape[1:])),  # more than there are addresses for
+        "huge": np.broadcast_to(first, ((1 << 60) // max(array[:1].nbytes, 8), *array.shape[1:])),  # more bytes than addresses
     }
 
 
@@ -491,6 +492,47 @@ def test_networks_take_or_refuse_whatever_they_are_given(method, backend):
             np.testing.assert_allclose(returned, wanted, rtol=1e-6, err_msg=name)
         elif not isinstance(returned, Exception):
             assert len(returned) == (10 if given is None else len(given)), name
+
+
+@pytest.mark.parametrize("loss", bp.losses.NAMES)
+def test_losses_take_or_refuse_whatever_they_are_given(loss, backend):
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, 10) if loss == "cross_entropy" else rng.integers(0, 2, (10, 3)).astype(np.float32)
+    good = {"outputs": rng.normal(size=(10, 3)).astype(np.float32), "targets": targets, "sample_weight": np.ones(10, np.float32)}
+    value, grad = bp.losses.get(loss)(**good)
+    for argument in good:
+        for name, given in everything(good[argument]).items():
+            returned = outcome(lambda given=given, argument=argument: bp.losses.get(loss)(**good | {argument: given}))
+            if name in same_numbers(good[argument]):
+                np.testing.assert_allclose(returned[0], value, rtol=1e-5, err_msg=name)
+                np.testing.assert_allclose(returned[1], grad, rtol=1e-4, atol=1e-6, err_msg=name)
+            elif not isinstance(returned, Exception):
+                assert given is None or len(given) == 10, name
+
+
+@pytest.mark.parametrize("kernel", CASES)
+def test_kernels_take_or_refuse_whatever_they_are_given(kernel, backend):
+    made = next(case.arguments() for case in CASES[kernel] if all_arrays_have_rows(case.arguments().arguments()))
+    good = made.arguments()
+    for argument, array in good.items():
+        if not isinstance(array, np.ndarray):
+            continue
+        for name, given in (everything(array) if array.dtype.names is None else no_numbers()).items():
+            arguments = {key: value.copy() if isinstance(value, np.ndarray) else value for key, value in good.items()}
+            arguments[argument] = given
+            returned = outcome(lambda arguments=arguments: getattr(kernels.active(), kernel)(**arguments))
+            if is_like(given, array, written=argument in made.outputs):
+                assert not isinstance(returned, Exception), (argument, name)
+            elif isinstance(returned, Exception):
+                untouched = {key: value for key, value in arguments.items() if key != argument and isinstance(value, np.ndarray)}
+                assert all(value.tobytes() == good[key].tobytes() for key, value in untouched.items()), (argument, name)
+            else:  # it is optional, or of the other dtype where no other array fixes that, or of another length where none does
+                assert given is None or given.dtype in (np.float32, np.float64), (argument, name)
+
+
+def all_arrays_have_rows(arguments: dict[str, Any]) -> bool:
+    """Whether every optional array is there, and every array has at least two rows."""
+    return all(value is not None and (not isinstance(value, np.ndarray) or len(value) > 1) for value in arguments.values())
 
 
 # Arrays that change while they are in use.
