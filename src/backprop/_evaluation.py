@@ -36,7 +36,7 @@ class Meter:
         self._loss += weight * loss
         self._weight += weight
         for metric in self._metrics:
-            metric.update(outputs, batch.targets, batch.sample_weight)
+            metric.update(outputs, batch.measured, batch.sample_weight)
 
     @property
     def needs_outputs(self) -> bool:

@@ -65,6 +65,8 @@ class Run:
         if self._data is None or formula is None or training is None or not training.has_loss:
             return None
         n_outputs = self._trainer.net.n_outputs
+        if self._data.exact_targets is not None:
+            return None
         if n_outputs == 1 and self._data.targets.dtype.kind == "i":  # a single class: its score is compared with a threshold
             return None
         return Tally.begin(formula, self._data.targets, self._data.sample_weight, n_outputs)
@@ -153,7 +155,7 @@ class Run:
             if outputs is not None and report.outputs is not None:
                 report.outputs[rows] = outputs
             elif outputs is not None and report.tally is not None:  # the plan is gone since the tally began
-                self._meter.add_rows(outputs, batch.targets, batch.sample_weight)
+                self._meter.add_rows(outputs, batch.measured, batch.sample_weight)
 
 
 def take_steps(

@@ -39,6 +39,12 @@ class Batch(NamedTuple):
     weight: Array | None
     sample_weight: Array | None
     mean_weight: float = 0.0
+    exact_targets: Any = None
+
+    @property
+    def measured(self) -> Any:
+        """The targets for metrics: as they were given, where the network's dtype does not hold their differences."""
+        return self.targets if self.exact_targets is None else self.exact_targets
 
     def total_weight(self) -> float:
         """Return what the batch counts for in a mean over batches: the sum of |weight|, or the number of rows."""
@@ -131,8 +137,12 @@ class Rows:
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
         self._x = table if self._x_mapped else converter.inputs(table, column_names(x))
         self._targets = given if self._y_mapped else converter.targets(given)
+        self.rounding: str | None = None  # what the network's dtype does to the targets, if that is more than noise
+        self._exact: npt.NDArray[Any] | None = None
         if not self._y_mapped and converter.loss.task == "regression":
-            _check_precision(given.reshape(len(given), -1), self._targets, names.y)
+            self.rounding = _lost_precision(given.reshape(len(given), -1), self._targets, names.y)
+            if self.rounding is not None:
+                self._exact = given.reshape(self._targets.shape)
         self._sample_weight = converter.sample_weight(sample_weight, self.count)
         self._class_vector: ClassVector | None = None
         self._weight = self._sample_weight
@@ -185,14 +195,15 @@ class Rows:
             x = self._converter.inputs(x)
         targets = self._take_targets(numbers)
         sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
-        return Batch(x, targets, self._take_weight(numbers, targets), sample_weight, self._mean_weight)
+        exact = None if self._exact is None else self._exact[numbers]
+        return Batch(x, targets, self._take_weight(numbers, targets), sample_weight, self._mean_weight, exact)
 
     def arrays(self) -> Batch | None:
         """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""
         x, flags = self._x, self._x.flags
         if self._y_mapped or x.dtype != self._converter.dtype or not (flags.c_contiguous and flags.aligned and x.dtype.isnative):
             return None
-        return Batch(x, self._targets, self._weight, self._sample_weight, self._mean_weight)
+        return Batch(x, self._targets, self._weight, self._sample_weight, self._mean_weight, self._exact)
 
     def numbers(self, order: Indices) -> Indices:
         """Return the numbers that rows have in `arrays`."""
@@ -206,7 +217,8 @@ class Rows:
     def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
         """Return what metrics need beside outputs: targets and sample weights."""
         numbers = self._numbers(rows)
-        return self._take_targets(numbers), None if self._sample_weight is None else self._sample_weight[numbers]
+        targets = self._take_targets(numbers) if self._exact is None else self._exact[numbers]
+        return targets, None if self._sample_weight is None else self._sample_weight[numbers]
 
     def _numbers(self, rows: Indices | slice) -> Indices | slice:
         return rows if self._index is None else self._index[rows]
@@ -305,17 +317,13 @@ class Stream:
         return batch._replace(mean_weight=1.0)  # that of all batches is not known
 
 
-def _check_precision(given: npt.NDArray[Any], converted: Array | Labels, name: str) -> None:
-    """Refuse numbers whose differences are lost in the network's dtype: errors measured on what is left would be too good.
+def _lost_precision(given: npt.NDArray[Any], converted: Array | Labels, name: str) -> str | None:
+    """Return a message if rounding to the network's dtype changes a column by more than `LOST` of its standard deviation.
 
-    Raises
-    ------
-    ValueError
-        If rounding changes a column by more than `LOST` of its standard deviation. A column is constant if its values differ by
-        no more than float64's own rounding.
+    A column is constant if its values differ by no more than float64's own rounding.
     """
     if given.dtype == converted.dtype or given.dtype.itemsize <= converted.dtype.itemsize:
-        return
+        return None
     origin = given[:1].astype(np.float64)
     sums = np.zeros((3, given.shape[1]))
     for start in range(0, len(given), CHUNK):
@@ -326,12 +334,13 @@ def _check_precision(given: npt.NDArray[Any], converted: Array | Labels, name: s
     mean, square, error = sums / len(given)
     spread = np.sqrt(np.maximum(square - mean**2, 0))
     lost = (np.sqrt(error) > LOST * spread) & (spread > 1e-12 * np.abs(origin[0] + mean))
-    if lost.any():
-        column = int(lost.argmax())
-        raise ValueError(
-            f"{name} loses its differences in {converted.dtype}: rounding changes column {column} by {np.sqrt(error[column]):.3g}, "
-            f"and its standard deviation is {spread[column]:.3g}; subtract the mean, or use a network with dtype='float64'"
-        )
+    if not lost.any():
+        return None
+    column = int(lost.argmax())
+    return (
+        f"{name} loses its differences in {converted.dtype}: rounding changes column {column} by {np.sqrt(error[column]):.3g}, "
+        f"and its standard deviation is {spread[column]:.3g}; subtract the mean, or use a network with dtype='float64'"
+    )
 
 
 def is_mapped(array: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -593,6 +594,8 @@ class Trainer(Options):
                 if steps_per_epoch is not None:
                     raise ValueError("steps_per_epoch is for iterables of batches; with arrays an epoch is all rows")
                 data = Rows(converter, x, y, sample_weight)
+                if data.rounding is not None:
+                    warnings.warn(data.rounding, UserWarning, stacklevel=2)
                 if validation_split:
                     if validation_data is not None:
                         raise ValueError("validation_data and validation_split exclude each other")
