@@ -699,7 +699,7 @@ class _NoInit(_Alternating):
 
 def test_a_custom_schedule_is_not_saved(tmp_path):
     trainer = bp.Trainer(_net(), loss="mse", optimizer=bp.SGD(lr=_Alternating(0.1, 0.2)))
-    with pytest.raises(TypeError, match=r"a custom schedule \(_Alternating\) cannot be saved"):
+    with pytest.raises(TypeError, match=r"a custom schedule \(_Alternating\) is code and cannot be saved"):
         trainer.save(tmp_path / "run.safetensors")
 
 

@@ -7,6 +7,7 @@ vmath.pxi.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -27,7 +28,9 @@ class Polynomial(NamedTuple):
     def coefficients(self, dtype: str) -> list[mpf]:
         """Return the coefficients, that of the highest power first."""
         low, high, count = getattr(self, dtype)
-        return list(mpmath.chebyfit(self.function, [low, high], count))
+        with warnings.catch_warnings():  # mpmath 1.4 asks for the ascending order, which earlier releases do not know
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return list(mpmath.chebyfit(self.function, [low, high], count))
 
 
 def _exp_tail(r: mpf) -> mpf:
