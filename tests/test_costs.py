@@ -92,7 +92,7 @@ def _read(path: Path) -> Count:
         elif line.startswith("calls=") and where["cfn"] in ALLOCATORS:
             calls = int(line[6:].split()[0])
             allocations += calls
-            own += calls * ("_core" in where["ob"])
+            own += calls * ("backprop/_core" in where["ob"])  # NumPy has a folder _core, too
         elif found := re.match(r"(?:summary|totals): (\d+)", line):
             instructions = int(found[1])
     return Count(instructions, allocations, own)
