@@ -542,7 +542,7 @@ class Trainer(Options):
             Weights of the classes in training, multiplied with ``sample_weight``; see `losses.CrossEntropy`.
         sample_weight : array (n,), optional
             Weights of the rows, for the loss and the metrics. A step divides the weighted sum of its rows' losses by their number,
-            and by the mean |weight| of all rows that are trained on (1 for an iterable of batches): so the ratio of weights
+            and by the mean ``|weight|`` of all rows that are trained on (1 for an iterable of batches): so the ratio of weights
             holds between batches, whatever their size.
         callbacks : list
             See `backprop.callbacks`.
