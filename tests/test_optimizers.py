@@ -12,6 +12,7 @@ import pytest
 
 import backprop as bp
 from backprop import optimizers, schedules
+from backprop.network import Network
 
 RECORDED = json.loads((Path(__file__).parent / "golden" / "optimizers.json").read_text())
 START, GRADIENTS = np.array(RECORDED["start"]), np.array(RECORDED["gradients"])
@@ -728,3 +729,80 @@ def test_a_learning_rate_that_is_none_is_refused_before_the_step(rate, backend):
 def test_an_incomplete_schedule_is_refused_when_it_is_assigned(kind, message):
     with pytest.raises(TypeError, match=message):
         bp.SGD(lr=kind())
+
+
+SQUARING = [name for name in optimizers.NAMES if optimizers.get(name).squares]
+WAYS = ["plan", "layer by layer", "custom loss", "sliced", "accumulated"]
+
+
+def test_which_optimizers_square_gradients():
+    assert SQUARING == ["rmsprop", "adagrad", "adadelta", "adam", "adamw", "nadam", "radam"]
+
+
+def _large(way, name, size, dtype, monkeypatch, **options):
+    """A trainer of a single weight, 0, and a batch with which the gradient of the weight is ``size``."""
+    rows = 5000 if way == "sliced" else 4
+    net = bp.Network([bp.Dense(1, 1, bias=False)], dtype=dtype, seed=0)
+    loss = (lambda outputs, targets: (0.0, -targets / len(targets))) if way == "custom loss" else "half_mse"
+    if way == "layer by layer":
+        monkeypatch.setattr(Network, "_ready_plan", lambda self: None)
+    net.parameters[:] = 0
+    x, y = np.full((rows, 1), size, dtype), np.full((rows, 1), -1.0, dtype)
+    steps = 2 if way == "accumulated" else 1
+    return bp.Trainer(net, loss=loss, optimizer=optimizers.get({"name": name, "lr": 0.1}), accumulate_steps=steps, **options), x, y
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", optimizers.NAMES)
+def test_gradients_whose_squares_overflow_are_refused_before_anything_changes(name, way, dtype, backend, monkeypatch):
+    limit = 2.0 ** (63 if dtype == "float32" else 511)
+    for share in (0.9, 1.1):
+        trainer, x, y = _large(way, name, share * limit, dtype, monkeypatch)
+        before, moments = trainer.net.parameters.copy(), copy.deepcopy(trainer.optimizer._moments)
+        for _ in range(trainer.accumulate_steps - 1):
+            trainer.step(x, y)
+        if share > 1 and name in SQUARING:
+            with pytest.raises(bp.DivergenceError, match=r"the largest gradient is .*e\+\d+, whose square float\d\d cannot hold"):
+                trainer.step(x, y)
+            np.testing.assert_array_equal(trainer.net.parameters, before)
+            assert trainer.optimizer.steps == 0
+            for slot, moment in trainer.optimizer._moments.items():
+                np.testing.assert_array_equal(moment, moments[slot])
+        else:
+            trainer.step(x, y)
+            assert (trainer.net.parameters != before).all()
+            assert all(np.isfinite(moment).all() for moment in trainer.optimizer._moments.values())
+
+
+@pytest.mark.parametrize("clip", [{"clip_norm": 1.0}, {"clip_value": 1.0}])
+@pytest.mark.parametrize("way", WAYS)
+def test_clipped_gradients_may_have_been_of_any_size(way, clip, backend, monkeypatch):
+    trainer, x, y = _large(way, "adam", 1e25, np.dtype("float32"), monkeypatch, **clip)
+    for _ in range(trainer.accumulate_steps):
+        trainer.step(x, y)
+    np.testing.assert_allclose(trainer.net.parameters, -0.1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("way", ["plan", "layer by layer"])
+def test_adagrad_says_when_its_sum_is_full(way, backend, monkeypatch):
+    trainer, x, y = _large(way, "adagrad", 8e18, np.dtype("float32"), monkeypatch)
+    trainer.loss = "mae"  # whose gradient has the same size in every step
+    for _ in range(5):
+        before = trainer.net.parameters.copy()
+        trainer.step(x, y)
+        assert (trainer.net.parameters != before).all()
+    with pytest.raises(bp.DivergenceError, match="the sum of the squares of gradients, which Adagrad keeps, overflows float32"):
+        trainer.step(x, y)
+    assert np.isfinite(trainer.optimizer._moments["v"]).all()
+
+
+@pytest.mark.parametrize("name", SQUARING)
+def test_a_step_by_hand_refuses_gradients_whose_squares_overflow(name, backend):
+    net = bp.mlp([2, 1], seed=0)
+    optimizer, before = optimizers.get(name), net.parameters.copy()
+    net.gradients[...] = [1.0, -1e20, 0.0]
+    with pytest.raises(FloatingPointError, match="the largest gradient is 1e"):
+        optimizer.step(net)
+    np.testing.assert_array_equal(net.parameters, before)
+    net.layers[0].trainable = False
+    optimizer.step(net)

@@ -17,7 +17,10 @@ from ._overrides import Overridable
 from ._settings import Converted, ReadOnlyDict, Settings, count, option
 from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
 from ._types import Array, Spans
+from .clipping import grad_norm, largest
 
+LIMITS = {np.dtype(np.float32): 2.0**63, np.dtype(np.float64): 2.0**511}
+"""The size of gradients from which their squares, or sums of a few, overflow."""
 LearningRate = float | schedules.Schedule | Callable[[int], float]
 Groups = Mapping[str, Mapping[str, float]]
 _WAYS = "update(self, parameter, gradient, moments, lr, step), or step(self, net)"
@@ -68,6 +71,8 @@ class Optimizer(Settings, metaclass=Overridable):
         What `get` knows it by, and the kernel that updates the parameters.
     moment_names : tuple of str
         What a custom optimizer remembers of each parameter; see `update`.
+    squares : bool
+        Whether it squares gradients, so that very large ones are refused.
     steps : int
         The number of updates made.
     epoch : int
@@ -84,6 +89,7 @@ class Optimizer(Settings, metaclass=Overridable):
     name: ClassVar[str] = ""
     kernel: ClassVar[str] = ""
     moment_names: ClassVar[tuple[str, ...]] = ()
+    squares: ClassVar[bool] = False
     lr: Converted[float | schedules.Schedule, LearningRate] = option(check_lr)
     groups: Converted[Mapping[str, Mapping[str, float]], Groups | None] = option(_check_groups)
     weight_decay: float = option(check_nonnegative)
@@ -126,8 +132,13 @@ class Optimizer(Settings, metaclass=Overridable):
             If the optimizer belongs to another network, or a pattern of ``groups`` matches no parameter.
         RuntimeError
             If it is called by a loss or layer of the network at work.
+        FloatingPointError
+            If the optimizer squares gradients and one is so large that its square overflows; nothing is updated then.
         """
-        self.attach(net)
+        spans = self.attach(net)
+        excess = self._excess(net.gradients, spans)
+        if excess:
+            raise FloatingPointError(f"{excess} at update {self.steps + 1}; clip the gradients, or scale inputs and targets")
         net.begin_update()
         if self.kernel:
             update = getattr(kernels.active(), self.kernel)
@@ -138,6 +149,14 @@ class Optimizer(Settings, metaclass=Overridable):
         else:
             self._update_in_python(net)
         self.steps += 1
+
+    def _excess(self, gradients: Array, spans: Spans) -> str:
+        """Say what about these gradients overflows when the optimizer squares them; empty where nothing does."""
+        limit = LIMITS[gradients.dtype]
+        if not self.squares or grad_norm(gradients, spans) < limit:
+            return ""
+        size = largest(gradients, spans)
+        return f"the largest gradient is {size:.3g}, whose square {gradients.dtype} cannot hold," if size >= limit else ""
 
     def update(self, parameter: Array, gradient: Array, moments: Mapping[str, Array], lr: float, step: int) -> None:
         """Update one parameter in place: what a custom optimizer writes.

@@ -11,7 +11,6 @@ from ._evaluation import Meter
 from ._rows import Batch, Rows
 from ._tally import Tally
 from ._types import Array, Labels
-from .clipping import grad_norm
 from .data import Indices
 
 if TYPE_CHECKING:
@@ -190,7 +189,7 @@ def take_steps(
     if end == LOSS_NOT_FINITE:
         raise trainer._divergence("loss", float(report.losses[done]))
     if end == GRADIENT_NOT_FINITE:
-        raise trainer._divergence("gradient norm", grad_norm(net.gradients, optimizer.attach(net)))
+        raise trainer._gradient_divergence()
     if end == LABEL_OUT_OF_RANGE:
         rows = np.arange(len(data.x)) if order is None else order
         raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)

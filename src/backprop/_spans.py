@@ -54,6 +54,12 @@ def trainable_flags(net: FlatNetwork) -> tuple[bool, ...]:
     return tuple([entry.layer.trainable for entry in net.layout])
 
 
+def slices(spans: Spans) -> list[slice]:
+    """Return the slices of the flat arrays that spans cover."""
+    starts = spans["offset"].tolist()
+    return [slice(start, start + length) for start, length in zip(starts, spans["length"].tolist(), strict=True)]
+
+
 def build_spans(
     net: FlatNetwork,
     treatment: Callable[[str], Treatment] = lambda name: Treatment(),

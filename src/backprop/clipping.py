@@ -8,7 +8,7 @@ import numpy as np
 
 from . import kernels
 from ._arrays import check_positive
-from ._spans import FlatNetwork, build_spans
+from ._spans import FlatNetwork, build_spans, slices
 from ._types import Array, Spans
 
 __all__ = ["clip_grad_norm", "clip_grad_value"]
@@ -91,8 +91,12 @@ def grad_norm(gradients: Array, spans: Spans) -> float:
 
 def is_finite(gradients: Array, spans: Spans) -> bool:
     """Tell whether every gradient within the spans is finite; their norm may be infinite all the same, in float64."""
-    ends = (spans["offset"] + spans["length"]).tolist()
-    return all(bool(np.isfinite(gradients[start:end]).all()) for start, end in zip(spans["offset"].tolist(), ends, strict=True))
+    return all(bool(np.isfinite(gradients[part]).all()) for part in slices(spans))
+
+
+def largest(gradients: Array, spans: Spans) -> float:
+    """Return the size of the largest gradient within the spans, 0 where there is none."""
+    return max((float(np.abs(gradients[part]).max()) for part in slices(spans)), default=0.0)
 
 
 def scale_to_norm(gradients: Array, spans: Spans, norm: float, max_norm: float) -> None:

@@ -16,12 +16,14 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
 from ._optimizer import Groups, LearningRate, check_lr
 from ._optimizer import Optimizer as Optimizer
 from ._settings import Converted, fixed, option
-from ._spans import FlatNetwork
-from ._types import Array
+from ._spans import FlatNetwork, slices
+from ._types import Array, Spans
 from .schedules import Schedule
 
 __all__ = [
@@ -143,6 +145,7 @@ class RMSprop(Optimizer):
     """
 
     name = kernel = "rmsprop"
+    squares = True
     alpha: float = option(check_in, 0.0, 1.0, closed="left")
     eps: float = option(check_positive)
     momentum: float = option(check_in, 0.0, 1.0, closed="left")
@@ -203,6 +206,7 @@ class Adagrad(Optimizer):
     """
 
     name = kernel = "adagrad"
+    squares = True
     lr_decay: float = option(check_nonnegative)
     initial_accumulator_value: float = option(check_nonnegative)
     eps: float = option(check_positive)
@@ -231,6 +235,15 @@ class Adagrad(Optimizer):
         moment = super()._initial(slot, net)
         moment.fill(self.initial_accumulator_value)
         return moment
+
+    def _excess(self, gradients: Array, spans: Spans) -> str:
+        excess = super()._excess(gradients, spans)
+        if excess:
+            return excess
+        v = self._moments["v"]
+        with np.errstate(all="ignore"):
+            overflows = any(bool(np.isinf(v[part] + gradients[part] ** 2).any()) for part in slices(spans))
+        return f"the sum of the squares of gradients, which Adagrad keeps, overflows {gradients.dtype}" if overflows else ""
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
         return lr / (1 + (step - 1) * self.lr_decay), self.eps
@@ -263,6 +276,7 @@ class Adadelta(Optimizer):
     """
 
     name = kernel = "adadelta"
+    squares = True
     rho: float = option(check_in, 0.0, 1.0, closed="left")
     eps: float = option(check_positive)
 
@@ -351,6 +365,7 @@ class Adam(_Betas):
     """
 
     name = kernel = "adam"
+    squares = True
     amsgrad: bool = option(check_flag)
 
     def __init__(
@@ -501,6 +516,7 @@ class NAdam(_Betas):
     """
 
     name = kernel = "nadam"
+    squares = True
     momentum_decay: float = option(check_nonnegative)
 
     def __init__(
@@ -573,6 +589,7 @@ class RAdam(_Betas):
     """
 
     name = kernel = "radam"
+    squares = True
 
     def __init__(
         self,

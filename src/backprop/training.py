@@ -376,7 +376,7 @@ class Trainer(Options):
             return False
         self.net._work.pending = None
         if not finite:
-            raise self._divergence("gradient norm", grad_norm(self.net.gradients, self.optimizer.attach(self.net)))
+            raise self._gradient_divergence()
         self.__dict__["last_lr"] = lr
         return True
 
@@ -451,6 +451,8 @@ class Trainer(Options):
             scale_to_norm(gradients, spans, norm, self.clip_norm)
         elif self.clip_value is not None:
             kernels.active().clip_value(spans, gradients, self.clip_value)
+        if self.optimizer._excess(gradients, spans):
+            raise self._gradient_divergence()
         self.last_lr = self.optimizer.learning_rate
         self.optimizer.step(self.net)
 
@@ -473,6 +475,15 @@ class Trainer(Options):
         """Return the error to raise when the loss or the gradient norm of a step is not finite."""
         found = f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
         return DivergenceError._of("loss" if what == "loss" else "gradient", found, self.optimizer.learning_rate)
+
+    def _gradient_divergence(self) -> DivergenceError:
+        """Return the error to raise when the gradients of a step are not finite, or too large for the optimizer."""
+        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
+        excess = self.optimizer._excess(gradients, spans) if is_finite(gradients, spans) else ""
+        if not excess:
+            return self._divergence("gradient norm", grad_norm(gradients, spans))
+        found = f"{excess} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
+        return DivergenceError._of("gradient", found, self.optimizer.learning_rate)
 
     def _is_finite(self) -> bool:
         """Tell whether all parameters and buffers are finite."""

@@ -409,6 +409,10 @@ cdef class TrainingPlan:
         t.clip_norm = clip_norm
         t.clip_value = clip_value
         u.kind = UPDATES[optimizer.kernel]
+        t.limit, t.stretch = INFINITY, 1
+        if optimizer.squares:
+            t.limit = GRADIENT_LIMIT_F if plan.net.dtype == cnp.NPY_FLOAT else GRADIENT_LIMIT_D
+            t.stretch = 4 * t.limit  # their product is the power of two behind the largest number
         for i in range(3):
             moment = moments[i] if i < len(moments) else None
             u.state[i] = _state(&seen, moment, b"moments", size, i < states_needed(u.kind))

@@ -25,6 +25,9 @@ cdef enum operation_kind:
 cdef enum:
     CACHE_LINE = 64
 
+cdef double GRADIENT_LIMIT_F = 2.0 ** 63  # numbers below have squares that float32 holds
+cdef double GRADIENT_LIMIT_D = 2.0 ** 511
+
 cdef struct operation_t:  # a row of the table
     Py_ssize_t kind
     Py_ssize_t fan_in
@@ -70,7 +73,7 @@ cdef struct arrays_t:  # where the arrays of an operation lie in the workspace; 
     void *inv_std  # (fan_out,) of a batch norm, (n,) of a layer norm
     void *unused  # (2, fan_out): the gradients of a frozen normalization
     void *skipped  # (n, fan_out): the gradient that goes past a block; at its end
-    bint bounded  # whether x and delta were so small that the gradient of the weight cannot but be finite
+    bint bounded  # whether x and delta were so small that the gradient of the weight cannot but be finite, and so can its square
 
 cdef struct program_t:
     operation_t *operation
@@ -379,14 +382,14 @@ cdef void backward_dense(
 
 
 cdef inline bint is_bounded(const real *x, const real *delta, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k) noexcept nogil:
-    """Whether x.T @ delta has to be finite, as sum |x| sum |delta| is; not asked where to look through it costs less."""
+    """Whether squares of x.T @ delta have to be finite, by sum |x| sum |delta|; not asked where to look through it costs less."""
     if 4 * n * (p + k) > p * k:
         return False
     product = absolute_sum(x, n * p) * absolute_sum(delta, n * k)
     if real is float:
-        return product < 1e38
+        return product < GRADIENT_LIMIT_F
     else:
-        return product < 1e307
+        return product < GRADIENT_LIMIT_D
 
 
 cdef inline double absolute_sum(const real *x, Py_ssize_t size) noexcept nogil:

@@ -58,6 +58,8 @@ cdef struct trainer_t:  # what all steps share
     int n_ages
     double clip_norm  # 0: no clipping
     double clip_value
+    double limit  # of a gradient, beyond which its square overflows; infinite for optimizers that form none
+    double stretch  # a gradient that reaches the limit overflows when multiplied by this
     double *partial  # one number a block, of a sum over a batch or over the gradients
     char *memory
     void *targets  # the gathered batch
@@ -180,19 +182,36 @@ cdef inline Py_ssize_t target_bytes(const stretch_t *s, const real *like) noexce
     return sizeof(int64_t) if s.loss.kind == CROSS_ENTROPY else s.trainer.net.n_outputs * sizeof(real)
 
 
-cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
-    """Whether no number is NaN or infinite: 0 times each of them is then 0."""
+cdef inline bint _all_finite(const real *x, Py_ssize_t size, bint stretched, double stretch) noexcept nogil:
+    """Whether no number is NaN or infinite: 0 times each of them is then 0. ``stretched``, a literal: each times ``stretch``."""
     cdef Py_ssize_t i = 0, width = lanes(x)
-    zero = zeros(x)
+    cdef real factor = <real> stretch
+    zero, factors = zeros(x), spread(&factor)
     even, odd = variable(x), variable(x)
     while i + 2 * width <= size:
-        even.v = even.v + load(x + i) * zero
-        odd.v = odd.v + load(x + i + width) * zero
+        a, b = load(x + i), load(x + i + width)
+        if stretched:
+            even.v, odd.v = even.v + (a * factors) * zero, odd.v + (b * factors) * zero
+        else:
+            even.v, odd.v = even.v + a * zero, odd.v + b * zero
         i += 2 * width
     while i < size:
-        even.v = even.v + load_part(x + i, min(width, size - i)) * zero
+        c = load_part(x + i, min(width, size - i))
+        if stretched:
+            even.v = even.v + (c * factors) * zero
+        else:
+            even.v = even.v + c * zero
         i += width
     return total(even.v + odd.v) == 0
+
+
+cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
+    return _all_finite(x, size, False, 1)
+
+
+cdef bint all_below(const real *x, Py_ssize_t size, double stretch) noexcept nogil:
+    """Whether every number times ``stretch``, a power of two, is finite."""
+    return _all_finite(x, size, True, stretch)
 
 
 # Loss.
@@ -224,11 +243,14 @@ cdef void take_loss(
 # Clip and update.
 
 cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
-    """Cut the gradients to size, as `clipping` does; False when they are not finite. ``sliced``: they are those of groups."""
+    """Cut the gradients to size, as `clipping` does; False when they are not finite, or too large for the optimizer to square.
+
+    ``sliced``: they are those of groups.
+    """
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
     cdef int piece = first_piece(m, m.parts)
-    cdef double norm, factor
+    cdef double norm, factor, stretch = t.stretch
     if t.clip_norm > 0:
         while piece < m.parts:
             squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, piece, m.parts)
@@ -244,9 +266,13 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
                 scale_blocks(t.spans, t.n_spans, gradients, factor, piece, m.parts)
                 piece = next_piece(m, piece)
             end_stage(m)
-        return True
+        if min(norm, t.clip_norm) < t.limit:
+            return squares_fit(s, like, m)
+        piece = first_piece(m, m.parts)
+    elif t.clip_value > 0 and t.clip_value < t.limit:
+        stretch = 1
     while piece < m.parts:
-        if not gradients_finite(t.net, sliced, <const real *> gradients, piece, m.parts):
+        if not gradients_finite(t.net, sliced, stretch, <const real *> gradients, piece, m.parts):
             set_flag(&s.bad_gradient)
         piece = next_piece(m, piece)
     end_stage(m)
@@ -258,7 +284,33 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
             clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, piece, m.parts)
             piece = next_piece(m, piece)
         end_stage(m)
-    return True
+    return squares_fit(s, like, m)
+
+
+cdef bint squares_fit(stretch_t *s, const real *like, member_t *m) noexcept nogil:
+    """Whether the sums of squares that Adagrad keeps stay finite; other optimizers keep means, which do."""
+    cdef trainer_t *t = s.trainer
+    cdef int piece
+    if t.pace.update.kind != ADAGRAD:
+        return True
+    piece = first_piece(m, m.parts)
+    while piece < m.parts:
+        if not sums_fit(
+            <const real *> t.net.gradients, <const real *> t.pace.update.state[0], t.net.n_parameters, piece, m.parts
+        ):
+            set_flag(&s.bad_gradient)
+        piece = next_piece(m, piece)
+    end_stage(m)
+    return not is_set(&s.bad_gradient)
+
+
+cdef bint sums_fit(const real *g, const real *v, Py_ssize_t size, int part, int parts) noexcept nogil:
+    """Whether v + g^2 is finite in this share."""
+    cdef Py_ssize_t i
+    cdef real seen = 0
+    for i in range(share_start(size, 64, part, parts), share_start(size, 64, part + 1, parts)):
+        seen = max(seen, v[i] + g[i] * g[i])
+    return seen < <real> INFINITY
 
 
 cdef void update(
@@ -285,8 +337,10 @@ cdef void update(
     end_stage(m)
 
 
-cdef bint gradients_finite(const program_t *net, bint sliced, const real *gradients, int part, int parts) noexcept nogil:
-    """Whether the share of every gradient is; what the backward of the whole batch has seen to be finite is passed over."""
+cdef bint gradients_finite(
+    const program_t *net, bint sliced, double stretch, const real *gradients, int part, int parts
+) noexcept nogil:
+    """Whether the share of every gradient is, times ``stretch``; what the backward of the whole batch has bounded is left out."""
     cdef bint finite = True
     cdef Py_ssize_t size
     cdef int i
@@ -295,15 +349,15 @@ cdef bint gradients_finite(const program_t *net, bint sliced, const real *gradie
         if op.trainable:
             size = op.fan_out * (op.fan_in if op.kind == DENSE else 1)
             if sliced or not net.arrays[i].bounded:
-                finite = finite and share_finite(gradients + op.weight, size, part, parts)
+                finite = finite and share_finite(gradients + op.weight, size, stretch, part, parts)
             if op.bias >= 0:
-                finite = finite and share_finite(gradients + op.bias, op.fan_out, part, parts)
+                finite = finite and share_finite(gradients + op.bias, op.fan_out, stretch, part, parts)
     return finite
 
 
-cdef inline bint share_finite(const real *x, Py_ssize_t size, int part, int parts) noexcept nogil:
+cdef inline bint share_finite(const real *x, Py_ssize_t size, double stretch, int part, int parts) noexcept nogil:
     cdef Py_ssize_t start = share_start(size, 64, part, parts)
-    return all_finite(x + start, share_start(size, 64, part + 1, parts) - start)
+    return all_below(x + start, share_start(size, 64, part + 1, parts) - start, stretch)
 
 
 cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcept nogil:
