@@ -22,7 +22,7 @@ FLOORS = [
     ["_compiled", "kernels"],
     [
         *("_arrays", "_class_weights", "_direction", "_files", "_frames", "_interrupts", "_model_file", "_overrides"),
-        *("_progress", "_reprs", "_settings", "_spans", "_suggestions", "_version"),
+        *("_progress", "_reprs", "_settings", "_spans", "_suggestions", "_version", "_warnings"),
     ],
     ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
     ["layers"],

@@ -236,3 +236,69 @@ def test_auto_refuses_a_metric_that_it_does_not_know(key):
     assert metrics.better_is(key, "max") == "max"
     with pytest.raises(ValueError, match=r"mode must be one of .*did you mean 'max'"):
         metrics.better_is(key, "maxi")
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_definitions_are_scikit_learns_on_random_data(seed):
+    """Ties, few rows, classes and labels that never occur, constant targets, weights."""
+    sk = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.choice([2, 5, 30])), int(rng.choice([2, 3, 5]))
+    weight = rng.random(n) + 0.1 if seed % 3 else None
+    scores = rng.integers(-2, 3, (n, k)) / 2 if seed % 2 else rng.normal(size=(n, k))
+    labels = rng.integers(0, k, n) if seed % 5 else np.full(n, seed % k)
+    several = (rng.random((n, k)) > 0.6).astype(int) * (np.arange(k) > 0 if seed % 4 == 0 else 1)
+    positive = labels > 0
+    options = {"sample_weight": weight}
+    averages = {"precision": sk.precision_score, "recall": sk.recall_score, "f1": sk.f1_score}
+    expected = {
+        ("accuracy", "classes"): sk.accuracy_score(labels, scores.argmax(axis=1), **options),
+        ("accuracy", "one score"): sk.accuracy_score(positive, scores[:, 0] > 0, **options),
+        ("accuracy", "labels"): sk.accuracy_score(several, scores > 0, **options),
+    }
+    for name, theirs in averages.items():
+        macro = options | {"average": "macro", "zero_division": 0}
+        expected[name, "classes"] = theirs(labels, scores.argmax(axis=1), **macro)
+        expected[name, "labels"] = theirs(several, scores > 0, **macro)
+        expected[name, "one score"] = theirs(positive, scores[:, 0] > 0, **options, zero_division=0)
+    if 0 < positive.sum() < n:
+        expected["auc", "one score"] = sk.roc_auc_score(positive, scores[:, 0], **options)
+    given = {"classes": (scores, labels), "labels": (scores, several), "one score": (scores[:, 0], positive)}
+    for (name, kind), value in expected.items():
+        assert getattr(metrics, name)(*given[kind], weight) == pytest.approx(value, rel=1e-12), (name, kind)
+    np.testing.assert_allclose(
+        metrics.confusion_matrix(scores, labels, weight),
+        sk.confusion_matrix(labels, scores.argmax(axis=1), labels=range(max(2, k)), **options),
+    )
+    numbers = rng.normal(size=(n, k)) * (np.arange(k) > 0)  # the first is 0 everywhere
+    for name, theirs in {"mae": sk.mean_absolute_error, "mse": sk.mean_squared_error, "r2": sk.r2_score}.items():
+        assert getattr(metrics, name)(scores, numbers, weight) == pytest.approx(theirs(numbers, scores, **options), rel=1e-9), name
+    assert metrics.rmse(scores, numbers, weight) == pytest.approx(sk.root_mean_squared_error(numbers, scores, **options))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "targets", "message"),
+    [
+        (np.zeros((3, 2)), [0.5, 1, 0], r"class labels in \[0, 2\), got 0.5 in row 0"),
+        (np.zeros((3, 2)), [0, 1, np.nan], r"class labels in \[0, 2\), got nan in row 2"),
+        (np.zeros(3), [0, 1, 2], "0, 1 or between .*, got 2 in row 2"),
+        (np.zeros((3, 1)), [[0], [-1], [1]], "0, 1 or between .*, got -1 in row 1"),
+        (np.zeros((2, 3)), [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]], "sum to 1, but row 1 does not; .*multilabel=True"),
+    ],
+)
+@pytest.mark.parametrize("name", ["accuracy", "precision", "f1", "confusion_matrix"])
+@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
+def test_targets_that_name_no_class_are_refused(name, outputs, targets, message):
+    with pytest.raises(ValueError, match=message):
+        getattr(metrics, name)(outputs, targets)
+
+
+def test_numbers_as_several_labels_need_to_be_called_so():
+    outputs, targets = [[1.0, 1.0], [-1.0, 1.0]], np.array([[1.0, 1.0], [0.0, 0.0]])
+    assert metrics.accuracy(outputs, targets, multilabel=True) == 0.5
+    assert metrics.accuracy(outputs, np.array([[0.9, 0.1], [0.3, 0.7]])) == 1.0
+
+
+def test_differences_of_scores_do_not_tie_in_float32():
+    outputs = np.array([[1e8, 1.0], [1e8, 2.0], [1e8, 3.0]], "f")
+    assert metrics.auc(outputs, [0, 1, 1]) == 1.0

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tracemalloc
+import warnings
 
 import numpy as np
 import pytest
@@ -286,6 +287,52 @@ def test_targets_whose_differences_are_lost_in_float32_are_measured_as_given(kin
 )
 def test_targets_that_float32_holds_well_enough_are_taken(y, rng):
     _plain("float32", last=1).evaluate(rng.normal(size=(500, 4)), y, loss="mse")
+
+
+@pytest.mark.parametrize("source", ["stream", "memory map"])
+def test_batches_are_measured_against_targets_as_given(source, rng, backend, tmp_path):
+    x, y = rng.uniform(size=(100, 4)), 1.6e9 + 100 * rng.uniform(size=100)
+    net = _plain("float32", last=1)
+    rmse = np.sqrt(np.mean((net.predict(x)[:, 0].astype(float) - y) ** 2))
+    given = ([(x[:60], y[:60]), (x[60:], y[60:])],)
+    if source == "memory map":
+        given = (x, np.memmap(tmp_path / "y", np.float64, "w+", shape=100))
+        given[1][:] = y
+    assert net.evaluate(*given, loss="mse")["rmse"] == pytest.approx(rmse, rel=1e-12)
+    history = net.fit(*given, loss="mse", metrics=["rmse"], optimizer=bp.SGD(lr=1e-300), batch_size=60)
+    assert history["rmse"][0] == pytest.approx(rmse, rel=1e-12)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.6e9])
+def test_one_target_for_several_quantiles_is_measured(offset, rng, backend):
+    x, y = rng.normal(size=(50, 4)), offset + 100 * rng.normal(size=50)
+    net, loss = _plain("float32"), losses.Quantile(q=[0.1, 0.5, 0.9])
+    found = net.evaluate(x, y, loss=loss)["mae"]
+    assert found == pytest.approx(np.abs(net.predict(x).astype(float) - y[:, np.newaxis]).mean(), rel=1e-6)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore" if offset else "error")
+        net.fit(x, y, loss=loss, optimizer=bp.SGD(lr=1e-300))
+
+
+@pytest.mark.parametrize("kind", ["float64", "int64", "frame"])
+@pytest.mark.parametrize("way", ["network", "trainer"])
+def test_inputs_whose_differences_are_lost_in_float32_are_warned_of(kind, way, rng):
+    x = rng.integers(0, 100, size=(50, 4)).astype("float64" if kind == "frame" else kind)
+    x[:, 2] += 1_600_000_000
+    given = pytest.importorskip("pandas").DataFrame(x, columns=list("abcd")) if kind == "frame" else x
+    net, name = _plain("float32", last=1), "'c'" if kind == "frame" else "2"
+    trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=1e-300))
+    fit, options = (trainer.fit, {}) if way == "trainer" else (net.fit, {"loss": "mse", "optimizer": bp.SGD(lr=1e-300)})
+    with pytest.warns(UserWarning, match=rf"x loses its differences in float32: rounding changes column {name} by") as caught:
+        fit(given, x[:, 0], **options)
+    assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        trainer.evaluate(given, x[:, 0])
+        trainer.fit(x.astype("float32"), x[:, 0])  # nothing more is lost
+        trainer.fit(x * [1, 1, 0, 1] + [0, 0, 1.6e9 + 128, 0], x[:, 0])  # a constant
+        trainer.fit(x * [1, 1, 0, 1] + [[0, 0, 1e9 * row, 0] for row in range(50)], x[:, 0])
+        bp.mlp([4, 1], dtype="float64", seed=0).fit(x, x[:, 0], loss="mse", optimizer=bp.SGD(lr=1e-300))
 
 
 def test_a_single_class_trains(data, backend):

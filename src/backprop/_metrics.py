@@ -167,7 +167,7 @@ class _Decision:
         actual = targets if targets.ndim == 2 else targets[:, np.newaxis]
         if actual.shape != outputs.shape:
             raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")
-        return outputs > self._threshold, actual > 0.5
+        return outputs > self._threshold, is_positive(actual)
 
 
 def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
@@ -175,11 +175,27 @@ def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
         return np.asarray(targets.argmax(axis=1))
     if targets.shape != (len(outputs),):
         raise ValueError(f"targets must be labels (n,) or probabilities {outputs.shape}, got shape {targets.shape}")
-    outside = (targets < 0) | (targets >= outputs.shape[1])
-    if outside.any():
-        row = int(np.argmax(outside))
+    labels = targets.astype(np.intp) if targets.dtype.kind == "f" else targets
+    wrong = (targets < 0) | (targets >= outputs.shape[1]) | (labels != targets)
+    if wrong.any():
+        row = int(np.argmax(wrong))
         raise ValueError(f"targets must be class labels in [0, {outputs.shape[1]}), got {targets[row]} in row {row}")
-    return targets
+    return labels
+
+
+def is_positive(targets: RawArray) -> RawArray:
+    """Whether targets that are 0, 1 or probabilities are more than a half.
+
+    Raises
+    ------
+    ValueError
+        If one is outside [0, 1].
+    """
+    wrong = ~((targets >= 0) & (targets <= 1))
+    if wrong.any():
+        row = np.unravel_index(int(np.argmax(wrong)), targets.shape)[0]
+        raise ValueError(f"targets must be 0, 1 or between for one score per class or label, got {targets[wrong][0]} in row {row}")
+    return np.asarray(targets > 0.5)
 
 
 def _macro(share: Callable[[Numbers, Numbers, Numbers], tuple[Numbers, Numbers]], multilabel: bool) -> Callable[[Numbers], float]:
@@ -239,11 +255,11 @@ def top_k_metric(k: int) -> Metric:
 def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
     if outputs.shape[1] > 2:
         raise ValueError(f"auc is for two classes, got outputs of shape {outputs.shape}")
-    score = outputs[:, -1] - outputs[:, 0] if outputs.shape[1] == 2 else outputs[:, 0]
+    score = outputs[:, -1].astype(np.float64) - (outputs[:, 0] if outputs.shape[1] == 2 else 0)
     actual = labels_of(outputs, targets) if outputs.shape[1] == 2 else targets.reshape(-1)
     if len(actual) != len(score):
         raise ValueError(f"targets must have one entry per row of outputs, got shapes {targets.shape} and {outputs.shape}")
-    positive = actual > 0.5
+    positive = is_positive(actual)
     weight = np.ones(len(score)) if sample_weight is None else sample_weight.astype(np.float64)
     _, group = np.unique(score, return_inverse=True)
     yes = np.bincount(group, weight * positive)

@@ -14,6 +14,7 @@ from ._arrays import as_matrix, as_real_array, as_table, check_count
 from ._class_weights import ClassWeight, check_sample_weight, weigh_rows
 from ._frames import column_names
 from ._types import Array, Labels
+from ._warnings import warn
 from .data import Indices, check_same_rows, rows_differ
 
 if TYPE_CHECKING:
@@ -94,6 +95,12 @@ class Converter:
         """Return targets as the loss's kernel takes them."""
         return self.loss.prepare_targets(y, self.n_outputs, self.dtype, name=self.names.y, check_finite=self.check_finite)
 
+    def exact_targets(self, y: npt.NDArray[Any]) -> Array | None:
+        """Return checked targets in float64, for metrics; None where the network's dtype holds them, or they are not numbers."""
+        if self.loss.task != "regression" or y.dtype.itemsize <= self.dtype.itemsize:
+            return None
+        return np.asarray(self.loss.prepare_targets(y, self.n_outputs, np.float64, name=self.names.y, check_finite=False))
+
     def sample_weight(self, sample_weight: npt.ArrayLike | None, rows: int) -> Array | None:
         """Return the weights of so many rows as they were given."""
         return None if sample_weight is None else check_sample_weight(sample_weight, rows, self.dtype, self.names.sample_weight)
@@ -124,7 +131,13 @@ class Rows:
     """
 
     def __init__(
-        self, converter: Converter, x: npt.ArrayLike, y: npt.ArrayLike, sample_weight: npt.ArrayLike | None = None
+        self,
+        converter: Converter,
+        x: npt.ArrayLike,
+        y: npt.ArrayLike,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        warns: bool = False,
     ) -> None:
         self._converter = converter
         names = converter.names
@@ -137,12 +150,13 @@ class Rows:
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
         self._x = table if self._x_mapped else converter.inputs(table, column_names(x))
         self._targets = given if self._y_mapped else converter.targets(given)
-        self.rounding: str | None = None  # what the network's dtype does to the targets, if that is more than noise
-        self._exact: npt.NDArray[Any] | None = None
-        if not self._y_mapped and converter.loss.task == "regression":
-            self.rounding = _lost_precision(given.reshape(len(given), -1), self._targets, names.y)
-            if self.rounding is not None:
-                self._exact = given.reshape(self._targets.shape)
+        if warns and not self._x_mapped:
+            _warn_of(_lost_columns(table, self._x), names.x, self._x.dtype, column_names(x))
+        exact = None if self._y_mapped else converter.exact_targets(given)
+        lost = None if exact is None else _lost_column(exact, self._targets)
+        self._exact = None if lost is None else exact
+        if warns:
+            _warn_of(lost, names.y, self._targets.dtype, column_names(y))
         self._sample_weight = converter.sample_weight(sample_weight, self.count)
         self._class_vector: ClassVector | None = None
         self._weight = self._sample_weight
@@ -195,8 +209,8 @@ class Rows:
             x = self._converter.inputs(x)
         targets = self._take_targets(numbers)
         sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
-        exact = None if self._exact is None else self._exact[numbers]
-        return Batch(x, targets, self._take_weight(numbers, targets), sample_weight, self._mean_weight, exact)
+        weight = self._take_weight(numbers, targets)
+        return Batch(x, targets, weight, sample_weight, self._mean_weight, self._take_exact(numbers))
 
     def arrays(self) -> Batch | None:
         """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""
@@ -217,7 +231,8 @@ class Rows:
     def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
         """Return what metrics need beside outputs: targets and sample weights."""
         numbers = self._numbers(rows)
-        targets = self._take_targets(numbers) if self._exact is None else self._exact[numbers]
+        exact = self._take_exact(numbers)
+        targets = self._take_targets(numbers) if exact is None else exact
         return targets, None if self._sample_weight is None else self._sample_weight[numbers]
 
     def _numbers(self, rows: Indices | slice) -> Indices | slice:
@@ -226,6 +241,12 @@ class Rows:
     def _take_targets(self, numbers: Indices | slice) -> Array | Labels:
         targets: Array | Labels = self._targets[numbers]
         return self._converter.targets(targets) if self._y_mapped else targets
+
+    def _take_exact(self, numbers: Indices | slice) -> Array | None:
+        """Return the targets of these rows as they were given, where the network's dtype may not hold their differences."""
+        if self._y_mapped:
+            return self._converter.exact_targets(self._targets[numbers])
+        return None if self._exact is None else self._exact[numbers]
 
     def _take_weight(self, numbers: Indices | slice, targets: Array | Labels | None = None) -> Array | None:
         """Return the weights of these rows, which have these targets."""
@@ -314,33 +335,59 @@ class Stream:
             raise ValueError(f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}")
         x, y, *weight = item
         batch = self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
-        return batch._replace(mean_weight=1.0)  # that of all batches is not known
+        exact = self._converter.exact_targets(as_real_array(y, self._converter.names.y))
+        return batch._replace(mean_weight=1.0, exact_targets=exact)  # the mean of all batches is not known
 
 
-def _lost_precision(given: npt.NDArray[Any], converted: Array | Labels, name: str) -> str | None:
-    """Return a message if rounding to the network's dtype changes a column by more than `LOST` of its standard deviation.
+class _Lost(NamedTuple):
+    """A column whose differences a dtype does not hold: by how much rounding changes it, and how far its values are apart."""
+
+    column: int
+    rounding: float
+    spread: str
+
+
+def _lost_column(exact: Array, rounded: Array | Labels) -> _Lost | None:
+    """Return the first column that rounding changes by more than `LOST` of its standard deviation.
 
     A column is constant if its values differ by no more than float64's own rounding.
     """
-    if given.dtype == converted.dtype or given.dtype.itemsize <= converted.dtype.itemsize:
-        return None
-    origin = given[:1].astype(np.float64)
-    sums = np.zeros((3, given.shape[1]))
-    for start in range(0, len(given), CHUNK):
-        exact = given[start : start + CHUNK].astype(np.float64)
-        rounding = converted[start : start + CHUNK].reshape(exact.shape) - exact
-        exact -= origin
-        sums += [exact.sum(axis=0), np.square(exact).sum(axis=0), np.square(rounding).sum(axis=0)]
-    mean, square, error = sums / len(given)
+    origin = exact[:1]
+    sums = np.zeros((3, exact.shape[1]))
+    for start in range(0, len(exact), CHUNK):
+        part = exact[start : start + CHUNK]
+        error, distance = rounded[start : start + CHUNK] - part, part - origin
+        sums += [distance.sum(axis=0), np.square(distance).sum(axis=0), np.square(error).sum(axis=0)]
+    mean, square, squared_error = sums / len(exact)
     spread = np.sqrt(np.maximum(square - mean**2, 0))
-    lost = (np.sqrt(error) > LOST * spread) & (spread > 1e-12 * np.abs(origin[0] + mean))
+    lost = (np.sqrt(squared_error) > LOST * spread) & (spread > 1e-12 * np.abs(origin[0] + mean))
     if not lost.any():
         return None
     column = int(lost.argmax())
-    return (
-        f"{name} loses its differences in {converted.dtype}: rounding changes column {column} by {np.sqrt(error[column]):.3g}, "
-        f"and its standard deviation is {spread[column]:.3g}; subtract the mean, or use a network with dtype='float64'"
-    )
+    return _Lost(column, float(np.sqrt(squared_error[column])), f"its standard deviation is {spread[column]:.3g}")
+
+
+def _lost_columns(given: npt.NDArray[Any], rounded: Array) -> _Lost | None:
+    """Return the first column of inputs that rounding changes by more than `LOST` of its range; quick where there is none."""
+    if given.dtype.itemsize <= rounded.dtype.itemsize or not rounded.size:
+        return None
+    low, high = rounded.min(axis=0).astype(np.float64), rounded.max(axis=0).astype(np.float64)
+    unit = float(np.finfo(rounded.dtype).eps) / 2
+    for column in np.flatnonzero(unit * np.maximum(np.abs(low), np.abs(high)) > LOST * (high - low) / 2):
+        exact = given[:, column].astype(np.float64)
+        rounding, spread = float(np.abs(rounded[:, column] - exact).max()), float(np.ptp(exact))
+        if rounding > LOST * spread and spread > 1e-12 * np.abs(exact).max():
+            return _Lost(int(column), rounding, f"its values are at most {spread:.3g} apart")
+    return None
+
+
+def _warn_of(lost: _Lost | None, name: str, dtype: np.dtype[Any], columns: Sequence[str] | None) -> None:
+    if lost is not None:
+        column = f"column {lost.column if columns is None else repr(columns[lost.column])}"
+        warn(
+            f"{name} loses its differences in {dtype}: rounding changes {column} by {lost.rounding:.3g}, and {lost.spread}; "
+            "subtract the mean, or use a network with dtype='float64'"
+        )
 
 
 def is_mapped(array: Any) -> bool:

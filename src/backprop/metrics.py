@@ -26,6 +26,7 @@ from ._metrics import (
     accuracy_metric,
     area_under_roc,
     f1_metric,
+    is_positive,
     labels_of,
     mae_metric,
     mean_area_under_roc,
@@ -85,7 +86,8 @@ def accuracy(
         The score above which the positive class, or a label, is predicted.
     multilabel : bool, optional
         Whether each of the k outputs is a label of its own. By default it is if ``targets`` are integers or booleans of shape
-        (n, k); floating point targets of this shape are probabilities of one class. `Trainer` and `evaluate` go by the loss.
+        (n, k); floating point targets of this shape are probabilities of one class, and rows that do not sum to 1 are refused.
+        `Trainer` and `evaluate` go by the loss.
 
     Examples
     --------
@@ -267,7 +269,7 @@ def confusion_matrix(
     _require_classes("confusion_matrix", outputs, targets)
     scores, actual, weight = _arrays(outputs, targets, sample_weight)
     if scores.shape[1] == 1:
-        predicted, labels = (scores[:, 0] > threshold).astype(np.intp), (actual.reshape(-1) > 0.5).astype(np.intp)
+        predicted, labels = (scores[:, 0] > threshold).astype(np.intp), is_positive(actual.reshape(-1)).astype(np.intp)
     else:
         predicted, labels = scores.argmax(axis=1), labels_of(scores, actual).astype(np.intp)
     k = max(2, scores.shape[1])
@@ -362,10 +364,24 @@ def _are_labels(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> bool:
     return actual.ndim == 2 and actual.shape[1] > 1 and actual.dtype.kind in "biu" and actual.shape == np.shape(outputs)
 
 
+def _check_probabilities(outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
+    """Refuse targets of the shape of the outputs whose rows do not sum to 1: they may be labels as numbers."""
+    actual = as_real_array(targets, "targets")
+    if actual.ndim != 2 or actual.shape[1] < 2 or actual.shape != np.shape(outputs):
+        return
+    wrong = ~(np.abs(actual.sum(axis=1, dtype=np.float64) - 1) < 0.01)
+    if wrong.any():
+        raise ValueError(
+            f"targets must be probabilities of one class a row, which sum to 1, but row {int(np.argmax(wrong))} does not; "
+            "for several labels a row give integers or booleans, or, where there is such an option, multilabel=True"
+        )
+
+
 def _require_classes(name: str, outputs: npt.ArrayLike, targets: npt.ArrayLike) -> None:
     if _are_labels(outputs, targets):
         k = np.shape(targets)[1]
         raise ValueError(f"{name} is for one class a row, but targets are {k} labels a row, integers or booleans")
+    _check_probabilities(outputs, targets)
 
 
 def _decide(
@@ -377,6 +393,8 @@ def _decide(
     sample_weight: npt.ArrayLike | None,
 ) -> float:
     labels = _are_labels(outputs, targets) if multilabel is None else check_flag("multilabel", multilabel)
+    if multilabel is None and not labels:
+        _check_probabilities(outputs, targets)
     return _once(make(threshold, labels), outputs, targets, sample_weight)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -604,9 +603,7 @@ class Trainer(Options):
             else:
                 if steps_per_epoch is not None:
                     raise ValueError("steps_per_epoch is for iterables of batches; with arrays an epoch is all rows")
-                data = Rows(converter, x, y, sample_weight)
-                if data.rounding is not None:
-                    warnings.warn(data.rounding, UserWarning, stacklevel=2)
+                data = Rows(converter, x, y, sample_weight, warns=True)
                 if validation_split:
                     if validation_data is not None:
                         raise ValueError("validation_data and validation_split exclude each other")
