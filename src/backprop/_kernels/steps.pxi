@@ -291,12 +291,12 @@ cdef bint squares_fit(stretch_t *s, const real *like, member_t *m) noexcept nogi
     """Whether the sums of squares that Adagrad keeps stay finite; other optimizers keep means, which do."""
     cdef trainer_t *t = s.trainer
     cdef int piece
-    if t.pace.update.kind != ADAGRAD:
+    if s.pace.update.kind != ADAGRAD:  # not t.pace, which the thread that updates first writes
         return True
     piece = first_piece(m, m.parts)
     while piece < m.parts:
         if not sums_fit(
-            <const real *> t.net.gradients, <const real *> t.pace.update.state[0], t.net.n_parameters, piece, m.parts
+            <const real *> t.net.gradients, <const real *> s.pace.update.state[0], t.net.n_parameters, piece, m.parts
         ):
             set_flag(&s.bad_gradient)
         piece = next_piece(m, piece)
