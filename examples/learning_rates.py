@@ -17,9 +17,7 @@ def accuracies(lr: float | bp.schedules.Schedule, epochs: int = 5) -> list[float
     watch = bp.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(logs["val_accuracy"]))
     net = bp.mlp([64, 32, 10], seed=0)
     try:
-        net.fit(
-            x, y, loss="cross_entropy", optimizer=bp.SGD(lr=lr), epochs=epochs, validation_data=test, callbacks=[watch], seed=0
-        )
+        net.fit(x, y, loss="cross_entropy", optimizer=bp.SGD(lr=lr), epochs=epochs, validation_data=test, callbacks=[watch], seed=0)
     except bp.DivergenceError:
         print(f"  (diverged in epoch {len(seen) + 1})")
     return seen

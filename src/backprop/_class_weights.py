@@ -16,9 +16,7 @@ from ._types import Array, Labels
 ClassWeight = Mapping[int, float] | Sequence[float] | npt.NDArray[Any] | str
 
 
-def check_sample_weight(
-    sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype[Any], name: str = "sample_weight"
-) -> Array:
+def check_sample_weight(sample_weight: npt.ArrayLike, rows: int, dtype: np.dtype[Any], name: str = "sample_weight") -> Array:
     """Return one finite weight per row, contiguous and of ``dtype``.
 
     Raises

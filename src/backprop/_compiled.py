@@ -45,6 +45,4 @@ core = _load_best()
 core.set_openmp_default(openmp_default())
 core.set_num_threads(min(default_threads(), core.most_threads()[0]))
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=core.before_fork, after_in_parent=core.after_fork_in_parent, after_in_child=core.after_fork_in_child
-    )
+    os.register_at_fork(before=core.before_fork, after_in_parent=core.after_fork_in_parent, after_in_child=core.after_fork_in_child)

@@ -117,9 +117,7 @@ def gradcheck(
     if not np.isfinite(center):
         raise GradientError(f"the loss is {center}, so it has no gradient to check")
     mistakes = [
-        mistake
-        for place in _places(probe, inputs, grad_x)
-        for mistake in _mistakes(place, value, center, eps, rtol, atol, limit)
+        mistake for place in _places(probe, inputs, grad_x) for mistake in _mistakes(place, value, center, eps, rtol, atol, limit)
     ]
     if mistakes:
         worst = max(mistakes, key=lambda mistake: (np.isnan(mistake.excess), mistake.excess))

@@ -19,6 +19,7 @@ from ._types import Array, Labels, Spans
 Words = npt.NDArray[np.uint32]
 GOLDEN = np.uint32(0x9E3779B9)  # 2^32 over the golden ratio
 
+
 @checked("x (n, p), weight (p, k), bias? (k) -> z? (n, k), a (n, k)")
 def dense_forward(x: Array, weight: Array, bias: Array | None, z: Array | None, a: Array, activation: str, alpha: float) -> None:
     f = find(activation)

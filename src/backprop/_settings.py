@@ -76,9 +76,7 @@ def option(check: Check, *arguments: Any, label: str | None = None, default: Any
     return Option(check, arguments, keywords, label=label, default=default)
 
 
-def fixed(
-    check: Check, *arguments: Any, label: str | None = None, default: Any = UNSET, remedy: str = "", **keywords: Any
-) -> Any:
+def fixed(check: Check, *arguments: Any, label: str | None = None, default: Any = UNSET, remedy: str = "", **keywords: Any) -> Any:
     """Declare an option that cannot change once the object is built, as arrays or other objects depend on it.
 
     ``remedy`` says what to do instead of assigning; without it messages take that of the class.

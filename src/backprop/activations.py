@@ -105,21 +105,15 @@ _TABLE = {
         inf,
         "Hendrycks and Gimpel, arXiv:1606.08415, section 2",
     ),
-    "silu": _Entry(
-        "z s, s = sigmoid(z)", "s + a (1 - s)", True, None, -0.2785, inf, "Elfwing, Uchibe and Doya, arXiv:1702.03118"
-    ),
-    "mish": _Entry(
-        "z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, -0.3089, inf, "Misra, arXiv:1908.08681"
-    ),
+    "silu": _Entry("z s, s = sigmoid(z)", "s + a (1 - s)", True, None, -0.2785, inf, "Elfwing, Uchibe and Doya, arXiv:1702.03118"),
+    "mish": _Entry("z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, -0.3089, inf, "Misra, arXiv:1908.08681"),
     "sigmoid": _Entry("1 / (1 + e^-z)", "a (1 - a)", False, None, 0, 1, "Rumelhart, Hinton and Williams, Nature 323, 1986"),
     "tanh": _Entry("tanh z", "1 - a^2", False, None, -1, 1, "LeCun et al., Efficient BackProp, 1998"),
     "softplus": _Entry("log(1 + e^z)", "1 - e^-a", False, None, 0, inf, "Dugas et al., NeurIPS 2000"),
     "softsign": _Entry("z / (1 + |z|)", "(1 - |a|)^2", False, None, -1, 1, "Glorot and Bengio, AISTATS 2010"),
     "hardtanh": _Entry("min(max(z, -1), 1)", "-1 < a < 1", False, None, -1, 1, "Collobert, PhD thesis, 2004"),
     "relu6": _Entry("min(max(z, 0), 6)", "0 < a < 6", False, None, 0, 6, "Krizhevsky, unpublished manuscript on CIFAR-10, 2010"),
-    "softmax": _Entry(
-        "e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, 0, 1, "Bridle, Neurocomputing, 1990"
-    ),
+    "softmax": _Entry("e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, 0, 1, "Bridle, Neurocomputing, 1990"),
 }
 
 NAMES = tuple(_TABLE)

@@ -125,9 +125,7 @@ def batches(
     )
 
 
-def split(
-    rows: int, share: float, *, stratify: npt.ArrayLike | None = None, seed: int | None = None
-) -> tuple[Indices, Indices]:
+def split(rows: int, share: float, *, stratify: npt.ArrayLike | None = None, seed: int | None = None) -> tuple[Indices, Indices]:
     """Split rows at random into two parts, such as training and test set.
 
     Parameters

@@ -95,9 +95,7 @@ class Kernels(Protocol):
         NaN stays NaN; at -inf and +inf every function has its limit.
         """
 
-    def activation_backward(
-        self, grad_a: Array, z: Array | None, a: Array, delta: Array, activation: str, alpha: float
-    ) -> None:
+    def activation_backward(self, grad_a: Array, z: Array | None, a: Array, delta: Array, activation: str, alpha: float) -> None:
         """``delta = grad_a * activation'(z)``.
 
         IN grad_a, a (n, k); z (n, k), needed by gelu, gelu_exact, silu and mish and ignored (may be None) elsewhere.
@@ -129,9 +127,7 @@ class Kernels(Protocol):
     ) -> float:
         """``l = -sum_j t_j log softmax(logits)_j`` with ``t = (1 - label_smoothing) targets + label_smoothing / k``."""
 
-    def kl_divergence(
-        self, logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None
-    ) -> float:
+    def kl_divergence(self, logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None) -> float:
         """``l = sum_j t_j (log t_j - log softmax(logits)_j)`` with ``0 log 0 = 0``."""
 
     def binary_cross_entropy(
@@ -167,9 +163,7 @@ class Kernels(Protocol):
     def poisson(self, outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
         """``l = mean_j (e^output - target output)``: outputs are log-rates."""
 
-    def quantile(
-        self, outputs: Array, targets: Array, sample_weight: Array | None, q: Array, grad_outputs: Array | None
-    ) -> float:
+    def quantile(self, outputs: Array, targets: Array, sample_weight: Array | None, q: Array, grad_outputs: Array | None) -> float:
         """``l = mean_j max(q_j (t - o), (q_j - 1) (t - o))``; the gradient at 0 is 0. IN q (k,), each in (0, 1)."""
 
     def hinge(self, outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
@@ -416,9 +410,7 @@ class Kernels(Protocol):
     ) -> None:
         """The gradient of batch_norm_inference: ``grad_x = grad_y weight / sqrt(running_var + eps)``; running statistics are constants."""
 
-    def layer_norm_forward(
-        self, x: Array, weight: Array, bias: Array, x_hat: Array, inv_std: Array, y: Array, eps: float
-    ) -> None:
+    def layer_norm_forward(self, x: Array, weight: Array, bias: Array, x_hat: Array, inv_std: Array, y: Array, eps: float) -> None:
         """``x_hat = (x - mean) * inv_std``; ``y = weight x_hat + bias``, with each row's mean and biased variance.
 
         IN x (n, k); weight, bias (k,). OUT x_hat, y (n, k); inv_std (n,).

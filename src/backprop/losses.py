@@ -309,9 +309,7 @@ class Loss(Settings, metaclass=Overridable):
 
     _SHORTCUTS: ClassVar[Shortcuts] = {"compute": {"__call__": _compute_by_call}, "value": {"__call__": _value_by_call}}
 
-    def class_weight_vector(
-        self, spec: ClassWeight, targets: Iterable[Array | Labels], n_outputs: int
-    ) -> npt.NDArray[np.float64]:
+    def class_weight_vector(self, spec: ClassWeight, targets: Iterable[Array | Labels], n_outputs: int) -> npt.NDArray[np.float64]:
         """Return one weight for each class, from a mapping, a sequence or ``"balanced"``.
 
         Parameters
@@ -546,9 +544,7 @@ class Quantile(Loss):
 
     name = "quantile"
 
-    q: Converted[float | tuple[float, ...], float | Sequence[float]] = option(
-        _one_or_several, check_in, 0.0, 1.0, closed="neither"
-    )
+    q: Converted[float | tuple[float, ...], float | Sequence[float]] = option(_one_or_several, check_in, 0.0, 1.0, closed="neither")
 
     def __init__(self, *, q: float | Sequence[float] = 0.5) -> None:
         self.q = q

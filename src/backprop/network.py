@@ -555,9 +555,7 @@ class Network(Options, metaclass=Overridable):
         reason = "each backward needs a forward of its own before it" if pending is None else pending
         raise RuntimeError(f"{reason}: call net.forward(x) first")
 
-    def predict(
-        self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False
-    ) -> Array:
+    def predict(self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False) -> Array:
         """Return the raw outputs (logits) for x in evaluation mode.
 
         Keeps nothing, so any number of threads may predict with one network at once.

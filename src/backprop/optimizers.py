@@ -434,9 +434,7 @@ class AdamW(Adam):
         l1: float = 0.0,
         groups: Groups | None = None,
     ) -> None:
-        super().__init__(
-            lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=weight_decay, decoupled=True, l1=l1, groups=groups
-        )
+        super().__init__(lr, betas=betas, eps=eps, amsgrad=amsgrad, weight_decay=weight_decay, decoupled=True, l1=l1, groups=groups)
 
 
 class Adamax(_Betas):

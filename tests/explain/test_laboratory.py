@@ -304,7 +304,10 @@ def test_own_tables_are_read(in_node):
 def test_sentences_say_what_happened(in_node):
     """Computed from the run: success, overflow, equal units, dead units, learning by heart."""
     head = "const say = (key, values) => key; const show = String; const document = {getElementById: () => ({})};"
-    script = head + source("story.js").split("class Expectation")[0] + """
+    script = (
+        head
+        + source("story.js").split("class Expectation")[0]
+        + """
     const run = (settings, epochs) => {
       const session = new Session({ ...defaultSettings(settings.data || "xor"), ...settings });
       for (let k = 0; k < epochs && !session.failed; k++) session.doEpoch();
@@ -317,6 +320,7 @@ def test_sentences_say_what_happened(in_node):
       expected: outcome(new Session(defaultSettings("xor")), 100),
     });
     """
+    )
     found = in_node(script, scripts=HEADLESS)
     assert found["none"] == ["happened.nothing"]
     assert found["good"] == ["happened.loss", "happened.rightTest", "happened.reached"]

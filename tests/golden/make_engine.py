@@ -58,9 +58,7 @@ def record(case: dict[str, Any], seed: int) -> dict[str, Any]:
     trace = bp.trace(net, x[:TRACED], y[:TRACED], loss=case["loss"])
     roles, depth = ("z", "a", "delta", "grad_x"), len(net.layers)
     layers = [{role: trace[f"layers.{k}.{role}"].ravel().tolist() for role in roles} for k in range(depth)]
-    gradients = np.concatenate(
-        [trace[f"layers.{k}.grad_{role}"].ravel() for k in range(depth) for role in ("weight", "bias")]
-    )
+    gradients = np.concatenate([trace[f"layers.{k}.grad_{role}"].ravel() for k in range(depth) for role in ("weight", "bias")])
     clip = {"clip_norm": case["clip"]} if case["clip"] else {}
     trainer = bp.Trainer(net, loss=case["loss"], optimizer=OPTIMIZERS[case["optimizer"]](case["lr"], case["l2"]), **clip)
     losses = []

@@ -143,9 +143,7 @@ def schedules() -> list[dict[str, Any]]:
         ({"name": "one_cycle", "lr": 0.1, "steps": 20}, lambda o: s.OneCycleLR(o, 0.1, 20, cycle_momentum=False), 20),
         (
             {"name": "one_cycle", "lr": 0.1, "steps": 11, "pct_start": 0.45, "div_factor": 5.0, "final_div_factor": 50.0},
-            lambda o: s.OneCycleLR(
-                o, 0.1, 11, pct_start=0.45, div_factor=5.0, final_div_factor=50.0, cycle_momentum=False
-            ),
+            lambda o: s.OneCycleLR(o, 0.1, 11, pct_start=0.45, div_factor=5.0, final_div_factor=50.0, cycle_momentum=False),
             11,
         ),
     ]
