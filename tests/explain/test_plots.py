@@ -40,6 +40,7 @@ DRAWN = {
     "decision_boundary": lambda ax: plots.decision_boundary(NET, POINTS, LABELS, resolution=20, ax=ax),
     "confusion_matrix": lambda ax: plots.confusion_matrix(LABELS, NET.predict(POINTS), names=["a", "b", "c"], ax=ax),
     "predicted_vs_true": lambda ax: plots.predicted_vs_true(POINTS[:, 0], POINTS[:, 1], ax=ax),
+    "importance": lambda ax: bp.explain.permutation_importance(NET, POINTS, LABELS, loss="cross_entropy").plot(ax=ax),
     "loss_surface": lambda ax: plots.plot_loss_surface(surface(), ax=ax),
 }
 

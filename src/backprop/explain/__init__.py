@@ -9,11 +9,13 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Importance": "importance",
     "LayerTrace": "tape",
     "Recording": "recording",
     "Trace": "trace",
     "laboratory": "live",
     "page": "my_run",
+    "permutation_importance": "importance",
     "record": "recording",
     "write_page": "recorded_page",
 }

@@ -5,7 +5,7 @@ Nothing here shows a figure or changes matplotlib's settings; that stays with th
 
 from .diagram import network_diagram
 from .layers import activation_functions, distributions
-from .predictions import confusion_matrix, decision_boundary, predicted_vs_true
+from .predictions import confusion_matrix, decision_boundary, importance, predicted_vs_true
 from .surface import LossSurface, loss_surface, plot_loss_surface
 from .training import curves, gradient_flow, learning_curves, lr_curve, update_ratios
 
@@ -17,6 +17,7 @@ __all__ = [
     "decision_boundary",
     "distributions",
     "gradient_flow",
+    "importance",
     "learning_curves",
     "loss_surface",
     "lr_curve",

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from ..._arrays import check_count
 from ...network import Network
 from ._axes import COLORS, axes_or_new, font_size, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from ..importance import Importance
 
 _MARKERS = "os^DvP*X"
 
@@ -157,3 +160,33 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
         ax.annotate(f"RMSE {rmse:.4g}", (0.03, 0.95), xycoords="axes fraction", va="top", fontsize=font_size(ax))
     ax.set_aspect("equal", adjustable="datalim")
     return tidy(ax, xlabel="true value", ylabel="predicted value")
+
+
+def importance(measured: Importance, *, most: int = 20, ax: Axes | None = None) -> Axes:
+    """Draw how much worse a network gets with each feature permuted, the most important one on top.
+
+    Parameters
+    ----------
+    measured : Importance
+        What `backprop.explain.permutation_importance` returned. Lines at the ends of bars are the standard deviation over repeats.
+    most : int
+        How many features to draw.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> import numpy as np
+    >>> from backprop.explain import Importance, plots
+    >>> measured = Importance(("age", "city"), np.array([0.4, 0.1]), np.array([0.02, 0.01]), 0.3, "loss")
+    >>> ax = plots.importance(measured, ax=Figure().subplots())
+    """
+    names = list(measured.names[: check_count("most", most)])
+    ax = axes_or_new(ax, height=1.2 + 0.3 * len(names))
+    rows, mean, std = np.arange(len(names)), measured.mean[: len(names)], measured.std[: len(names)]
+    ax.barh(rows, mean, xerr=std, color=COLORS[0], height=0.7, ecolor="0.3", capsize=2)
+    ax.set_yticks(rows, names, fontsize=font_size(ax))
+    ax.invert_yaxis()
+    ax.axvline(0, color="0.4", linewidth=1)
+    return tidy(ax, xlabel=f"how much worse the {measured.metric} gets", ylabel="permuted feature")
