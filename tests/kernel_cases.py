@@ -110,11 +110,11 @@ def activation_forward(rng: np.random.Generator, shape: tuple[int, int] | str, a
 
 
 def activation_backward(rng: np.random.Generator, shape: tuple[int, int] | str, activation: str, alpha: float) -> Made:
-    from backprop import _reference
+    from backprop._numpy import REFERENCE
 
     z = _pre_activations(rng, shape, activation)
     a = blank(*z.shape)
-    _reference.activation_forward(z, a, activation, alpha)
+    REFERENCE.activation_forward(z, a, activation, alpha)
     inputs = {"grad_a": rng.normal(size=z.shape), "z": z if activation in USES_Z else None, "a": a}
     return Made(inputs, {"delta": blank(*z.shape)}, {"activation": activation, "alpha": alpha})
 

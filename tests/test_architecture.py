@@ -18,7 +18,7 @@ PACKAGE = Path(backprop.__file__).parent
 # From the ground up. A module may import from its own floor and from those below it; a subpackage stands on one floor as a whole.
 FLOORS = [
     ["_types"],
-    ["_core", "_erf", "_processors", "_reference", "_reference_activations", "_reference_checks"],
+    ["_core", "_numpy", "_processors"],
     ["_compiled", "kernels"],
     [
         *("_arrays", "_class_weights", "_direction", "_files", "_frames", "_interrupts", "_model_file", "_overrides"),

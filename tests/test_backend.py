@@ -16,7 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 import backprop as bp
-from backprop import _reference, kernels
+from backprop import kernels
+from backprop._numpy import REFERENCE
 
 PACKAGE = Path(bp.__file__).parent
 EXTENSIONS = sorted(path for suffix in EXTENSION_SUFFIXES for path in PACKAGE.glob(f"_core*{suffix}"))
@@ -57,7 +58,7 @@ def test_backend_says_what_serves(backend: str) -> None:
 def test_numpy_is_always_available() -> None:
     assert "numpy" in kernels.available()
     with bp.use_backend("numpy"):
-        assert kernels.active() is _reference
+        assert kernels.active() is REFERENCE
 
 
 @compiled
@@ -70,7 +71,7 @@ def test_compiled_kernels_without_vectors_serve_on_request_only(monkeypatch: pyt
     for variable in ("BACKPROP_BACKEND", "BACKPROP_ISA", "BACKPROP_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(kernels, "_INSTALLED", True)
-    monkeypatch.setattr(kernels, "_backends", {"cython": SimpleNamespace(ISA=isa), "numpy": _reference})
+    monkeypatch.setattr(kernels, "_backends", {"cython": SimpleNamespace(ISA=isa), "numpy": REFERENCE})
     assert kernels._default() == name
     monkeypatch.setenv("BACKPROP_BACKEND", "cython")
     assert kernels._default() == "cython"

@@ -25,7 +25,7 @@ from backprop._bench.peers import NotOfferedError
 from backprop._bench.report import Report
 from backprop._bench.table import Table, ratio
 from backprop._bench.timing import Contestant, best_times
-from backprop._reference_checks import DEMANDS
+from backprop._numpy.checks import DEMANDS
 
 SMALL = NetworkCase((64, 16, 10), "relu", 8, lr=1e-2)
 

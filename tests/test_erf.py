@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from backprop._erf import erfc
+from backprop._numpy.erf import erfc
 
 
 def test_agrees_with_the_c_library() -> None:

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from kernel_cases import CASES, USES_Z, Case, Made, batch_norm_forward
 
-from backprop import _reference
+from backprop._numpy import REFERENCE
+from backprop._numpy.checks import DEMANDS
 from backprop.kernels import SPAN, Kernels
 
 KERNELS = [name for name in vars(Kernels) if not name.startswith("_")]
@@ -29,7 +30,7 @@ SUMS = 32  # an element that is a sum, or comes out of one, so many units of the
 
 def _modules() -> Iterator[Any]:
     """The twin, and each compiled module that is installed and runs on this processor."""
-    yield _reference
+    yield REFERENCE
     if find_spec("backprop._core"):
         baseline = import_module("backprop._core")
         yield baseline
@@ -40,7 +41,7 @@ def _modules() -> Iterator[Any]:
 
 MODULES = list(_modules())
 COMPILED = MODULES[1:]
-modules = pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__.removeprefix("backprop."))
+modules = pytest.mark.parametrize("module", MODULES, ids=lambda module: getattr(module, "ISA", "numpy"))
 
 
 def _cast(made: Made, dtype: np.dtype) -> dict[str, Any]:
@@ -73,13 +74,20 @@ def _run(module: Any, kernel: str, arguments: dict[str, Any]) -> float | None:
 @modules
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_signature_is_the_contracts(module: Any, kernel: str) -> None:
-    contract = list(inspect.signature(getattr(Kernels, kernel)).parameters.values())[1:]
+    contract = list(inspect.signature(getattr(Kernels, kernel)).parameters.values())
     parameters = inspect.signature(getattr(module, kernel)).parameters.values()
     assert [(p.name, p.kind, p.default) for p in parameters] == [(p.name, p.kind, p.default) for p in contract]
 
 
-def test_the_twin_stands_in_the_order_of_the_contract() -> None:
-    assert [name for name in vars(_reference) if name in KERNELS] == KERNELS
+def test_every_kernel_of_the_twin_is_in_the_contract() -> None:
+    assert set(DEMANDS) == set(KERNELS)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_the_contract_tells_formula_and_arrays(kernel: str) -> None:
+    formula, _, arrays = inspect.getdoc(getattr(Kernels, kernel)).rpartition("\n\nArrays: ")
+    assert formula.startswith("``") or kernel == "squared_norm"
+    assert all(f"{demand.name}{'?' * demand.optional} (" in arrays for demand in DEMANDS[kernel])
 
 
 def test_every_kernel_has_cases() -> None:
@@ -88,7 +96,7 @@ def test_every_kernel_has_cases() -> None:
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_cases_name_arguments_as_the_contract_does(kernel: str) -> None:
-    names = list(inspect.signature(getattr(_reference, kernel)).parameters)
+    names = list(inspect.signature(getattr(REFERENCE, kernel)).parameters)
     assert all(list(case.arguments().arguments()) == names for case in CASES[kernel])
 
 
@@ -97,12 +105,12 @@ def test_cases_name_arguments_as_the_contract_does(kernel: str) -> None:
     ("kernel", "case"), [pytest.param(kernel, case, id=f"{kernel}-{case}") for kernel in KERNELS for case in CASES[kernel]]
 )
 def test_values(module: Any, kernel: str, case: Case, dtype: np.dtype) -> None:
-    if module is _reference and dtype == np.float64:
+    if module is REFERENCE and dtype == np.float64:
         return  # the twin itself
     made = case.arguments()
     wanted, given = _rounded(made, dtype), _cast(made, dtype)
     before = {name: given[name].copy() for name in made.inputs if given[name] is not None}
-    reference = _run(_reference, kernel, wanted)
+    reference = _run(REFERENCE, kernel, wanted)
 
     result = _run(module, kernel, given)
 
@@ -124,7 +132,7 @@ def _allowed(kernel: str, wanted: dict[str, Any], name: str, dtype: np.dtype) ->
     ulps, scale = ELEMENTWISE, expected
     if elementwise and kernel == "activation_forward":
         slope = np.empty_like(expected)
-        _reference.activation_backward(
+        REFERENCE.activation_backward(
             np.ones_like(expected), wanted["z"], wanted["a"], slope, wanted["activation"], wanted["alpha"]
         )
         with np.errstate(invalid="ignore"):
@@ -184,7 +192,7 @@ def test_keyword_arguments(module: Any, kernel: str) -> None:
 @modules
 def test_dropped_elements_are_the_same_in_both_dtypes_and_backends(module: Any, rng: np.random.Generator) -> None:
     wanted = np.empty((50, 70))
-    _reference.dropout(np.ones_like(wanted), wanted, 0.5, 3, 4, 5)
+    REFERENCE.dropout(np.ones_like(wanted), wanted, 0.5, 3, 4, 5)
     for dtype in ("float32", "float64"):
         y = np.empty((50, 70), dtype)
         module.dropout(np.ones_like(y), y, 0.5, 3, 4, 5)
@@ -263,7 +271,7 @@ def _refusal(module: Any, kernel: str, arguments: dict[str, Any]) -> Exception:
 
 def _assert_refused(module: Any, kernel: str, arguments: dict[str, Any], error: type[Exception], words: str) -> None:
     refusal = _refusal(module, kernel, arguments)
-    twin = _refusal(_reference, kernel, arguments)
+    twin = _refusal(REFERENCE, kernel, arguments)
     assert (type(refusal), str(refusal)) == (type(twin), str(twin))
     assert type(refusal) is error
     assert words in str(refusal)

@@ -91,7 +91,7 @@ def documented_objects() -> list[object]:
     for page in (Path(__file__).parent.parent / "docs" / "api").glob("*.md"):
         for directive, path in re.findall(r"^\.\. auto(\w+):: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE):
             if directive == "module":
-                found += [getattr(import_module(path), name) for name in import_module(path).__all__]
+                found += [getattr(import_module(path), name) for name in getattr(import_module(path), "__all__", [])]
             else:
                 module, _, name = path.rpartition(".")
                 found.append(getattr(import_module(module), name))

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, infer_types=True
 # cython: embedsignature=True
-"""The kernels of `backprop.kernels.Kernels`, compiled; the contract with every formula is there.
+"""The kernels, compiled; the contract of each, with its formula, is its twin in `backprop._numpy`.
 
 This file is the contents page, in reading order. It is compiled once per instruction set (setup.py); `ISA` names the one that
 this module was compiled for.

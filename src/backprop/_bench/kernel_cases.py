@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import _reference, kernels
-from .._reference_checks import DEMANDS, Demand
+from .. import kernels
+from .._numpy import NAMES, REFERENCE
+from .._numpy.checks import DEMANDS, Demand
 from .._types import SPAN, Array, Labels, Spans
-from ..activations import NAMES
+from ..activations import NAMES as ACTIVATIONS
 
 
 class Size(NamedTuple):
@@ -100,10 +101,12 @@ _LEFT_OUT: dict[str, dict[str, Any]] = {  # arrays that most calls do without
 
 def _cases(kernel: str) -> list[KernelCase]:
     without: dict[str, Any] = dict(_LEFT_OUT.get(kernel, {}))
-    if "sample_weight" in signature(getattr(_reference, kernel)).parameters:
+    if "sample_weight" in signature(getattr(REFERENCE, kernel)).parameters:
         without["sample_weight"] = None
     if kernel.startswith("activation_"):
-        return [KernelCase(f"{kernel} {name}", kernel, without | {"activation": name}) for name in NAMES if name != "identity"]
+        return [
+            KernelCase(f"{kernel} {name}", kernel, without | {"activation": name}) for name in ACTIVATIONS if name != "identity"
+        ]
     if kernel == "dense_backward":
         return [
             KernelCase(f"{kernel} x.T @ delta", kernel, {"grad_bias": None, "grad_x": None}),
@@ -114,7 +117,7 @@ def _cases(kernel: str) -> list[KernelCase]:
     return [KernelCase(kernel, kernel, without)]
 
 
-KERNELS = [case for kernel in DEMANDS for case in _cases(kernel)]
+KERNELS = [case for kernel in NAMES for case in _cases(kernel)]
 
 
 def make_array(demand: Demand, letters: Size) -> Array | Labels | Spans:
@@ -135,4 +138,4 @@ def kernel_run(case: KernelCase, size: str, backend: str) -> Callable[[], object
     given = _SCALARS | arrays | case.arguments
     with kernels.use_backend(backend):
         function = getattr(kernels.active(), case.kernel)
-    return partial(function, *(given[name] for name in signature(getattr(_reference, case.kernel)).parameters))
+    return partial(function, *(given[name] for name in signature(getattr(REFERENCE, case.kernel)).parameters))

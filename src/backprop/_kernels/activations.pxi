@@ -361,7 +361,7 @@ cdef void activation_backward_share(
 # Faces.
 
 def activation_forward(z, a, str activation, double alpha):
-    """a = activation(z)."""
+    """The twin of `backprop._numpy.activations.activation_forward`."""
     cdef Arrays seen
     seen.count = 0
     cdef void *z_ = array_in(&seen, z, b"z", ANY, ANY)
@@ -376,7 +376,7 @@ def activation_forward(z, a, str activation, double alpha):
 
 
 def activation_backward(grad_a, z, a, delta, str activation, double alpha):
-    """delta = grad_a * activation'(z)."""
+    """The twin of `backprop._numpy.activations.activation_backward`."""
     cdef Arrays seen
     seen.count = 0
     cdef void *grad_a_ = array_in(&seen, grad_a, b"grad_a", ANY, ANY)

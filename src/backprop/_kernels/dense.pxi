@@ -115,7 +115,7 @@ cdef inline void *_aligned(void *memory) noexcept nogil:
 
 
 def dense_forward(x, weight, bias, z, a, str activation, double alpha):
-    """z = x @ weight + bias; a = activation(z)."""
+    """The twin of `backprop._numpy.dense.dense_forward`."""
     cdef Arrays seen
     seen.count = 0
     cdef void *x_ = array_in(&seen, x, b"x", ANY, ANY)
@@ -140,7 +140,7 @@ def dense_forward(x, weight, bias, z, a, str activation, double alpha):
 
 
 def dense_backward(x, weight, delta, grad_weight, grad_bias, grad_x):
-    """grad_weight = x.T @ delta; grad_bias = delta.sum(axis=0); grad_x = delta @ weight.T; each skipped when None."""
+    """The twin of `backprop._numpy.dense.dense_backward`."""
     cdef Arrays seen
     seen.count = 0
     cdef void *x_ = array_in(&seen, x, b"x", ANY, ANY)

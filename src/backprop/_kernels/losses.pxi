@@ -639,60 +639,60 @@ cdef double _loss(
 
 
 def cross_entropy(logits, labels, sample_weight, grad_logits, double label_smoothing):
-    """l = -sum_j t_j log softmax(logits)_j with t = (1 - label_smoothing) onehot(label) + label_smoothing / k."""
+    """The twin of `backprop._numpy.losses.cross_entropy`."""
     return _loss(CROSS_ENTROPY, logits, labels, sample_weight, None, grad_logits, label_smoothing)
 
 
 def cross_entropy_soft(logits, targets, sample_weight, grad_logits, double label_smoothing):
-    """l = -sum_j t_j log softmax(logits)_j with t = (1 - label_smoothing) targets + label_smoothing / k."""
+    """The twin of `backprop._numpy.losses.cross_entropy_soft`."""
     return _loss(CROSS_ENTROPY_SOFT, logits, targets, sample_weight, None, grad_logits, label_smoothing)
 
 
 def kl_divergence(logits, targets, sample_weight, grad_logits):
-    """l = sum_j t_j (log t_j - log softmax(logits)_j)."""
+    """The twin of `backprop._numpy.losses.kl_divergence`."""
     return _loss(KL_DIVERGENCE, logits, targets, sample_weight, None, grad_logits, 0)
 
 
 def binary_cross_entropy(logits, targets, sample_weight, pos_weight, grad_logits):
-    """l = mean_j -(pos_j t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)))."""
+    """The twin of `backprop._numpy.losses.binary_cross_entropy`."""
     return _loss(BINARY_CROSS_ENTROPY, logits, targets, sample_weight, pos_weight, grad_logits, 0)
 
 
 def mse(outputs, targets, sample_weight, grad_outputs):
-    """l = mean_j d^2 with d = output - target."""
+    """The twin of `backprop._numpy.losses.mse`."""
     return _loss(MSE, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
 def half_mse(outputs, targets, sample_weight, grad_outputs):
-    """l = sum_j d^2 / 2."""
+    """The twin of `backprop._numpy.losses.half_mse`."""
     return _loss(HALF_MSE, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
 def mae(outputs, targets, sample_weight, grad_outputs):
-    """l = mean_j |d|."""
+    """The twin of `backprop._numpy.losses.mae`."""
     return _loss(MAE, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
 def huber(outputs, targets, sample_weight, grad_outputs, double threshold):
-    """l = mean_j (|d| <= threshold ? d^2 / 2 : threshold (|d| - threshold / 2))."""
+    """The twin of `backprop._numpy.losses.huber`."""
     return _loss(HUBER, outputs, targets, sample_weight, None, grad_outputs, threshold)
 
 
 def log_cosh(outputs, targets, sample_weight, grad_outputs):
-    """l = mean_j log cosh d."""
+    """The twin of `backprop._numpy.losses.log_cosh`."""
     return _loss(LOG_COSH, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
 def poisson(outputs, targets, sample_weight, grad_outputs):
-    """l = mean_j (e^output - target output)."""
+    """The twin of `backprop._numpy.losses.poisson`."""
     return _loss(POISSON, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
 def quantile(outputs, targets, sample_weight, q, grad_outputs):
-    """l = mean_j max(q_j (t - o), (q_j - 1) (t - o))."""
+    """The twin of `backprop._numpy.losses.quantile`."""
     return _loss(QUANTILE, outputs, targets, sample_weight, q, grad_outputs, 0)
 
 
 def hinge(outputs, targets, sample_weight, grad_outputs):
-    """l = mean_j max(0, 1 - (2 t - 1) output)."""
+    """The twin of `backprop._numpy.losses.hinge`."""
     return _loss(HINGE, outputs, targets, sample_weight, None, grad_outputs, 0)

@@ -215,7 +215,7 @@ cdef void layer_norm_backward_rows(
 # Faces.
 
 def batch_norm_forward(x, weight, bias, running_mean, running_var, x_hat, inv_std, y, double momentum, double eps):
-    """x_hat = (x - mean) * inv_std; y = weight x_hat + bias, with the mean and biased variance of each column."""
+    """The twin of `backprop._numpy.normalization.batch_norm_forward`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
@@ -243,7 +243,7 @@ def batch_norm_forward(x, weight, bias, running_mean, running_var, x_hat, inv_st
 
 
 def batch_norm_backward(grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x):
-    """grad_x = weight inv_std (grad_y - mean(grad_y) - x_hat mean(grad_y x_hat)), means over the rows."""
+    """The twin of `backprop._numpy.normalization.batch_norm_backward`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)
@@ -268,7 +268,7 @@ def batch_norm_backward(grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, 
 
 
 def batch_norm_inference(x, weight, bias, running_mean, running_var, y, double eps):
-    """y = weight (x - running_mean) / sqrt(running_var + eps) + bias."""
+    """The twin of `backprop._numpy.normalization.batch_norm_inference`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
@@ -292,7 +292,7 @@ def batch_norm_inference(x, weight, bias, running_mean, running_var, y, double e
 
 
 def batch_norm_inference_backward(grad_y, x, weight, running_mean, running_var, grad_weight, grad_bias, grad_x, double eps):
-    """grad_x = grad_y weight / sqrt(running_var + eps)."""
+    """The twin of `backprop._numpy.normalization.batch_norm_inference_backward`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)
@@ -318,7 +318,7 @@ def batch_norm_inference_backward(grad_y, x, weight, running_mean, running_var, 
 
 
 def layer_norm_forward(x, weight, bias, x_hat, inv_std, y, double eps):
-    """x_hat = (x - mean) * inv_std; y = weight x_hat + bias, with the mean and biased variance of each row."""
+    """The twin of `backprop._numpy.normalization.layer_norm_forward`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
@@ -342,7 +342,7 @@ def layer_norm_forward(x, weight, bias, x_hat, inv_std, y, double eps):
 
 
 def layer_norm_backward(grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x):
-    """g = grad_y weight; grad_x = inv_std (g - mean(g) - x_hat mean(g x_hat)), means over the columns."""
+    """The twin of `backprop._numpy.normalization.layer_norm_backward`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)

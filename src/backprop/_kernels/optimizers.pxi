@@ -492,7 +492,7 @@ cdef inline void *_state(Arrays *seen, object state, const char *name, Py_ssize_
 
 
 def squared_norm(grad, spans):
-    """The sum of squares over the spans."""
+    """The twin of `backprop._numpy.optimizers.squared_norm`."""
     cdef Arrays seen
     cdef spans_t span
     seen.count = 0
@@ -516,7 +516,7 @@ def squared_norm(grad, spans):
 
 
 def scale(spans, grad, double factor):
-    """grad *= factor within the spans."""
+    """The twin of `backprop._numpy.optimizers.scale`."""
     cdef Arrays seen
     cdef spans_t span
     seen.count = 0
@@ -531,7 +531,7 @@ def scale(spans, grad, double factor):
 
 
 def clip_value(spans, grad, double limit):
-    """grad = min(max(grad, -limit), limit) within the spans."""
+    """The twin of `backprop._numpy.optimizers.clip_value`."""
     cdef Arrays seen
     cdef spans_t span
     seen.count = 0
@@ -548,7 +548,7 @@ def clip_value(spans, grad, double limit):
 def sgd(
     grad, spans, param, velocity, double lr, double momentum, double dampening, bint nesterov, bint first, bint decoupled
 ):
-    """velocity = first ? g : momentum velocity + (1 - dampening) g; param -= lr (nesterov ? g + momentum velocity : velocity)."""
+    """The twin of `backprop._numpy.optimizers.sgd`."""
     cdef update_t u
     u.kind = SGD
     u.lr, u.momentum, u.dampening, u.nesterov, u.first, u.decoupled = lr, momentum, dampening, nesterov, first, decoupled
@@ -558,7 +558,7 @@ def sgd(
 def rmsprop(
     grad, spans, param, v, grad_mean, velocity, double lr, double alpha, double eps, double momentum, bint decoupled
 ):
-    """v = alpha v + (1 - alpha) g^2; velocity = momentum velocity + g / (sqrt(v - grad_mean^2) + eps); param -= lr velocity."""
+    """The twin of `backprop._numpy.optimizers.rmsprop`."""
     cdef update_t u
     u.kind = RMSPROP
     u.lr, u.alpha, u.eps, u.momentum, u.decoupled = lr, alpha, eps, momentum, decoupled
@@ -566,7 +566,7 @@ def rmsprop(
 
 
 def adagrad(grad, spans, param, v, double lr, double eps, bint decoupled):
-    """v += g^2; param -= lr g / (sqrt(v) + eps)."""
+    """The twin of `backprop._numpy.optimizers.adagrad`."""
     cdef update_t u
     u.kind = ADAGRAD
     u.lr, u.eps, u.decoupled = lr, eps, decoupled
@@ -574,7 +574,7 @@ def adagrad(grad, spans, param, v, double lr, double eps, bint decoupled):
 
 
 def adadelta(grad, spans, param, v, u, double lr, double rho, double eps, bint decoupled):
-    """v = rho v + (1 - rho) g^2; d = g sqrt(u + eps) / sqrt(v + eps); u = rho u + (1 - rho) d^2; param -= lr d."""
+    """The twin of `backprop._numpy.optimizers.adadelta`."""
     cdef update_t step
     step.kind = ADADELTA
     step.lr, step.rho, step.eps, step.decoupled = lr, rho, eps, decoupled
@@ -585,7 +585,7 @@ def adam(
     grad, spans, param, m, v, v_max,
     double lr, double beta1, double beta2, double eps, double bias1, double bias2, bint decoupled
 ):
-    """m += (1 - beta1) (g - m); v = beta2 v + (1 - beta2) g^2; param -= lr / bias1 * m / (sqrt(v) / sqrt(bias2) + eps)."""
+    """The twin of `backprop._numpy.optimizers.adam`."""
     cdef update_t u
     u.kind = ADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias1, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias1, bias2, decoupled
@@ -593,7 +593,7 @@ def adam(
 
 
 def adamax(grad, spans, param, m, u, double lr, double beta1, double beta2, double eps, double bias1, bint decoupled):
-    """m += (1 - beta1) (g - m); u = max(beta2 u, |g| + eps); param -= lr / bias1 * m / u."""
+    """The twin of `backprop._numpy.optimizers.adamax`."""
     cdef update_t step
     step.kind = ADAMAX
     step.lr, step.beta1, step.beta2, step.eps, step.bias1, step.decoupled = lr, beta1, beta2, eps, bias1, decoupled
@@ -604,7 +604,7 @@ def nadam(
     grad, spans, param, m, v,
     double lr, double beta1, double beta2, double eps, double bias2, double grad_factor, double m_factor, bint decoupled
 ):
-    """m, v as in adam; param -= lr (grad_factor g + m_factor m) / (sqrt(v / bias2) + eps)."""
+    """The twin of `backprop._numpy.optimizers.nadam`."""
     cdef update_t u
     u.kind = NADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias2, decoupled
@@ -616,7 +616,7 @@ def radam(
     grad, spans, param, m, v,
     double lr, double beta1, double beta2, double eps, double bias1, double bias2, double rectification, bint decoupled
 ):
-    """m, v as in adam; param -= lr m / bias1 * rectification sqrt(bias2) / (sqrt(v) + eps); with rectification 0, lr m / bias1."""
+    """The twin of `backprop._numpy.optimizers.radam`."""
     cdef update_t u
     u.kind = RADAM
     u.lr, u.beta1, u.beta2, u.eps, u.bias1, u.bias2, u.decoupled = lr, beta1, beta2, eps, bias1, bias2, decoupled
@@ -625,7 +625,7 @@ def radam(
 
 
 def lion(grad, spans, param, m, double lr, double beta1, double beta2, bint decoupled):
-    """param -= lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g."""
+    """The twin of `backprop._numpy.optimizers.lion`."""
     cdef update_t u
     u.kind = LION
     u.lr, u.beta1, u.beta2, u.decoupled = lr, beta1, beta2, decoupled
@@ -636,7 +636,7 @@ def rprop(
     grad, spans, param, previous, step_size,
     double lr, double eta_minus, double eta_plus, double step_min, double step_max, bint decoupled
 ):
-    """step_size *= eta_plus where g kept its sign, eta_minus where it turned (there g = 0); param -= step_size sign(g)."""
+    """The twin of `backprop._numpy.optimizers.rprop`."""
     cdef update_t u
     u.kind = RPROP
     u.lr, u.eta_minus, u.eta_plus, u.step_min, u.step_max, u.decoupled = lr, eta_minus, eta_plus, step_min, step_max, decoupled

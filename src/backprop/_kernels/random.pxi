@@ -59,7 +59,7 @@ cdef void dropout_rows(
 
 
 def dropout(x, y, double rate, uint64_t seed, uint64_t step, uint32_t layer):
-    """y = x / (1 - rate) where hash(seed, step, layer, row, column) >= round(rate 2^32), else 0."""
+    """The twin of `backprop._numpy.dropout.dropout`."""
     cdef Arrays seen
     seen.count = 0
     cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)

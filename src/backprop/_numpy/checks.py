@@ -1,6 +1,6 @@
 """What a kernel demands of its arrays, and the decorator that checks it before the NumPy twin computes.
 
-The demands of a kernel are one line in the notation of the contract::
+The demands of a kernel are one line, which becomes the last one of its docstring::
 
     @checked("x (n, p), weight (p, k), bias? (k,) -> z? (n, k), a (n, k)")
 
@@ -13,12 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import wraps
+from inspect import cleandoc
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from ._types import SPAN, Labels, Spans
+from .._types import SPAN, Labels, Spans
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -58,6 +59,7 @@ def checked(demands: str, may_be_same: tuple[str, str] | None = None) -> Callabl
     def decorate(kernel: Callable[P, R]) -> Callable[P, R]:
         names = kernel.__code__.co_varnames[: kernel.__code__.co_argcount]
         DEMANDS[kernel.__name__] = wanted
+        kernel.__doc__ = f"{cleandoc(kernel.__doc__ or '')}\n\nArrays: ``{demands.strip()}``{_aliases(may_be_same)}."
 
         @wraps(kernel)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -71,6 +73,10 @@ def checked(demands: str, may_be_same: tuple[str, str] | None = None) -> Callabl
         return run
 
     return decorate
+
+
+def _aliases(may_be_same: tuple[str, str] | None) -> str:
+    return "" if may_be_same is None else f"; {may_be_same[0]} and {may_be_same[1]} may be the same array"
 
 
 def _check(wanted: list[Demand], given: dict[str, object], may_be_same: tuple[str, str] | None) -> None:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._erf import erfc
-from ._types import Array
+from .._types import Array
+from .checks import checked
+from .erf import erfc
 
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 GELU_C = math.sqrt(2 / math.pi)
@@ -151,3 +152,46 @@ def find(activation: str) -> Activation:
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}, got {activation!r}")
     return ACTIVATIONS[activation]
+
+
+@checked("z (n, k) -> a (n, k)", may_be_same=("z", "a"))
+def activation_forward(z: Array, a: Array, activation: str, alpha: float) -> None:
+    """``a = activation(z)``.
+
+    The formulas, with their derivatives in terms of a where a is enough (`ACTIVATIONS` computes them)::
+
+        identity     z                                      1
+        relu         max(z, 0)                              a > 0
+        leaky_relu   z > 0 ? z : alpha z   (alpha >= 0)     z > 0 ? 1 : alpha
+        elu          z > 0 ? z : alpha (e^z - 1)            a > 0 ? 1 : a + alpha
+        selu         l (z > 0 ? z : s (e^z - 1))            a > 0 ? l : a + l s
+        gelu         z/2 (1 + tanh(c (z + 0.044715 z^3)))   of z;  c = sqrt(2/pi)
+        gelu_exact   z/2 (1 + erf(z / sqrt 2))              of z
+        silu         z sigmoid(z)                           of z
+        mish         z tanh(softplus(z))                    of z
+        sigmoid      1 / (1 + e^-z)                         a (1 - a)
+        tanh         tanh z                                 1 - a^2
+        softplus     log(1 + e^z)                           1 - e^-a
+        softsign     z / (1 + |z|)                          (1 - |a|)^2
+        hardtanh     min(max(z, -1), 1)                     -1 < a < 1
+        relu6        min(max(z, 0), 6)                      0 < a < 6
+        softmax      e^z_i / sum_j e^z_j                    delta = a (grad_a - sum(grad_a a))
+
+    ``alpha`` is read by leaky_relu and elu only. selu: l = 1.0507009873554805, s = 1.6732632423543772.
+    NaN stays NaN; at -inf and +inf every function has its limit.
+    """
+    a[...] = find(activation).forward(z, alpha)
+
+
+@checked("grad_a (n, k), z? (n, k), a (n, k) -> delta (n, k)", may_be_same=("grad_a", "delta"))
+def activation_backward(grad_a: Array, z: Array | None, a: Array, delta: Array, activation: str, alpha: float) -> None:
+    """``delta = grad_a * activation'(z)``.
+
+    gelu, gelu_exact, silu and mish need z; the others ignore it, and it may be None.
+    """
+    f = find(activation)
+    if z is None:
+        if f.uses_z:
+            raise TypeError("z must be a NumPy array, got NoneType")
+        z = a
+    delta[...] = f.backward(grad_a, z, a, alpha)
