@@ -28,7 +28,7 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 SOURCE = Path("src/backprop/_core.pyx")
-KERNELS = sorted(Path("src/backprop/_kernels").iterdir())
+KERNELS = sorted(path for path in Path("src/backprop/_kernels").rglob("*") if path.suffix in (".h", ".pxi"))
 HEADERS = [path for path in KERNELS if path.suffix == ".h"]
 LEVELS = {
     "x86-64": ("backprop._core", []),
@@ -48,7 +48,7 @@ INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
 CYTHON = [sys.executable, "-c", "import gc; gc.disable(); from Cython.Compiler.Main import main; main(command_line=1)", "-3"]
 CYTHON += ["-X", "boundscheck=True,initializedcheck=True"] * DEBUG
 
-LEVEL_PROBE = '#include <Python.h>\n#include "_kernels/vector.h"\nint main(void) { return processor_level(); }\n'
+LEVEL_PROBE = '#include <Python.h>\n#include "_kernels/core/vector.h"\nint main(void) { return processor_level(); }\n'
 
 
 class Stamp:

@@ -17,23 +17,19 @@ PACKAGE = Path(backprop.__file__).parent
 
 # From the ground up. A module may import from its own floor and from those below it; a subpackage stands on one floor as a whole.
 FLOORS = [
-    ["_types"],
-    ["_core", "_numpy", "_processors"],
-    ["_compiled", "kernels"],
-    [
-        *("_arrays", "_class_weights", "_direction", "_files", "_frames", "_interrupts", "_model_file", "_overrides"),
-        *("_progress", "_reprs", "_settings", "_spans", "_suggestions", "_version", "_warnings"),
-    ],
-    ["activations", "clipping", "initializers", "losses", "_optimizer", "optimizers", "schedules"],
-    ["layers"],
-    ["_plan", "_summary"],
+    ["_core", "_files", "_processors", "_suggestions", "_types", "_version"],
+    ["_compiled", "_frames", "_model_file", "_numpy", "_overrides", "_settings"],
+    ["kernels"],
+    ["_arrays", "_spans"],
+    ["_class_weights", "_direction", "clipping", "data", "initializers"],
+    ["activations", "metrics", "schedules", "datasets", "tabular"],
+    ["layers", "losses", "optimizers"],
+    ["_plan", "_summary", "history"],
     ["network"],
-    [
-        *("_checkpoint", "_divergence", "_evaluation", "_fit", "_gradcheck", "_metrics", "_planned", "_rows", "_tally"),
-        *("callbacks", "data", "datasets", "history", "metrics", "serialization", "tabular", "training"),
-    ],
+    ["_gradcheck", "serialization"],
+    ["_training", "callbacks", "training"],
     ["estimators", "explain"],
-    ["_bench", "_demo", "_table_models", "cli"],
+    ["_bench", "_commands", "cli"],
     ["__init__", "__main__"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}

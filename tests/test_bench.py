@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from backprop import cli, kernels
-from backprop._bench import command, measure, peers
+from backprop._bench import measure, peers
 from backprop._bench.kernel_cases import KERNELS, KernelCase, Size, Work, kernel_run, make_array
 from backprop._bench.machine import Peak, describe, measure_peak
 from backprop._bench.measure import Plan, Row
@@ -25,6 +25,7 @@ from backprop._bench.peers import NotOfferedError
 from backprop._bench.report import Report
 from backprop._bench.table import Table, ratio
 from backprop._bench.timing import Contestant, best_times
+from backprop._commands import bench as command
 from backprop._numpy.checks import DEMANDS
 
 SMALL = NetworkCase((64, 16, 10), "relu", 8, lr=1e-2)

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop import _metrics, kernels, losses, metrics, optimizers, schedules
-from backprop._evaluation import Meter
+from backprop import kernels, losses, metrics, optimizers, schedules
 from backprop._gradcheck import GradientError
+from backprop._training.evaluation import Meter
 from backprop.activations import ActivationFunction
 from backprop.initializers import Initializer
+from backprop.metrics import _streaming
 
 HOWS = ["subclass", "mixin", "assigned", "patched"]
 Methods = dict[str, Callable[[Any], Any]]  # name: what makes the override of the original function
@@ -616,14 +617,14 @@ def test_a_custom_initializer_draws_the_weights(tmp_path):
 
 
 def test_a_metric_with_its_own_update_gets_outputs(x, backend, monkeypatch):
-    class Counted(_metrics.R2):
+    class Counted(_streaming.R2):
         rows = 0
 
         def update(self, outputs, targets, sample_weight):
             Counted.rows += len(outputs)
             super().update(outputs, targets, sample_weight)
 
-    assert Meter([_metrics.R2()]).formula is not None
+    assert Meter([_streaming.R2()]).formula is not None
     assert Meter([Counted()]).formula is None
     monkeypatch.setattr(metrics, "R2", Counted)
     monkeypatch.setitem(metrics._MEASURING, "r2", Counted)

@@ -376,9 +376,9 @@ def test_steps_keep_the_sums_of_metrics(case, weighted, batch_size, dtype, rng, 
         return trainer.fit(x, y, epochs=2, batch_size=batch_size, seed=0, **options)
 
     with monkeypatch.context() as patch:
-        patch.delattr("backprop._evaluation.Meter.add_rows")
+        patch.delattr("backprop._training.evaluation.Meter.add_rows")
         tallied = history()
-    monkeypatch.setattr("backprop._evaluation.Meter.formula", None)
+    monkeypatch.setattr("backprop._training.evaluation.Meter.formula", None)
     looked_at = history()
     assert tallied.keys() == looked_at.keys()
     for key in looked_at:

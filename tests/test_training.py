@@ -191,10 +191,10 @@ def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):
 
 
 def test_steps_are_handed_over_in_slices_that_grow_to_what_takes_long_enough(data, monkeypatch):
-    from backprop._planned import Run
+    from backprop._training.chunks import Run
 
     seconds = iter(np.arange(1000) * 0.005)  # every look at the clock is 5 ms after the last, so every slice takes as long
-    monkeypatch.setattr("backprop._fit.perf_counter", lambda: next(seconds))
+    monkeypatch.setattr("backprop._training.epochs.perf_counter", lambda: next(seconds))
     slices = []
     train = Run.train
     monkeypatch.setattr(Run, "train", lambda run, order, losses: slices.append(len(order)) or train(run, order, losses))

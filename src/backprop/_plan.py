@@ -17,10 +17,10 @@ from ._overrides import is_built_in
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
-    from ._optimizer import Optimizer
     from ._types import Array
     from .losses import Loss
     from .network import Network
+    from .optimizers._base import Optimizer
 
 INPUT, OUTPUT = -1, -2  # where prediction reads x and writes the result; other places are registers
 

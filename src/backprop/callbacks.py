@@ -34,8 +34,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ._arrays import as_parameter, check_choice, check_count, check_flag, check_in, check_nonnegative, check_number
 from ._direction import MODES
 from ._files import check_writable
-from ._reprs import call_of
-from ._settings import Converted, Options, fixed, option, optional
+from ._settings import Converted, Options, call_of, fixed, option, optional
 from .metrics import better_is
 
 if TYPE_CHECKING:
@@ -342,8 +341,6 @@ class Checkpoint(Callback):
 
     def check_run(self) -> None:
         """Check that what is monitored will be there, and that saving will be possible."""
-        from ._checkpoint import check_savable
-
         keys = self.trainer.history_keys
         _Monitor(self.monitor, self.mode).check(keys)
         try:
@@ -354,7 +351,7 @@ class Checkpoint(Callback):
                 f"{type(error).__name__} {error}"
             ) from None
         check_writable(path)
-        check_savable(self.trainer)
+        self.trainer._check_savable()
 
     def on_train_begin(self, logs: Logs) -> None:
         """Forget the best value of another network."""

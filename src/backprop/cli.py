@@ -128,13 +128,13 @@ def _message(error: Exception) -> str:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    from ._demo import demo
+    from ._commands.demo import demo
 
     demo(epochs=arguments.epochs, seed=arguments.seed)
 
 
 def _bench(arguments: argparse.Namespace) -> None:
-    from ._bench.command import bench
+    from ._commands.bench import bench
 
     bench(
         quick=arguments.quick,
@@ -146,19 +146,19 @@ def _bench(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    from ._table_models import train
+    from ._commands.tables import train
 
     train(arguments)
 
 
 def _predict(arguments: argparse.Namespace) -> None:
-    from ._table_models import predict
+    from ._commands.tables import predict
 
     predict(arguments)
 
 
 def _explain(arguments: argparse.Namespace) -> None:
-    from .explain.command import run
+    from ._commands.explain import run
 
     run(**{key: value for key, value in vars(arguments).items() if key != "command"})
 

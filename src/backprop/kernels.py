@@ -204,7 +204,7 @@ def _default() -> str:
     return name or "numpy"
 
 
-_MOST_THREADS = 1024  # as in _kernels/team.pxi
+_MOST_THREADS = 1024  # as in _kernels/core/team.pxi
 _REFUSED = ""  # the backend in use by default where the environment has no valid one
 _INSTALLED = find_spec("backprop._core") is not None
 _backends = _Backends(numpy=REFERENCE)

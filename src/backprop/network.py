@@ -55,9 +55,9 @@ from .losses import Loss
 
 if TYPE_CHECKING:
     from ._class_weights import ClassWeight
-    from ._evaluation import MetricSpec
     from .history import History
     from .losses import LossFunction
+    from .metrics import MetricSpec
     from .optimizers import Optimizer
 
 __all__ = ["Network", "ParameterEntry", "mlp"]

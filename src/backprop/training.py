@@ -22,16 +22,16 @@ from ._arrays import (
     check_seed,
 )
 from ._class_weights import ClassWeight
-from ._divergence import Diverged, DivergenceError
-from ._evaluation import Meter, MetricSpec, evaluate_batches, make_metrics
-from ._fit import FitOptions, run_fit
-from ._interrupts import Interrupts
 from ._model_file import StrPath
 from ._plan import translate_training
-from ._planned import Report, take_steps
-from ._rows import Batch, ClassVector, Converter, Rows, Stream
 from ._settings import Converted, Options, count, fixed, made_by, option, optional
 from ._suggestions import suggests_options
+from ._training.chunks import Report, take_steps
+from ._training.divergence import Diverged, DivergenceError
+from ._training.epochs import FitOptions, run_fit
+from ._training.evaluation import Meter, evaluate_batches, make_metrics
+from ._training.interrupts import Interrupts
+from ._training.rows import Batch, ClassVector, Converter, Rows, Stream
 from ._types import Array
 from .callbacks import CallbackList
 from .clipping import grad_norm, is_finite, scale_to_norm
@@ -39,6 +39,7 @@ from .data import split
 from .history import History
 from .layers import Layer
 from .losses import FunctionLoss, Loss, LossFunction
+from .metrics import MetricSpec
 from .network import LOSS, Network
 from .optimizers import Optimizer
 
@@ -694,9 +695,15 @@ class Trainer(Options):
         OSError
             If the file cannot be written; an older one is then as it was.
         """
-        from ._checkpoint import save_trainer
+        from ._training.checkpoint import save_trainer
 
         save_trainer(self, path)
+
+    def _check_savable(self) -> None:
+        """Raise the error of `save` if there is something that a file cannot hold."""
+        from ._training.checkpoint import check_savable
+
+        check_savable(self)
 
     @classmethod
     def load(
@@ -744,7 +751,7 @@ class Trainer(Options):
         >>> again.step([[1.0, 2.0]], [3.0]) == trainer.step([[1.0, 2.0]], [3.0])
         True
         """
-        from ._checkpoint import load_trainer
+        from ._training.checkpoint import load_trainer
 
         return load_trainer(cls, path, layers, loss, optimizer, metrics)
 

@@ -177,7 +177,7 @@ PAIRS = [(data, name) for data in ("xor", "circles", "spirals", "digits") for na
 @pytest.mark.parametrize(("data", "optimizer"), PAIRS, ids=["-".join(pair) for pair in PAIRS])
 def test_recorded_defaults_learn(data, optimizer):
     """95 % right with every optimizer at its default rate, which depends on the data; and with relu, where units may die."""
-    from backprop.explain import command
+    from backprop._commands import explain as command
 
     task = command._load(data, None)
     for activation in ("tanh", "relu") if data in ("xor", "circles") else ("tanh",):

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import backprop as bp
+from backprop._commands.explain import explain
 from backprop.cli import main
-from backprop.explain.command import explain
 from backprop.explain.comparisons import clipping, race, vanishing
 from backprop.explain.formulas import Ref
 from backprop.explain.recorded_page import write_page
@@ -146,7 +146,7 @@ def test_comparisons_show_what_they_say(comparisons):
     ("sizes", "outputs", "loss"), [((64, 64), 1, "binary_cross_entropy"), ((2, 8, 8, 8, 8), 3, "cross_entropy"), ((3,), 2, "mse")]
 )
 def test_any_network_fits_in_two_megabytes(sizes, outputs, loss, comparisons, rng):
-    from backprop.explain.command import _snapshots
+    from backprop._commands.explain import _snapshots
 
     widths = [2, *sizes, outputs]
     x = rng.normal(size=(30, 2))

@@ -21,8 +21,8 @@ from ...training import DivergenceError, Trainer
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ..._optimizer import Optimizer
     from ...losses import Loss
+    from ...optimizers._base import Optimizer
 
 
 class Result(NamedTuple):

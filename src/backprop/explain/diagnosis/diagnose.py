@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ... import optimizers
 from ..._arrays import as_matrix
-from ..._rows import Batch
+from ..._training.rows import Batch
 from ..trace import given_or_own
 from . import data
 from .findings import Report
@@ -18,10 +18,10 @@ from .judge import Case, data_findings, judge
 from .run import as_drawn
 
 if TYPE_CHECKING:
-    from ..._optimizer import Optimizer
     from ...history import History
     from ...losses import Loss
     from ...network import Network
+    from ...optimizers._base import Optimizer
 
 
 def diagnose(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..._rows import Batch
+from ..._training.rows import Batch
 from ...losses import Loss
 from ...network import Network
 from ...optimizers import Optimizer

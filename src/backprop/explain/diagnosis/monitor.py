@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from ..._arrays import check_count, check_in
-from ..._rows import CHUNK, Batch, Rows
 from ..._settings import option
+from ..._training.rows import CHUNK, Batch, Rows
 from ...callbacks import Callback
 from ...data import Indices
 from ..trace import Trace, trace

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..._rows import Batch
+from ..._training.rows import Batch
 from ...layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, walk
 from ...losses import Loss, loss_and_gradient
 from ...network import Network

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from time import perf_counter
 
-from . import datasets, kernels
-from .network import Network, mlp
-from .optimizers import Adam
-from .schedules import Cosine
+from .. import datasets, kernels
+from ..network import Network, mlp
+from ..optimizers import Adam
+from ..schedules import Cosine
 
 SIZES = [64, 128, 64, 10]
 BATCH_SIZE = 32

@@ -15,13 +15,13 @@ import numpy.typing as npt
 from .. import optimizers
 from .._files import check_writable
 from ..datasets import digits
+from ..explain.comparisons import clipping, race, vanishing
+from ..explain.live import laboratory as write_laboratory
+from ..explain.recorded_page import write_page
+from ..explain.recording import record
+from ..explain.toys import TOYS
 from ..network import mlp
 from ..tabular import TableEncoder, fit_target, read_csv
-from .comparisons import clipping, race, vanishing
-from .live import laboratory as write_laboratory
-from .recorded_page import write_page
-from .recording import record
-from .toys import TOYS
 
 MAX_NUMBERS = 60_000
 """About how many recorded numbers the page may hold: it stays well below two megabytes."""

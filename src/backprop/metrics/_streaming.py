@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from ._overrides import Overridable, Shortcuts, missing
+from .._overrides import Overridable, Shortcuts, missing
 from ._tally import Formula, Sums
 
 Numbers = npt.NDArray[np.float64]
 RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
+MetricSpec = str | MetricFunction
 
 
 class Metric(metaclass=Overridable):

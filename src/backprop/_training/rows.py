@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_matrix, as_real_array, as_table, check_count
-from ._class_weights import ClassWeight, check_sample_weight, weigh_rows
-from ._frames import column_names
-from ._types import Array, Labels
-from ._warnings import warn
-from .data import Indices, check_same_rows, rows_differ
+from .._arrays import as_matrix, as_real_array, as_table, check_count
+from .._class_weights import ClassWeight, check_sample_weight, weigh_rows
+from .._frames import column_names
+from .._types import Array, Labels
+from ..data import Indices, check_same_rows, rows_differ
+from .warnings import warn
 
 if TYPE_CHECKING:
-    from .losses import Loss
-    from .network import Network
+    from ..losses import Loss
+    from ..network import Network
 
 ClassVector = npt.NDArray[np.float64]
 CHUNK = 65536  # rows of a memory map that are looked at together

@@ -38,7 +38,7 @@ cdef struct pace_t:  # an optimizer, and what changes from step to step
     double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step
     Py_ssize_t mu_step[MOST_AGES]
 
-cdef struct groups_t:  # see groups.pxi
+cdef struct groups_t:  # see slices.pxi
     Py_ssize_t rows  # of the largest batch that there is memory for
     Py_ssize_t slice  # its slices have at most so many rows
     int threads

@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._divergence import Rewind
-from ._evaluation import Meter, make_metrics
-from ._planned import Numbers, Run
-from ._progress import Progress
-from ._rows import Batch, Rows, Stream
-from .callbacks import CallbackList
-from .data import Indices, count_batches, epoch_rng, row_order
-from .history import History
-from .layers import BatchNorm, walk
-from .schedules import ReduceOnPlateau
+from ..callbacks import CallbackList
+from ..data import Indices, count_batches, epoch_rng, row_order
+from ..history import History
+from ..layers import BatchNorm, walk
+from ..schedules import ReduceOnPlateau
+from .chunks import Numbers, Run
+from .divergence import Rewind
+from .evaluation import Meter, make_metrics
+from .progress import Progress
+from .rows import Batch, Rows, Stream
 
 if TYPE_CHECKING:
-    from .training import Trainer
+    from ..training import Trainer
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
 GROWTH = 16  # how many times as long a slice may be as the one before: the first steps are not typical

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._evaluation import Meter
-from ._rows import Batch, Rows
-from ._tally import Tally
-from ._types import Array, Labels
-from .data import Indices
+from .._types import Array, Labels
+from ..data import Indices
+from ..metrics._tally import Tally
+from .evaluation import Meter
+from .rows import Batch, Rows
 
 if TYPE_CHECKING:
-    from .training import Trainer
+    from ..training import Trainer
 
 Numbers = npt.NDArray[np.float64]
-LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how a stretch of steps can end, in _kernels/steps.pxi
+LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how a stretch of steps can end, in _kernels/plans/steps.pxi
 CHUNK_STEPS = 1024  # so many losses are added up together
 CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together
 CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import optimizers, serialization
-from ._files import check_writable, replace_file
-from .callbacks import EarlyStopping
-from .data import split
-from .network import Network, mlp
-from .optimizers import Optimizer
-from .tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
-from .tabular._columns import MISSING, check_names
-from .tabular._csv import write_csv
+from .. import optimizers, serialization
+from .._files import check_writable, replace_file
+from ..callbacks import EarlyStopping
+from ..data import split
+from ..network import Network, mlp
+from ..optimizers import Optimizer
+from ..tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
+from ..tabular._columns import MISSING, check_names
+from ..tabular._csv import write_csv
 
 Table = dict[str, list[str]]
 Target = ClassTarget | NumberTarget

@@ -21,7 +21,7 @@ from libc.string cimport memset
 
 ctypedef void (*Share)(void* work, int part, int parts) noexcept nogil
 
-cdef extern from "_kernels/team.h" nogil:
+cdef extern from "_kernels/core/team.h" nogil:
     bint HAS_THREADS
     enum:
         MOST_PARTS                              # threads in a team, and pieces of a stage

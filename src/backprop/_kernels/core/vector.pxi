@@ -12,7 +12,7 @@ vector that changes is a `variable`::
     sums.v = sums.v + load(x + i)
 """
 
-cdef extern from "_kernels/vector.h" nogil:
+cdef extern from "_kernels/core/vector.h" nogil:
     const char *BACKPROP_ISA
     int processor_level()
 

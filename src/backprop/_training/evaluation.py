@@ -8,17 +8,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from . import metrics as metric_functions
-from ._rows import Batch
-from ._tally import Formula, Sums
-from ._types import Array
-from .metrics import Metric, MetricFunction
+from .. import metrics as metric_functions
+from .._types import Array
+from ..metrics import Metric, MetricSpec
+from ..metrics._tally import Formula, Sums
+from .rows import Batch
 
 if TYPE_CHECKING:
-    from .losses import Loss
-    from .network import Network
+    from ..losses import Loss
+    from ..network import Network
 
-MetricSpec = str | MetricFunction
 Numbers = npt.NDArray[np.float64]
 
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._types import Array
+from .._types import Array
 
 Numbers = npt.NDArray[np.float64]
 LANES = 8  # float64 in the widest vectors
@@ -16,7 +16,7 @@ SIDE_BY_SIDE = 32  # sums of errors, at least: enough independent additions for 
 
 
 class Formula(NamedTuple):
-    """What is summed; `_kernels/tally.pxi` says it in full.
+    """What is summed; `_kernels/plans/tally.pxi` says it in full.
 
     kind : {"decisions", "errors"}
     threshold : float

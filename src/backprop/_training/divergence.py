@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._types import Array
+from .._types import Array
 
 if TYPE_CHECKING:
-    from .training import Trainer
+    from ..training import Trainer
 
 Numbers = npt.NDArray[np.float64]
 Cause = Literal["loss", "gradient", "parameters"]

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import losses, optimizers
-from . import metrics as metric_functions
-from ._evaluation import MetricSpec
-from ._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
-from ._overrides import is_of_this_package
-from .layers import Layer
-from .losses import Loss, LossFunction
-from .optimizers import Optimizer
-from .schedules import Schedule
-from .serialization import architecture, network_in
+from .. import losses, optimizers
+from .. import metrics as metric_functions
+from .._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
+from .._overrides import is_of_this_package
+from ..layers import Layer
+from ..losses import Loss, LossFunction
+from ..metrics import MetricSpec
+from ..optimizers import Optimizer
+from ..schedules import Schedule
+from ..serialization import architecture, network_in
 
 if TYPE_CHECKING:
-    from .training import Trainer
+    from ..training import Trainer
 
 
 def save_trainer(trainer: Trainer, path: StrPath) -> None:

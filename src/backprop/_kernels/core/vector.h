@@ -4,7 +4,7 @@
    AVX-512, 32 with AVX2, 16 elsewhere. The compiler gives them + - * / and, where there is one instruction for it, turns
    a * b + c into a fused multiply-add. What is here is what operators do not reach: memory, choice by comparison, bits.
 
-   Every operation exists as name_f and name_d; _kernels/vector.pxi gives both one name in Cython. The generic form, written in
+   Every operation exists as name_f and name_d; _kernels/core/vector.pxi gives both one name in Cython. The generic form, written in
    GCC's vector extensions (Clang has them too), serves every processor; x86 takes its own instruction where that is shorter.
 
    Without vector extensions (another compiler, or BACKPROP_PLAIN) a vector is one number, and the same kernels are plain loops. */

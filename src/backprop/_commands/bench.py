@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 
 from .. import kernels
+from .._bench import measure, peers
+from .._bench.machine import describe, measure_peak, versions
+from .._bench.network_cases import PREDICTION, TRAINING
+from .._bench.report import Report
 from .._files import check_writable
-from . import measure, peers
-from .machine import describe, measure_peak, versions
-from .network_cases import PREDICTION, TRAINING
-from .report import Report
 
 DISTRIBUTIONS = ["backprop", "numpy", "torch", "jax", "scikit-learn", "onnxruntime"]
 

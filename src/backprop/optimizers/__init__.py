@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from ._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
-from ._optimizer import Groups, LearningRate, check_lr
-from ._optimizer import Optimizer as Optimizer
-from ._settings import Converted, fixed, option
-from ._spans import FlatNetwork, slices
-from ._types import Array, Spans
-from .schedules import Schedule
+from .._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
+from .._settings import Converted, fixed, option
+from .._spans import FlatNetwork, slices
+from .._types import Array, Spans
+from ..schedules import Schedule
+from ._base import Groups, LearningRate, check_lr
+from ._base import Optimizer as Optimizer
 
 __all__ = [
     "NAMES",

@@ -11,13 +11,13 @@ from weakref import ref
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels, schedules
-from ._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
-from ._overrides import Overridable
-from ._settings import Converted, ReadOnlyDict, Settings, count, option
-from ._spans import FlatNetwork, Treatment, build_spans, trainable_flags
-from ._types import Array, Spans
-from .clipping import grad_norm, largest
+from .. import kernels, schedules
+from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from .._overrides import Overridable
+from .._settings import Converted, ReadOnlyDict, Settings, count, option
+from .._spans import FlatNetwork, Treatment, build_spans, trainable_flags
+from .._types import Array, Spans
+from ..clipping import grad_norm, largest
 
 LIMITS = {np.dtype(np.float32): 2.0**63, np.dtype(np.float64): 2.0**511}
 """The size of gradients from which their squares, or sums of a few, overflow."""

@@ -15,9 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_real_array, check_choice, check_count, check_flag
-from ._direction import better_is as better_is
-from ._metrics import (
+from .._arrays import as_real_array, check_choice, check_count, check_flag
+from .._direction import better_is as better_is
+from ._streaming import (
     R2,
     Collected,
     Exponentiated,
@@ -36,8 +36,9 @@ from ._metrics import (
     rmse_metric,
     top_k_metric,
 )
-from ._metrics import Metric as Metric
-from ._metrics import MetricFunction as MetricFunction
+from ._streaming import Metric as Metric
+from ._streaming import MetricFunction as MetricFunction
+from ._streaming import MetricSpec as MetricSpec
 
 __all__ = [
     "NAMES",
