@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import numpy as np
@@ -36,3 +37,14 @@ def rtol(dtype: np.dtype) -> float:
 def rng() -> np.random.Generator:
     """A generator with a fixed seed: the same numbers in every run."""
     return np.random.default_rng(20)
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have Ctrl-C raise KeyboardInterrupt, here and in programs that the test starts.
+
+    A shell has the programs that it runs in the background ignore Ctrl-C, and they pass that on to those that they start.
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -17,7 +17,7 @@ PACKAGE = Path(backprop.__file__).parent
 
 # From the ground up. A module may import from its own floor and from those below it; a subpackage stands on one floor as a whole.
 FLOORS = [
-    ["_core", "_files", "_processors", "_suggestions", "_types", "_version"],
+    ["_core", "_files", "_forks", "_processors", "_suggestions", "_types", "_version"],
     ["_compiled", "_frames", "_model_file", "_numpy", "_overrides", "_settings"],
     ["kernels"],
     ["_arrays", "_spans"],

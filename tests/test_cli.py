@@ -374,6 +374,7 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str], flowers: Path, m
         assert process.stderr.read() == b""
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")
 def test_ctrl_c_ends_training_in_one_line(flowers: Path, tmp_path: Path) -> None:
     model = tmp_path / "model.safetensors"

@@ -948,6 +948,7 @@ def test_callbacks_may_use_the_trainer(data):
     assert len(seen) == 1
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupt_waits_for_the_end_of_the_step(data, times):
     """One is put off until the step is whole; a second one is not, and the step is undone."""
@@ -989,6 +990,16 @@ def test_a_handler_of_the_programs_own_is_left_alone(data):
         assert seen == [own]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_a_handler_that_a_callback_sets_stays(data):
+    def own(number, frame):
+        raise AssertionError
+
+    install = bp.LambdaCallback(on_train_batch_end=lambda batch, logs: signal.signal(signal.SIGINT, own))
+    _plain().fit(*data, loss="cross_entropy", callbacks=[install])
+    assert signal.getsignal(signal.SIGINT) is own
 
 
 @pytest.mark.parametrize(("verbose", "shown"), [(None, False), (False, False), (True, True)])

@@ -7,7 +7,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -69,6 +69,8 @@ def __dir__() -> list[str]:
 
 _PICKLE_FORMAT = 1
 _SLICE = 1024  # rows that predict takes at a time unless told otherwise
+_WORK = 10**9  # multiply-adds that are done without a look at whether Ctrl-C was pressed
+_LEAST_ROWS = 128  # rows that go through the layers together in any case: a product reads all weights
 _BLOCK = 1 << 14  # values that blend works on together: few enough to stay in the cache
 
 
@@ -108,11 +110,12 @@ class Work:
     Apart from the network, so that assigning to it costs nothing: attributes of a network are looked at (`Options.__setattr__`).
     """
 
-    __slots__ = ("pending", "under_way")
+    __slots__ = ("pending", "thread", "under_way")
 
     def __init__(self) -> None:
         self.pending: Pending | str | None = None  # the forward that awaits its backward; or why it cannot have one any more
         self.under_way: str | None = None
+        self.thread = 0  # in which it is
 
 
 class UnderWay:
@@ -127,6 +130,7 @@ class UnderWay:
     def __enter__(self) -> None:
         self._net._check_idle(self._what)
         self._net._work.under_way = self._what
+        self._net._work.thread = threading.get_ident()
 
     def __exit__(self, *error: object) -> None:
         self._net._work.under_way = None
@@ -206,13 +210,12 @@ class Network(Options, metaclass=Overridable):
         self.seed = noise.seed
         self.loss = None
         self._noise = noise
-        self._work = Work()
+        self._forget_threads()
         self._seeds = np.empty((0, self.n_outputs), dtype)  # identity matrices, for `jacobian`
         self._plan: Any = None
         self._probes: list[Any] = []  # more plans, for `jacobian` and its like
         self._translated = False  # whether it is known if there is a plan
         self._replaces_methods = False  # whether one was assigned to the network itself
-        self._in_training = threading.RLock()  # held by the trainer at work
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
         self._shapes = [(entry.name, entry.shape) for entry in (*self.layout, *self._buffer_layout)]
@@ -221,6 +224,12 @@ class Network(Options, metaclass=Overridable):
         self._buffers = aligned_zeros(sum(entry.length for entry in self._buffer_layout), dtype)
         self._exact: tuple[Array, Array] | None = None  # parameters and buffers before `blend` rounded them
         self._hand_out_views(np.random.default_rng(noise.seed) if initialize else None)
+
+    def _forget_threads(self) -> None:
+        """Be in use by no thread: at first, and after a fork, as the threads that used the network stayed in the parent."""
+        self._in_training = threading.RLock()  # held by the trainer at work
+        self._work = Work()
+        self._process = os.getpid()  # whose threads these two are about
 
     def _hand_out_views(self, rng: np.random.Generator | None) -> None:
         views: dict[Layer, dict[str, Array]] = {layer: {} for _, layer in self._named}
@@ -261,6 +270,8 @@ class Network(Options, metaclass=Overridable):
 
     def _check_idle(self, call: str) -> None:
         """Refuse a call that would disturb what the network is doing."""
+        if self._work.under_way is not None and self._work.thread != threading.get_ident() and self._process != os.getpid():
+            self._forget_threads()
         if self._work.under_way is not None:
             raise RuntimeError(f"{call} is not possible while {self._work.under_way}; net.predict(x) is, as it keeps nothing")
 
@@ -624,6 +635,14 @@ class Network(Options, metaclass=Overridable):
         outputs: Array | None = None if plan is None else plan.predict(x)
         if outputs is not None:
             return outputs
+        if len(x) <= self._rows_at_once():
+            return self._infer_layers(x)
+        outputs = np.empty((len(x), self.n_outputs), self.dtype)
+        for part in _even_slices(len(x), self._rows_at_once()):
+            outputs[part] = self._infer_layers(x[part])
+        return outputs
+
+    def _infer_layers(self, x: Array) -> Array:
         for layer in self.layers:
             x = apply_infer(layer, x)
         return x
@@ -709,6 +728,10 @@ class Network(Options, metaclass=Overridable):
             if not isinstance(type(layer).__dict__.get("trainable"), property):
                 layer.__dict__["trainable"] = False
         return twin
+
+    def _rows_at_once(self) -> int:
+        """The number of rows that take a fraction of a second, after which Python looks whether Ctrl-C was pressed."""
+        return max(_LEAST_ROWS, _WORK // max(self._parameters.size, 64 * self.n_inputs))
 
     def predict_proba(
         self, x: npt.ArrayLike, *, link: str | None = None, batch_size: int = _SLICE, check_finite: bool = False
@@ -809,7 +832,7 @@ class Network(Options, metaclass=Overridable):
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
         n, k = len(rows), self.n_outputs
         outputs, jacobian = np.empty((n, k), self.dtype), np.empty((n, k, self.n_inputs), self.dtype)
-        step = max(1, _SLICE // k)
+        step = max(1, min(_SLICE, self._rows_at_once()) // k)
         for start in range(0, n, step):
             part = rows[start : start + step]
             values, slopes = self._pull_back(part.repeat(k, axis=0), self._each_output(len(part)))
@@ -851,11 +874,11 @@ class Network(Options, metaclass=Overridable):
         weights = as_matrix(v, "v", self.dtype, self.n_outputs, check_finite=False)
         if len(rows) != len(weights):
             raise ValueError(f"x and v must have the same number of rows, got shapes {rows.shape} and {weights.shape}")
-        if 0 < len(rows) <= _SLICE:
+        most = min(_SLICE, self._rows_at_once())
+        if 0 < len(rows) <= most:
             return self._pull_back(rows, weights)[1]
         gradient = np.empty((len(rows), self.n_inputs), self.dtype)
-        for start in range(0, len(rows), _SLICE):
-            part = slice(start, start + _SLICE)
+        for part in _even_slices(len(rows), most):
             gradient[part] = self._pull_back(rows[part], weights[part])[1]
         return gradient
 
@@ -1227,6 +1250,13 @@ def mlp(
             layers.append(Dropout(rate))
     layers.append(Dense(sizes[-2], sizes[-1], activation=output_activation, init=init))
     return Network(layers, dtype=dtype, seed=seed)
+
+
+def _even_slices(count: int, most: int) -> Iterator[slice]:
+    """Yield slices of so many rows, as equal as they can be: products of very few rows add up in another order."""
+    parts = -(-count // most)
+    for part in range(parts):
+        yield slice(count * part // parts, count * (part + 1) // parts)
 
 
 def _checked_widths(layers: tuple[Layer, ...]) -> tuple[int, int]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -58,23 +60,31 @@ _PASSING = ("training_data", "batch_size", "_callbacks", "error", "_diverged", "
 class _Exclusively:
     """Holds a network's lock, so that no other thread trains it; refused in the middle of a forward, a loss or a backward."""
 
-    __slots__ = ("_call", "_net")
+    __slots__ = ("_call", "_lock", "_net")
 
     def __init__(self, net: Network, call: str) -> None:
         self._net = net
         self._call = call
 
     def __enter__(self) -> None:
-        if not self._net._in_training.acquire(blocking=False):
-            raise RuntimeError("this network is being trained by another thread; give each thread a network and trainer of its own")
+        net = self._net
+        self._lock = net._in_training
+        if not self._lock.acquire(blocking=False):
+            if net._process == os.getpid():
+                raise RuntimeError(
+                    "this network is being trained by another thread; give each thread a network and trainer of its own"
+                )
+            net._forget_threads()
+            self._lock = net._in_training
+            self._lock.acquire()
         try:
-            self._net._check_idle(self._call)
+            net._check_idle(self._call)
         except RuntimeError:
-            self._net._in_training.release()
+            self._lock.release()
             raise
 
     def __exit__(self, *error: object) -> None:
-        self._net._in_training.release()
+        self._lock.release()
 
 
 def _checked_net(name: str, net: Any) -> Network:
@@ -341,7 +351,7 @@ class Trainer(Options):
         """Compute the loss of the last forward and take the second half of the step; ``batch.x`` is only counted."""
         grad_outputs = np.empty_like(outputs)
         work = self.net._work
-        awaited, work.under_way = work.pending, LOSS
+        awaited, work.under_way, work.thread = work.pending, LOSS, get_ident()
         try:
             loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
         finally:

@@ -29,7 +29,7 @@ class Interrupts:
 
     def __exit__(self, *error: object) -> None:
         """Give the signal back."""
-        if self._installed:
+        if self._installed and signal.getsignal(signal.SIGINT) == self._handle:  # a callback may have set a handler
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self._installed = self._inside = self._pending = False
 

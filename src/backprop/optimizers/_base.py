@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from .. import kernels, schedules
 from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from .._forks import held_off
 from .._overrides import Overridable
 from .._settings import Converted, ReadOnlyDict, Settings, count, option
 from .._spans import FlatNetwork, Treatment, build_spans, trainable_flags
@@ -143,12 +144,15 @@ class Optimizer(Settings, metaclass=Overridable):
         if self.kernel:
             update = getattr(kernels.active(), self.kernel)
             moments = [None if slot is None else self._moments[slot] for slot in self._slots()]
-            for missed, spans in self._parts:
-                scalars = self._scalars(self.steps + 1 - missed, self.learning_rate)
-                update(net.gradients, spans, net.parameters, *moments, *scalars, self.decoupled)
+            lr = self.learning_rate
+            parts = [(spans, self._scalars(self.steps + 1 - missed, lr)) for missed, spans in self._parts]
+            with held_off:
+                for spans, scalars in parts:
+                    update(net.gradients, spans, net.parameters, *moments, *scalars, self.decoupled)
+                self.steps += 1
         else:
             self._update_in_python(net)
-        self.steps += 1
+            self.steps += 1
 
     def _excess(self, gradients: Array, spans: Spans) -> str:
         """Say what about these gradients overflows when the optimizer squares them; empty where nothing does."""

@@ -59,6 +59,7 @@ static inline member_t member(team_t *team, int part, int parts) {
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <time.h>
 
 #if defined(__x86_64__)
 #define PAUSE() __builtin_ia32_pause()
@@ -207,7 +208,12 @@ static void run_team(team_t *team, share_t share, void *work, int parts) {
     }
 }
 
-/* After a fork the child has no helpers, and nobody who holds the lock. */
+static inline void nap(void) {
+    struct timespec time = {0, 100000};
+    nanosleep(&time, 0);
+}
+
+/* After a fork the child has no helpers, and no thread that holds the lock. */
 static void reset_pool(void) {
     pthread_mutex_init(&pool.lock, 0);
     pthread_cond_init(&pool.wake, 0);
@@ -298,6 +304,7 @@ static inline void piece_done(member_t *m) { (void)m; }
 static inline int is_current(const member_t *m) { (void)m; return 1; }
 static inline void wait_for_stage(member_t *m) { (void)m; }
 static inline void run_team(team_t *team, share_t share, void *work, int parts) { (void)team; (void)parts; share(work, 0, 1); }
+static inline void nap(void) {}
 static inline void reset_pool(void) {}
 static inline int openmp_threads(void) { return INT_MAX; }
 
@@ -329,9 +336,9 @@ static inline void end_stage(member_t *m) {
 /* Add to a count that several threads share; replace `from` by `to`, or leave another value alone and say no. Without GCC's builtins
    the interpreter lock makes counts atomic. */
 #ifdef __GNUC__
-static inline int add_to(int *count, int n) { return __atomic_add_fetch(count, n, __ATOMIC_ACQ_REL); }
+static inline int add_to(int *count, int n) { return __atomic_add_fetch(count, n, __ATOMIC_SEQ_CST); }
 static inline int replace(int *count, int from, int to) {
-    return __atomic_compare_exchange_n(count, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+    return __atomic_compare_exchange_n(count, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE);
 }
 #else
 static inline int add_to(int *count, int n) { return *count += n; }
@@ -343,13 +350,14 @@ static inline int replace(int *count, int from, int to) { return *count == from 
    A number in memory of the caller, which another thread may be writing: it is read once, so that what has been checked is used. */
 #ifdef __GNUC__
 static inline void set_to(int *place, int number) { __atomic_store_n(place, number, __ATOMIC_RELAXED); }
-static inline int is_set(const int *flag) { return __atomic_load_n(flag, __ATOMIC_RELAXED); }
+static inline int value_of(const int *place) { return __atomic_load_n(place, __ATOMIC_RELAXED); }
 static inline int64_t read_once(const int64_t *number) { return __atomic_load_n(number, __ATOMIC_RELAXED); }
 #else
 static inline void set_to(int *place, int number) { *(volatile int *)place = number; }
-static inline int is_set(const int *flag) { return *(const volatile int *)flag; }
+static inline int value_of(const int *place) { return *(const volatile int *)place; }
 static inline int64_t read_once(const int64_t *number) { return *(const volatile int64_t *)number; }
 #endif
 static inline void set_flag(int *flag) { set_to(flag, 1); }
+static inline int is_set(const int *flag) { return value_of(flag); }
 
 #endif

@@ -41,7 +41,9 @@ cdef extern from "_kernels/core/team.h" nogil:
     void set_to(int *place, int number)         # several threads may, to the same number
     void set_flag(int *flag)                    # which any thread may set, and which stays set
     bint is_set(const int *flag)
+    int value_of(const int *place)              # which another thread may be setting
     int64_t read_once(const int64_t *number)    # of memory that another thread may be writing
+    void nap()                                  # a tenth of a millisecond
     void reset_pool()
     int openmp_threads()                        # what OpenMP runtimes in this process allow the calling thread
     int add_to(int *count, int n)               # returns the sum
@@ -67,13 +69,16 @@ cdef struct Caller:
 cdef cython.pymutex budget_lock                 # guards the callers
 cdef Caller[MAX_CALLERS] callers
 cdef int thread_limit = 1                       # 1: no thread joins the budget
+cdef int stepping = 0                           # threads that are inside a step, at most one for each network
+cdef int forks = 0                              # threads that fork, or wait until they can
+cdef int generation = 0                         # forks between the first process and this one
 cdef int openmp_default = 1                     # what an OpenMP runtime allows that has not been limited
 
 
 cdef int limit_now() noexcept nogil:
     """The number of threads that the caller may use if it is alone. The lock must be held: it guards the list of runtimes, too."""
-    cdef int allowed = openmp_threads() if thread_limit > 1 else 1
-    return min(thread_limit, allowed) if allowed < openmp_default else thread_limit
+    cdef int most = value_of(&thread_limit), allowed = openmp_threads() if most > 1 else 1
+    return min(most, allowed) if allowed < openmp_default else most
 
 
 cdef int join_budget(int wanted) noexcept nogil:
@@ -116,7 +121,7 @@ cdef void leave_budget() noexcept nogil:
 
 cdef inline int threads_for(double flops) noexcept nogil:
     """How many threads a step of so much work is worth."""
-    return <int> max(1.0, min(<double> min(thread_limit, MOST_PARTS), flops / FLOPS_OF_A_THREAD))
+    return <int> max(1.0, min(<double> min(value_of(&thread_limit), <int> MOST_PARTS), flops / FLOPS_OF_A_THREAD))
 
 
 cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, team_t *team) noexcept:
@@ -126,7 +131,7 @@ cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most,
         share(work, 0, 1)
         return
     with nogil:
-        if total < FLOPS_OF_A_TEAM or thread_limit == 1:
+        if total < FLOPS_OF_A_TEAM or value_of(&thread_limit) == 1:
             share(work, 0, 1)
         else:
             run_team(team, share, work, join_budget(min(most, threads_for(flops))))
@@ -143,10 +148,9 @@ def num_threads():
 
 def set_num_threads(int threads):
     """Set that number; `most_threads` says up to which."""
-    global thread_limit
     if not 1 <= threads <= most_threads()[0]:
         raise ValueError(f"threads must be from 1 to {most_threads()[0]}, got {threads}")
-    thread_limit = threads
+    set_to(&thread_limit, threads)
 
 
 def most_threads():
@@ -162,14 +166,35 @@ def set_openmp_default(int threads):
     openmp_default = threads
 
 
+# A fork waits until no thread is inside a step, and steps wait for the fork. In the child, which goes on with the forking thread
+# alone, the parameters of every network are those of a whole step. Threads inside a step run no Python, so it does end.
+
+cdef inline bint begin_step() noexcept:
+    """Be one more that is inside a step, unless there is a fork to wait for."""
+    add_to(&stepping, 1)
+    if value_of(&forks) == 0:
+        return True
+    add_to(&stepping, -1)
+    return False
+
+
+cdef inline void end_step() noexcept:
+    add_to(&stepping, -1)
+
+
 def before_fork():
-    """Let nobody be in the middle of joining or leaving the budget: the child would wait for it forever."""
+    """Wait for the steps, and let no thread begin another one, or join or leave the budget: the child would wait for it forever."""
+    add_to(&forks, 1)
+    with nogil:
+        while value_of(&stepping) > 0:
+            nap()
     budget_lock.acquire()
 
 
 def after_fork_in_parent():
     """Go on as before."""
     budget_lock.release()
+    add_to(&forks, -1)
 
 
 def after_fork_in_child():
@@ -177,8 +202,10 @@ def after_fork_in_child():
 
     Those who fork a process for each processor want one thread in each; `set_num_threads` is there for the others.
     """
-    global thread_limit
-    thread_limit = 1
+    global generation
+    generation += 1
+    set_to(&thread_limit, 1)
+    set_to(&forks, 0)
     memset(callers, 0, sizeof(callers))
     reset_pool()
     budget_lock.release()

@@ -14,7 +14,6 @@ IN_USE = (
     "give each thread a network of its own: net.copy()"
 )
 NAP = 1e-4  # seconds between two looks at whether the network is free
-NAPS = 600_000  # about a minute: a step takes less, and a fork in the middle of one must not make its child wait forever
 
 
 cdef inline bint is_plain(object x, int dtype, Py_ssize_t columns) noexcept:
@@ -33,11 +32,11 @@ cdef inline bint plain_finite(cnp.ndarray x) noexcept:
 
 cdef inline bint join(int *users) noexcept nogil:
     """Be one more of those who predict, unless one has the network for itself."""
-    cdef int seen = users[0]
+    cdef int seen = value_of(users)
     while seen >= 0:
         if replace(users, seen, seen + 1):
             return True
-        seen = users[0]
+        seen = value_of(users)
     return False
 
 
@@ -83,6 +82,7 @@ cdef class Plan:
     cdef double flops  # of a forward with one row
     cdef int users  # how many predict; -1: one has the network for itself
     cdef int claims  # how many wait to have it for themselves: they go before new ones who predict
+    cdef int generation  # of the process that these are threads of
     cdef pass_t last  # the forward that may have a backward
     cdef Py_ssize_t least_rows  # in training: batch norm needs two
     cdef bint waiting  # whether that forward still waits for its backward
@@ -103,6 +103,7 @@ cdef class Plan:
         net.seed = seed
         self.arrays = (parameters, gradients, buffers)
         self.choice = choice
+        self.generation = generation
         self.least_rows = 1
         self.current = True
         self.last.net = net
@@ -143,8 +144,7 @@ cdef class Plan:
         if shape[0] == 0:
             return None
         outputs = cnp.PyArray_EMPTY(2, shape, self.net.dtype, 0)
-        if self.claims or not join(&self.users):
-            self.wait_to_join()
+        self.join_others()
         try:
             predict_into(&self.net, shape[0] * self.flops, cnp.PyArray_DATA(rows), cnp.PyArray_DATA(outputs), shape[0])
         finally:
@@ -214,8 +214,7 @@ cdef class Plan:
         """
         if probe is self:
             raise ValueError("probe must be another plan")
-        if self.claims or not join(&self.users):
-            self.wait_to_join()
+        self.join_others()
         try:
             outputs = probe.forward(x, False, 0)
             return outputs, probe.backward(grad_outputs, True)
@@ -251,33 +250,48 @@ cdef class Plan:
 
     cdef int begin(self) except -1:
         """Take the network for this thread alone, once those who predict are done; a second one that wants it alone is refused."""
-        if replace(&self.users, 0, -1):
+        self.forget_parent()
+        if self.take():
             return 0
         add_to(&self.claims, 1)
         try:
-            while not replace(&self.users, 0, -1):
-                if self.users < 0:
+            while not self.take():
+                if value_of(&self.users) < 0:
                     raise RuntimeError(IN_USE)
                 sleep(NAP)
         finally:
             add_to(&self.claims, -1)
         return 0
 
-    cdef int wait_to_join(self) except -1:
-        """Predict in the next pause of the training under way."""
-        for _ in range(NAPS):
+    cdef inline bint take(self) noexcept:
+        """Take the network now, unless another thread uses it or forks."""
+        if replace(&self.users, 0, -1):
+            if begin_step():
+                return True
+            add_to(&self.users, 1)
+        return False
+
+    cdef inline int join_others(self) except -1:
+        """Be one of those who predict, at once or in the next pause of the training under way."""
+        self.forget_parent()
+        while value_of(&self.claims) or not join(&self.users):
             sleep(NAP)
-            if not self.claims and join(&self.users):
-                return 0
-        raise RuntimeError(IN_USE)
+        return 0
 
     cdef void end(self) noexcept:
         add_to(&self.users, 1)
+        end_step()
+
+    cdef inline void forget_parent(self) noexcept:
+        """After a fork, nothing is in use: the threads that used the network stayed in the parent."""
+        if self.generation != generation:
+            self.generation = generation
+            self.users = self.claims = 0
 
     cdef int reserve(self, Py_ssize_t rows) except -1:
         """Have a workspace for so many rows, and for as many threads as may come."""
         cdef program_t *net = &self.net
-        cdef int threads = min(thread_limit, <int> MOST_PARTS)
+        cdef int threads = min(value_of(&thread_limit), <int> MOST_PARTS)
         if rows <= net.rows and threads <= net.threads:
             return 0
         rows, threads = max(rows, net.rows), max(threads, net.threads)

@@ -11,6 +11,11 @@ cdef enum:
     LEAST_ROWS = 128
     STACK_BYTES = 1 << 15
 
+cdef double SECONDS_BETWEEN_LOOKS = 0.05  # at signals
+
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() noexcept  # in the main thread; the exception of a handler stays set
+
 cdef enum:
     INPUT = -1  # as a source: the rows of x
     OUTPUT = -2  # as a target: the rows of the result
@@ -23,6 +28,8 @@ cdef struct prediction_t:
     Py_ssize_t slices
     Py_ssize_t slice  # rows of the largest
     int taken  # slices, by any thread
+    double look  # when to look for signals next
+    bint interrupted  # whether there was one, and its handler has raised an exception
     team_t team
     char *memory  # of all threads, each with
     Py_ssize_t size  # so many bytes:
@@ -84,7 +91,7 @@ cdef void predict_slice(const prediction_t *p, const real *x, real *outputs, Py_
             add_share(begin, h, a, n * k, 0, 1)
 
 
-cdef inline void predict_walk(prediction_t *p, const real *x, real *outputs, int part) noexcept nogil:
+cdef void predict_walk(prediction_t *p, const real *x, real *outputs, int part) noexcept nogil:
     """Take slices until none is left."""
     cdef Py_ssize_t i, rows
     cdef int slice = add_to(&p.taken, 1) - 1
@@ -93,6 +100,17 @@ cdef inline void predict_walk(prediction_t *p, const real *x, real *outputs, int
         rows = p.n * (slice + 1) // p.slices - i
         predict_slice(p, x + i * p.net.n_inputs, outputs + i * p.net.n_outputs, rows, p.memory + part * p.size)
         slice = add_to(&p.taken, 1) - 1
+        if part == 0 and slice < p.slices and monotonic() > p.look:
+            look_for_signals(p)
+
+
+cdef void look_for_signals(prediction_t *p) noexcept nogil:
+    """Run the handlers of signals that have come, as Python does between two instructions; Ctrl-C leaves no slice to take."""
+    with gil:
+        p.interrupted = PyErr_CheckSignals() != 0
+    if p.interrupted:
+        add_to(&p.taken, p.slices)
+    p.look = monotonic() + SECONDS_BETWEEN_LOOKS
 
 
 cdef void predict_share(void *work, int part, int parts) noexcept nogil:
@@ -109,8 +127,9 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
     cdef char[STACK_BYTES + CACHE_LINE] stack
     cdef char *heap = NULL
     cdef int threads = threads_for(flops)
-    p.net, p.x, p.outputs, p.n, p.taken = net, x, outputs, n, 0
+    p.net, p.x, p.outputs, p.n, p.taken, p.interrupted = net, x, outputs, n, 0, False
     slice_rows(&p, threads)
+    p.look = monotonic() + SECONDS_BETWEEN_LOOKS if p.slices > 1 else 0
     if threads * p.size <= STACK_BYTES:
         p.memory = aligned(stack)
     else:
@@ -120,4 +139,4 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
         p.memory = aligned(heap)
     run(predict_share, &p, flops, 1, threads, &p.team)
     free(heap)
-    return 0
+    return -1 if p.interrupted else 0
