@@ -2,7 +2,7 @@
 
 The child goes on with the forking thread alone. If another thread were in the middle of an update at that moment, the child would
 get parameters of which some are updated. Plans, which take whole steps without Python, have a guard of their own
-(_kernels/team.pxi).
+(_kernels/core/team.pxi).
 """
 
 from __future__ import annotations
