@@ -40,8 +40,9 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("drawing")
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = python_blocks(page)
-    if find_spec("matplotlib") is None and any("plot" in code for _, code in blocks):
-        pytest.skip("this page draws, and matplotlib is not installed")
+    for package, sign in (("matplotlib", "plot"), ("onnx", "export.onnx")):
+        if find_spec(package) is None and any(sign in code for _, code in blocks):
+            pytest.skip(f"this page needs {package}, which is not installed")
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {"__name__": page.stem}
     for line, code in blocks:

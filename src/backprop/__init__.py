@@ -14,6 +14,7 @@ _MODULES = (
     "data",
     "datasets",
     "explain",
+    "export",
     "initializers",
     "kernels",
     "layers",

@@ -3,6 +3,7 @@ from . import callbacks as callbacks
 from . import data as data
 from . import datasets as datasets
 from . import explain as explain
+from . import export as export
 from . import initializers as initializers
 from . import kernels as kernels
 from . import layers as layers

@@ -1,4 +1,4 @@
-"""The command line: ``backprop demo``, ``bench``, ``train``, ``predict`` and ``explain``."""
+"""The command line: ``backprop demo``, ``bench``, ``train``, ``predict``, ``export`` and ``explain``."""
 
 from __future__ import annotations
 
@@ -53,6 +53,18 @@ examples:
   backprop predict houses.safetensors new.csv
   backprop predict churn.safetensors new.csv --proba --out predictions.csv
   head -100 new.csv | backprop predict churn.safetensors -"""
+
+EXPORT = """\
+Write a saved model for programs without Python. The suffix of the output
+decides: .onnx is a model for ONNX runtimes (needs the package onnx), .c a C99
+file that needs nothing but a compiler, .js or .mjs a JavaScript module. All
+compute what the network predicts."""
+
+EXPORT_EXAMPLES = """\
+examples:
+  backprop export digits.safetensors digits.onnx
+  backprop export digits.safetensors digits.c --weights int8
+  backprop export digits.safetensors digits.mjs"""
 
 DEMO = """\
 Train a network on handwritten digits that ship with the package: progress,
@@ -157,6 +169,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     predict(arguments)
 
 
+def _export(arguments: argparse.Namespace) -> None:
+    from ._commands.export import run
+
+    run(arguments)
+
+
 def _explain(arguments: argparse.Namespace) -> None:
     from ._commands.explain import run
 
@@ -208,11 +226,29 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
     _add_delimiter(predict)
 
+    export = command("export", _export, help="write a model for ONNX, C or JavaScript", description=EXPORT, epilog=EXPORT_EXAMPLES)
+    _add_export_arguments(export)
+
     explain = command(
         "explain", _explain, help="a page on which to watch how a network learns", description=EXPLAIN, epilog=EXPLAIN_EXAMPLES
     )
     _add_explain_arguments(explain)
     return parser
+
+
+def _add_export_arguments(export: argparse.ArgumentParser) -> None:
+    export.add_argument("model", metavar="MODEL", help="a file that `backprop train`, Network.save or Trainer.save wrote")
+    export.add_argument("out", metavar="OUT", help="the file to write: .onnx, .c, .js or .mjs")
+    export.add_argument("--quiet", action="store_true", help="print errors only")
+    of_onnx = export.add_argument_group("ONNX")
+    of_onnx.add_argument("--opset", type=_count, metavar="N", help="the version of the operators (default: 17)")
+    of_onnx.add_argument("--dtype", choices=("float32", "float64"), help="of inputs, weights and results (default: float32)")
+    results = "label and probabilities, or what the network computes; without it, what its loss says"
+    of_onnx.add_argument("--outputs", choices=("classes", "raw"), help=results)
+    of_c = export.add_argument_group("C")
+    of_c.add_argument("--name", metavar="NAME", help="what all names begin with, instead of the name of the file")
+    of_c.add_argument("--weights", choices=("float32", "int8"), help="how matrices are stored (default: float32)")
+    of_c.add_argument("--buffers", choices=("stack", "static"), help="where intermediate results lie (default: stack)")
 
 
 def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:

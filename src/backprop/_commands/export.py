@@ -1,0 +1,40 @@
+"""``backprop export``: a saved model as an ONNX model, a C file or a JavaScript module."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from .._files import check_writable
+from ..export import c, js, onnx
+from ..serialization import load
+
+WRITERS: dict[str, Callable[..., object]] = {".onnx": onnx, ".c": c, ".js": js, ".mjs": js}
+OPTIONS = {
+    "opset": (".onnx",),
+    "dtype": (".onnx",),
+    "outputs": (".onnx",),
+    "name": (".c",),
+    "weights": (".c",),
+    "buffers": (".c",),
+}
+"""The options of the command that are there for some suffixes only."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Write the model to a file whose suffix says what becomes of it."""
+    suffix = Path(arguments.out).suffix.lower()
+    if suffix not in WRITERS:
+        raise ValueError(f"{arguments.out}: the suffix must be one of {', '.join(WRITERS)}, got {suffix!r}")
+    given = {name: value for name in OPTIONS if (value := getattr(arguments, name)) is not None}
+    for name in given:
+        if suffix not in OPTIONS[name]:
+            raise ValueError(f"--{name} is for {', '.join(OPTIONS[name])} files, not for {arguments.out}")
+    check_writable(arguments.out)
+    try:
+        WRITERS[suffix](load(arguments.model), arguments.out, **given)
+    except (ImportError, TypeError) as error:  # the package onnx is missing; the model has code of its own
+        raise ValueError(str(error)) from error
+    if not arguments.quiet:
+        print(f"saved      {arguments.out}")

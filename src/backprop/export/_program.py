@@ -1,0 +1,293 @@
+"""A trained network as a short program: the operations of a prediction, with their numbers, and what the outputs mean.
+
+Every exporter writes the same program. It has no dropout, which does nothing in prediction, and an activation is an operation
+of its own. `fold` merges normalizations by running statistics into the matrices beside them. `run` is the meaning of a program,
+in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._overrides import is_built_in
+from .._types import Array
+from ..activations import ActivationFunction
+from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
+from ..network import Network
+
+
+class DenseStep(NamedTuple):
+    """``y = x @ weight + bias``; weight (fan_in, fan_out), bias (fan_out,) or None."""
+
+    name: str
+    weight: Array
+    bias: Array | None
+
+
+class BatchNormStep(NamedTuple):
+    """``y = weight (x - mean) / sqrt(var + eps) + bias``, column by column."""
+
+    name: str
+    weight: Array
+    bias: Array
+    mean: Array
+    var: Array
+    eps: float
+
+
+class ScaleStep(NamedTuple):
+    """``y = scale x + shift``, column by column: a `BatchNormStep` folded."""
+
+    name: str
+    scale: Array
+    shift: Array
+
+
+class LayerNormStep(NamedTuple):
+    """``y = weight (x - mean of the row) / sqrt(variance of the row + eps) + bias``."""
+
+    name: str
+    weight: Array
+    bias: Array
+    eps: float
+
+
+class ActivationStep(NamedTuple):
+    """``y = function(x)``."""
+
+    name: str
+    function: ActivationFunction
+
+
+class ResidualStep(NamedTuple):
+    """``y = x + block(x)``."""
+
+    name: str
+    block: tuple[Step, ...]
+
+
+class CustomStep(NamedTuple):
+    """A layer or an activation function from outside this package."""
+
+    name: str
+    owner: Layer | ActivationFunction
+
+
+Step = DenseStep | BatchNormStep | ScaleStep | LayerNormStep | ActivationStep | ResidualStep | CustomStep
+
+
+class Meaning(NamedTuple):
+    """What the outputs of a network stand for.
+
+    Attributes
+    ----------
+    kind : {"numbers", "one_of", "yes_or_no", "each"}
+        Numbers; one class of k, one output for each; the second of two classes, one output; k classes that hold or not, each.
+    link : {"softmax", "sigmoid"} or None
+        What makes probabilities of the outputs; None for numbers, and where the network ends in it already.
+    classes : tuple of str or None
+        The names of the classes in the order of the outputs; None where they are 0, 1, ...
+    name : str
+        What the prediction is called.
+    mean, scale : float
+        A number is ``output * scale + mean``.
+    """
+
+    kind: str
+    link: str | None = None
+    classes: tuple[str, ...] | None = None
+    name: str = "output"
+    mean: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def threshold(self) -> float:
+        """The output above which a class holds, where there is one output for each class."""
+        return 0.0 if self.link == "sigmoid" else 0.5
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a network does to a matrix of n_inputs columns; `dtype` is that of the network's numbers."""
+
+    steps: tuple[Step, ...]
+    n_inputs: int
+    n_outputs: int
+    dtype: np.dtype[Any]
+    meaning: Meaning
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes; 0 for numbers."""
+        return {"numbers": 0, "yes_or_no": 2}.get(self.meaning.kind, self.n_outputs)
+
+    def run(self, x: Array) -> Array:
+        """Return the raw outputs for x (n, n_inputs), in float64."""
+        return _run(self.steps, np.asarray(x, np.float64))
+
+    def checksum(self) -> str:
+        """Return a digest of everything that decides about predictions."""
+        digest = sha256(repr((self.n_inputs, self.n_outputs, self.dtype.name, self.meaning)).encode())
+        for step in walk(self.steps):
+            texts: list[tuple[str, object]] = []
+            for field, value in zip(step._fields, step, strict=True):
+                if isinstance(value, np.ndarray):
+                    digest.update(np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes())
+                    texts.append((field, value.shape))
+                elif field != "block":
+                    texts.append((field, repr(value)))
+            digest.update(repr((type(step).__name__, texts)).encode())
+        return digest.hexdigest()
+
+
+def lower(net: Network, outputs: str = "auto") -> Program:
+    """Return the program of a network.
+
+    Parameters
+    ----------
+    net : Network
+    outputs : {"auto", "raw", "classes"}
+        Whether the outputs mean classes; "auto" goes by the loss that the network was trained with.
+
+    Raises
+    ------
+    TypeError
+        When it is no network, or one whose ``forward``, ``infer`` or ``predict`` are replaced.
+    ValueError
+        When classes are asked for and nothing says how outputs become probabilities.
+    """
+    if not isinstance(net, Network):
+        raise TypeError(f"model must be a Network, got {type(net).__name__}")
+    methods = ("forward", "infer", "predict")
+    replaced = [name for name in methods if name in vars(net) or getattr(type(net), name) is not getattr(Network, name)]
+    if replaced:
+        what = f"{type(net).__name__} replaces {replaced[0]}, which is code and cannot be exported"
+        raise TypeError(f"{what}: make a Network of its layers")
+    steps = tuple(_lowered(net.layers, "layers"))
+    return Program(steps, net.n_inputs, net.n_outputs, net.dtype, _meaning(net, outputs))
+
+
+def _meaning(net: Network, outputs: str) -> Meaning:
+    if outputs not in ("auto", "raw", "classes"):
+        raise ValueError(f"outputs must be 'auto', 'raw' or 'classes', got {outputs!r}")
+    last, loss = net.output_activation.name, net.loss
+    by_loss = loss is not None and loss.task in ("classification", "binary") and loss.link in ("softmax", "sigmoid")
+    if outputs == "raw" or (outputs == "auto" and not by_loss and last != "softmax"):
+        return Meaning("numbers")
+    link = net._link(None)
+    if (link or last) == "softmax":
+        return Meaning("one_of", link)
+    return Meaning("yes_or_no" if net.n_outputs == 1 else "each", link)
+
+
+def _lowered(layers: Iterable[Layer], prefix: str) -> Iterator[Step]:
+    for index, layer in enumerate(layers):
+        name = f"{prefix}.{index}"
+        if not is_built_in(layer):
+            yield CustomStep(name, layer)
+        elif isinstance(layer, Dense):
+            yield DenseStep(name, layer.weight.copy(), None if layer.bias is None else layer.bias.copy())
+            yield from _activation(name, layer.activation)
+        elif isinstance(layer, Activation):
+            yield from _activation(name, layer.activation)
+        elif isinstance(layer, BatchNorm):
+            mean, var = layer.running_mean.copy(), layer.running_var.copy()
+            yield BatchNormStep(name, layer.weight.copy(), layer.bias.copy(), mean, var, layer.eps)
+        elif isinstance(layer, LayerNorm):
+            yield LayerNormStep(name, layer.weight.copy(), layer.bias.copy(), layer.eps)
+        elif isinstance(layer, Residual):
+            yield ResidualStep(name, tuple(_lowered(layer.block, f"{name}.block")))
+        elif not isinstance(layer, Dropout):
+            yield CustomStep(name, layer)
+
+
+def _activation(name: str, function: ActivationFunction) -> Iterator[Step]:
+    if not is_built_in(function):
+        yield CustomStep(name, function)
+    elif function.name != "identity":
+        yield ActivationStep(name, function)
+
+
+def walk(steps: Iterable[Step]) -> Iterator[Step]:
+    """Yield every step, a residual's before those of its block."""
+    for step in steps:
+        yield step
+        if isinstance(step, ResidualStep):
+            yield from walk(step.block)
+
+
+def require_built_in(program: Program, what: str) -> None:
+    """Refuse a program with custom steps, which `what` cannot hold; the error names the layer."""
+    for step in walk(program.steps):
+        if isinstance(step, CustomStep):
+            raise TypeError(
+                f"{step.name} {type(step.owner).__name__} is code from outside the library, which {what} cannot hold: "
+                "build the network from built-in layers, or write ONNX with handlers={" + type(step.owner).__name__ + ": ...}"
+            )
+
+
+def require_finite(program: Program) -> None:
+    """Refuse a program that holds NaN or infinity; the error names the array."""
+    for step in walk(program.steps):
+        for field, value in zip(step._fields, step, strict=True):
+            if isinstance(value, np.ndarray) and not np.isfinite(value).all():
+                raise ValueError(f"{step.name}.{field} holds NaN or infinity, which cannot be exported")
+
+
+def fold(program: Program) -> Program:
+    """Return the same function with batch normalizations merged into neighbouring matrices, in float64."""
+    return replace(program, steps=_folded(program.steps))
+
+
+def _folded(steps: Iterable[Step]) -> tuple[Step, ...]:
+    done: list[Step] = []
+    for given in steps:
+        step = given
+        if isinstance(step, BatchNormStep):
+            scale = step.weight.astype(np.float64) / np.sqrt(step.var.astype(np.float64) + step.eps)
+            step = ScaleStep(step.name, scale, step.bias - step.mean * scale)
+        elif isinstance(step, DenseStep):
+            bias = None if step.bias is None else step.bias.astype(np.float64)
+            step = DenseStep(step.name, step.weight.astype(np.float64), bias)
+        elif isinstance(step, ResidualStep):
+            step = step._replace(block=_folded(step.block))
+        before = done[-1] if done else None
+        if isinstance(step, ScaleStep) and isinstance(before, DenseStep):
+            shift = step.shift if before.bias is None else before.bias * step.scale + step.shift
+            done[-1] = DenseStep(before.name, before.weight * step.scale, shift)
+        elif isinstance(step, ScaleStep) and isinstance(before, ScaleStep):
+            done[-1] = ScaleStep(before.name, before.scale * step.scale, before.shift * step.scale + step.shift)
+        elif isinstance(step, DenseStep) and isinstance(before, ScaleStep):
+            shift = before.shift @ step.weight
+            weight = before.scale[:, None] * step.weight
+            done[-1] = DenseStep(step.name, weight, shift if step.bias is None else shift + step.bias)
+        else:
+            done.append(step)
+    return tuple(done)
+
+
+def _run(steps: Iterable[Step], x: Array) -> Array:
+    for step in steps:
+        if isinstance(step, DenseStep):
+            x = x @ step.weight.astype(np.float64)
+            x = x if step.bias is None else x + step.bias
+        elif isinstance(step, BatchNormStep):
+            x = step.weight * (x - step.mean) / np.sqrt(step.var.astype(np.float64) + step.eps) + step.bias
+        elif isinstance(step, ScaleStep):
+            x = x * step.scale + step.shift
+        elif isinstance(step, LayerNormStep):
+            centred = x - x.mean(axis=1, keepdims=True)
+            variance = np.mean(centred * centred, axis=1, keepdims=True)
+            x = step.weight * centred / np.sqrt(variance + step.eps) + step.bias
+        elif isinstance(step, ActivationStep):
+            x = step.function(x)
+        elif isinstance(step, ResidualStep):
+            x = x + _run(step.block, x)
+        else:
+            raise TypeError(f"{step.name} is code from outside the library")
+    return x

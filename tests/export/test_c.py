@@ -1,0 +1,253 @@
+"""C files: strict compilers take them, and the programs compute what the network predicts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from random_networks import random_network
+
+import backprop as bp
+from backprop import activations
+from backprop.activations import ActivationFunction
+from backprop.export._c import literal, string
+
+STRICT = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Werror", "-O2"]
+COMPILERS = {
+    "gcc": ["gcc", "-std=c99"],
+    "clang": ["clang", "-std=c99"],
+    "sanitizers": ["gcc", "-std=c99", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
+    "g++": ["g++", "-std=c++11", "-x", "c++"],
+    "clang++": ["clang++", "-std=c++11", "-x", "c++"],
+}
+
+MAIN = """
+#include <stdio.h>
+{declarations}
+int main(void) {{
+    static float x[{inputs}];
+    while (fread(x, sizeof(float), {inputs}, stdin) == {inputs}) {{
+{calls}
+    }}
+    return {tests};
+}}
+"""
+
+
+def compiler(name: str) -> list[str]:
+    command = COMPILERS[name]
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    return command
+
+
+def run(texts: dict[str, str], outputs: dict[str, int], x: np.ndarray, folder: Path, command: list[str]) -> dict[str, np.ndarray]:
+    """Compile models into one program and return what each gives for the rows of x, and its labels under name + "_label"."""
+    declarations, calls, tests = [], [], ["0"]
+    for name, text in texts.items():
+        (folder / f"{name}.c").write_text(text)
+        declarations.append(f'#define {name.upper()}_DECLARATIONS\n#define {name.upper()}_TEST\n#include "{name}.c"')
+        calls.append(f"        {{ float y[{outputs[name]}]; {name}_predict(x, y); fwrite(y, 4, {outputs[name]}, stdout); }}")
+        if f"{name}_label" in text:
+            calls.append(f"        {{ int label = {name}_label(x); fwrite(&label, 4, 1, stdout); }}")
+        tests.append(f"{name}_test()")
+    values = {"declarations": "\n".join(declarations), "calls": "\n".join(calls), "tests": " + ".join(tests)}
+    (folder / "main.c").write_text(MAIN.format(inputs=x.shape[1], **values))
+    defines = [f"-D{name.upper()}_TEST" for name in texts] + [f"-D{name.upper()}_PROBABILITIES" for name in texts]
+    objects = []
+    for name in texts:
+        subprocess.run([*command, *STRICT, *defines, "-c", f"{name}.c", "-o", f"{name}.o"], cwd=folder, check=True)
+        objects.append(f"{name}.o")
+    subprocess.run([*command, "-c", "main.c", "-o", "main.o"], cwd=folder, check=True)
+    linker = [part for part in command if part not in ("-x", "c++")]
+    subprocess.run([*linker, "main.o", *objects, "-o", "program", "-lm"], cwd=folder, check=True)
+    done = subprocess.run(["./program"], input=x.astype(np.float32).tobytes(), cwd=folder, check=True, capture_output=True)
+    words = {name: outputs[name] for name in texts}
+    row = [(name, np.float32, words[name]) for name in texts]
+    fields = []
+    for name, kind, width in row:
+        fields.append((name, kind, (width,)))
+        if f"{name}_label" in texts[name]:
+            fields.append((f"{name}_label", np.int32))
+    found = np.frombuffer(done.stdout, np.dtype(fields))
+    assert len(found) == len(x)
+    return {name: found[name] for name in found.dtype.names}
+
+
+FUNCTIONS = [*activations.NAMES, "leaky_relu 0.3", "leaky_relu 0", "elu 0.7", "elu 0"]
+
+
+def activation(text: str) -> ActivationFunction:
+    name, _, alpha = text.partition(" ")
+    return ActivationFunction(name, alpha=float(alpha) if alpha else None)
+
+
+@pytest.mark.parametrize("tool", COMPILERS)
+def test_every_activation_agrees_at_extremes_in_one_program(tool: str, tmp_path: Path) -> None:
+    points = [0.0, -0.0, 1e-6, -1e-6, 0.47, -0.47, 1, -1, 4, -4, 20, -20, 90, -90, 3e38, -3e38, np.inf, -np.inf, np.nan]
+    x = np.array(points, np.float32)[:, None]
+    nets = {}
+    for text in FUNCTIONS:
+        net = bp.Network([bp.Activation(activation(text)), bp.Dense(1, 1)], dtype="float32", seed=0)
+        net.layers[1].weight = [[1.0]]
+        nets[text.replace(" ", "_").replace(".", "_")] = net
+    texts = {name: bp.export.c(net, name=name) for name, net in nets.items()}
+    results = run(texts, dict.fromkeys(nets, 1), x, tmp_path, compiler(tool))
+    for name, net in nets.items():
+        with np.errstate(all="ignore"):
+            expected = net.predict(x)
+        np.testing.assert_allclose(results[name], expected, rtol=2e-6, atol=1e-30, err_msg=name)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+@pytest.mark.parametrize("buffers", ["stack", "static"])
+def test_random_networks_predict_the_same_in_one_program(weights: str, buffers: str, tmp_path: Path) -> None:
+    nets = {f"net{seed}": random_network(seed) for seed in range(40) if random_network(seed).n_inputs == 8}
+    assert len(nets) > 5
+    x = np.random.default_rng(0).normal(size=(20, 8)).astype(np.float32)
+    texts = {name: bp.export.c(net, name=name, weights=weights, buffers=buffers) for name, net in nets.items()}
+    results = run(texts, {name: net.n_outputs for name, net in nets.items()}, x, tmp_path, compiler("sanitizers"))
+    for name, net in nets.items():
+        expected = net.predict(x)
+        size = np.abs(expected).max()
+        tolerance = 1e-4 if weights == "float32" else 0.2
+        assert np.abs(results[name] - expected).max() < tolerance * size, name
+
+
+def digits() -> tuple[bp.Network, np.ndarray, np.ndarray]:
+    (x, y), (x_test, y_test) = bp.datasets.digits()
+    net = bp.mlp([64, 32, 10], batch_norm=True, seed=0)
+    net.fit(x, y, loss="cross_entropy", epochs=5, verbose=False)
+    return net, x_test.astype(np.float32), y_test
+
+
+@pytest.mark.parametrize("tool", ["gcc", "clang++"])
+def test_a_classifier_gives_labels_and_loses_few_in_int8(tool: str, tmp_path: Path) -> None:
+    net, x, _ = digits()
+    texts = {"exact": bp.export.c(net, name="exact"), "small": bp.export.c(net, name="small", weights="int8")}
+    assert "math.h" not in texts["exact"].replace("#ifdef EXACT_PROBABILITIES\n#include <math.h>\n#endif", "")
+    results = run(texts, {"exact": 10, "small": 10}, x, tmp_path, compiler(tool))
+    expected = net.predict(x)
+    np.testing.assert_allclose(results["exact"], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max())
+    assert (results["exact_label"] == expected.argmax(axis=1)).all()
+    assert np.mean(results["small_label"] == expected.argmax(axis=1)) > 0.98
+    assert len(texts["small"]) < 0.5 * len(texts["exact"])
+
+
+@pytest.mark.parametrize(
+    ("loss", "k", "ends_in"), [("binary_cross_entropy", 1, "identity"), ("mse", 3, "softmax"), ("cross_entropy", 1, "identity")]
+)
+def test_labels_and_probabilities_follow_the_loss(loss: str, k: int, ends_in: str, tmp_path: Path) -> None:
+    net = bp.mlp([4, 6, k], output_activation=ends_in, seed=0)
+    net.loss = loss
+    text = bp.export.c(net, name="net")
+    (tmp_path / "net.c").write_text(text)
+    width = 2 if loss == "binary_cross_entropy" else k
+    main = f"""#include <stdio.h>
+#include "net.c"
+int main(void) {{
+    float x[4], p[{width}];
+    while (fread(x, 4, 4, stdin) == 4) {{
+        int label = net_label(x);
+        net_probabilities(x, p);
+        fwrite(&label, 4, 1, stdout);
+        fwrite(p, 4, {width}, stdout);
+    }}
+    return 0;
+}}"""
+    (tmp_path / "main.c").write_text(main)
+    command = [*compiler("gcc"), *STRICT, "-DNET_PROBABILITIES", "main.c", "-o", "program", "-lm"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    x[-1, 0] = np.nan
+    out = subprocess.run(["./program"], input=x.tobytes(), cwd=tmp_path, check=True, capture_output=True).stdout
+    found = np.frombuffer(out, np.dtype([("label", np.int32), ("p", np.float32, (width,))]))
+    p = net.predict_proba(x)
+    both = np.hstack([1 - p, p]) if width == 2 else p
+    np.testing.assert_allclose(found["p"], both, rtol=1e-5, atol=1e-7)
+    assert found["label"][:-1].tolist() == both[:-1].argmax(axis=1).tolist()
+    assert found["label"][-1] == -1
+
+
+def test_the_object_file_has_no_data_and_shows_only_the_face(tmp_path: Path) -> None:
+    net = bp.mlp([4, 6, 3], activation="tanh", seed=0)
+    net.loss = "cross_entropy"
+    bp.export.c(net, tmp_path / "iris.c", buffers="static")
+    subprocess.run([*compiler("gcc"), *STRICT, "-c", "iris.c"], cwd=tmp_path, check=True)
+
+    def output(*command: str) -> str:
+        return subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+
+    assert output("size", "iris.o").splitlines()[1].split()[1] == "0"
+    symbols = output("nm", "--defined-only", "-g", "iris.o")
+    assert sorted(line.split()[-1] for line in symbols.splitlines()) == ["iris_classes", "iris_label", "iris_predict"]
+
+
+def test_the_file_says_what_it_costs_and_what_it_is(tmp_path: Path) -> None:
+    net = bp.mlp([4, 6, 3], seed=0)
+    text = bp.export.c(net, tmp_path / "my net.c")
+    assert (tmp_path / "my net.c").read_text() == text
+    assert f"Constants  {4 * net.parameters.size} bytes" in text
+    assert f"Buffers    {4 * 6} bytes on the stack" in text
+    assert bp.__version__ in text
+    assert "void my_net_predict(const float x[4], float y[3]);" in text
+    checksum = text.partition("sha256:")[2][:64]
+    assert checksum in bp.export.c(net.copy())
+    net.parameters[0] += 1
+    assert checksum not in bp.export.c(net)
+
+
+def test_numbers_are_the_shortest_that_read_back_the_same() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.integers(0, 2**32, 2000, dtype=np.uint32).view(np.float32), np.float32([0, -0.0, 1, 0.1, 1e5])])
+    for value in values[np.isfinite(values)]:
+        text = literal(value)
+        assert text[-1] == "f"
+        assert "." in text or "e" in text
+        assert np.float32(text[:-1]).tobytes() == value.tobytes()
+    assert literal(np.float32(0.1)) == "0.1f"
+
+
+def test_texts_are_ascii_strings_without_trigraphs() -> None:
+    assert string('?"\\\n') == '"\\?\\"\\\\\\012"'
+    assert string("é") == '"\\303\\251"'
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"name": "a-b"}, "name must be an identifier"),
+        ({"name": "float"}, "name must be an identifier"),
+        ({"name": ""}, "name must be an identifier"),
+        ({"weights": "int4"}, "weights must be"),
+        ({"buffers": "heap"}, "buffers must be"),
+    ],
+)
+def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bp.export.c(bp.mlp([2, 2], seed=0), **options)
+
+
+def test_what_c_cannot_hold_is_named_and_no_file_is_left(tmp_path: Path) -> None:
+    class Twice(bp.Layer):
+        def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+            return 2 * x
+
+        def backward(self, grad_outputs: np.ndarray) -> np.ndarray:
+            return 2 * grad_outputs
+
+    for export in (bp.export.c, bp.export.js):
+        path = tmp_path / "net"
+        with pytest.raises(TypeError, match=r"layers.1 Twice is code from outside"):
+            export(bp.Network([bp.Dense(2, 2), Twice()], seed=0), path)
+        net = bp.mlp([2, 2], seed=0)
+        net.parameters[1] = np.nan
+        with pytest.raises(ValueError, match=r"layers.0.weight holds NaN"):
+            export(net, path)
+        with pytest.raises(TypeError, match="model must be a Network"):
+            export(None, path)
+        assert not list(tmp_path.iterdir())
