@@ -16,6 +16,7 @@ import pytest
 
 import backprop as bp
 from backprop import cli
+from backprop.tabular import TableModel
 
 COMMAND = [sys.executable, "-m", "backprop"]
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -117,7 +118,7 @@ def test_the_same_seed_gives_the_same_model(capsys: pytest.CaptureFixture[str], 
         path = tmp_path / f"{seed}.safetensors"
         output, errors = run(capsys, "train", flowers, "--target", "kind", "--out", path, "--epochs", 3, "--quiet", "--seed", seed)
         assert output == errors == ""
-        assert np.array_equal(bp.load(path).parameters, bp.load(model).parameters) is same
+        assert np.array_equal(TableModel.load(path).network.parameters, TableModel.load(model).network.parameters) is same
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_the_same_seed_gives_the_same_model(capsys: pytest.CaptureFixture[str], 
 def test_options_are_obeyed(capsys: pytest.CaptureFixture[str], flowers: Path, tmp_path: Path, options: list[str]) -> None:
     path = tmp_path / "model.safetensors"
     run(capsys, "train", flowers, "--target", "kind", "--out", path, "--epochs", 2, *options)
-    net = bp.load(path)
+    net = TableModel.load(path).network
     widths = {"--hidden none": 1, "--hidden 8,8,8": 4}
     dense = [layer for layer in net.layers if isinstance(layer, bp.Dense)]
     assert len(dense) == widths.get(" ".join(options[:2]), 3)
@@ -167,7 +168,7 @@ def test_no_option_is_ignored(
 ) -> None:
     path = tmp_path / "model.safetensors"
     run(capsys, "train", flowers, "--target", "kind", "--out", path, "--epochs", 3, "--quiet", *option)
-    assert not np.array_equal(bp.load(path).parameters, bp.load(model).parameters)
+    assert not np.array_equal(TableModel.load(path).network.parameters, TableModel.load(model).network.parameters)
 
 
 def test_training_stops_early_with_the_best_weights(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -178,7 +179,7 @@ def test_training_stops_early_with_the_best_weights(capsys: pytest.CaptureFixtur
         path = tmp_path / "model.safetensors"
         options = ["--epochs", epochs, "--patience", patience, "--lr", 0.03, "--hidden", "32"]
         run(capsys, "train", table, "--target", "y", "--out", path, "--quiet", *options)
-        return bp.load(path).parameters
+        return TableModel.load(path).network.parameters
 
     best = trained(epochs=2, patience=40)
     np.testing.assert_array_equal(trained(epochs=3, patience=40), best)
@@ -198,8 +199,8 @@ def test_row_numbers_are_not_learned_from(capsys: pytest.CaptureFixture[str], tm
     path = tmp_path / "model.safetensors"
     table = write(tmp_path / "t.csv", [{"": number, "x": number % 7, "y": "ab"[number > 30]} for number in range(60)])
     told, _ = run(capsys, "train", table, "--target", "y", "--epochs", 1, "--out", path)
-    assert re.search("ignored +column 1: has no name and numbers the rows", told)
-    assert bp.load(path).n_inputs == 1
+    assert re.search("ignored +column 1: numbers the rows", told)
+    assert TableModel.load(path).network.n_inputs == 1
 
 
 def test_new_rows_may_have_gaps_unknown_words_and_other_columns(

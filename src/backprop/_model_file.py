@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ._files import replace_file
 
 FORMAT_VERSION = 1
-KINDS = ("model", "checkpoint")
+KINDS = ("model", "checkpoint", "table")
 
 _DTYPES = {
     "F64": "<f8",

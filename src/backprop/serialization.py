@@ -6,6 +6,7 @@ the caller of `load` gives for that name.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -82,7 +83,7 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
     Raises
     ------
     ModelFormatError
-        When the file is damaged, or is not a model.
+        When the file is damaged, is not a model, or holds a `backprop.tabular.TableModel`, which has a ``load`` of its own.
     TypeError
         When it holds a layer of your own and `layers` does not say which class that is.
     FileNotFoundError
@@ -98,7 +99,13 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
     >>> bool((bp.load(path).parameters == net.parameters).all())
     True
     """
-    return network_in(path, *read_file(path), layers)
+    tensors, content = read_file(path)
+    if content["kind"] == "table":
+        raise ModelFormatError(
+            f"{os.fspath(path)}: it holds a network with the encoding of its table: backprop.tabular.TableModel.load reads it, "
+            "and `.network` of what that returns is the network"
+        )
+    return network_in(path, tensors, content, layers)
 
 
 def read_metadata(path: StrPath) -> dict[str, Any]:
@@ -114,7 +121,7 @@ def network_in(
 ) -> Network:
     """Return the network in what `read_file` gave; a checkpoint has other tensors beside the network's."""
     with complaints_about(path):
-        ours = {name: tensor for name, tensor in tensors.items() if content["kind"] == "model" or name.startswith("layers.")}
+        ours = {name: tensor for name, tensor in tensors.items() if content["kind"] != "checkpoint" or name.startswith("layers.")}
         return network_from(content["architecture"], ours, layers)
 
 

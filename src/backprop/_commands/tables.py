@@ -5,24 +5,22 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import optimizers, serialization
+from .. import optimizers
 from .._files import check_writable, replace_file
-from ..callbacks import EarlyStopping
-from ..data import split
-from ..network import Network, mlp
+from ..network import Network
 from ..optimizers import Optimizer
-from ..tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
-from ..tabular._columns import MISSING, check_names
+from ..tabular import CategoricalFeature, ClassTarget, NumberTarget, TableModel, _fit, read_csv
 from ..tabular._csv import write_csv
+from ..tabular._features import FEATURES, Feature
+from ..tabular._rows import check_names
 
-Table = dict[str, list[str]]
 Target = ClassTarget | NumberTarget
 Say = Callable[[str], None]
 
@@ -31,37 +29,41 @@ def train(options: argparse.Namespace) -> None:
     """Train a network on a CSV file and save it with its encoding; the options are those of the command line."""
     say = _silent if options.quiet else partial(print, flush=True)
     check_writable(options.out)  # before the work, not after it
-    table, column = _labelled_rows(options, say)
-    target = fit_target(options.target, column, options.task)
-    y = target.transform(column)
-    classes = y if isinstance(target, ClassTarget) else None
-    learn, judge = split(len(y), options.validation, stratify=classes, seed=options.seed)
-    kinds = dict.fromkeys(options.categorical, "categorical")
-    encoder = TableEncoder.fit(_take(table, learn), kinds=kinds, ignore=options.ignore)
-    x_learn, x_judge = encoder.transform(_take(table, learn)), encoder.transform(_take(table, judge))
-    net = mlp(
-        [len(encoder.names), *options.hidden, target.n_outputs],
+    table = read_csv(options.data, options.delimiter)
+    check_names(table, [options.target, *options.ignore, *options.categorical])
+    prepared = _fit.prepare(
+        table,
+        options.target,
+        task=options.task,
+        kinds=dict.fromkeys(options.categorical, "categorical"),
+        ignore=options.ignore,
+        validation=options.validation,
+        seed=options.seed,
+    )
+    net = _fit.make_network(
+        prepared,
+        hidden=options.hidden,
         activation=options.activation,
         dropout=options.dropout,
         batch_norm=options.batch_norm,
         seed=options.seed,
     )
-    _describe(encoder, target, len(learn), len(judge), net, say)
-    net.fit(
-        x_learn,
-        y[learn],
-        validation_data=(x_judge, y[judge]),
-        loss="mse" if classes is None else "cross_entropy",
+    _describe(prepared, net, say)
+    _fit.train_network(
+        net,
+        prepared,
         optimizer=_optimizer(options),
         epochs=options.epochs,
-        batch_size=min(options.batch_size, len(learn)),
+        batch_size=options.batch_size,
         class_weight=options.class_weight,
-        callbacks=[EarlyStopping(patience=options.patience, restore_best_weights=True)],
+        patience=options.patience,
+        callbacks=(),
         seed=options.seed,
         verbose=False if options.quiet else None,
     )
-    say(f"result     {_quality(net.predict(x_judge), y[judge], target)}")
-    net.save(options.out, metadata={"table": {"encoder": encoder.config(), "target": target.config()}})
+    model = TableModel(net, prepared.encoder, prepared.target)
+    say(f"result     {_quality(net.predict(prepared.x_judge), prepared.y_judge, prepared.target)}")
+    model.save(options.out)
     say(f"saved      {options.out}")
 
 
@@ -69,18 +71,15 @@ def predict(options: argparse.Namespace) -> None:
     """Predict the target for every row of a CSV file, and write a CSV file; the options are those of the command line."""
     if options.out is not None:
         check_writable(options.out)
-    net = serialization.load(options.model)
-    encoder, target = _saved_with(options.model)
-    x = encoder.transform(read_csv(options.data, options.delimiter))
-    if x.shape[1] != net.n_inputs or target.n_outputs != net.n_outputs:
-        raise ValueError(f"{options.model}: the network does not fit the table it is saved with")
-    outputs = net.predict(x)
+    model = TableModel.load(options.model)
+    target = model.target
+    outputs = model.network.predict(model.encoder.transform(read_csv(options.data, options.delimiter)))
     header, columns = ["prediction"], [target.inverse(outputs)]
     if options.proba:
         if not isinstance(target, ClassTarget):
             raise ValueError(f"--proba needs a classification, but {options.model} predicts the number {target.name!r}")
         header += [f"probability of {name}" for name in target.classes]
-        columns += net.predict_proba(x).T.tolist()
+        columns += model.network.predict_proba(model.encoder.transform(read_csv(options.data, options.delimiter))).T.tolist()
     text = io.StringIO()
     write_csv(text, header, ([_text(value) for value in row] for row in zip(*columns, strict=True)))
     if options.out is None:
@@ -89,44 +88,29 @@ def predict(options: argparse.Namespace) -> None:
         replace_file(options.out, text.getvalue().encode())
 
 
-def _labelled_rows(options: argparse.Namespace, say: Say) -> tuple[Table, list[str]]:
-    """The features and the target of the rows whose target is known."""
-    table = read_csv(options.data, options.delimiter)
-    check_names(table, [options.target, *options.ignore, *options.categorical])
-    column = table.pop(options.target)
-    if "column 1" not in (*options.ignore, *options.categorical) and _numbers_rows(table.get("column 1", [])):
-        say("ignored    column 1: has no name and numbers the rows")
-        del table["column 1"]
-    known = [row for row, value in enumerate(column) if value.strip().lower() not in MISSING]
-    if not known:
-        raise ValueError(f"{options.data!r} must have rows with a value of {options.target!r}, has none")
-    if len(known) < len(column):
-        say(f"left out   {len(column) - len(known):,} rows without a value of {options.target!r}")
-    return _take(table, known), [column[row] for row in known]
-
-
-def _numbers_rows(column: list[str]) -> bool:
-    """Whether a column is an index, as pandas writes it before the others: no property of what stands in its row."""
-    return bool(column) and any(column == [str(number) for number in range(first, first + len(column))] for first in (0, 1))
-
-
-def _take(table: Table, rows: Iterable[int]) -> Table:
-    return {name: [column[row] for row in rows] for name, column in table.items()}
-
-
-def _describe(encoder: TableEncoder, target: Target, learn: int, judge: int, net: Network, say: Say) -> None:
+def _describe(prepared: _fit.Prepared, net: Network, say: Say) -> None:
+    encoder, target = prepared.encoder, prepared.target
     if isinstance(target, ClassTarget):
         say(f"target     {target.name}: classification, {target.n_outputs} classes ({_listed(target.classes)})")
     else:
         say(f"target     {target.name}: regression, mean {target.mean:.6g}, standard deviation {target.scale:.6g}")
-    for kind in ("numeric", "boolean", "categorical"):
-        names = [feature.name for feature in encoder.features if feature.kind == kind]
+    for kind in FEATURES:
+        names = [_used(feature) for feature in encoder.features if feature.kind == kind]
         if names:
-            say(f"{kind:<11}{_listed(names)}")
+            say(f"{kind:<13}{_listed(names)}")
     for name, reason in encoder.ignored.items():
         say(f"ignored    {name}: {reason}")
-    say(f"rows       {learn:,} to learn from, {judge:,} to judge by")
+    for note in prepared.notes:
+        say(f"note       {note}")
+    say(f"rows       {len(prepared.y_learn):,} to learn from, {len(prepared.y_judge):,} to judge by")
     say(f"network    {', '.join(repr(layer) for layer in net.layers)}")
+
+
+def _used(feature: Feature) -> str:
+    """A column, and how much of it is used where that is not all."""
+    if isinstance(feature, CategoricalFeature) and feature.seen > len(feature.categories):
+        return f"{feature.name} ({len(feature.categories)} of {feature.seen} values)"
+    return feature.name
 
 
 def _quality(outputs: npt.NDArray[Any], y: npt.NDArray[Any], target: Target) -> str:
@@ -147,13 +131,6 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     settings = {"name": options.optimizer, "weight_decay": options.weight_decay}
     return optimizers.get(settings if options.lr is None else {**settings, "lr": options.lr})
-
-
-def _saved_with(path: str) -> tuple[TableEncoder, Target]:
-    description = serialization.read_metadata(path).get("table")
-    if not isinstance(description, dict):
-        raise ValueError(f"{path} holds a network, but no description of a table; only files of `backprop train` do")
-    return TableEncoder.from_config(description.get("encoder", {})), target_from_config(description.get("target", {}))
 
 
 def _text(value: str | float) -> str:

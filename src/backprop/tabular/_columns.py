@@ -1,99 +1,239 @@
-"""The columns of any table as plain numbers or text, with one idea of what is missing, a number, true or false."""
+"""The values of one column, read as numbers, words, truth values or dates, with one idea of what is missing."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
+import re
+from collections.abc import Callable, Iterable, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import cached_property
 from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import _dates, _spelling
+from ._rows import Table, check_names, named_columns
+from ._spelling import PLAIN, Spelling
+
 MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null"})
 """Words that stand for a missing value, in lower case."""
 
-TRUE = frozenset({"true", "yes", "t", "y", "1"})
-FALSE = frozenset({"false", "no", "f", "n", "0"})
+MARKERS = frozenset({"-", "--", "---", ".", "..", "...", "*", "n.a.", "n.d.", "nd", "unknown", "missing"})
+"""Words in a column of numbers that stand for a missing value in some files, in lower case: to be decided by whoever knows."""
 
 Numbers = npt.NDArray[np.float64]  # NaN where missing
 Texts = list[str | None]  # None where missing
-Column = Numbers | Texts
+Dates = _dates.Dates
+
+# Words that may stand in one column, and those that mean true.
+_TRUTHS = (frozenset({"true", "false", "t", "f", "1", "0"}), frozenset({"yes", "no", "y", "n", "1", "0"}))
+TRUE = frozenset({"true", "t", "yes", "y", "1"})
+
+_CONTENT = "numbers, text, booleans, dates or times"
+_EXACT = 2**53  # up to here float64 holds all whole numbers
+_WHOLE = re.compile(r"([+-]?(?:0|[1-9]\d*))\.0*")
+_CODE = re.compile(r"0\d+")
 
 
-def columns(table: Any, wanted: Iterable[str] | None = None) -> dict[str, Column]:
-    """The columns of a DataFrame or of a mapping, all or those wanted, in that order.
+class Column:
+    """One column of a table.
+
+    Attributes
+    ----------
+    name : str
+    values : array or list
+        Numbers (float64, or integers where all are whole), booleans, moments (datetime64[us]), or a list of texts and other
+        values with None where they are missing.
+    categorical : bool
+        Whether the frame declares it a column of categories.
+    missing : frozenset of str
+        The words that stand for a missing value, in lower case.
+    """
+
+    def __init__(self, name: str, values: Any, *, missing: frozenset[str] = MISSING, table: Table | None = None) -> None:
+        self.name = name
+        self.missing = missing
+        self._table = table
+        self._rows: Sequence[int] | None = None  # in the table
+        self._numbers: dict[Spelling, Numbers | None] = {}
+        self.categorical, self.values = _read(name, values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Column:
+        """Return the rows with these positions; what has been read of them is kept."""
+        taken = object.__new__(Column)
+        taken.name, taken.missing, taken.categorical, taken._table = self.name, self.missing, self.categorical, self._table
+        taken._rows = rows.tolist() if self._rows is None else [self._rows[row] for row in rows]
+        taken._numbers = {key: None if found is None else found[rows] for key, found in self._numbers.items()}
+        taken.values = [self.values[row] for row in rows] if isinstance(self.values, list) else self.values[rows]
+        if "texts" in self.__dict__:
+            taken.__dict__["texts"] = [self.texts[row] for row in rows]
+        return taken
+
+    def place(self, row: int, what: str = "") -> str:
+        """Return how a message calls the row at this position, which counts from 0, with what it does there."""
+        row = row if self._rows is None else self._rows[row]
+        return f"row {row + 1}{what}" if self._table is None else self._table.place(row, what)
+
+    @cached_property
+    def texts(self) -> Texts:
+        """The values as text. Equal values have equal texts: 7, 7.0 and "7.0" are "7"."""
+        values = self.values
+        items: Sequence[Any] = values if isinstance(values, list) else _items(values)
+        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+            return [str(item) for item in items]
+        if isinstance(values, np.ndarray) and values.dtype.kind == "M":
+            return [None if item == "NaT" else item for item in np.datetime_as_string(values).tolist()]
+        if {type(item) for item in items} <= {str, type(None)}:
+            known = {item: text_of(item, self.missing) for item in set(items)}
+            return [known[item] for item in items]
+        return [text_of(item, self.missing) for item in items]  # True and 1 are one key of a dict, and two texts
+
+    @cached_property
+    def present(self) -> npt.NDArray[np.bool_]:
+        """Where values are not missing."""
+        values = self.values
+        if isinstance(values, list):
+            return np.array([text is not None for text in self.texts], bool)
+        if values.dtype.kind == "f":
+            there: npt.NDArray[np.bool_] = ~np.isnan(values)
+            return there
+        return ~np.isnat(values) if values.dtype.kind == "M" else np.ones(len(values), bool)
+
+    def distinct(self) -> set[str]:
+        """Return the different texts that are not missing."""
+        if isinstance(self.values, np.ndarray) and self.values.dtype.kind in "iuf":
+            there = np.unique(self.values[self.present])
+            return set(Column(self.name, there).texts)  # type: ignore[arg-type]
+        return set(self.texts) - {None}  # type: ignore[return-value]
+
+    def numbers(self, spelling: Spelling | None = None) -> Numbers | None:
+        """Return the values as numbers, or None when some are not.
+
+        Parameters
+        ----------
+        spelling : Spelling, optional
+            How texts spell them; by default as Python does.
+        """
+        values = self.values
+        if isinstance(values, np.ndarray):
+            return None if values.dtype.kind == "M" else values.astype(np.float64)
+        spelling = spelling or PLAIN
+        if spelling not in self._numbers:
+            self._numbers[spelling] = self._parsed(spelling)
+        return self._numbers[spelling]
+
+    def _parsed(self, spelling: Spelling) -> Numbers | None:
+        if spelling == PLAIN:
+            found = self._plain()
+            if found is not None:
+                return found
+        texts = self.texts
+        known: dict[str | None, float] = {None: math.nan}
+        for text in set(texts):
+            if text is not None:
+                number = _spelling.parse(text, spelling)
+                if number is None:
+                    return None
+                known[text] = number
+        return np.array([known[text] for text in texts], np.float64)
+
+    def _plain(self) -> Numbers | None:
+        """The numbers of a list of texts that all read as Python's do."""
+        items = self.values
+        try:
+            found = np.array([float(item) for item in items], np.float64)  # the frequent case: no gaps, or gaps that float knows
+            return None if any("_" in item for item in items if isinstance(item, str)) else found
+        except (TypeError, ValueError):
+            pass
+        try:
+            found = np.array([math.nan if text is None else float(text) for text in self.texts], np.float64)
+        except ValueError:
+            return None
+        return None if any("_" in text for text in self.texts if text) else found  # float takes 1_000
+
+    def booleans(self) -> Numbers | None:
+        """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
+        values = self.values
+        if isinstance(values, np.ndarray):
+            if values.dtype.kind == "M":
+                return None
+            numbers = values.astype(np.float64)
+            return numbers if np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all() else None
+        words: dict[str | None, str] = {text: text.lower() for text in set(self.texts) if text is not None}
+        if words and not any(set(words.values()) <= truths for truths in _TRUTHS):
+            return None
+        return np.array([math.nan if text is None else float(words[text] in TRUE) for text in self.texts], np.float64)
+
+    def dates(self, form: str) -> Dates | None:
+        """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
+        if isinstance(self.values, np.ndarray):
+            return self.values if self.values.dtype.kind == "M" else None
+        return _dates.convert(self.texts, form)
+
+    def require(self, parse: Callable[[Column], Any], what: str) -> Any:
+        """Return `parse` of the column; a ValueError that names the first row for which it gives None."""
+        found = parse(self)
+        if found is None:
+            row, odd = next(
+                (row, text)
+                for row, text in enumerate(self.texts)
+                if text is not None and parse(Column(self.name, [text], missing=self.missing)) is None
+            )
+            raise ValueError(f"column {self.name!r} must hold {what} in every row, {self.place(row, f' holds {odd!r}')}")
+        return found
+
+    def require_finite(self, numbers: Numbers) -> Numbers:
+        """Return the numbers; a ValueError that names the first row where one is infinite."""
+        infinite = np.flatnonzero(np.isinf(numbers))
+        if infinite.size:
+            row = int(infinite[0])
+            raise ValueError(f"column {self.name!r} must hold finite numbers, {self.place(row, f' holds {numbers[row]}')}")
+        return numbers
+
+
+def columns(table: Any, wanted: Iterable[str] | None = None, missing: frozenset[str] = MISSING) -> dict[str, Column]:
+    """Return the columns of a table, all or those wanted, in that order; the others are not looked at.
 
     Raises
     ------
     TypeError
-        When it is neither, or a column holds something else than text, numbers and booleans.
+        When it is no table, or a column holds something else than text, numbers, booleans, dates and times.
     ValueError
         When a wanted column is missing, a column is not one-dimensional, or their lengths differ.
     """
-    if isinstance(table, Mapping):
-        found = {str(name): values for name, values in table.items()}
-    elif hasattr(table, "columns") and hasattr(table, "__getitem__"):
-        found = {str(name): table[name].to_numpy() for name in table.columns}
-    else:
-        raise TypeError(f"table must be a DataFrame or a mapping of columns, got {type(table).__name__}")
+    found = named_columns(table)
     names = list(found) if wanted is None else list(wanted)
+    if isinstance(table, list | tuple) and not table:
+        found = {name: [] for name in names}
     check_names(found, names)
-    taken = {name: _column(name, found[name]) for name in names}
+    place = found if isinstance(found, Table) else None
+    taken = {name: as_column(name, found[name], missing, place) for name in names}
     lengths = {name: len(column) for name, column in taken.items()}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"columns must have equal lengths, got {lengths}")
     return taken
 
 
-def check_names(table: Mapping[str, Any], names: Iterable[str]) -> None:
-    """Refuse names that are no columns of the table, with the nearest ones that are."""
-    missing = [name for name in names if name not in table]
-    if missing:
-        near = get_close_matches(missing[0], list(table), n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        listed = ", ".join(map(repr, list(table)[:20])) + (", ..." if len(table) > 20 else "")
-        raise ValueError(f"the table has no column {', '.join(map(repr, missing))}{hint}; its columns are {listed}")
+def missing_words(words: Iterable[str] | None) -> frozenset[str]:
+    """Return the words that stand for a missing value; an empty field always does."""
+    if isinstance(words, str):
+        raise TypeError(f"missing must be a sequence of words, got the word {words!r}")
+    return MISSING if words is None else frozenset({"", *(word.strip().lower() for word in words)})
 
 
-def texts(column: Column) -> Texts:
-    """The values as text; whole numbers without a point, so that 3 and 3.0 are one category."""
-    return column if isinstance(column, list) else [_text(value) for value in column.tolist()]
-
-
-def numbers(column: Column) -> Numbers | None:
-    """The values as numbers, or None when some are not."""
-    if not isinstance(column, list):
-        return column
-    values = [_number(value) for value in column]
-    return None if None in values else np.array(values, np.float64)
-
-
-def booleans(column: Column) -> Numbers | None:
-    """1 for true, 0 for false and NaN where missing, or None when some values are something else."""
-    if not isinstance(column, list):
-        return column if np.isin(column[~np.isnan(column)], (0.0, 1.0)).all() else None
-    values = [_boolean(value) for value in column]
-    return None if None in values else np.array(values, np.float64)
-
-
-def require_numbers(name: str, column: Column) -> Numbers:
-    """The values as numbers; a ValueError that names the first row where there is none, or an infinite one."""
-    values = _require(name, column, numbers, "a number")
-    infinite = np.flatnonzero(np.isinf(values))
-    if infinite.size:
-        raise ValueError(f"column {name!r} must hold finite numbers, row {infinite[0] + 1} holds {values[infinite[0]]}")
-    return values
-
-
-def require_booleans(name: str, column: Column) -> Numbers:
-    """1 for true and 0 for false; a ValueError that names the first row where there is neither."""
-    return _require(name, column, booleans, "true or false (or yes, no, t, f, y, n, 1, 0)")
+def is_code(column: Column) -> bool:
+    """Whether whole numbers are written with leading zeros, which only names are."""
+    return isinstance(column.values, list) and any(text is not None and _CODE.fullmatch(text) for text in column.texts)
 
 
 def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
-    """Mean and standard deviation; 1 in place of a deviation that is 0 but for rounding."""
+    """Return mean and standard deviation; 1 in place of a deviation that is 0 but for rounding."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(values.mean()), float(values.std())
     if not math.isfinite(mean + scale):
@@ -101,67 +241,130 @@ def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
     return mean, scale if scale > 1e-12 * abs(mean) else 1.0
 
 
-def present(column: Column) -> npt.NDArray[np.bool_]:
-    """Where values are not missing."""
-    return np.array([value is not None for value in column], bool) if isinstance(column, list) else ~np.isnan(column)
+def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
+    """Return the text that stands for a value, None for a missing one: whole numbers without a point, however they are given."""
+    if isinstance(item, float | np.floating):
+        item = float(item)
+        return None if item != item else str(int(item)) if item.is_integer() else repr(item)
+    if isinstance(item, Decimal):
+        return None if item.is_nan() else text_of(float(item)) if item.is_finite() else str(item)
+    if is_missing(item):
+        return None
+    text = (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip()
+    whole = _WHOLE.fullmatch(text)
+    if whole is not None:
+        text = whole[1]
+    return None if text.lower() in missing else text
 
 
-def _require(name: str, column: Column, parse: Callable[[Column], Numbers | None], what: str) -> Numbers:
-    values = parse(column)
-    if values is None:
-        row, odd = next((row, text) for row, text in enumerate(texts(column), 1) if parse([text]) is None)
-        raise ValueError(f"column {name!r} must hold {what} in every row, row {row} holds {odd!r}")
-    return values
+def is_missing(item: Any) -> bool:
+    """Whether a value is None, NaN or what a frame library has in its place."""
+    return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
 
 
-def _column(name: str, values: Any) -> Column:
-    array = np.asarray(values if hasattr(values, "dtype") else _objects(values))
+def positions(texts: Sequence[str], *, fold: bool = False) -> dict[str, int]:
+    """Return the position of each text, and of other texts for the same value: True and 1, and with `fold` those in other case."""
+    found = {text: index for index, text in enumerate(texts)}
+    for truth in (("1", "True", "true"), ("0", "False", "false")):
+        known = [text for text in truth if text in found]
+        if len(known) == 1:
+            found.update(dict.fromkeys(truth, found[known[0]]))
+    if fold:
+        for text, index in list(found.items()):
+            for other in (text.lower(), text.upper(), text.capitalize()):
+                found.setdefault(other, index)
+    return found
+
+
+def _read(name: str, values: Any) -> tuple[bool, Any]:
+    """Whether a column is declared one of categories, and its values: see `Column.values`."""
+    if isinstance(values, str | bytes):
+        raise TypeError(f"column {name!r} must be a sequence of values, got the single value {values!r:.60}")
+    dtype = getattr(values, "dtype", getattr(values, "type", None))
+    categorical = str(dtype) == "category" or str(dtype).startswith(("Categorical", "Enum", "dictionary<"))
+    if isinstance(values, np.ma.MaskedArray):
+        masked: Any = values.astype(object)
+        return False, _of_items(name, masked.filled(None).tolist())
+    if categorical:
+        items = values.to_pylist() if hasattr(values, "to_pylist") else values.to_list()
+        return True, [None if is_missing(item) else item for item in items]
+    if isinstance(values, np.ndarray):
+        array = values
+    elif hasattr(values, "to_pylist"):  # pyarrow
+        array = _objects(values.to_pylist()) if values.null_count else np.asarray(values)
+    elif hasattr(values, "to_numpy"):
+        array = values.to_numpy()
+    elif isinstance(values, np.generic):
+        array = np.asarray(values)
+    else:
+        array = None
+    if array is None:
+        return False, _of_items(name, list(values))
     if array.ndim != 1:
         raise ValueError(f"column {name!r} must be one-dimensional, has shape {array.shape}")
-    if array.dtype.kind in "iuf":
-        return array.astype(np.float64)
-    if array.dtype.kind not in "bOUS":
-        raise TypeError(f"column {name!r} must hold numbers, booleans or text, has dtype {array.dtype} (convert it first)")
-    items = array.tolist()
-    there = [item for item in items if not _is_missing(item)]
-    if there and all(isinstance(item, Real) and not isinstance(item, bool) for item in there):
-        return np.array([np.nan if _is_missing(item) else item for item in items], np.float64)
-    odd = next((item for item in there if not isinstance(item, (str, bytes, Real, np.bool_))), None)
+    kind = array.dtype.kind
+    if kind in "iu":
+        return False, array.astype(np.int64) if array.dtype.itemsize < 8 else array.astype(array.dtype.newbyteorder("="))
+    if kind == "f":
+        return False, array.astype(np.float64)
+    if kind == "b":
+        return False, array.tolist()
+    if kind == "M":
+        return False, array.astype("M8[us]")
+    if kind == "m":
+        return False, np.where(np.isnat(array), np.nan, array / np.timedelta64(1, "s"))
+    if kind not in "OUS":
+        raise TypeError(f"column {name!r} must hold {_CONTENT}, has dtype {array.dtype} (convert it first)")
+    return False, _of_items(name, array.tolist())
+
+
+def _of_items(name: str, items: list[Any]) -> Any:
+    kinds = set(map(type, items))
+    if kinds <= {str, type(None)} or kinds <= {bool, type(None)}:
+        return items
+    if kinds == {int}:
+        return _whole(items)
+    if kinds == {float}:
+        return np.array(items, np.float64)
+    items = [None if is_missing(item) else item for item in items]
+    there = [item for item in items if item is not None]
+    if there and all(isinstance(item, date) for item in there):
+        return _dates.of_objects(items)
+    odd = next((item for item in there if not isinstance(item, str | bytes | Real | np.bool_ | Decimal)), None)
     if odd is not None:
-        raise TypeError(f"column {name!r} must hold numbers, booleans or text, holds a {type(odd).__name__}")
-    return [None if _is_missing(item) else _text(item) for item in items]
+        raise TypeError(f"column {name!r} must hold {_CONTENT}, holds a {type(odd).__name__}")
+    if there and all(isinstance(item, Real | Decimal) and not isinstance(item, bool) for item in there):
+        if len(there) == len(items) and all(isinstance(item, int | np.integer) for item in there):
+            return _whole(items)
+        if all(not isinstance(item, int) or abs(item) <= _EXACT for item in there):
+            return np.array([math.nan if item is None else float(item) for item in items], np.float64)
+    return [bool(item) if isinstance(item, np.bool_) else item for item in items]
 
 
-def _objects(values: Iterable[Any]) -> npt.NDArray[np.object_]:
-    """A list as an array of its items, not of their letters, and with None and 1 kept apart from "None" and "1"."""
-    items = list(values)
+def _whole(items: list[Any]) -> Any:
+    try:
+        return np.array(items, np.int64)
+    except OverflowError:
+        return [str(item) for item in items]
+
+
+def _items(values: npt.NDArray[Any]) -> list[Any]:
+    found: list[Any] = values.tolist()
+    return found
+
+
+def _objects(items: list[Any]) -> npt.NDArray[np.object_]:
+    """An array of the items themselves, with None and 1 kept apart from "None" and "1"."""
     array = np.empty(len(items), object)
     array[:] = items
     return array
 
 
-def _is_missing(item: Any) -> bool:
-    return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
+def as_column(name: str, values: Any, missing: frozenset[str] = MISSING, table: Table | None = None) -> Column:
+    """Return the values as a column, unless they are one."""
+    return values if isinstance(values, Column) else Column(name, values, missing=missing, table=table)
 
 
-def _text(item: Any) -> str | None:
-    if isinstance(item, float):
-        return None if item != item else str(int(item)) if item.is_integer() else repr(item)
-    text = (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip()
-    return None if text.lower() in MISSING else text
-
-
-def _number(text: str | None) -> float | None:
-    if text is None:
-        return np.nan
-    try:
-        return None if "_" in text else float(text)  # float takes 1_000
-    except ValueError:
-        return None
-
-
-def _boolean(text: str | None) -> float | None:
-    if text is None:
-        return np.nan
-    word = text.lower()
-    return 1.0 if word in TRUE else 0.0 if word in FALSE else None
+def missing_of(table: Any) -> frozenset[str]:
+    """Return the words for missing values that a table from a file comes with."""
+    return missing_words(table.options.get("missing")) if isinstance(table, Table) else MISSING

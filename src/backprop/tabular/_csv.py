@@ -9,10 +9,12 @@ from itertools import chain
 from pathlib import Path
 from typing import TextIO
 
+from ._rows import Table
+
 DELIMITERS = ",;\t|"
 
 
-def read_csv(path: str, delimiter: str | None = None) -> dict[str, list[str]]:
+def read_csv(path: str, delimiter: str | None = None) -> Table:
     r"""Read a CSV file with a header into its columns, the values as they stand in the file.
 
     UTF-8, with or without a byte order mark. Fields may be quoted, and hold delimiters and line breaks then. Blank lines are
@@ -43,7 +45,7 @@ def read_csv(path: str, delimiter: str | None = None) -> dict[str, list[str]]:
     source = "standard input" if path == "-" else repr(path)
     try:
         with _open(path) as file:
-            return _columns(file, delimiter)
+            return _columns(file, delimiter, source)
     except UnicodeDecodeError as error:
         raise ValueError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from error
     except (csv.Error, ValueError) as error:
@@ -64,7 +66,7 @@ def _open(path: str) -> TextIO:
     return Path(path).open(encoding="utf-8-sig", newline="")
 
 
-def _columns(file: TextIO, delimiter: str | None) -> dict[str, list[str]]:
+def _columns(file: TextIO, delimiter: str | None, source: str) -> Table:
     first = file.readline()
     if not first.strip():
         raise ValueError("the first line must name the columns, it is empty")
@@ -74,6 +76,7 @@ def _columns(file: TextIO, delimiter: str | None) -> dict[str, list[str]]:
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} more than once")
     columns: list[list[str]] = [[] for _ in names]
+    lines: list[int] = []
     for row in reader:
         if not row:
             continue
@@ -81,7 +84,8 @@ def _columns(file: TextIO, delimiter: str | None) -> dict[str, list[str]]:
             raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header names {len(names)} columns")
         for column, value in zip(columns, row, strict=True):
             column.append(value)
-    return dict(zip(names, columns, strict=True))
+        lines.append(reader.line_num)
+    return Table(dict(zip(names, columns, strict=True)), source, lines)
 
 
 def _delimiter(header: str) -> str:

@@ -8,9 +8,11 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from . import _columns
+from . import _columns, _kinds
 from ._columns import Column
-from ._features import FEATURES, Feature
+from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer
+from ._kinds import Kind, Settings
+from ._rows import Table, check_names, named_columns
 from ._saved import restored, saved
 
 Matrix = npt.NDArray[np.floating]
@@ -27,11 +29,21 @@ class TableEncoder:
         What is done with each column that is used.
     ignored : mapping of str to str, optional
         The columns of the training table that are not used, and why.
+    missing : iterable of str, optional
+        The words that stand for a missing value, in any case; by default those of the module.
 
     Attributes
     ----------
-    features, ignored
-        The same.
+    features : tuple of Feature
+        The columns that are used, in the order of the table: `NumericFeature`, `BooleanFeature`, `CategoricalFeature` and
+        `DateFeature`. Each has a ``kind``, the ``name`` of its column, the ``names`` of its columns of the matrix, and what its
+        encoding needs: centre, scale, categories, what takes the place of a missing value.
+    ignored : dict of str to str
+        See the parameter.
+    missing : frozenset of str
+        In lower case.
+    notes : tuple of str
+        What `fit` found and a person should know, a sentence each; not saved.
 
     Examples
     --------
@@ -44,9 +56,15 @@ class TableEncoder:
            [0., 0., 0., 0.]], dtype=float32)
     """
 
-    def __init__(self, features: Iterable[Feature], ignored: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, features: Iterable[Feature], ignored: Mapping[str, str] | None = None, missing: Iterable[str] | None = None
+    ) -> None:
         self.features = tuple(features)
         self.ignored = dict(ignored or {})
+        self.missing = _columns.missing_words(missing)
+        self.notes: tuple[str, ...] = ()
+        self._writers: tuple[tuple[str, Writer], ...] | None = None
+        self._width = 0
 
     @classmethod
     def fit(
@@ -55,67 +73,116 @@ class TableEncoder:
         *,
         kinds: Mapping[str, str] | None = None,
         ignore: Iterable[str] = (),
-        max_categories: int = 64,
+        max_categories: int = _kinds.MAX_CATEGORIES,
+        dates: Mapping[str, str] | None = None,
+        missing: Iterable[str] | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        rows: npt.ArrayLike | None = None,
     ) -> Self:
         """Find out the kind of every column and what its encoding needs.
 
-        Text that reads as numbers throughout is numeric. A column that holds one value only, or text that hardly ever repeats
-        (names, identifiers), is ignored, unless its kind is given.
+        Text that reads as numbers throughout is numeric, also with decimal commas, groups of thousands, currencies or percent
+        signs; numbers with leading zeros, columns that a frame declares categorical and few whole numbers in a column whose name
+        has "code" or "zip" in it are categories. Columns that hold one value only, text that hardly ever repeats (names,
+        identifiers), and whole numbers that rise by one or identify the rows are ignored, unless their kind is given.
 
         Parameters
         ----------
-        table : DataFrame or mapping of str to column
+        table : data frame, mapping of str to column, or list of dicts
             The training rows.
         kinds : mapping of str to str, optional
-            The kinds of some columns, by name, instead of those found: ``{"zip": "categorical"}``.
+            The kinds of some columns, by name, instead of those found: ``{"zip": "categorical"}``; "numeric", "boolean",
+            "categorical" or "date".
         ignore : iterable of str
-            Names of columns not to use.
+            Names of columns not to use; they are not looked at.
         max_categories : int
             How many categories of a column get a column of their own: the most frequent ones.
+        dates : mapping of str to str, optional
+            The format of columns of dates, as `datetime.datetime.strptime` takes it: ``{"sold": "%d/%m/%Y"}``.
+        missing : iterable of str, optional
+            The words that stand for a missing value, in any case, in place of those of the module. An empty field always does.
+        decimal, thousands : str, optional
+            The characters that separate decimals and groups of thousands in text; recognised where that is possible.
+        rows : array of int, optional
+            The positions of the rows that the encoding is fitted to; by default all. The kinds come from all rows.
 
         Raises
         ------
         ValueError
             When the table has no rows, no column that can be used, columns of different lengths, or infinite numbers; when a column
-            is not of the kind given for it; when `kinds` or `ignore` name a column that is not there.
+            is not of the kind given for it, or can be read in two ways; when an argument names a column that is not there.
         TypeError
-            When a column holds something else than numbers, booleans and text.
+            When a column holds something else than numbers, booleans, text, dates and times.
         """
-        kinds = dict(kinds or {})
+        settings = Settings(dict(kinds or {}), dict(dates or {}), max_categories, decimal, thousands)
         ignored = dict.fromkeys(ignore, "as asked")
-        for name in kinds:
-            if kinds[name] not in FEATURES:
-                raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kinds[name]!r}")
-        raw = _columns.columns(table)
-        _columns.check_names(raw, [*kinds, *ignored])
-        if not any(len(column) for column in raw.values()):
+        for name, kind in settings.kinds.items():
+            if kind not in FEATURES:
+                raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
+        given = named_columns(table)
+        check_names(given, [*settings.kinds, *settings.dates, *ignored])
+        if isinstance(given, Table):
+            missing = given.options.get("missing") if missing is None else missing
+            settings = settings._replace(
+                decimal=decimal or given.options.get("decimal"), thousands=thousands or given.options.get("thousands")
+            )
+        words = _columns.missing_words(missing)
+        columns = _columns.columns(given, [name for name in given if name not in ignored], words)
+        if not any(len(column) for column in columns.values()) and not ignored:
             raise ValueError("table must have at least one row and one column")
+        encoder = cls((), ignored, missing)
+        encoder._learn(columns, settings, None if rows is None else np.asarray(rows, np.intp))
+        return encoder
+
+    def _learn(self, columns: dict[str, Column], settings: Settings, rows: npt.NDArray[np.intp] | None) -> None:
         features: list[Feature] = []
-        for name, column in raw.items():
-            if name in ignored:
-                continue
-            kind = kinds.get(name) or _kind(name, column, max_categories)
-            reason = _why_useless(column, name in kinds)
+        notes: list[str] = []
+        identifiers: list[tuple[Column, Kind]] = []
+        for name, column in columns.items():
+            given = name in settings.kinds or name in settings.dates
+            kind = _kinds.kind_of(column, settings)
+            fitted = column if rows is None else column.take(rows)
+            reason = _kinds.why_useless(fitted, kind.name, given)
+            if reason is None and not given and kind.name == "numeric":
+                reason = _kinds.why_identifier(column, kind.spelling)
+                identifiers += [(fitted, kind)] if reason else []
             if reason:
-                ignored[name] = reason
-            else:
-                features.append(FEATURES[kind].fit(name, column, max_categories))
+                self.ignored[name] = reason
+                continue
+            features.append(_fitted(fitted, kind, settings))
+            notes += [kind.note] if kind.note else []
+        if not features and identifiers:  # better than nothing
+            column, kind = identifiers[0]
+            notes.append(f"{column.name}: {self.ignored.pop(column.name)}, but is the only column there is")
+            features.append(_fitted(column, kind, settings))
         if not features:
-            raise ValueError(f"table has no column to learn from: {'; '.join(f'{k!r} {v}' for k, v in ignored.items())}")
-        return cls(features, ignored)
+            why = "; ".join(f"{name!r} {reason}" for name, reason in self.ignored.items())
+            raise ValueError(f"table has no column to learn from: {why}")
+        self.features, self.notes = tuple(features), tuple(notes)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the matrix's columns."""
         return tuple(name for feature in self.features for name in feature.names)
 
+    @property
+    def columns(self) -> dict[str, list[int]]:
+        """The columns of the matrix that belong to each column of the table: `features` of `explain.permutation_importance`."""
+        found: dict[str, list[int]] = {}
+        start = 0
+        for feature in self.features:
+            found[feature.name] = list(range(start, start + len(feature.names)))
+            start += len(feature.names)
+        return found
+
     def transform(self, table: Any, dtype: npt.DTypeLike = np.float32) -> Matrix:
         """Encode a table as a matrix with the columns `names`; further columns of the table are passed over.
 
         Parameters
         ----------
-        table : DataFrame or mapping of str to column
-            The rows to encode.
+        table : data frame, mapping of str to column, list of dicts, or one dict of values
+            The rows to encode. In a list of dicts, a key that is missing in some rows is a missing value.
         dtype : dtype
             Of the matrix.
 
@@ -128,7 +195,10 @@ class TableEncoder:
         ValueError
             When a column is missing, or holds values that are not of its kind or too large.
         """
-        raw = _columns.columns(table, [feature.name for feature in self.features])
+        row = self._row(table)
+        if row is not None:
+            return np.array([row], dtype)
+        raw = _columns.columns(table, [feature.name for feature in self.features], self.missing)
         matrix = np.empty((len(next(iter(raw.values()))), len(self.names)), dtype)
         start = 0
         for feature in self.features:
@@ -140,6 +210,40 @@ class TableEncoder:
             start += len(feature.names)
         return matrix
 
+    def _row(self, table: Any) -> list[float] | None:
+        """The matrix's one row for one dict of values; None for anything that the general way has to look at."""
+        kind = type(table)
+        if kind is list and len(table) == 1:
+            table = table[0]
+            kind = type(table)
+        if kind is not dict or not self.features:
+            return None
+        if self._writers is None:
+            self._writers = self._make_writers()
+        row = [0.0] * self._width
+        try:
+            if type(table[self._writers[0][0]]) is list:  # columns of one value
+                for name, write in self._writers:
+                    values = table[name]
+                    if type(values) is not list or len(values) != 1 or not write(row, values[0]):
+                        return None
+            else:
+                for name, write in self._writers:
+                    if not write(row, table[name]):
+                        return None
+        except (KeyError, OverflowError):
+            return None
+        return row
+
+    def _make_writers(self) -> tuple[tuple[str, Writer], ...]:
+        writers = []
+        start = 0
+        for feature in self.features:
+            writers.append((feature.name, feature._writer(start, self.missing)))
+            start += len(feature.names)
+        self._width = start
+        return tuple(writers)
+
     def __repr__(self) -> str:
         """Return the columns that are used, with their kinds, and the number of columns of the matrix."""
         used = ", ".join(f"{feature.name}: {feature.kind}" for feature in self.features)
@@ -147,43 +251,27 @@ class TableEncoder:
 
     def config(self) -> dict[str, Any]:
         """All that `from_config` needs, ready for JSON."""
-        return {"features": [saved(feature) for feature in self.features], "ignored": self.ignored}
+        return {
+            "features": [saved(feature) for feature in self.features],
+            "ignored": self.ignored,
+            "missing": sorted(self.missing),
+        }
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Self:
-        """The encoder of a saved `config`; a ValueError when that is damaged."""
+        """Return the encoder of a saved `config`; a ValueError when that is damaged."""
         try:
-            return cls([restored(FEATURES, entry) for entry in config["features"]], config["ignored"])
+            features = [restored(FEATURES, entry) for entry in config["features"]]
+            return cls(features, config["ignored"], config["missing"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the saved description of the table is damaged: {error!r}") from error
 
 
-def _kind(name: str, column: Column, max_categories: int) -> str:
-    if _columns.numbers(column) is not None:
-        return "numeric"
-    if _columns.booleans(column) is not None:
-        return "boolean"
-    values = {text for text in _columns.texts(column) if text is not None}
-    odd = sorted(text for text in values if _columns.numbers([text]) is None)
-    if len(values) > max_categories and len(odd) < len(values) / 10:
-        raise ValueError(
-            f"column {name!r} holds numbers, but also {', '.join(map(repr, odd[:5]))}: "
-            "correct these (an empty field means missing), or say that the column is categorical"
-        )
-    return "categorical"
-
-
-def _why_useless(column: Column, kind_given: bool) -> str | None:
-    """Why nothing can be learned from a column, or None."""
-    there = _columns.present(column)
-    if not there.any():
-        return "holds no value"
-    if kind_given:
-        return None
-    numbers = _columns.numbers(column)
-    distinct = len(set(_columns.texts(column)) - {None} if numbers is None else np.unique(numbers[there]))
-    if distinct == 1 and there.all():
-        return "holds one value only"
-    if numbers is None and distinct > max(10, there.sum() / 2):
-        return f"is text that hardly ever repeats ({distinct} different values in {there.sum()} rows)"
-    return None
+def _fitted(column: Column, kind: Kind, settings: Settings) -> Feature:
+    if kind.name == "numeric":
+        return NumericFeature.fit(column, kind.spelling)
+    if kind.name == "boolean":
+        return BooleanFeature.fit(column)
+    if kind.name == "date":
+        return DateFeature.fit(column, kind.form)
+    return CategoricalFeature.fit(column, settings.max_categories)

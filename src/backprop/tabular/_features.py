@@ -1,35 +1,85 @@
-"""What becomes of one column of a table: the numbers that stand for it in a matrix."""
+"""What becomes of one column of a table: the numbers that stand for it in a matrix.
+
+Every feature has `encode`, for a column, and `_writer`, for one value: the same arithmetic in float64, without arrays.
+"""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from . import _columns
+from . import _columns, _dates
 from ._columns import Column, Numbers
+from ._spelling import Spelling
+
+Writer = Callable[[list[float], Any], bool]
+"""Writes the numbers of one value into a row that holds zeros; False if it leaves the value to `encode`."""
+
+_LARGEST = 3e38  # float32
+
+CLIP = 3.0
+"""Where heavy tails are bounded, in units of the scale: D. Holzmueller et al., "Better by default", 2024, section 3.1."""
+
+HEAVY = 10.0
+"""Tails are heavy if a value lies this many interquartile ranges off the median; a normal sample of a million stays within 4."""
 
 
 @dataclass(frozen=True)
 class NumericFeature:
-    """``(value - mean) / scale``."""
+    """A number: ``z = (value - centre) / scale``, and with heavy tails ``z / sqrt(1 + (z / clip)**2)``.
+
+    Attributes
+    ----------
+    name : str
+        The column.
+    centre, scale : float
+        Mean and standard deviation of the training values; with heavy tails the median and the interquartile range divided by
+        that of a normal distribution.
+    fill : float
+        What takes the place of a missing value: the median.
+    flagged : bool
+        Whether a second column, ``"<name> missing"``, is 1 where the value is missing.
+    clip : float
+        The bound of ``|z|``, approached smoothly; 0 for none.
+    decimal, thousands : str
+        How texts spell the numbers.
+    """
 
     name: str
-    mean: float
+    centre: float
     scale: float
-    median: float
+    fill: float
     flagged: bool
+    clip: float = 0.0
+    decimal: str = "."
+    thousands: str = ""
     kind: ClassVar[str] = "numeric"
 
     @classmethod
-    def fit(cls, name: str, column: Column, max_categories: int) -> Self:
-        """Mean, standard deviation and median of the values that are there."""
-        values = _columns.require_numbers(name, column)
+    def fit(cls, column: Column, spelling: Spelling) -> Self:
+        """Find centre, scale and median of the values that are there.
+
+        Parameters
+        ----------
+        column : Column
+            The training values.
+        spelling : Spelling
+            How texts spell the numbers.
+        """
+        values = column.require_finite(column.require(lambda c: c.numbers(spelling), "a number"))
         there = values[~np.isnan(values)]
-        mean, scale = _columns.mean_and_scale(name, there)
-        return cls(name, mean, scale, float(np.median(there)), len(there) < len(values))
+        centre, scale = _columns.mean_and_scale(column.name, there)
+        median, robust = float(np.median(there)), _robust_scale(there)
+        heavy = robust > 0 and np.abs(there - median).max() > HEAVY * _NORMAL_RANGE * robust
+        if heavy:
+            centre, scale = median, robust
+        return cls(column.name, centre, scale, median, len(there) < len(values), CLIP if heavy else 0.0, *spelling)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,28 +87,73 @@ class NumericFeature:
         return (self.name, *_flag(self))
 
     def encode(self, column: Column) -> Numbers:
-        """The columns `names`."""
-        values = _columns.require_numbers(self.name, column)
+        """Return the columns `names`."""
+        values = column.require_finite(column.require(self._read, "a number"))
         missing = np.isnan(values)
-        standard = (np.where(missing, self.median, values) - self.mean) / self.scale
-        return np.column_stack((standard, missing)[: len(self.names)])
+        z = (np.where(missing, self.fill, values) - self.centre) / self.scale
+        if self.clip:
+            with np.errstate(over="ignore"):
+                z = z / np.sqrt(1.0 + (z / self.clip) * (z / self.clip))
+        return np.column_stack((z, missing)[: len(self.names)])
+
+    def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
+        """Return the writer of one value to the columns from `start` on."""
+        centre, scale, clip, fill, flagged, plain = self.centre, self.scale, self.clip, self.fill, self.flagged, self.decimal == "."
+
+        def write(row: list[float], value: Any) -> bool:
+            kind = type(value)
+            if value is None:
+                value = fill
+                if flagged:
+                    row[start + 1] = 1.0
+            elif kind is str and plain and "_" not in value:
+                try:
+                    value = float(value)
+                except ValueError:
+                    return False
+            elif kind is not float and kind is not int:
+                return False
+            z = (value - centre) / scale
+            if not -_LARGEST < z < _LARGEST:  # too large, or NaN
+                return False
+            row[start] = z / math.sqrt(1.0 + (z / clip) * (z / clip)) if clip else z
+            return True
+
+        return write
+
+    def _read(self, column: Column) -> Numbers | None:
+        spelling = Spelling(self.decimal, self.thousands)
+        for numbers in (column.numbers(spelling), column.numbers(), column.booleans()):
+            if numbers is not None:
+                return numbers
+        return None
 
 
 @dataclass(frozen=True)
 class BooleanFeature:
-    """1 for true, 0 for false."""
+    """1 for true, 0 for false.
+
+    Attributes
+    ----------
+    name : str
+        The column.
+    fill : bool
+        What takes the place of a missing value: the more frequent one.
+    flagged : bool
+        Whether a second column, ``"<name> missing"``, is 1 where the value is missing.
+    """
 
     name: str
-    mode: bool
+    fill: bool
     flagged: bool
     kind: ClassVar[str] = "boolean"
 
     @classmethod
-    def fit(cls, name: str, column: Column, max_categories: int) -> Self:
-        """The more frequent value."""
-        values = _columns.require_booleans(name, column)
+    def fit(cls, column: Column) -> Self:
+        """Find the more frequent value."""
+        values = _require_booleans(column)
         there = values[~np.isnan(values)]
-        return cls(name, bool(there.mean() > 0.5), len(there) < len(values))
+        return cls(column.name, bool(there.mean() > 0.5), len(there) < len(values))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -66,29 +161,74 @@ class BooleanFeature:
         return (self.name, *_flag(self))
 
     def encode(self, column: Column) -> Numbers:
-        """The columns `names`."""
-        values = _columns.require_booleans(self.name, column)
+        """Return the columns `names`."""
+        values = _require_booleans(column)
         missing = np.isnan(values)
-        return np.column_stack((np.where(missing, self.mode, values), missing)[: len(self.names)])
+        return np.column_stack((np.where(missing, self.fill, values), missing)[: len(self.names)])
+
+    def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
+        """Return the writer of one value to the columns from `start` on."""
+        fill, flagged = float(self.fill), self.flagged
+
+        def write(row: list[float], value: Any) -> bool:
+            if value is True:
+                row[start] = 1.0
+            elif value is None:
+                row[start] = fill
+                if flagged:
+                    row[start + 1] = 1.0
+            elif type(value) is str:
+                word = value.strip().lower()
+                if word not in _BOOLEAN_WORDS:
+                    return False
+                row[start] = _BOOLEAN_WORDS[word]
+            elif value is not False:
+                return False
+            return True
+
+        return write
 
 
 @dataclass(frozen=True)
 class CategoricalFeature:
-    """1 in the column of the value's category, 0 in the others."""
+    """1 in the column of the value's category, 0 in the others; all 0 for a value that has no column.
+
+    Attributes
+    ----------
+    name : str
+        The column.
+    categories : tuple of str
+        The values that have a column, in alphabetical order.
+    fill : str
+        What takes the place of a missing value: the most frequent one.
+    flagged : bool
+        Whether a last column, ``"<name> missing"``, is 1 where the value is missing.
+    seen : int
+        How many different values the training data held; those that have no column are rare ones.
+    """
 
     name: str
     categories: tuple[str, ...]
-    mode: str
+    fill: str
     flagged: bool
+    seen: int
     kind: ClassVar[str] = "categorical"
 
     @classmethod
-    def fit(cls, name: str, column: Column, max_categories: int) -> Self:
-        """The most frequent values, in alphabetical order."""
-        texts = _columns.texts(column)
+    def fit(cls, column: Column, max_categories: int) -> Self:
+        """Find the most frequent values.
+
+        Parameters
+        ----------
+        column : Column
+            The training values.
+        max_categories : int
+            How many of them.
+        """
+        texts = column.texts
         counts = Counter(text for text in texts if text is not None)
         ranked = sorted(counts, key=lambda text: (-counts[text], text))
-        return cls(name, tuple(sorted(ranked[:max_categories])), ranked[0], None in texts)
+        return cls(column.name, tuple(sorted(ranked[:max_categories])), ranked[0], None in texts, len(counts))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,21 +236,189 @@ class CategoricalFeature:
         return (*(f"{self.name}={category}" for category in self.categories), *_flag(self))
 
     def encode(self, column: Column) -> Numbers:
-        """The columns `names`."""
-        texts = _columns.texts(column)
-        position = {category: index for index, category in enumerate(self.categories)}
-        hot = np.array([position.get(self.mode if text is None else text, -1) for text in texts], np.intp)
-        encoded = np.zeros((len(texts), len(self.names)))
+        """Return the columns `names`."""
+        hot = self.find(column.texts)
+        encoded = np.zeros((len(hot), len(self.names)))
         known = np.flatnonzero(hot >= 0)
         encoded[known, hot[known]] = 1.0
         if self.flagged:
-            encoded[:, -1] = ~_columns.present(texts)
+            encoded[:, -1] = ~column.present
         return encoded
 
+    def find(self, texts: Sequence[str | None]) -> npt.NDArray[np.intp]:
+        """Return the position of each text's category, -1 for a value that has none; a missing value counts as `fill`."""
+        position: dict[str | None, int] = dict(_columns.positions(self.categories).items())
+        position[None] = position.get(self.fill, -1)
+        return np.array([position.get(text, -1) for text in texts], np.intp)
 
-Feature = NumericFeature | BooleanFeature | CategoricalFeature
-FEATURES: dict[str, type[Feature]] = {cls.kind: cls for cls in (NumericFeature, BooleanFeature, CategoricalFeature)}
+    def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
+        """Return the writer of one value to the columns from `start` on."""
+        position = _columns.positions(self.categories)
+        fill, flag = start + position.get(self.fill, -1), start + len(self.categories) if self.flagged else None
+
+        def write(row: list[float], value: Any) -> bool:
+            kind = type(value)
+            if kind is not str and kind is not int and kind is not float and kind is not bool and value is not None:
+                return False
+            index = position.get(value) if kind is str else None
+            if index is None:
+                text = _columns.text_of(value, missing)
+                if text is None:
+                    row[fill] = 1.0
+                    if flag is not None:
+                        row[flag] = 1.0
+                    return True
+                index = position.get(text)
+            if index is not None:
+                row[start + index] = 1.0
+            return True
+
+        return write
+
+
+@dataclass(frozen=True)
+class DateFeature:
+    """A date or a time: the elapsed time and the year as numbers; month, weekday and hour on circles.
+
+    Attributes
+    ----------
+    name : str
+        The column.
+    format : str
+        How texts spell it: a name in `_dates.FORMATS`, or a format of `datetime.strptime`.
+    parts : tuple of str
+        Those of "elapsed" (days since 1970, standardised), "year" (standardised), "month", "weekday" (Monday first) and "hour"
+        (with its fraction) that differ between training rows. The last three are sine and cosine of ``2 pi * part / period``,
+        with January, Monday and midnight at 0 and the periods 12, 7 and 24.
+    centre, scale : float
+        Mean and standard deviation of the elapsed days.
+    year_centre, year_scale : float
+        The same of the year.
+    fill : float
+        What takes the place of a missing value: the median, in days since 1970.
+    flagged : bool
+        Whether a last column, ``"<name> missing"``, is 1 where the value is missing.
+    """
+
+    name: str
+    format: str
+    parts: tuple[str, ...]
+    centre: float
+    scale: float
+    year_centre: float
+    year_scale: float
+    fill: float
+    flagged: bool
+    kind: ClassVar[str] = "date"
+
+    @classmethod
+    def fit(cls, column: Column, form: str) -> Self:
+        """Find the parts that differ, and the scales of the elapsed time.
+
+        Parameters
+        ----------
+        column : Column
+            The training values.
+        form : str
+            The format of texts.
+        """
+        dates = _require_dates(column, form)
+        there = dates[~np.isnat(dates)]
+        parts = _parts(there)
+        varying = tuple(name for name, values in parts.items() if np.ptp(values) > 0)
+        centre, scale = _columns.mean_and_scale(column.name, parts["elapsed"])
+        year, spread = _columns.mean_and_scale(column.name, parts["year"])
+        fill = float(np.median(parts["elapsed"]))
+        return cls(column.name, form, varying, centre, scale, year, spread, fill, len(there) < len(dates))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """One name for each part, two for those on circles, and the flag."""
+        found = []
+        for part in self.parts:
+            found += [f"{self.name} {part} sin", f"{self.name} {part} cos"] if part in _PERIODS else [f"{self.name} {part}"]
+        return (*found, *_flag(self))
+
+    def encode(self, column: Column) -> Numbers:
+        """Return the columns `names`."""
+        dates = _require_dates(column, self.format)
+        missing = np.isnat(dates)
+        fill = np.datetime64(0, "us") + np.timedelta64(round(self.fill * _DAY), "us")
+        parts = _parts(np.where(missing, fill, dates))
+        found: list[Any] = []
+        for part in self.parts:
+            if part in _PERIODS:
+                angle = 2 * np.pi / _PERIODS[part] * parts[part]
+                found += [np.sin(angle), np.cos(angle)]
+            elif part == "year":
+                found.append((parts[part] - self.year_centre) / self.year_scale)
+            else:
+                found.append((parts[part] - self.centre) / self.scale)
+        if self.flagged:
+            found.append(missing)
+        return np.column_stack(found) if found else np.empty((len(dates), 0))
+
+    def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
+        """Return the writer of one value to the columns from `start` on."""
+        width = len(self.names)
+
+        def write(row: list[float], value: Any) -> bool:
+            row[start : start + width] = self.encode(Column(self.name, [value], missing=missing))[0].tolist()
+            return True
+
+        return write
+
+
+Feature = NumericFeature | BooleanFeature | CategoricalFeature | DateFeature
+FEATURES: dict[str, type[Feature]] = {cls.kind: cls for cls in (NumericFeature, BooleanFeature, CategoricalFeature, DateFeature)}
+
+_BOOLEAN_WORDS = dict.fromkeys(("true", "t", "yes", "y", "1"), 1.0) | dict.fromkeys(("false", "f", "no", "n", "0"), 0.0)
+_PERIODS = {"month": 12, "weekday": 7, "hour": 24}
+_DAY = 86_400_000_000  # microseconds
+_NORMAL_RANGE = 1.3489795003921634  # the interquartile range of the standard normal distribution
+# Ranges between quantiles, and those of the standard normal distribution: the first that is not 0 is the scale.
+_RANGES = ((25, _NORMAL_RANGE), (10, 2.5631031310892007), (5, 3.2897072539029444), (1, 4.6526957480816820))
 
 
 def _flag(feature: Feature) -> tuple[str, ...]:
     return (f"{feature.name} missing",) if feature.flagged else ()
+
+
+def _robust_scale(values: Numbers) -> float:
+    """The range between two quantiles divided by that of the standard normal distribution; 0 if nearly all values are equal."""
+    for percent, normal in _RANGES:
+        low, high = np.percentile(values, (percent, 100 - percent))
+        if high - low > 1e-12 * max(abs(low), abs(high)):
+            return float(high - low) / normal
+    return 0.0
+
+
+def _parts(dates: _columns.Dates) -> dict[str, Numbers]:
+    since = dates.astype(np.int64)
+    days = since // _DAY
+    month = dates.astype("M8[M]").astype(np.int64)
+    return {
+        "elapsed": since / _DAY,
+        "year": (1970 + month // 12).astype(np.float64),
+        "month": (month % 12).astype(np.float64),
+        "weekday": ((days + 3) % 7).astype(np.float64),  # 1 January 1970 was a Thursday
+        "hour": (since - days * _DAY) / (_DAY / 24),
+    }
+
+
+def _require_booleans(column: Column) -> Numbers:
+    found: Numbers = column.require(Column.booleans, "true or false (or yes, no, t, f, y, n, 1, 0)")
+    return found
+
+
+def _require_dates(column: Column, form: str) -> _columns.Dates:
+    if not len(column):
+        return np.empty(0, "M8[us]")
+    if isinstance(column.values, list) and "%" not in form:  # any spelling of the same order of day and month
+        found = column.dates(form)
+        if found is None and (other := _dates.find(column.distinct() - {None})) is not None:
+            found = column.dates(other)
+        if found is not None:
+            return found
+    dates: _columns.Dates = column.require(lambda c: c.dates(form), f"a date ({form})")
+    return dates

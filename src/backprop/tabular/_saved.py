@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-_TYPES: dict[Any, type | tuple[type, ...]] = {"str": str, "bool": bool, "float": (float, int), "tuple[str, ...]": tuple}
+_TYPES: dict[Any, type | tuple[type, ...]] = {
+    "str": str,
+    "bool": bool,
+    "float": (float, int),
+    "int": int,
+    "tuple[str, ...]": tuple,
+    "tuple[float, ...]": tuple,
+}
 
 
 def saved(item: Any) -> dict[str, Any]:
@@ -22,7 +29,9 @@ def restored(classes: Mapping[str, type[Any]], config: Mapping[str, Any]) -> Any
         value = config[field.name]
         if isinstance(value, list):
             value = tuple(value)
-        if not isinstance(value, _TYPES[field.type]) or (isinstance(value, tuple) and not all(isinstance(v, str) for v in value)):
+        if not isinstance(value, _TYPES[field.type]) or (isinstance(value, bool) and field.type != "bool"):
+            raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
+        if isinstance(value, tuple) and not all(isinstance(item, str if "str" in field.type else float) for item in value):
             raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
         values[field.name] = value
     return cls(**values)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _columns
-from ._columns import Column, Numbers
+from . import _columns, _kinds
+from ._columns import Column, Numbers, as_column
+from ._kinds import Settings
 from ._saved import restored, saved
+from ._spelling import Spelling
 
 _MAX_GUESSED_CLASSES = 20
+_NO_WORDS = frozenset({""})  # in a target, words such as none and NA are classes
+
+Label = str | int | float | bool
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,10 @@ class ClassTarget:
         The name of the target.
     classes : tuple of str
         The classes, in the order of the network's outputs.
+    type : {"str", "int", "float", "bool"}
+        What the values were that the classes come from.
+    shares : tuple of float
+        The share of each class in the values.
 
     Examples
     --------
@@ -39,11 +49,16 @@ class ClassTarget:
 
     name: str
     classes: tuple[str, ...]
+    type: str = field(default="str", repr=False)
+    shares: tuple[float, ...] = field(default=(), repr=False)
     kind: ClassVar[str] = "classification"
 
     @classmethod
     def fit(cls, name: str, values: Any) -> Self:
         """Find the classes: in numerical order when all are numbers, in alphabetical order otherwise.
+
+        Values that are equal but spelled differently are one class: 1, 1.0 and True, or yes, Yes and YES; it has the name of the
+        most frequent spelling.
 
         Parameters
         ----------
@@ -53,12 +68,20 @@ class ClassTarget:
             One value for each row, none missing.
         """
         column = _target_column(name, values)
-        found = {text for text in _columns.texts(column) if text is not None}
+        found = column.distinct()
+        truths = column.booleans() if isinstance(column.values, list) else None
+        if truths is not None and len(found) > 2:
+            frequent = [text for text, _ in Counter(column.texts).most_common() if text is not None]
+            of_truth = dict(zip(column.texts, truths.tolist(), strict=True))
+            found = {next(text for text in frequent if of_truth[text] == truth) for truth in set(of_truth.values())}
         if len(found) < 2:
             raise ValueError(f"target {name!r} must hold at least two classes, holds {', '.join(map(repr, found))}")
-        if _columns.numbers(column) is not None:
-            return cls(name, tuple(sorted(found, key=float)))
-        return cls(name, tuple(sorted(found)))
+        if column.numbers() is None:
+            target = cls(name, tuple(sorted(found)), _type(column))
+        else:
+            target = cls(name, tuple(sorted(found, key=lambda text: (_number(text), text))), _type(column))
+        counts = np.bincount(target.transform(column), minlength=target.n_outputs)
+        return replace(target, shares=tuple((counts / len(column)).tolist()))
 
     def config(self) -> dict[str, Any]:
         """All that `target_from_config` needs, ready for JSON."""
@@ -69,23 +92,35 @@ class ClassTarget:
         """How many outputs the network needs."""
         return len(self.classes)
 
+    @property
+    def labels(self) -> tuple[Label, ...]:
+        """The classes as values of `type`."""
+        if self.type == "bool":
+            return tuple(text.lower() in _columns.TRUE for text in self.classes)
+        make = {"str": str, "int": int, "float": float}[self.type]
+        return tuple(make(text) for text in self.classes)
+
     def transform(self, values: Any) -> npt.NDArray[np.int64]:
-        """The class of each row as a number, from 0; a ValueError for a value that is not a class."""
-        texts = _columns.texts(_target_column(self.name, values))
-        position = {label: index for index, label in enumerate(self.classes)}
-        unknown = next((text for text in texts if text not in position), None)
-        if unknown is not None:
-            raise ValueError(f"target {self.name!r} must be one of the classes {', '.join(self.classes)}, got {unknown!r}")
-        return np.array([position[text] for text in texts if text is not None], np.int64)
+        """Return the class of each row as a number, from 0; a ValueError for a value that is not a class."""
+        column = _target_column(self.name, values)
+        position = _columns.positions(self.classes, fold=all(text.lower() in _WORDS for text in self.classes))
+        found = [position.get(text, -1) for text in column.texts if text is not None]
+        if -1 in found:
+            row = found.index(-1)
+            raise ValueError(
+                f"target {self.name!r} must be one of the classes {', '.join(self.classes)}, "
+                f"got {column.texts[row]!r} in {column.place(row)}"
+            )
+        return np.array(found, np.int64)
 
     def inverse(self, outputs: npt.ArrayLike) -> list[str]:
-        """The class of the largest output in each row."""
+        """Return the class of the largest output in each row."""
         return [self.classes[index] for index in np.argmax(outputs, axis=1)]
 
 
 @dataclass(frozen=True)
 class NumberTarget:
-    """A number, standardised: one output of the network.
+    """A number, standardised: one output of the network, ``(value - mean) / scale``.
 
     Attributes
     ----------
@@ -93,6 +128,8 @@ class NumberTarget:
         The name of the target.
     mean, scale : float
         Of the training values: their mean and standard deviation.
+    decimal, thousands : str
+        How texts spell the numbers.
 
     Examples
     --------
@@ -107,10 +144,12 @@ class NumberTarget:
     name: str
     mean: float
     scale: float
+    decimal: str = field(default=".", repr=False)
+    thousands: str = field(default="", repr=False)
     kind: ClassVar[str] = "regression"
 
     @classmethod
-    def fit(cls, name: str, values: Any) -> Self:
+    def fit(cls, name: str, values: Any, *, decimal: str | None = None, thousands: str | None = None) -> Self:
         """Mean and standard deviation.
 
         Parameters
@@ -119,8 +158,12 @@ class NumberTarget:
             The name of the target.
         values : column
             One value for each row, none missing.
+        decimal, thousands : str, optional
+            The characters that separate decimals and groups of thousands in text; recognised where that is possible.
         """
-        return cls(name, *_columns.mean_and_scale(name, _columns.require_numbers(name, _target_column(name, values))))
+        column = _target_column(name, values)
+        spelling = _kinds.spelling_of(column, Settings({}, {}, decimal=decimal, thousands=thousands)) or Spelling()
+        return cls(name, *_columns.mean_and_scale(name, _require_numbers(column, spelling)), *spelling)
 
     def config(self) -> dict[str, Any]:
         """All that `target_from_config` needs, ready for JSON."""
@@ -132,21 +175,24 @@ class NumberTarget:
         return 1
 
     def transform(self, values: Any) -> Numbers:
-        """Standardised values, (n, 1)."""
-        return ((_columns.require_numbers(self.name, _target_column(self.name, values)) - self.mean) / self.scale)[:, None]
+        """Return the numbers as the network shall learn them, (n, 1)."""
+        numbers = _require_numbers(_target_column(self.name, values), Spelling(self.decimal, self.thousands))
+        standard: Numbers = ((numbers - self.mean) / self.scale)[:, None]
+        return standard
 
     def inverse(self, outputs: npt.ArrayLike) -> list[float]:
-        """The number that each row's output stands for."""
+        """Return the number that each row's output stands for."""
         predicted: list[float] = (np.asarray(outputs, np.float64)[:, 0] * self.scale + self.mean).tolist()
         return predicted
 
 
 Target = ClassTarget | NumberTarget
 _TARGETS: dict[str, type[Target]] = {cls.kind: cls for cls in (ClassTarget, NumberTarget)}
+_WORDS = frozenset({"true", "false", "yes", "no", "t", "f", "y", "n", "1", "0"})
 
 
-def fit_target(name: str, values: Any, task: str = "auto") -> Target:
-    """What a network shall predict, and how its outputs stand for it.
+def fit_target(name: str, values: Any, task: str = "auto", *, decimal: str | None = None, thousands: str | None = None) -> Target:
+    """Return what a network shall predict, and how its outputs stand for it.
 
     Parameters
     ----------
@@ -157,11 +203,14 @@ def fit_target(name: str, values: Any, task: str = "auto") -> Target:
     task : {"auto", "classification", "regression"}
         ``"classification"``, ``"regression"`` or ``"auto"``: numbers are a regression, unless they are few and whole (at most 20
         different ones, each there five times on average); everything else is a classification.
+    decimal, thousands : str, optional
+        The characters that separate decimals and groups of thousands in text; recognised where that is possible.
 
     Raises
     ------
     ValueError
-        When values are missing, a classification has fewer than two classes, or the values of a regression are no numbers.
+        When values are missing, a classification has fewer than two classes or words that hardly ever repeat, or the values of a
+        regression are no numbers.
 
     Examples
     --------
@@ -173,30 +222,71 @@ def fit_target(name: str, values: Any, task: str = "auto") -> Target:
     """
     if task not in ("auto", *_TARGETS):
         raise ValueError(f"task must be auto, {' or '.join(_TARGETS)}, got {task!r}")
-    return _TARGETS[_guessed_task(_target_column(name, values)) if task == "auto" else task].fit(name, values)
+    column = _target_column(name, values)
+    if task == "auto":
+        task = _guessed_task(column, Settings({}, {}, decimal=decimal, thousands=thousands))
+    if task == "regression":
+        return NumberTarget.fit(name, column, decimal=decimal, thousands=thousands)
+    return ClassTarget.fit(name, column)
 
 
 def target_from_config(config: Mapping[str, Any]) -> Target:
-    """The target of a saved `config`; a ValueError when that is damaged."""
+    """Return the target of a saved `config`; a ValueError when that is damaged."""
     try:
         target: Target = restored(_TARGETS, config)
+        if isinstance(target, ClassTarget):
+            _ = target.labels
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the saved description of the target is damaged: {error!r}") from error
     return target
 
 
-def _guessed_task(column: Column) -> str:
-    numbers = _columns.numbers(column)
-    if numbers is None:
+def _guessed_task(column: Column, settings: Settings) -> str:
+    if isinstance(column.values, np.ndarray) and column.values.dtype.kind == "M":
+        raise ValueError(f"target {column.name!r} holds dates: convert them to a number, such as days")
+    spelling = None if column.categorical else _kinds.spelling_of(column, settings)
+    if spelling is None:
+        _kinds.check_words(column)
+        distinct = len(column.distinct())
+        if distinct > max(10, len(column) / 2):
+            raise ValueError(
+                f"target {column.name!r} is text that hardly ever repeats ({distinct} different values in {len(column)} rows): "
+                'no class can be learned from one row; task="classification" (--task classification) takes it nevertheless'
+            )
         return "classification"
-    distinct = np.unique(numbers)
-    few = len(distinct) <= _MAX_GUESSED_CLASSES and 5 * len(distinct) <= len(numbers)
-    return "classification" if few and (distinct == np.trunc(distinct)).all() else "regression"
+    if isinstance(column.values, list) and set(map(type, column.values)) == {bool}:
+        return "classification"
+    numbers = column.numbers(spelling)
+    assert numbers is not None
+    different = np.unique(numbers)
+    few = len(different) <= _MAX_GUESSED_CLASSES and 5 * len(different) <= len(numbers)
+    return "classification" if few and (different == np.trunc(different)).all() else "regression"
 
 
 def _target_column(name: str, values: Any) -> Column:
-    column = _columns.columns({name: values})[name]
-    missing = np.flatnonzero(~_columns.present(column))
+    column = as_column(name, values, _NO_WORDS)
+    missing = np.flatnonzero(~column.present)
     if missing.size:
-        raise ValueError(f"target {name!r} must not miss values, row {missing[0] + 1} does")
+        raise ValueError(f"target {name!r} must not miss values, {column.place(int(missing[0]), ' does')}")
     return column
+
+
+def _require_numbers(column: Column, spelling: Spelling) -> Numbers:
+    found = column.numbers(spelling)
+    if found is None:
+        found = column.numbers()
+    if found is None:
+        found = column.require(lambda c: c.numbers(spelling), "a number")
+    return column.require_finite(found)
+
+
+def _number(text: str) -> float:
+    truths = {"true": 1.0, "false": 0.0}
+    return truths[text.lower()] if text.lower() in truths else float(text)
+
+
+def _type(column: Column) -> str:
+    if isinstance(column.values, np.ndarray):
+        whole = column.values.dtype.kind in "iu" or (column.values == np.trunc(column.values)).all()
+        return "int" if whole else "float"
+    return "bool" if set(map(type, column.values)) == {bool} else "str"

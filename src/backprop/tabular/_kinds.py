@@ -1,0 +1,187 @@
+"""What a column of a table is: a number, a truth value, a category, a date; or nothing to learn from."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _dates, _spelling
+from ._columns import MARKERS, Column, is_code
+from ._spelling import Spelling
+
+MAX_CATEGORIES = 64
+"""The default number of categories of a column that have a column of their own."""
+
+_CODES = re.compile(r"code|zip|postal|plz", re.IGNORECASE)
+_IDS = re.compile(r"(^|[^a-z])(id|ids|idx|index|nr|no|num|number|key|row|rows|rownum|rowid|uuid|guid)([^a-z]|$)")
+_MIN_NUMBERED_ROWS = 10  # below, numbers that rise by one are a coincidence
+_MIN_PERMUTED_ROWS = 30
+_FEW = 20  # different numbers in a column of numbers that a word may join as a further category
+
+
+class Settings(NamedTuple):
+    """What is known about the columns of a table beforehand."""
+
+    kinds: Mapping[str, str]
+    dates: Mapping[str, str]
+    max_categories: int = MAX_CATEGORIES
+    decimal: str | None = None
+    thousands: str | None = None
+
+
+class Kind(NamedTuple):
+    """A key of `_features.FEATURES`, and what reading the column needs."""
+
+    name: str
+    spelling: Spelling = _spelling.PLAIN
+    form: str = ""
+    note: str = ""
+
+
+def kind_of(column: Column, settings: Settings) -> Kind:
+    """Return what a column is.
+
+    Raises
+    ------
+    ValueError
+        If it holds numbers or dates that can be read in two ways, or numbers and words that hardly are categories.
+    """
+    given = settings.kinds.get(column.name)
+    if column.name in settings.dates:
+        return Kind("date", form=settings.dates[column.name])
+    if given == "numeric":
+        return Kind(given, spelling_of(column, settings) or _spelling.PLAIN)
+    if given == "date":
+        return Kind(given, form=_date_format(column) or "year-month-day")
+    if given is not None:
+        return Kind(given)
+    if column.categorical:
+        return Kind("categorical")
+    if isinstance(column.values, np.ndarray):
+        return Kind("date", form="year-month-day") if column.values.dtype.kind == "M" else _number_or_code(column, settings)
+    if set(map(type, column.values)) <= {bool, type(None)}:
+        return Kind("boolean")
+    if is_code(column):
+        return Kind("categorical")
+    spelling = spelling_of(column, settings)
+    if spelling is not None:
+        return _number_or_code(column, settings, spelling)
+    if column.booleans() is not None:
+        return Kind("boolean")
+    form = _date_format(column)
+    if form is not None:
+        return Kind("date", form=form)
+    return Kind("categorical", note=check_words(column, settings.max_categories))
+
+
+def spelling_of(column: Column, settings: Settings) -> Spelling | None:
+    """Return how a column spells its numbers, None if it holds something else."""
+    if not isinstance(column.values, list):
+        return None if column.numbers() is None else _spelling.PLAIN
+    if settings.decimal in (None, ".") and settings.thousands is None and column.numbers() is not None:
+        return _spelling.PLAIN
+    try:
+        found = _spelling.find(column.distinct(), settings.decimal, settings.thousands)
+    except _spelling.AmbiguousNumberError as error:
+        raise ValueError(
+            f"column {column.name!r}: {error}: say which with --decimal or --thousands (decimal=, thousands= in Python)"
+        ) from None
+    if found is None and column.numbers() is not None:
+        return _spelling.PLAIN
+    return found
+
+
+def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
+    """Refuse a column of numbers that holds a few words; return what is to be said if the words may be categories."""
+    counts = Counter(text for text in column.texts if text is not None)
+    best: set[str] = set()
+    for spelling in _spelling.SPELLINGS:
+        fitting = {text for text in counts if _spelling.parse(text, spelling) is not None}
+        best = max(best, fitting, key=len)
+        if not best:
+            return ""
+    odd = sorted(counts.keys() - best)
+    numeric = sum(counts[text] for text in best)
+    if not odd or numeric < 0.5 * counts.total():
+        return ""
+    row = next(row for row, text in enumerate(column.texts) if text == odd[0])
+    listed = ", ".join(map(repr, odd[:5])) + (", ..." if len(odd) > 5 else "")
+    if all(text.lower() in MARKERS or text.startswith("#") for text in odd) or (
+        len(counts) > min(max_categories, _FEW) and len(odd) < len(counts) / 10
+    ):
+        raise ValueError(
+            f"column {column.name!r} holds numbers, but also {listed} (first in {column.place(row)}): "
+            f"correct that, say --missing {odd[0]} (missing=[{odd[0]!r}] in Python) if it stands for a missing value, "
+            f"or that the column is categorical"
+        )
+    return f"{column.name}: holds numbers, but also {listed}: all are taken as categories"
+
+
+def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
+    """Return why nothing can be learned from a column, or None."""
+    there = column.present
+    if not there.any():
+        return "holds no value"
+    if kind_given:
+        return None
+    if kind in ("numeric", "date") and isinstance(column.values, np.ndarray):
+        distinct = len(np.unique(column.values[there]))
+    else:
+        distinct = len(column.distinct())
+    if distinct == 1 and there.all():
+        return "holds one value only"
+    if kind == "categorical" and distinct > max(10, there.sum() / 2):
+        return f"is text that hardly ever repeats ({distinct} different values in {there.sum()} rows)"
+    return None
+
+
+def why_identifier(column: Column, spelling: Spelling) -> str | None:
+    """Return why a column of numbers only names the rows, or None.
+
+    Whole numbers that rise by one, or are all different and have the name of an identifier or fill a range without gaps.
+    """
+    values = column.values if isinstance(column.values, np.ndarray) else column.numbers(spelling)
+    if values is None or values.dtype.kind not in "iuf" or len(values) < _MIN_NUMBERED_ROWS:
+        return None
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
+        return None
+    if (np.diff(values) == 1).all():
+        return "numbers the rows"
+    if len(np.unique(values)) < len(values):
+        return None
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.name).lower()
+    if _IDS.search(words):
+        return "is an identifier: whole numbers, all different"
+    if len(values) >= _MIN_PERMUTED_ROWS and values.max() - values.min() == len(values) - 1:
+        return "numbers the rows, in another order"
+    return None
+
+
+def _number_or_code(column: Column, settings: Settings, spelling: Spelling = _spelling.PLAIN) -> Kind:
+    if _CODES.search(column.name):
+        values = column.numbers(spelling)
+        assert values is not None
+        there = values[~np.isnan(values)]
+        distinct = np.unique(there)
+        few = len(distinct) <= settings.max_categories and len(there) >= 2 * len(distinct) and len(distinct) > 2
+        if few and (distinct == np.trunc(distinct)).all():
+            return Kind("categorical")
+    return Kind("numeric", spelling)
+
+
+def _date_format(column: Column) -> str | None:
+    if not isinstance(column.values, list):
+        return None
+    distinct = column.distinct()
+    try:
+        return _dates.find(distinct) if distinct else None
+    except _dates.AmbiguousDateError as error:
+        raise ValueError(
+            f"column {column.name!r}: day and month of {str(error)!r} can be read either way around: say "
+            f"--date {column.name}=%d/%m/%Y or --date {column.name}=%m/%d/%Y "
+            f'(dates={{"{column.name}": "%d/%m/%Y"}} in Python)'
+        ) from None

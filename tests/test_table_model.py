@@ -1,0 +1,173 @@
+"""A network with the encoding of its table: rows in every form, predictions in the target's own values, one file."""
+
+from __future__ import annotations
+
+import decimal
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backprop as bp
+from backprop.tabular import ClassTarget, DateFeature, NumericFeature, TableEncoder, TableModel
+
+ROWS = 240
+
+
+def rows() -> list[dict[str, Any]]:
+    """Prices that follow from a number, a word, a date and a truth value, with gaps."""
+    rng = np.random.default_rng(0)
+    found = []
+    for index in range(ROWS):
+        area, town = float(rng.uniform(40, 200)), str(rng.choice(["Rome", "Oslo", "Köln"]))
+        day = date(2023, 1, 1) + timedelta(days=int(rng.integers(700)))
+        garden = bool(rng.random() < 0.5)
+        price = 3 * area + 50 * (town == "Oslo") + 20 * garden + 0.1 * (day - date(2023, 1, 1)).days
+        kept = None if index % 17 == 0 else area
+        found.append({"area": kept, "town": town, "day": day.isoformat(), "garden": garden, "price": price})
+    return found
+
+
+def columns(table: list[dict[str, Any]]) -> dict[str, list[Any]]:
+    """The same rows, column by column."""
+    return {name: [row[name] for row in table] for name in table[0]}
+
+
+@pytest.fixture(scope="module")
+def model() -> TableModel:
+    """A model of the prices."""
+    return TableModel.fit(rows(), "price", epochs=60, lr=0.01, verbose=False)
+
+
+def test_a_model_learns_from_rows_and_judges_itself_beside_the_naive_answer(model: TableModel) -> None:
+    judged = model.evaluate(rows())
+    assert judged["r2"] > 0.8
+    assert judged.naive["r2"] <= 0
+    assert judged["rmse"] < judged.naive["rmse"]
+    assert judged.remarks == ()
+    assert "naive" in str(judged)
+
+
+def test_rows_in_every_form_give_the_same_predictions(model: TableModel) -> None:
+    table = rows()
+    expected = model.predict(table)
+    assert expected.shape == (ROWS,)
+    by_column = columns(table)
+    np.testing.assert_array_equal(model.predict(by_column), expected)
+    one_by_one = np.concatenate([model.predict(row) for row in table])
+    np.testing.assert_allclose(one_by_one, expected, rtol=1e-5)
+    np.testing.assert_allclose(model.predict([table[3]]), expected[3:4], rtol=1e-5)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "pyarrow"])
+def test_frames_are_tables(model: TableModel, library: str) -> None:
+    module = pytest.importorskip(library)
+    by_column = columns(rows())
+    frame = module.table(by_column) if library == "pyarrow" else module.DataFrame(by_column)
+    np.testing.assert_array_equal(model.predict(frame), model.predict(by_column))
+    if library == "polars":
+        with pytest.raises(TypeError, match=r"table\.collect\(\)"):
+            model.predict(frame.lazy())
+    again = TableModel.fit(frame, target="price", epochs=2, verbose=False)
+    same = TableModel.fit(by_column, target="price", epochs=2, verbose=False)
+    np.testing.assert_array_equal(again.network.parameters, same.network.parameters)
+
+
+def test_the_encoding_of_one_row_equals_that_of_a_table(model: TableModel) -> None:
+    encoder = model.encoder
+    odd = [
+        {"area": 120, "town": "Oslo", "day": "2024-02-29", "garden": False},
+        {"area": None, "town": None, "day": None, "garden": None},
+        {"area": "1e2", "town": "never seen", "day": "2024-02-29T12:00:00", "garden": "Yes"},
+        {"area": np.float32(7.5), "town": " Rome ", "day": date(2024, 2, 29), "garden": 1},
+        {"area": decimal.Decimal("7.5"), "town": "?", "day": "", "garden": "0"},
+    ]
+    for row in odd:
+        np.testing.assert_array_equal(
+            encoder.transform(row), encoder.transform({name: [value, value] for name, value in row.items()})[:1]
+        )
+        np.testing.assert_array_equal(encoder.transform(row), encoder.transform({name: [value] for name, value in row.items()}))
+    with pytest.raises(ValueError, match="no column 'town'"):
+        encoder.transform({"area": 1.0})
+    with pytest.raises(ValueError, match="'area' must hold a number in every row, row 1 holds 'large'"):
+        encoder.transform({**odd[0], "area": "large"})
+
+
+@pytest.mark.parametrize(
+    "values", [["no", "yes"], [0, 1], [False, True], [0.5, 1.5], ["0", "1"]], ids=["words", "whole", "truths", "numbers", "digits"]
+)
+def test_predictions_have_the_values_of_the_target(values: list[Any], tmp_path: Path) -> None:
+    x = np.linspace(-1, 1, 80)
+    table = {"x": x, "y": [values[int(value > 0)] for value in x]}
+    model = TableModel.fit(table, "y", task="classification", epochs=40, lr=0.05, verbose=False)
+    assert model.classes == tuple(values)
+    assert [type(label) for label in model.classes or ()] == [type(value) for value in values]
+    assert model.predict({"x": [-0.9, 0.9]}).tolist() == values
+    assert model.predict_proba({"x": [-0.9, 0.9]}).argmax(axis=1).tolist() == [0, 1]
+    assert model.evaluate(table)["accuracy"] > 0.9
+    model.save(tmp_path / "m.safetensors")
+    assert TableModel.load(tmp_path / "m.safetensors").classes == model.classes
+
+
+def test_a_model_is_one_file(model: TableModel, tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    model.metadata = {"source": "a test"}
+    model.save(path)
+    loaded = TableModel.load(path)
+    np.testing.assert_array_equal(loaded.predict(rows()), model.predict(rows()))
+    assert loaded.metadata == {"source": "a test"}
+    assert loaded.encoder.names == model.encoder.names
+    with pytest.raises(bp.ModelFormatError, match=r"TableModel\.load"):
+        bp.load(path)
+    bp.mlp([2, 1], seed=0).save(path)
+    with pytest.raises(bp.ModelFormatError, match="holds a network, but no description of a table"):
+        TableModel.load(path)
+
+
+def test_the_encoding_can_be_read() -> None:
+    table = {"x": [1.0, 2.0, None, 3.0], "day": ["2024-01-01", "2024-02-01", "2024-03-01", "2025-03-02"], "y": ["a", "b", "a", "b"]}
+    model = TableModel.fit(table, "y", epochs=1, verbose=False, validation=0.5)
+    x, day = model.encoder.features
+    assert isinstance(x, NumericFeature)
+    assert isinstance(day, DateFeature)
+    assert isinstance(model.target, ClassTarget)
+    assert model.target.classes == ("a", "b")
+    assert model.encoder.columns["x"] == list(range(len(x.names)))
+
+
+def test_rows_without_a_value_of_the_target_are_left_out_and_counted() -> None:
+    table = {
+        "x": [float(index**2 % 17) for index in range(40)],
+        "y": [None if index % 4 == 0 else index / 7 for index in range(40)],
+    }
+    model = TableModel.fit(table, "y", epochs=1, verbose=False)
+    assert any("left out 10 rows" in note for note in model.notes)
+    assert model.evaluate(table).rows == 30
+
+
+def test_what_is_no_table_is_refused(model: TableModel) -> None:
+    with pytest.raises(TypeError, match=r"table must be a data frame .* got str"):
+        model.predict("Oslo")
+    with pytest.raises(ValueError, match="'town' is the single value 'Oslo', and other columns are sequences"):
+        model.predict({"area": [1.0, 2.0], "town": "Oslo", "day": ["2024-01-01"] * 2, "garden": [True, False]})
+    with pytest.raises(ValueError, match=r"no column 'prize'.*did you mean 'price'"):
+        TableModel.fit(rows(), "prize")
+    with pytest.raises(TypeError, match="no option 'epoch'; did you mean 'epochs'"):
+        TableModel.fit(rows(), "price", epoch=3)  # type: ignore[call-arg]
+    with pytest.raises(ValueError, match="probabilities need classes"):
+        model.predict_proba(rows())
+
+
+def test_ignored_columns_are_not_looked_at() -> None:
+    class Closed:
+        def __len__(self) -> int:
+            return 3
+
+        def __iter__(self) -> Any:
+            raise AssertionError
+
+    encoder = TableEncoder.fit({"x": [1.0, 2.0, 4.0], "odd": Closed()}, ignore=["odd"])
+    assert encoder.names == ("x",)
+    assert encoder.transform({"x": [1.0], "odd": Closed()}).shape == (1, 1)
