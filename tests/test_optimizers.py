@@ -126,6 +126,26 @@ def test_spans_are_kept_until_something_changes():
     assert len(optimizer.attach(net)) == 0
 
 
+@pytest.mark.parametrize("by_plan", [False, True])
+def test_adam_adds_eps_to_the_uncorrected_root_on_request(by_plan, backend):
+    net = bp.mlp([2, 1], dtype="float64", seed=0)
+    optimizer = bp.Adam(lr=0.1, betas=(0.8, 0.9), eps=0.5, eps_corrected=False)
+    trainer = bp.Trainer(net, loss="mse", optimizer=optimizer)
+    x, y = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([[3.0], [1.0]])
+    parameters = net.parameters.copy()
+    m = v = 0.0
+    for step in range(1, 5):
+        if by_plan:
+            trainer.step(x, y)
+        else:
+            _, grad = bp.losses.mse(net.forward(x, training=True), y)
+            net.backward(grad)
+            optimizer.step(net)
+        m, v = 0.8 * m + 0.2 * net.gradients, 0.9 * v + 0.1 * net.gradients**2
+        parameters -= 0.1 * np.sqrt(1 - 0.9**step) / (1 - 0.8**step) * m / (np.sqrt(v) + 0.5)
+        np.testing.assert_allclose(net.parameters, parameters, rtol=1e-12)
+
+
 def test_schedule_counts_updates_from_zero(backend):
     net, seen = _net(), []
 
@@ -273,7 +293,7 @@ def test_bad_decay_is_refused(name, option, value):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("sgd", {"momentum": 1.0}),
+        ("sgd", {"momentum": 1.1}),
         ("sgd", {"momentum": -0.1}),
         ("sgd", {"momentum": np.nan}),
         ("sgd", {"momentum": 0.9, "dampening": 1.1}),

@@ -73,11 +73,11 @@ def test_training(case, rows, batch_size, layer_by_layer):
     optimizer = OPTIMIZERS[case % len(OPTIMIZERS)]
     x, y = batch(net, rows), targets_for(loss, 3, rows, soft=case % 2 == 0)
     weight = rng.choice([0.0, 1.0, 2.5], rows) if case % 3 == 0 else None
-    clip = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3]
+    options = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3] | ({"l2": 0.5} if case % 5 == 1 else {})
     others = net.copy()
 
     def train(net: Network) -> tuple[bp.Trainer, bp.History]:
-        trainer = bp.Trainer(net, loss=copy.deepcopy(loss), optimizer=optimizer(), **clip)
+        trainer = bp.Trainer(net, loss=copy.deepcopy(loss), optimizer=optimizer(), **options)
         return trainer, trainer.fit(x, y, epochs=3, batch_size=batch_size, sample_weight=weight, seed=case, shuffle=case % 5 > 0)
 
     trainer, history = train(net)

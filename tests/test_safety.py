@@ -293,9 +293,9 @@ def test_fast_faces_of_plans_leave_to_others_what_they_do_not_take():
     net.forward(x, training=True)
     for given in everything(grad).values():
         if type(given) is not np.ndarray or not is_like(given, grad):
-            assert planned.finish(given, 0.1) is None
+            assert planned.finish(given, 0.1, 10.0) is None
     net.backward(grad)
-    assert planned.finish(grad, 0.1) is None
+    assert planned.finish(grad, 0.1, 10.0) is None
     net.dropout_step -= 1
     assert (pickle.dumps(net), trainer.optimizer.steps) == state
 

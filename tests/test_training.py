@@ -101,6 +101,32 @@ def test_integer_weights_equal_repeated_rows(data, backend):
     np.testing.assert_allclose(weighted.net.parameters, repeated.net.parameters, rtol=1e-9)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("loss", ["mse", lambda outputs, targets, **_: (0.0, np.zeros_like(outputs))])
+def test_l2_adds_a_penalty_of_the_weights_to_the_sum_over_the_batch(loss, weighted, rng, backend):
+    x, y = rng.normal(size=(5, 3)), rng.normal(size=(5, 1))
+    weight = np.array([0.5, 1.0, 1.0, 0.0, 2.0]) if weighted else None
+    divisor = 4.5 if weighted else 5.0
+    net = bp.mlp([3, 4, 1], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss=loss, optimizer=bp.SGD(lr=1.0), l2=0.3)
+    other = bp.Trainer(net.copy(), loss=loss, optimizer=bp.SGD(lr=1.0))
+    before = net.state_dict()
+    difference = trainer.step(x, y, sample_weight=weight) - other.step(x, y, sample_weight=weight)
+    squares = sum((value**2).sum() for name, value in before.items() if name.endswith("weight"))
+    np.testing.assert_allclose(difference, 0.15 * squares / divisor, rtol=1e-12)
+    for name, value in net.state_dict().items():
+        penalty = 0.3 / divisor * before[name] if name.endswith("weight") else 0.0
+        np.testing.assert_allclose(other.net.state_dict()[name] - value, penalty, rtol=1e-9, atol=1e-13)
+
+
+def test_l2_reaches_the_gradients_that_come_from_outside(rng):
+    net = bp.mlp([3, 4, 1], dtype="float64", seed=0)
+    trainer, before = bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=1.0), l2=0.3), net.state_dict()
+    trainer.backward_step(np.zeros_like(trainer.forward(rng.normal(size=(5, 3)))))
+    for name, value in net.state_dict().items():
+        np.testing.assert_allclose(value, before[name] * (1 - 0.3 / 5 * name.endswith("weight")), rtol=1e-12)
+
+
 def test_negative_weights_keep_their_sign(data):
     toward, away = (bp.Trainer(_plain(), loss="cross_entropy", optimizer=bp.SGD(lr=0.1)) for _ in range(2))
     start = toward.net.parameters.copy()

@@ -14,6 +14,7 @@ import numpy as np
 
 from . import kernels, losses
 from ._overrides import is_built_in
+from ._spans import weight_spans
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
 
 
 def translate_training(
-    net: Network, loss: Loss, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None
+    net: Network, loss: Loss, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, l2: float
 ) -> Any | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
 
@@ -198,4 +199,6 @@ def translate_training(
         optimizer._parts,
         clip_norm or 0.0,
         clip_value or 0.0,
+        l2,
+        weight_spans(net),
     )

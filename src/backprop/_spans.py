@@ -54,6 +54,12 @@ def trainable_flags(net: FlatNetwork) -> tuple[bool, ...]:
     return tuple([entry.layer.trainable for entry in net.layout])
 
 
+def weight_spans(net: FlatNetwork) -> Spans:
+    """Return the spans of all trainable weight matrices, which a penalty is of: neither biases nor scales are."""
+    matrices = {entry.name for entry in net.layout if len(entry.shape) > 1}
+    return build_spans(net, chosen=matrices.__contains__)
+
+
 def slices(spans: Spans) -> list[slice]:
     """Return the slices of the flat arrays that spans cover."""
     starts = spans["offset"].tolist()

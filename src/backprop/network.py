@@ -919,6 +919,7 @@ class Network(Options, metaclass=Overridable):
         clip_value: float | None = None,
         metrics: Sequence[MetricSpec] | None = None,
         accumulate_steps: int = 1,
+        l2: float = 0.0,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: Any = None,
@@ -951,6 +952,8 @@ class Network(Options, metaclass=Overridable):
             What is computed beside the loss; by default what fits the loss.
         accumulate_steps : int
             Update only after so many steps, with the gradient of all their rows together.
+        l2 : float
+            The L2 penalty of the weights, divided by the rows of a batch; see `Trainer`.
         epochs : int
             The number of epochs.
         batch_size : int
@@ -1008,6 +1011,7 @@ class Network(Options, metaclass=Overridable):
             clip_value=clip_value,
             metrics=metrics,
             accumulate_steps=accumulate_steps,
+            l2=l2,
         )
         return trainer.fit(
             x,

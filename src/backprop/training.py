@@ -27,6 +27,7 @@ from ._class_weights import ClassWeight
 from ._model_file import StrPath
 from ._plan import translate_training
 from ._settings import Converted, Options, count, fixed, made_by, option, optional
+from ._spans import slices, weight_spans
 from ._suggestions import suggests_options
 from ._training.chunks import Report, take_steps
 from ._training.divergence import Diverged, DivergenceError
@@ -118,10 +119,15 @@ class Trainer(Options):
         accuracy and, outside training, auc for yes and no; mae, rmse and r2 for numbers.
     accumulate_steps : int
         Update only after so many steps, with the gradient of all their rows together.
+    l2 : float
+        Adds ``l2 / 2`` times the sum of squares of all weight matrices to the sum of the losses of the rows of a batch; the sum is
+        then divided by the rows, or by their weight, as ever. So it weighs less in larger batches, and belongs to the loss: it is
+        in the reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's ``weight_decay``
+        does not depend on the batch, and covers all parameters unless groups say otherwise.
 
     Attributes
     ----------
-    net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps
+    net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps, l2
         The arguments: objects in place of names, the metrics as given.
     last_lr : float
         The learning rate of the last update.
@@ -166,6 +172,7 @@ class Trainer(Options):
     clip_value: float | None = option(optional(check_positive))
     metrics: Converted[tuple[MetricSpec, ...] | None, Sequence[MetricSpec] | None] = option(optional(_checked_metrics))
     accumulate_steps: int = option(check_count)
+    l2: float = option(check_nonnegative)
     epoch: int = count(check_count, 0)
     stop_training: bool = count(check_flag)
 
@@ -180,6 +187,7 @@ class Trainer(Options):
         clip_value: float | None = None,
         metrics: Sequence[MetricSpec] | None = None,
         accumulate_steps: int = 1,
+        l2: float = 0.0,
     ) -> None:
         self.epoch = 0
         self.stop_training = False
@@ -189,6 +197,7 @@ class Trainer(Options):
         self.clip_value = clip_value
         self.metrics = metrics
         self.accumulate_steps = accumulate_steps
+        self.l2 = l2
         self.optimizer = optimizer
         self.training_data: Rows | Stream | None = None
         self.batch_size: int | None = None
@@ -330,7 +339,7 @@ class Trainer(Options):
         if self._planned is None or not self._planned.is_current():
             self._planned = None
             if self.accumulate_steps == 1 and not self._gathered_steps:
-                self._planned = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value)
+                self._planned = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
         return self._planned
 
     def _step_with_function(self, planned: Any, x: Any, y: Any) -> float | None:
@@ -361,10 +370,20 @@ class Trainer(Options):
         if batch.weight is not None and batch.mean_weight:
             grad_outputs *= batch.total_weight() / batch.divisor()
         self._check_forward(awaited)
-        if not self._finish(grad_outputs, awaited):
+        penalty = self._penalty()
+        if not self._finish(grad_outputs, awaited, batch.divisor()):
             self.net._backward(grad_outputs, input_gradient=False)
             self._learn(batch.divisor())
-        return loss
+        return loss + penalty / batch.total_weight()
+
+    def _penalty(self) -> float:
+        """Return l2 / 2 times the sum of squares of the weights, which the divisor of the batch divides."""
+        if not self.l2:
+            return 0.0
+        penalty = self.l2 / 2 * kernels.active().squared_norm(self.net.parameters, weight_spans(self.net))
+        if not math.isfinite(penalty):
+            raise self._divergence("loss", penalty)
+        return penalty
 
     def _check_forward(self, awaited: Any) -> None:
         """Refuse to go backward unless the network's last forward is the awaited one, and the network has not changed since."""
@@ -373,7 +392,7 @@ class Trainer(Options):
             reason = pending if isinstance(pending, str) else "the network went forward or backward since"
             raise RuntimeError(f"{reason}: its backward needs trainer.forward(x), or a whole step, again")
 
-    def _finish(self, grad_outputs: npt.ArrayLike, awaited: Any) -> bool:
+    def _finish(self, grad_outputs: npt.ArrayLike, awaited: Any, divisor: float = 0.0) -> bool:
         """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
         planned = self._training_plan()
         if planned is None:
@@ -381,7 +400,7 @@ class Trainer(Options):
         lr = self.optimizer.learning_rate
         if self.net._work.pending is not awaited:  # the learning rate may be a function that does anything
             self._check_forward(awaited)
-        finite = planned.finish(grad_outputs, lr)
+        finite = planned.finish(grad_outputs, lr, divisor)
         if finite is None:
             return False
         self.net._work.pending = None
@@ -407,6 +426,9 @@ class Trainer(Options):
 
     def _learn(self, divisor: float) -> None:
         """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
+        if self.l2:
+            for part in slices(weight_spans(self.net)):
+                self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
         if self.accumulate_steps == 1 and not self._gathered_steps:
             self._update()
         else:
@@ -811,6 +833,7 @@ def fit(
     clip_value: float | None = None,
     metrics: Sequence[MetricSpec] | None = None,
     accumulate_steps: int = 1,
+    l2: float = 0.0,
     epochs: int = 1,
     batch_size: int = 32,
     validation_data: Any = None,
@@ -835,7 +858,7 @@ def fit(
         Inputs and targets; see `Trainer.fit`.
     loss, optimizer : str, or object
         See `Trainer`, also for the next line.
-    clip_norm, clip_value, metrics, accumulate_steps : float, sequence, int
+    clip_norm, clip_value, metrics, accumulate_steps, l2 : float, sequence, int
         Options of `Trainer`.
     epochs, batch_size, steps_per_epoch : int
         Options of `Trainer.fit`, also all that follow.
@@ -872,6 +895,7 @@ def fit(
         clip_value=clip_value,
         metrics=metrics,
         accumulate_steps=accumulate_steps,
+        l2=l2,
         epochs=epochs,
         batch_size=batch_size,
         validation_data=validation_data,

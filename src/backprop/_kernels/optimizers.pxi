@@ -159,6 +159,19 @@ cdef void squared_norm_blocks(
         partial[w.block] = dot(grad + w.start, grad + w.start, w.count)
 
 
+cdef void penalty_blocks(
+    const span_t *spans, Py_ssize_t n_spans, const real *param, double share, real *grad, double *partial, int part, int parts
+) noexcept nogil:
+    """grad += share param; ``partial`` is as in `squared_norm_blocks`, of param."""
+    cdef walk_t w = walk(spans, n_spans, part, parts)
+    cdef real factor = <real> share
+    cdef Py_ssize_t i
+    while next_block(&w):
+        partial[w.block] = dot(param + w.start, param + w.start, w.count)
+        for i in range(w.start, w.start + w.count):
+            grad[i] += factor * param[i]
+
+
 cdef void scale_blocks(
     const span_t *spans, Py_ssize_t n_spans, real *grad, double factor, int part, int parts
 ) noexcept nogil:

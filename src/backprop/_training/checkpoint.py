@@ -58,6 +58,7 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "clip_value": trainer.clip_value,
         "metrics": None if trainer.metrics is None else [_saved_metric(metric) for metric in trainer.metrics],
         "accumulate_steps": trainer.accumulate_steps,
+        "l2": trainer.l2,
     }
 
 
@@ -117,6 +118,7 @@ def load_trainer(
             clip_value=saved["clip_value"],
             metrics=saved["metrics"] if metrics is None else metrics,
             accumulate_steps=saved["accumulate_steps"],
+            l2=saved.get("l2", 0.0),
         )
         moments = {key.removeprefix("optimizer."): value for key, value in tensors.items() if key.startswith("optimizer.")}
         trainer.optimizer.load_state_dict(expect(dict, saved["optimizer_state"], "its optimizer's state") | moments)

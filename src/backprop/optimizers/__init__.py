@@ -60,7 +60,7 @@ class SGD(Optimizer):
     lr : float, Schedule or callable
         The learning rate.
     momentum : float
-        In [0, 1): how much of the velocity is kept.
+        In [0, 1]: how much of the velocity is kept.
     dampening : float
         In [0, 1]: ``1 - dampening`` of each gradient joins the velocity.
     nesterov : bool
@@ -79,7 +79,7 @@ class SGD(Optimizer):
     """
 
     name = kernel = "sgd"
-    momentum: float = option(check_in, 0.0, 1.0, closed="left")
+    momentum: float = option(check_in, 0.0, 1.0)
     dampening: float = option(check_in, 0.0, 1.0)
     nesterov: bool = option(check_flag)
 
@@ -337,8 +337,8 @@ class _Betas(Optimizer):
 class Adam(_Betas):
     """The running mean of gradients over the root of the running mean of their squares, both corrected for starting at 0.
 
-    As in PyTorch eps is added to the corrected root, ``sqrt(v / bias2) + eps`` (Keras adds it to the uncorrected one), and
-    weight decay is part of the gradient; `AdamW` keeps it apart. Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980;
+    As in PyTorch eps is added to the corrected root, ``sqrt(v / bias2) + eps``, unless ``eps_corrected`` is False, and weight
+    decay is part of the gradient; `AdamW` keeps it apart. Source: Kingma and Ba, ICLR 2015, arXiv:1412.6980;
     AMSGrad: Reddi, Kale and Kumar, ICLR 2018 (the maximum over the uncorrected v).
 
     Parameters
@@ -351,6 +351,9 @@ class Adam(_Betas):
         Positive.
     amsgrad : bool
         Whether to divide by the largest v so far.
+    eps_corrected : bool
+        False adds eps to the uncorrected root, as Keras and scikit-learn do: ``eps / sqrt(bias2)`` in place of eps, which is
+        larger in the first updates.
     weight_decay, decoupled, l1, groups : float, bool, float, mapping
         As for every `Optimizer`.
 
@@ -367,6 +370,7 @@ class Adam(_Betas):
     name = kernel = "adam"
     squares = True
     amsgrad: bool = option(check_flag)
+    eps_corrected: bool = option(check_flag, default=True)
 
     def __init__(
         self,
@@ -375,6 +379,7 @@ class Adam(_Betas):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         amsgrad: bool = False,
+        eps_corrected: bool = True,
         weight_decay: float = 0.0,
         decoupled: bool = False,
         l1: float = 0.0,
@@ -382,12 +387,15 @@ class Adam(_Betas):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
         self.amsgrad = amsgrad
+        self.eps_corrected = eps_corrected
 
     def _slots(self) -> tuple[str | None, ...]:
         return "m", "v", "v_max" if self.amsgrad else None
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
-        return lr, *self.betas, self.eps, *self._bias(step)
+        bias1, bias2 = self._bias(step)
+        eps = self.eps if self.eps_corrected else self.eps / math.sqrt(bias2)
+        return lr, *self.betas, eps, bias1, bias2
 
 
 class AdamW(Adam):

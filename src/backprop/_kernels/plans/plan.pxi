@@ -372,6 +372,7 @@ cdef class TrainingPlan:
     cdef trainer_t trainer
     cdef tuple arrays  # keeps them alive
     cdef spans_t spans
+    cdef spans_t penalized
     cdef spans_t ages[MOST_AGES]
     cdef Py_ssize_t rows  # the largest batch there is memory for
     cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
@@ -389,7 +390,7 @@ cdef class TrainingPlan:
 
     def __cinit__(
         self, Plan plan not None, loss, double loss_parameter, loss_column, dict loss_state not None, optimizer,
-        tuple moments not None, spans, list ages not None, double clip_norm, double clip_value
+        tuple moments not None, spans, list ages not None, double clip_norm, double clip_value, double l2, penalized
     ):
         cdef dict scalars = vars(optimizer)
         cdef trainer_t *t = &self.trainer
@@ -420,6 +421,9 @@ cdef class TrainingPlan:
             t.age[t.n_ages].spans, t.age[t.n_ages].n_spans = self.ages[t.n_ages].at, self.ages[t.n_ages].count
             t.age[t.n_ages].missed = missed
             t.n_ages += 1
+        take_spans(&self.penalized, penalized, size)
+        t.penalized, t.n_penalized = self.penalized.at, self.penalized.count
+        t.l2 = l2
         t.clip_norm = clip_norm
         t.clip_value = clip_value
         u.kind = UPDATES[optimizer.kernel]
@@ -441,6 +445,8 @@ cdef class TrainingPlan:
         u.eta_minus, u.eta_plus = scalars.get("etas", (0, 0))
         u.step_min, u.step_max = scalars.get("step_sizes", (0, 0))
         t.pace.lr_decay = scalars.get("lr_decay", 0)
+        if not scalars.get("eps_corrected", True):
+            t.pace.uncorrected_eps = u.eps
         t.pace.momentum_decay = scalars.get("momentum_decay", 0)
 
     def __dealloc__(self):
@@ -448,6 +454,7 @@ cdef class TrainingPlan:
         free(self.trainer.memory)
         free(self.order)
         drop_spans(&self.spans)
+        drop_spans(&self.penalized)
         for i in range(self.trainer.n_ages):
             drop_spans(&self.ages[i])
         self.free_groups()
@@ -604,8 +611,10 @@ cdef class TrainingPlan:
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
         return cnp.PyArray_DIM(rows, 0) == cnp.PyArray_DIM(targets, 0) and plain_finite(rows) and plain_finite(targets)
 
-    def finish(self, grad_outputs, double lr):
+    def finish(self, grad_outputs, double lr, double divisor):
         """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite.
+
+        ``divisor``: what the sum over the rows is divided by, and so is the penalty; 0: their number.
 
         None, and nothing is done, when it has to be converted first, or there was no such forward in training mode.
         """
@@ -619,6 +628,7 @@ cdef class TrainingPlan:
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
         s.rows = cnp.PyArray_DIM(grad, 0)
+        s.divisor = divisor if divisor > 0 else s.rows
         self.lr = lr
         s.lr = &self.lr
         s.updates = self.optimizer_state["steps"]
@@ -709,11 +719,10 @@ cdef class TrainingPlan:
     cdef Py_ssize_t lay_out(self, Py_ssize_t rows, char *start) noexcept:
         cdef trainer_t *t = &self.trainer
         cdef Py_ssize_t used = 0, k = t.net.n_outputs
+        cdef Py_ssize_t blocks = max(span_block_count(t.spans, t.n_spans), span_block_count(t.penalized, t.n_penalized))
         t.targets = take(&used, start, rows * max(k, 1) * sizeof(double))
         t.weight = take(&used, start, rows * sizeof(double))
         t.outputs = take(&used, start, rows * k * sizeof(double) if slice_of(t.net, rows) else 0)
         t.buffers = take(&used, start, t.net.n_buffers * sizeof(double))
-        t.partial = <double *> take(
-            &used, start, max(loss_block_count(&t.loss, rows, k), span_block_count(t.spans, t.n_spans)) * sizeof(double)
-        )
+        t.partial = <double *> take(&used, start, max(loss_block_count(&t.loss, rows, k), blocks) * sizeof(double))
         return used

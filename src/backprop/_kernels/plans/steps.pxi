@@ -4,6 +4,7 @@
 #     forward     the network's outputs
 #     loss        its value, and its gradient with respect to the outputs
 #     backward    the gradients of the parameters
+#     penalize    the penalty of the parameters, and its gradient
 #     clip        gradients that are too long or too large
 #     update      the optimizer's step
 #
@@ -35,6 +36,7 @@ cdef struct pace_t:  # an optimizer, and what changes from step to step
     update_t update
     double lr_decay  # of adagrad
     double momentum_decay  # of nadam
+    double uncorrected_eps  # of adam, to be added to the root of v as it is; 0: eps is added to the corrected root
     double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step
     Py_ssize_t mu_step[MOST_AGES]
 
@@ -56,6 +58,9 @@ cdef struct trainer_t:  # what all steps share
     Py_ssize_t n_spans
     age_t age[MOST_AGES]  # the same parameters, by how often they have been updated
     int n_ages
+    double l2  # of the penalty, 0: none
+    const span_t *penalized  # the parameters that it is of
+    Py_ssize_t n_penalized
     double clip_norm  # 0: no clipping
     double clip_value
     double limit  # of a gradient, beyond which its square overflows; infinite for optimizers that form none
@@ -81,6 +86,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     Py_ssize_t count  # steps
     Py_ssize_t updates  # updates before these
     double mean_weight  # of the rows of the data; 0: every batch is divided by its own weight
+    double divisor  # of a step whose forward and loss were elsewhere
     pace_t pace  # as it was then
     uint64_t noise  # forwards in training mode before these
     bint check_finite
@@ -240,7 +246,31 @@ cdef void take_loss(
     end_stage(m)
 
 
-# Clip and update.
+# Penalize, clip and update.
+
+cdef void penalize(stretch_t *s, Py_ssize_t step, double divisor, const real *like, member_t *m) noexcept nogil:
+    """Add l2 / 2 sum(param^2), over the divisor of the batch, to the loss of a step, and its gradient to the gradients.
+
+    What is reported is divided by the weight of the batch, as the loss is.
+    """
+    cdef trainer_t *t = s.trainer
+    cdef int piece = first_piece(m, m.parts)
+    cdef double penalty
+    while piece < m.parts:
+        penalty_blocks(
+            t.penalized, t.n_penalized, <const real *> t.net.parameters, t.l2 / divisor, <real *> t.net.gradients, t.partial,
+            piece, m.parts
+        )
+        piece = next_piece(m, piece)
+    end_stage(m)
+    piece = first_piece(m, 1)
+    while piece < 1:
+        if s.losses is not NULL:
+            penalty = t.l2 / 2 * sum_of(<const double *> t.partial, span_block_count(t.penalized, t.n_penalized))
+            s.losses[step] += penalty / s.weights[step]
+        piece = next_piece(m, piece)
+    end_stage(m)
+
 
 cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite, or too large for the optimizer to square.
@@ -371,7 +401,9 @@ cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcep
     u.first = step == 1
     u.bias1 = 1 - pow(u.beta1, <double> step)
     u.bias2 = 1 - pow(u.beta2, <double> step)
-    if u.kind == ADAGRAD:
+    if u.kind == ADAM and pace.uncorrected_eps > 0:
+        u.eps = pace.uncorrected_eps / sqrt(u.bias2)
+    elif u.kind == ADAGRAD:
         u.lr = lr / (1 + (step - 1) * pace.lr_decay)
     elif u.kind == NADAM:
         if pace.mu_step[age] >= step:
@@ -404,8 +436,8 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         program_t *net = s.trainer.net
         pace_t pace = s.pace
         batch_t b
-        double weight, scale
-        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else eleven.
+        double weight
+        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else thirteen.
         uint32_t stages = 16 + 3 * net.count, after
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
@@ -425,8 +457,7 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         if weight == 0:
             skip_step(s, done, m, after)
         else:
-            scale = loss_scale(&s.loss, divisor_of(s, &b, weight), net.n_outputs)
-            end = take_step(s, done, updated, &b, scale, &pace, like, m, after)
+            end = take_step(s, done, updated, &b, divisor_of(s, &b, weight), &pace, like, m, after)
         if end == FINISHED:
             updated += weight != 0
             done += 1
@@ -463,11 +494,12 @@ cdef void skip_step(stretch_t *s, Py_ssize_t step, member_t *m, uint32_t after) 
 
 
 cdef outcome take_step(
-    stretch_t *s, Py_ssize_t step, Py_ssize_t updated, const batch_t *b, double scale, pace_t *pace, const real *like, member_t *m,
-    uint32_t after
+    stretch_t *s, Py_ssize_t step, Py_ssize_t updated, const batch_t *b, double divisor, pace_t *pace, const real *like,
+    member_t *m, uint32_t after
 ) noexcept nogil:
     """From forward to update, the stage ``after`` follows; ``updated``: how many steps before it changed parameters."""
     cdef program_t *net = s.trainer.net
+    cdef double scale = loss_scale(&s.loss, divisor, net.n_outputs)
     cdef uint64_t noise = s.noise + updated
     cdef bint sliced = slice_of(net, b.n) != 0
     x = <const real *> b.x
@@ -485,6 +517,10 @@ cdef outcome take_step(
         gather_gradient(s, b, like, m)
     else:
         backward_walk(net, x, b.n, True, noise, False, m)
+    if s.trainer.l2 > 0:
+        penalize(s, step, divisor, like, m)
+        if not isfinite(s.losses[step]):
+            return LOSS_NOT_FINITE
     if not clip(s, sliced, like, m):
         return GRADIENT_NOT_FINITE
     update(s, pace, s.lr[updated], step + 1, updated + 1, like, m, after)
@@ -519,6 +555,8 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     cdef program_t *net = s.trainer.net
     cdef pace_t pace = s.pace
     backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
+    if s.trainer.l2 > 0:
+        penalize(s, 0, s.divisor, like, m)
     if clip(s, False, like, m):
         update(s, &pace, s.lr[0], 1, 1, like, m, m.stage + 1)
     elif is_current(m):
