@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop import activations, losses
+from backprop import activations, kernels, losses
 from backprop._gradcheck import GradientError
 
 
@@ -96,6 +96,49 @@ def test_frozen_layers_are_left_out(rng):
     assert bp.gradcheck(net, rng.normal(size=(4, 3)), [0, 1, 0, 1], loss="cross_entropy")
 
 
+KINKED = ["relu", "leaky_relu", "hardtanh", "relu6", "elu", "selu"]
+INSIDE = {
+    "dense": lambda activation: [],
+    "dropout": lambda activation: [bp.Dropout(0.6)],
+    "batch_norm": lambda activation: [bp.BatchNorm(6)],
+    "residual": lambda activation: [bp.Residual([bp.Dense(6, 5, activation=activation), bp.Dense(5, 6, activation=activation)])],
+}
+
+
+KINKED_LOSSES = ["mse", "mae", "hinge", "huber", "quantile", "cross_entropy"]
+SHARED_KINKS = [  # every pair of activation and loss, with the layers between in turn
+    (loss, activation, list(INSIDE)[(i + j) % len(INSIDE)])
+    for i, loss in enumerate(KINKED_LOSSES)
+    for j, activation in enumerate(KINKED)
+]
+
+
+@pytest.mark.parametrize(("loss", "activation", "inside"), SHARED_KINKS)
+def test_units_that_share_a_kink_raise_no_false_alarm(loss, activation, inside):
+    criterion = losses.get(loss)
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        layers = [bp.Dense(3, 6, activation=activation), *INSIDE[inside](activation), bp.Dense(6, 2)]
+        net = bp.Network(layers, dtype="float64", seed=seed)
+        if seed == 1:
+            net.layers[-1].weight = np.zeros((6, 2))  # outputs of zero: with targets of zero, the kink of mae and quantile
+        x = np.round(rng.normal(size=(5, 3)))
+        x[:2] = 0  # with biases of zero, every unit is at its kink
+        y = targets_for(criterion, 5, 2, rng)
+        if criterion.task == "regression" and seed < 2:
+            y = np.zeros((5, 2))
+        weight = rng.choice([-1.0, 1.0, 2.0], 5) if seed == 2 else None
+        for training in (True, False):
+            assert bp.gradcheck(net, x, y, loss=criterion, training=training, sample_weight=weight)
+
+
+@pytest.mark.parametrize("activation", ["relu", "leaky_relu"])
+def test_a_network_for_xnor_raises_no_false_alarm(activation):
+    for seed in range(25):
+        net = bp.mlp([2, 4, 1], activation=activation, seed=seed)
+        assert bp.gradcheck(net, [[0, 0], [0, 1], [1, 0], [1, 1]], [1, 0, 0, 1], loss="binary_cross_entropy")
+
+
 def test_kinks(rng):
     # Rows of zeros put every unit of a network without biases exactly on relu's kink.
     net = bp.Network([bp.Dense(3, 20, activation="relu", bias=False), bp.Dense(20, 2)], seed=0)
@@ -103,6 +146,73 @@ def test_kinks(rng):
     # And among this many units some lie within a step of it.
     (x, y), _ = bp.datasets.digits()
     assert bp.gradcheck(bp.mlp([64, 128, 64, 10], seed=0), x[:8], y[:8], loss="cross_entropy", max_entries=200)
+
+
+def test_a_wrong_gradient_at_a_kink_is_found():
+    class Off(bp.Dense):
+        """A dense layer whose gradient is too large by one part in a million."""
+
+        def backward(self, grad_outputs):
+            grad_x = super().backward(grad_outputs)
+            self.grad_weight *= 1 + 1e-6
+            return grad_x
+
+    for seed in range(5):
+        net = bp.Network([Off(3, 6, activation="relu"), bp.Dense(6, 2)], dtype="float64", seed=seed)
+        x = np.random.default_rng(seed).normal(size=(3, 3))
+        x[0] = 0
+        assert bp.gradcheck(net.copy(), x, [0, 1, 0], loss="cross_entropy", rtol=1e-5)
+        with pytest.raises(GradientError, match=r"layers\.0 Off.*: weight\["):
+            bp.gradcheck(net, x, [0, 1, 0], loss="cross_entropy")
+
+
+WRITTEN = {  # kernels of backward, with the positions of the arrays that they write
+    "dense_backward": (3, 4, 5),
+    "batch_norm_backward": (4, 5, 6),
+    "batch_norm_inference_backward": (5, 6, 7),
+    "layer_norm_backward": (4, 5, 6),
+    **dict.fromkeys(("cross_entropy", "cross_entropy_soft", "kl_divergence", "mse", "half_mse", "mae"), (3,)),
+    **dict.fromkeys(("huber", "log_cosh", "poisson", "hinge"), (3,)),
+    **dict.fromkeys(("binary_cross_entropy", "quantile"), (4,)),
+}
+PLANTED = [(kernel, position, name) for kernel in WRITTEN for position in WRITTEN[kernel] for name in ("tanh", "relu")]
+PLANTED += [("activation_backward", 3, name) for name in activations.NAMES if name not in ("identity", "softmax")]
+
+
+@pytest.mark.parametrize(("kernel", "position", "activation"), PLANTED)
+def test_an_error_of_one_part_in_a_million_in_any_kernel_is_found(kernel, position, activation, monkeypatch, rng):
+    norm = bp.LayerNorm(4) if kernel.startswith("layer_norm") else bp.BatchNorm(4)
+    net = bp.Network([bp.Dense(3, 4), norm, bp.Activation(activation), bp.Dense(4, 2)], dtype="float64", seed=0)
+    loss = "cross_entropy" if kernel == "cross_entropy_soft" else kernel if kernel in losses.NAMES else "mse"
+    y = targets_for(losses.get(loss), 6, 2, rng)
+    y = np.eye(2)[y] if kernel == "cross_entropy_soft" else y
+    x, training = rng.normal(size=(6, 3)), "inference" not in kernel
+    planted = 0
+
+    with bp.use_backend("numpy"):
+        original = getattr(kernels.active(), kernel)
+
+        def wrong(*arguments):
+            nonlocal planted
+            result = original(*arguments)
+            if arguments[position] is not None:
+                arguments[position][...] *= 1 + 1e-6
+                planted += 1
+            return result
+
+        assert bp.gradcheck(net, x, y, loss=loss, training=training, max_entries=4)
+        monkeypatch.setattr(kernels.active(), kernel, wrong)
+        with pytest.raises(GradientError):
+            bp.gradcheck(net, x, y, loss=loss, training=training, max_entries=4)
+    assert planted
+
+
+def test_a_loss_that_is_rounded_is_checked_as_closely_as_it_can_be(rng):
+    def rounded(outputs, targets):
+        diff = (outputs - targets).astype(np.float32)
+        return float(np.mean(diff**2)), 2 * (outputs - targets) / diff.size
+
+    assert bp.gradcheck(bp.mlp([3, 4, 2], activation="tanh", seed=0), rng.normal(size=(4, 3)), np.zeros((4, 2)), loss=rounded)
 
 
 class Wrong(bp.Layer):
