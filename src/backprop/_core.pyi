@@ -54,6 +54,7 @@ class TrainingPlan:
         loss: str | None,
         loss_parameter: float,
         loss_column: Array | None,
+        target_range: tuple[float, float],
         loss_state: dict[str, Any],
         optimizer: Any,
         moments: tuple[Array | None, ...],

@@ -181,7 +181,6 @@ def translate_training(
     if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
         return None
     name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
-    parameter = {"cross_entropy": "label_smoothing", "huber": "delta"}.get(loss.name)
     spans = optimizer.attach(net)
     moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
     core: Any = kernels.compiled()
@@ -190,8 +189,9 @@ def translate_training(
     return core.TrainingPlan(
         plan,
         name,
-        getattr(loss, parameter) if parameter else 0.0,
+        getattr(loss, loss.parameter) if loss.parameter else 0.0,
         None if name is None else loss.per_output(net.n_outputs, net.dtype),
+        loss.target_range,
         vars(loss),
         optimizer,
         moments,

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from . import kernels
 from ._arrays import as_real_array, check_choice, check_nonnegative
+from ._numpy.activations import ACTIVATIONS
 from ._overrides import Overridable, Shortcuts, missing
 from ._types import Array
 
@@ -45,78 +46,7 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-class _Entry(NamedTuple):
-    formula: str
-    derivative: str
-    uses_z: bool  # the derivative needs z; elsewhere it is written in terms of a, and z is not kept
-    alpha: float | None  # the default of the parameter; None for functions that have none
-    low: float  # bounds of the values; the lower one is multiplied by alpha where there is one
-    high: float
-    source: str
-
-
-_TABLE = {
-    "identity": _Entry("z", "1", False, None, -inf, inf, "the linear unit"),
-    "relu": _Entry(
-        "max(z, 0)", "a > 0", False, None, 0, inf, "Nair and Hinton, ICML 2010; Glorot, Bordes and Bengio, AISTATS 2011"
-    ),
-    "leaky_relu": _Entry(
-        "z if z > 0 else alpha z",
-        "1 if z > 0 else alpha",
-        False,
-        0.01,
-        -inf,
-        inf,
-        "Maas, Hannun and Ng, ICML 2013 (alpha = 0.01)",
-    ),
-    "elu": _Entry(
-        "z if z > 0 else alpha (e^z - 1)",
-        "1 if z > 0 else a + alpha",
-        False,
-        1.0,
-        -1,
-        inf,
-        "Clevert et al., ICLR 2016, arXiv:1511.07289",
-    ),
-    "selu": _Entry(
-        "l (z if z > 0 else s (e^z - 1)), l = 1.0507..., s = 1.6733...",
-        "l if z > 0 else a + l s",
-        False,
-        None,
-        -1.7581,
-        inf,
-        "Klambauer et al., NeurIPS 2017, arXiv:1706.02515, equation 2",
-    ),
-    "gelu": _Entry(
-        "z/2 (1 + t), t = tanh(c (z + 0.044715 z^3)), c = sqrt(2/pi)",
-        "(1 + t)/2 + z/2 (1 - t^2) c (1 + 0.134145 z^2)",
-        True,
-        None,
-        -0.1701,
-        inf,
-        "Hendrycks and Gimpel, arXiv:1606.08415, the tanh approximation of section 2",
-    ),
-    "gelu_exact": _Entry(
-        "z P, P = (1 + erf(z / sqrt 2)) / 2",
-        "P + z e^(-z^2 / 2) / sqrt(2 pi)",
-        True,
-        None,
-        -0.17,
-        inf,
-        "Hendrycks and Gimpel, arXiv:1606.08415, section 2",
-    ),
-    "silu": _Entry("z s, s = sigmoid(z)", "s + a (1 - s)", True, None, -0.2785, inf, "Elfwing, Uchibe and Doya, arXiv:1702.03118"),
-    "mish": _Entry("z w, w = tanh(softplus(z))", "w + z sigmoid(z) (1 - w^2)", True, None, -0.3089, inf, "Misra, arXiv:1908.08681"),
-    "sigmoid": _Entry("1 / (1 + e^-z)", "a (1 - a)", False, None, 0, 1, "Rumelhart, Hinton and Williams, Nature 323, 1986"),
-    "tanh": _Entry("tanh z", "1 - a^2", False, None, -1, 1, "LeCun et al., Efficient BackProp, 1998"),
-    "softplus": _Entry("log(1 + e^z)", "1 - e^-a", False, None, 0, inf, "Dugas et al., NeurIPS 2000"),
-    "softsign": _Entry("z / (1 + |z|)", "(1 - |a|)^2", False, None, -1, 1, "Glorot and Bengio, AISTATS 2010"),
-    "hardtanh": _Entry("min(max(z, -1), 1)", "-1 < a < 1", False, None, -1, 1, "Collobert, PhD thesis, 2004"),
-    "relu6": _Entry("min(max(z, 0), 6)", "0 < a < 6", False, None, 0, 6, "Krizhevsky, unpublished manuscript on CIFAR-10, 2010"),
-    "softmax": _Entry("e^z_i / sum_j e^z_j", "da_i/dz_j = a_i ((i == j) - a_j)", False, None, 0, 1, "Bridle, Neurocomputing, 1990"),
-}
-
-NAMES = tuple(_TABLE)
+NAMES = tuple(ACTIVATIONS)
 """The names that `get` takes."""
 
 
@@ -158,7 +88,7 @@ class ActivationFunction(metaclass=Overridable):
     by_kernel: ClassVar[bool] = True  # whether the kernels compute it: not a custom function
 
     def __init__(self, name: str, alpha: float | None = None) -> None:
-        default = _TABLE[check_choice("activation", name, NAMES)].alpha
+        default = ACTIVATIONS[check_choice("activation", name, NAMES)].alpha
         if alpha is None:
             alpha = default or 0.0
         elif default is None:
@@ -173,12 +103,12 @@ class ActivationFunction(metaclass=Overridable):
     @property
     def takes_alpha(self) -> bool:
         """Whether the function has a parameter alpha."""
-        return _TABLE[self.name].alpha is not None
+        return ACTIVATIONS[self.name].alpha is not None
 
     @property
     def uses_z(self) -> bool:
         """Whether the derivative needs z, the input; where not, a is enough."""
-        return _TABLE[self.name].uses_z or not self.by_kernel
+        return ACTIVATIONS[self.name].uses_z or not self.by_kernel
 
     @property
     def range(self) -> tuple[float, float]:
@@ -192,7 +122,7 @@ class ActivationFunction(metaclass=Overridable):
         """
         if not self.by_kernel:
             return -inf, inf
-        low, high = float(_TABLE[self.name].low), float(_TABLE[self.name].high)
+        low, high = map(float, ACTIVATIONS[self.name].range)
         if self.takes_alpha:
             low = low * self.alpha if self.alpha else 0.0
         return low, high
@@ -200,17 +130,17 @@ class ActivationFunction(metaclass=Overridable):
     @property
     def formula(self) -> str:
         """The function, in terms of z."""
-        return _TABLE[self.name].formula
+        return ACTIVATIONS[self.name].formula
 
     @property
     def derivative_formula(self) -> str:
         """The derivative da/dz, in terms of a where that is enough."""
-        return _TABLE[self.name].derivative
+        return ACTIVATIONS[self.name].derivative
 
     @property
     def source(self) -> str:
         """The paper it comes from."""
-        return _TABLE[self.name].source
+        return ACTIVATIONS[self.name].source
 
     def __call__(self, z: npt.ArrayLike) -> Array:
         """``f(z)``, of z's shape; float32 stays float32, anything else is computed in float64. Softmax works on the last axis."""
@@ -281,7 +211,7 @@ class ActivationFunction(metaclass=Overridable):
         """
         if type(self) is not ActivationFunction:
             raise TypeError(f"a custom activation function ({type(self).__name__}) cannot be saved")
-        if self.alpha == (_TABLE[self.name].alpha or 0.0):
+        if self.alpha == (ACTIVATIONS[self.name].alpha or 0.0):
             return self.name
         return {"name": self.name, "alpha": self.alpha}
 

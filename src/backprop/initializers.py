@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._arrays import check_choice, check_nonnegative
+from ._numpy.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
     from numpy.random import Generator  # only for types: numpy.random costs 15 ms to import
@@ -155,9 +156,7 @@ def default_for(activation: str) -> Initializer:
 
     he_normal for relu and those that resemble it, lecun_normal for selu (whose fixed point asks for it), glorot_uniform elsewhere.
     """
-    if activation in ("relu", "leaky_relu", "relu6", "elu", "gelu", "gelu_exact", "silu", "mish"):
-        return Initializer("he_normal")
-    return Initializer("lecun_normal" if activation == "selu" else "glorot_uniform")
+    return Initializer(ACTIVATIONS[check_choice("activation", activation, ACTIVATIONS)].init)
 
 
 def _orthogonal(shape: tuple[int, ...], rng: Generator) -> npt.NDArray[np.float64]:

@@ -26,9 +26,10 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_choice, check_in, check_positive, require_finite
+from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_in, check_positive, require_finite
 from ._class_weights import ClassWeight, check_class_weight, check_sample_weight, class_weight_vector, weigh_rows
 from ._overrides import Overridable, Shortcuts, missing, written
+from ._registry import Registry
 from ._settings import Converted, Settings, fixed, option, optional
 from ._types import Array, Labels
 
@@ -114,6 +115,13 @@ class Loss(Settings, metaclass=Overridable):
     unbounded : bool
         Whether outputs are logits, log-rates or margins, which must be free to take any real value. The network must then not end
         in an activation that bounds them, such as softmax, relu or tanh; see `check_activation`.
+    reduction : {"mean", "sum"}
+        Whether the loss of a row is the mean or the sum over its outputs.
+    target_range : (float, float)
+        The bounds of targets that are numbers.
+    parameter, column : str
+        The option that the kernel takes as a number, and the one that it takes as a number for each output; empty where there is
+        none.
     class_weight : mapping, sequence, "balanced" or None
         Weights of the classes, where the loss has them.
     """
@@ -122,6 +130,10 @@ class Loss(Settings, metaclass=Overridable):
     task: ClassVar[str] = "regression"
     link: ClassVar[str] = "identity"
     unbounded: ClassVar[bool] = False
+    reduction: ClassVar[str] = "mean"
+    target_range: ClassVar[tuple[float, float]] = (-inf, inf)
+    parameter: ClassVar[str] = ""
+    column: ClassVar[str] = ""
     class_weight: ClassWeight | None = option(check_class_weight, default=None)
 
     def __call__(
@@ -268,7 +280,8 @@ class Loss(Settings, metaclass=Overridable):
         -------
         array (n_outputs,) or None
         """
-        return None
+        option = getattr(self, self.column) if self.column else None
+        return None if option is None else _per_output(self.column, option, n_outputs, dtype)
 
     @property
     def custom(self) -> bool:
@@ -286,13 +299,26 @@ class Loss(Settings, metaclass=Overridable):
         return None if self.custom else self.class_weight
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        return _targets_as_given(given, wanted) if self.custom else _target_matrix(given, wanted)
+        if self.custom:
+            return _targets_as_given(given, wanted)
+        matrix = _target_matrix(given, wanted)
+        low, high = self.target_range
+        if low == -inf and high == inf:
+            return matrix
+        bounds = f"in [{low:g}, {high:g}]" if high < inf else "not negative"
+        return _refuse(matrix, (matrix < low) | (matrix > high), wanted.name, f"{bounds} for {self.name}")
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
         if self.name not in NAMES:
             raise missing(self, _CALL)
-        loss: float = getattr(active, self.name)(outputs, targets, weight, grad)
+        column = (self.per_output(outputs.shape[1], outputs.dtype),) if self.column else ()
+        parameter = (getattr(self, self.parameter),) if self.parameter else ()
+        loss: float = getattr(active, self._kernel(targets))(outputs, targets, weight, *column, grad, *parameter)
         return loss
+
+    def _kernel(self, targets: Any) -> str:
+        """Return the name of the kernel for these targets."""
+        return self.name
 
     def _value_by_call(
         self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
@@ -379,6 +405,9 @@ class CrossEntropy(Loss):
     task = "classification"
     link = "softmax"
     unbounded = True
+    reduction = "sum"
+    target_range = (0.0, inf)
+    parameter = "label_smoothing"
 
     label_smoothing: float = option(check_in, 0.0, 1.0, closed="left")
 
@@ -391,10 +420,8 @@ class CrossEntropy(Loss):
             return _probabilities(given, wanted)
         return _labels(given, wanted.n_outputs, wanted.name)
 
-    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        if targets.ndim == 1:
-            return active.cross_entropy(outputs, targets, weight, grad, self.label_smoothing)
-        return active.cross_entropy_soft(outputs, targets, weight, grad, self.label_smoothing)
+    def _kernel(self, targets: Any) -> str:
+        return "cross_entropy" if targets.ndim == 1 else "cross_entropy_soft"
 
 
 class KLDivergence(Loss):
@@ -408,6 +435,8 @@ class KLDivergence(Loss):
     task = "classification"
     link = "softmax"
     unbounded = True
+    reduction = "sum"
+    target_range = (0.0, inf)
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         if given.ndim == 1 and wanted.n_outputs > 1:
@@ -433,6 +462,8 @@ class BinaryCrossEntropy(Loss):
     task = "binary"
     link = "sigmoid"
     unbounded = True
+    target_range = (0.0, 1.0)
+    column = "pos_weight"
 
     pos_weight: Converted[float | tuple[float, ...] | None, float | Sequence[float] | None] = option(
         optional(_one_or_several), check_positive
@@ -443,16 +474,7 @@ class BinaryCrossEntropy(Loss):
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         self.per_output(wanted.n_outputs, wanted.dtype)
-        matrix = _target_matrix(given, wanted)
-        return _refuse(matrix, (matrix < 0) | (matrix > 1), wanted.name, "in [0, 1] for binary_cross_entropy")
-
-    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        pos_weight = self.per_output(outputs.shape[1], outputs.dtype)
-        return active.binary_cross_entropy(outputs, targets, weight, pos_weight, grad)
-
-    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array | None:
-        """Return `pos_weight` as the kernel takes it."""
-        return None if self.pos_weight is None else _per_output("pos_weight", self.pos_weight, n_outputs, dtype)
+        return super()._targets(given, wanted)
 
 
 class MSE(Loss):
@@ -465,6 +487,7 @@ class HalfMSE(Loss):
     """``sum_j (output_j - target_j)^2 / 2``, the mean over rows: the textbooks' error, with gradient ``(output - target) / n``."""
 
     name = "half_mse"
+    reduction = "sum"
 
 
 class MAE(Loss):
@@ -488,10 +511,7 @@ class Poisson(Loss):
     name = "poisson"
     link = "exp"
     unbounded = True
-
-    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
-        matrix = _target_matrix(given, wanted)
-        return _refuse(matrix, matrix < 0, wanted.name, "not negative for poisson")
+    target_range = (0.0, inf)
 
 
 class Hinge(Loss):
@@ -521,14 +541,12 @@ class Huber(Loss):
     """
 
     name = "huber"
+    parameter = "delta"
 
     delta: float = option(check_positive)
 
     def __init__(self, *, delta: float = 1.0) -> None:
         self.delta = delta
-
-    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        return active.huber(outputs, targets, weight, grad, self.delta)
 
 
 class Quantile(Loss):
@@ -543,6 +561,7 @@ class Quantile(Loss):
     """
 
     name = "quantile"
+    column = "q"
 
     q: Converted[float | tuple[float, ...], float | Sequence[float]] = option(_one_or_several, check_in, 0.0, 1.0, closed="neither")
 
@@ -555,14 +574,6 @@ class Quantile(Loss):
         if not one_for_all:
             return _target_matrix(given, wanted)
         return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
-
-    def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        q = self.per_output(outputs.shape[1], outputs.dtype)
-        return active.quantile(outputs, targets, weight, q, grad)
-
-    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array:
-        """Return `q` as the kernel takes it."""
-        return _per_output("q", self.q, n_outputs, dtype)
 
 
 class FunctionLoss(Loss):
@@ -601,21 +612,23 @@ class FunctionLoss(Loss):
         return f"FunctionLoss({_name_of(self.function)})"
 
 
-_LOSSES: tuple[type[Loss], ...] = (
-    CrossEntropy,
-    BinaryCrossEntropy,
-    MSE,
-    HalfMSE,
-    MAE,
-    Huber,
-    LogCosh,
-    Poisson,
-    Quantile,
-    Hinge,
-    KLDivergence,
+_LOSSES: Registry[Loss] = Registry(
+    "loss",
+    [
+        CrossEntropy,
+        BinaryCrossEntropy,
+        MSE,
+        HalfMSE,
+        MAE,
+        Huber,
+        LogCosh,
+        Poisson,
+        Quantile,
+        Hinge,
+        KLDivergence,
+    ],
 )
-_BY_NAME = {loss.name: loss for loss in _LOSSES}
-NAMES = tuple(_BY_NAME)
+NAMES = _LOSSES.names
 
 
 def get(spec: str | Loss | LossFunction | dict[str, Any]) -> Loss:
@@ -639,15 +652,14 @@ def get(spec: str | Loss | LossFunction | dict[str, Any]) -> Loss:
         _check_complete(spec)
         return spec
     if isinstance(spec, dict):
-        options = {key: value for key, value in spec.items() if key != "name"}
-        if isinstance(options.get("class_weight"), dict):  # JSON knows only strings as keys
-            options["class_weight"] = {int(label): weight for label, weight in options["class_weight"].items()}
-        return _BY_NAME[check_choice("loss", spec.get("name"), NAMES)](**options)
+        if isinstance(spec.get("class_weight"), dict):  # JSON knows only strings as keys
+            spec = spec | {"class_weight": {int(label): weight for label, weight in spec["class_weight"].items()}}
+        return _LOSSES.make(spec)
     if callable(spec):
         name = getattr(spec, "__name__", "")
-        own = spec is globals().get(name) and name in _BY_NAME  # losses.mse itself stands for "mse"
-        return _BY_NAME[name]() if own else FunctionLoss(spec)
-    return _BY_NAME[check_choice("loss", spec, NAMES)]()
+        own = spec is globals().get(name) and name in NAMES  # losses.mse itself stands for "mse"
+        return _LOSSES.make(name) if own else FunctionLoss(spec)
+    return _LOSSES.make(spec)
 
 
 def cross_entropy(

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive
 from ._direction import MODES, better_is
 from ._overrides import Overridable, Shortcuts, missing, written
+from ._registry import Registry
 from ._settings import Settings, count, option, optional
 
 __all__ = [
@@ -725,19 +726,22 @@ class Function(Schedule):
         return f"Function({self.function!r}, lr={self.lr}, per={self.per!r})"
 
 
-_SCHEDULES: tuple[type[Schedule], ...] = (
-    Constant,
-    Step,
-    MultiStep,
-    Exponential,
-    InverseScaling,
-    Polynomial,
-    Cosine,
-    CosineRestarts,
-    OneCycle,
-    ReduceOnPlateau,
+_SCHEDULES: Registry[Schedule] = Registry(
+    "schedule",
+    [
+        Constant,
+        Step,
+        MultiStep,
+        Exponential,
+        InverseScaling,
+        Polynomial,
+        Cosine,
+        CosineRestarts,
+        OneCycle,
+        ReduceOnPlateau,
+    ],
 )
-NAMES = tuple(schedule.name for schedule in _SCHEDULES)
+NAMES = _SCHEDULES.names
 
 
 def get(spec: Schedule | dict[str, Any]) -> Schedule:
@@ -748,14 +752,7 @@ def get(spec: Schedule | dict[str, Any]) -> Schedule:
     ValueError
         For an unknown name.
     """
-    if isinstance(spec, Schedule):
-        return spec
-    arguments = dict(spec)
-    name = arguments.pop("name", None)
-    for schedule in _SCHEDULES:
-        if schedule.name == name:
-            return schedule(**arguments)
-    raise ValueError(f"schedule must be one of {', '.join(NAMES)}, got {name!r}")
+    return spec if isinstance(spec, Schedule) else _SCHEDULES.make(spec)
 
 
 def _cosine(start: float, end: float, progress: Any) -> Any:

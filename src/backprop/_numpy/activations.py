@@ -1,4 +1,6 @@
-"""Every activation beside its derivative: the formulas of the contract, in forms that hold at any input.
+"""The activation functions: formula, derivative and everything else that the package knows of each.
+
+They are computed in forms that hold at any input.
 
 Two habits recur. An exponential takes only arguments that are not positive, so nothing overflows. And where a formula meets
 ``inf * 0``, its argument is first held to a range beyond which the function has long reached its limit.
@@ -8,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -22,11 +25,35 @@ FAR = 1000.0  # e^-1000 is 0 in float64, and 1000 z^3 is finite in float32
 
 
 class Activation(NamedTuple):
-    """``forward(z, alpha) -> a`` and ``backward(grad_a, z, a, alpha) -> delta``; ``uses_z``: backward needs z, not only a."""
+    """Everything that the package knows about an activation function, but for its compiled kernel.
+
+    Attributes
+    ----------
+    forward, backward : callable
+        ``forward(z, alpha) -> a`` and ``backward(grad_a, z, a, alpha) -> delta``.
+    formula, derivative : str
+        a in terms of z, and da/dz, in terms of a where that is enough.
+    source : str
+        The paper that it comes from.
+    range : (float, float)
+        The bounds of the values; the lower one is multiplied by alpha where there is an alpha.
+    uses_z : bool
+        Whether the derivative needs z. Where it does not, z is not kept.
+    alpha : float or None
+        The default of the parameter; None for functions that have none.
+    init : str
+        The initializer that suits a layer which ends in it.
+    """
 
     forward: Callable[[Array, float], Array]
     backward: Callable[[Array, Array, Array, float], Array]
+    formula: str
+    derivative: str
+    source: str
+    range: tuple[float, float] = (-inf, inf)
     uses_z: bool = False
+    alpha: float | None = None
+    init: str = "glorot_uniform"
 
 
 def sigmoid(z: Array) -> Array:
@@ -125,25 +152,147 @@ def _softmax_backward(grad_a: Array, z: Array, a: Array, alpha: float) -> Array:
 
 
 ACTIVATIONS = {
-    "identity": Activation(lambda z, alpha: z, lambda grad_a, z, a, alpha: grad_a),
-    "relu": Activation(lambda z, alpha: np.maximum(z, 0), lambda grad_a, z, a, alpha: grad_a * (a > 0)),
-    "leaky_relu": Activation(_leaky_relu, lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, alpha)),
-    "elu": Activation(_elu, lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, a + alpha)),
+    "identity": Activation(
+        lambda z, alpha: z,
+        lambda grad_a, z, a, alpha: grad_a,
+        "z",
+        "1",
+        "the linear unit",
+    ),
+    "relu": Activation(
+        lambda z, alpha: np.maximum(z, 0),
+        lambda grad_a, z, a, alpha: grad_a * (a > 0),
+        "max(z, 0)",
+        "a > 0",
+        "Nair and Hinton, ICML 2010; Glorot, Bordes and Bengio, AISTATS 2011",
+        range=(0, inf),
+        init="he_normal",
+    ),
+    "leaky_relu": Activation(
+        _leaky_relu,
+        lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, alpha),
+        "z if z > 0 else alpha z",
+        "1 if z > 0 else alpha",
+        "Maas, Hannun and Ng, ICML 2013 (alpha = 0.01)",
+        alpha=0.01,
+        init="he_normal",
+    ),
+    "elu": Activation(
+        _elu,
+        lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, 1, a + alpha),
+        "z if z > 0 else alpha (e^z - 1)",
+        "1 if z > 0 else a + alpha",
+        "Clevert et al., ICLR 2016, arXiv:1511.07289",
+        range=(-1, inf),
+        alpha=1.0,
+        init="he_normal",
+    ),
     "selu": Activation(
         lambda z, alpha: SELU_SCALE * _elu(z, SELU_ALPHA),
         lambda grad_a, z, a, alpha: grad_a * np.where(a > 0, SELU_SCALE, a + SELU_SCALE * SELU_ALPHA),
+        "l (z if z > 0 else s (e^z - 1)), l = 1.0507..., s = 1.6733...",
+        "l if z > 0 else a + l s",
+        "Klambauer et al., NeurIPS 2017, arXiv:1706.02515, equation 2",
+        range=(-1.7581, inf),
+        init="lecun_normal",
     ),
-    "gelu": Activation(_gelu, _gelu_backward, uses_z=True),
-    "gelu_exact": Activation(_gelu_exact, _gelu_exact_backward, uses_z=True),
-    "silu": Activation(_silu, _silu_backward, uses_z=True),
-    "mish": Activation(_mish, _mish_backward, uses_z=True),
-    "sigmoid": Activation(lambda z, alpha: sigmoid(z), lambda grad_a, z, a, alpha: grad_a * (a * (1 - a))),
-    "tanh": Activation(lambda z, alpha: np.tanh(z), lambda grad_a, z, a, alpha: grad_a * (1 - a * a)),
-    "softplus": Activation(lambda z, alpha: softplus(z), lambda grad_a, z, a, alpha: grad_a * -np.expm1(-a)),
-    "softsign": Activation(_softsign, lambda grad_a, z, a, alpha: grad_a * (1 - np.abs(a)) ** 2),
-    "hardtanh": Activation(lambda z, alpha: np.clip(z, -1, 1), lambda grad_a, z, a, alpha: grad_a * ((a > -1) & (a < 1))),
-    "relu6": Activation(lambda z, alpha: np.clip(z, 0, 6), lambda grad_a, z, a, alpha: grad_a * ((a > 0) & (a < 6))),
-    "softmax": Activation(_softmax, _softmax_backward),
+    "gelu": Activation(
+        _gelu,
+        _gelu_backward,
+        "z/2 (1 + t), t = tanh(c (z + 0.044715 z^3)), c = sqrt(2/pi)",
+        "(1 + t)/2 + z/2 (1 - t^2) c (1 + 0.134145 z^2)",
+        "Hendrycks and Gimpel, arXiv:1606.08415, the tanh approximation of section 2",
+        range=(-0.1701, inf),
+        uses_z=True,
+        init="he_normal",
+    ),
+    "gelu_exact": Activation(
+        _gelu_exact,
+        _gelu_exact_backward,
+        "z P, P = (1 + erf(z / sqrt 2)) / 2",
+        "P + z e^(-z^2 / 2) / sqrt(2 pi)",
+        "Hendrycks and Gimpel, arXiv:1606.08415, section 2",
+        range=(-0.17, inf),
+        uses_z=True,
+        init="he_normal",
+    ),
+    "silu": Activation(
+        _silu,
+        _silu_backward,
+        "z s, s = sigmoid(z)",
+        "s + a (1 - s)",
+        "Elfwing, Uchibe and Doya, arXiv:1702.03118",
+        range=(-0.2785, inf),
+        uses_z=True,
+        init="he_normal",
+    ),
+    "mish": Activation(
+        _mish,
+        _mish_backward,
+        "z w, w = tanh(softplus(z))",
+        "w + z sigmoid(z) (1 - w^2)",
+        "Misra, arXiv:1908.08681",
+        range=(-0.3089, inf),
+        uses_z=True,
+        init="he_normal",
+    ),
+    "sigmoid": Activation(
+        lambda z, alpha: sigmoid(z),
+        lambda grad_a, z, a, alpha: grad_a * (a * (1 - a)),
+        "1 / (1 + e^-z)",
+        "a (1 - a)",
+        "Rumelhart, Hinton and Williams, Nature 323, 1986",
+        range=(0, 1),
+    ),
+    "tanh": Activation(
+        lambda z, alpha: np.tanh(z),
+        lambda grad_a, z, a, alpha: grad_a * (1 - a * a),
+        "tanh z",
+        "1 - a^2",
+        "LeCun et al., Efficient BackProp, 1998",
+        range=(-1, 1),
+    ),
+    "softplus": Activation(
+        lambda z, alpha: softplus(z),
+        lambda grad_a, z, a, alpha: grad_a * -np.expm1(-a),
+        "log(1 + e^z)",
+        "1 - e^-a",
+        "Dugas et al., NeurIPS 2000",
+        range=(0, inf),
+    ),
+    "softsign": Activation(
+        _softsign,
+        lambda grad_a, z, a, alpha: grad_a * (1 - np.abs(a)) ** 2,
+        "z / (1 + |z|)",
+        "(1 - |a|)^2",
+        "Glorot and Bengio, AISTATS 2010",
+        range=(-1, 1),
+    ),
+    "hardtanh": Activation(
+        lambda z, alpha: np.clip(z, -1, 1),
+        lambda grad_a, z, a, alpha: grad_a * ((a > -1) & (a < 1)),
+        "min(max(z, -1), 1)",
+        "-1 < a < 1",
+        "Collobert, PhD thesis, 2004",
+        range=(-1, 1),
+    ),
+    "relu6": Activation(
+        lambda z, alpha: np.clip(z, 0, 6),
+        lambda grad_a, z, a, alpha: grad_a * ((a > 0) & (a < 6)),
+        "min(max(z, 0), 6)",
+        "0 < a < 6",
+        "Krizhevsky, unpublished manuscript on CIFAR-10, 2010",
+        range=(0, 6),
+        init="he_normal",
+    ),
+    "softmax": Activation(
+        _softmax,
+        _softmax_backward,
+        "e^z_i / sum_j e^z_j",
+        "da_i/dz_j = a_i ((i == j) - a_j)",
+        "Bridle, Neurocomputing, 1990",
+        range=(0, 1),
+    ),
 }
 
 
@@ -158,27 +307,8 @@ def find(activation: str) -> Activation:
 def activation_forward(z: Array, a: Array, activation: str, alpha: float) -> None:
     """``a = activation(z)``.
 
-    The formulas, with their derivatives in terms of a where a is enough (`ACTIVATIONS` computes them)::
-
-        identity     z                                      1
-        relu         max(z, 0)                              a > 0
-        leaky_relu   z > 0 ? z : alpha z   (alpha >= 0)     z > 0 ? 1 : alpha
-        elu          z > 0 ? z : alpha (e^z - 1)            a > 0 ? 1 : a + alpha
-        selu         l (z > 0 ? z : s (e^z - 1))            a > 0 ? l : a + l s
-        gelu         z/2 (1 + tanh(c (z + 0.044715 z^3)))   of z;  c = sqrt(2/pi)
-        gelu_exact   z/2 (1 + erf(z / sqrt 2))              of z
-        silu         z sigmoid(z)                           of z
-        mish         z tanh(softplus(z))                    of z
-        sigmoid      1 / (1 + e^-z)                         a (1 - a)
-        tanh         tanh z                                 1 - a^2
-        softplus     log(1 + e^z)                           1 - e^-a
-        softsign     z / (1 + |z|)                          (1 - |a|)^2
-        hardtanh     min(max(z, -1), 1)                     -1 < a < 1
-        relu6        min(max(z, 0), 6)                      0 < a < 6
-        softmax      e^z_i / sum_j e^z_j                    delta = a (grad_a - sum(grad_a a))
-
-    ``alpha`` is read by leaky_relu and elu only. selu: l = 1.0507009873554805, s = 1.6732632423543772.
-    NaN stays NaN; at -inf and +inf every function has its limit.
+    The formula of each function is in `ACTIVATIONS`. Softmax works on rows, the others on single elements. ``alpha`` is read by
+    leaky_relu and elu only. NaN stays NaN; at -inf and +inf every function has its limit.
     """
     a[...] = find(activation).forward(z, alpha)
 

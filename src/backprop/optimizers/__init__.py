@@ -13,12 +13,13 @@ What every optimizer takes beside its own options, `lr`, `weight_decay`, `decoup
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .._arrays import check_choice, check_flag, check_in, check_nonnegative, check_number, check_positive
+from .._arrays import check_flag, check_in, check_nonnegative, check_number, check_positive
+from .._registry import Registry
 from .._settings import Converted, fixed, option
 from .._spans import FlatNetwork, slices
 from .._types import Array, Spans
@@ -754,21 +755,23 @@ class Rprop(Optimizer):
         return lr, *self.etas, *self.step_sizes
 
 
-_OPTIMIZERS = (
-    SGD,
-    RMSprop,
-    Adagrad,
-    Adadelta,
-    Adam,
-    AdamW,
-    Adamax,
-    NAdam,
-    RAdam,
-    Lion,
-    Rprop,
+_OPTIMIZERS: Registry[Optimizer] = Registry(
+    "optimizer",
+    [
+        SGD,
+        RMSprop,
+        Adagrad,
+        Adadelta,
+        Adam,
+        AdamW,
+        Adamax,
+        NAdam,
+        RAdam,
+        Lion,
+        Rprop,
+    ],
 )
-_BY_NAME: dict[str, Callable[..., Optimizer]] = {optimizer.name: optimizer for optimizer in _OPTIMIZERS}
-NAMES = tuple(_BY_NAME)
+NAMES = _OPTIMIZERS.names
 
 
 def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
@@ -787,12 +790,9 @@ def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     if isinstance(spec, Optimizer):
         spec._check_complete()
         return spec
-    if isinstance(spec, Mapping):
-        options = {key: value for key, value in spec.items() if key != "name"}
-        return _BY_NAME[check_choice("optimizer", spec.get("name"), NAMES)](**options)
     if callable(getattr(spec, "step", None)):
         raise TypeError(
             f"optimizer must be a name or an Optimizer, got {type(spec).__name__}: derive it from backprop.optimizers.Optimizer "
             "and write update(self, parameter, gradient, moments, lr, step)"
         )
-    return _BY_NAME[check_choice("optimizer", spec, NAMES)]()
+    return _OPTIMIZERS.make(spec)

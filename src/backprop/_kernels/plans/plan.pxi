@@ -384,13 +384,14 @@ cdef class TrainingPlan:
     cdef object optimizer_settings
     cdef object lr_settings
     cdef bint weighted  # whether classes have weights
+    cdef double target_low, target_high  # between which targets that are numbers lie
     cdef object optimizer
     cdef readonly double lr  # of the last step that came alone
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
 
     def __cinit__(
-        self, Plan plan not None, loss, double loss_parameter, loss_column, dict loss_state not None, optimizer,
-        tuple moments not None, spans, list ages not None, double clip_norm, double clip_value, double l2, penalized
+        self, Plan plan not None, loss, double loss_parameter, loss_column, tuple target_range not None, dict loss_state not None,
+        optimizer, tuple moments not None, spans, list ages not None, double clip_norm, double clip_value, double l2, penalized
     ):
         cdef dict scalars = vars(optimizer)
         cdef trainer_t *t = &self.trainer
@@ -409,6 +410,7 @@ cdef class TrainingPlan:
         self.weighted = loss_state.get("class_weight") is not None
         t.loss.kind = LOSSES[loss] if self.has_loss else MSE
         t.loss.parameter = loss_parameter
+        self.target_low, self.target_high = target_range
         seen.count, seen.dtype = 0, plan.net.dtype
         array_in(&seen, plan.arrays[0], b"parameters", size, FLAT)
         t.loss.column = optional_in(&seen, loss_column, b"loss_column", plan.net.n_outputs, FLAT)
@@ -514,9 +516,7 @@ cdef class TrainingPlan:
         cdef const program_t *net = &self.plan.net
         cdef int ndim = cnp.PyArray_NDIM(targets)
         cdef Py_ssize_t k = net.n_outputs
-        cdef bint counts = kind == POISSON or kind == CROSS_ENTROPY_SOFT or kind == KL_DIVERGENCE
-        cdef bint shares = kind == BINARY_CROSS_ENTROPY
-        cdef double low = 0 if counts or shares else -DBL_MAX, high = 1 if shares else DBL_MAX
+        cdef double low = max(self.target_low, -DBL_MAX), high = min(self.target_high, DBL_MAX)
         if ndim == 0 or cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
             return False
         if kind == CROSS_ENTROPY:
