@@ -29,14 +29,14 @@ FLOORS = [
     ["_gradcheck", "serialization"],
     ["_training", "callbacks", "training"],
     ["tabular"],
-    ["estimators", "explain", "export"],
+    ["convert", "estimators", "explain", "export"],
     ["_bench", "_commands", "cli"],
     ["__init__", "__main__"],
 ]
 FLOOR = {module: number for number, modules in enumerate(FLOORS) for module in modules}
 
 # Conveniences that forward to a higher floor, and import it in the method that does: Network.fit, evaluate and save; History.plot.
-UPWARD = {("network", "training"), ("network", "serialization"), ("history", "explain")}
+UPWARD = {("network", "training"), ("network", "serialization"), ("network", "convert"), ("history", "explain")}
 
 
 class Import(NamedTuple):

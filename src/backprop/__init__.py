@@ -11,6 +11,7 @@ from . import kernels  # noqa: F401  at once, so that a damaged installation is 
 _MODULES = (
     "activations",
     "callbacks",
+    "convert",
     "data",
     "datasets",
     "explain",

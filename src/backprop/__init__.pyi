@@ -1,5 +1,6 @@
 from . import activations as activations
 from . import callbacks as callbacks
+from . import convert as convert
 from . import data as data
 from . import datasets as datasets
 from . import explain as explain

@@ -1102,6 +1102,23 @@ class Network(Options, metaclass=Overridable):
 
         save(self, path, metadata=metadata)
 
+    def to_torch_state_dict(self, *, like: Any = None) -> dict[str, Any]:
+        """Return parameters and statistics as PyTorch's `load_state_dict` takes them; see `backprop.convert.to_torch_state_dict`.
+
+        Parameters
+        ----------
+        like : torch.nn.Module or state dict, optional
+            What the arrays are to be loaded into: its names are used, in its order. Without it, the names are those of a
+            ``Sequential`` that has one module for each layer, and one for each activation after its dense layer.
+
+        Returns
+        -------
+        dict of str to torch.Tensor
+        """
+        from .convert import to_torch_state_dict
+
+        return to_torch_state_dict(self, like=like)
+
     def copy(self) -> Network:
         """Return an independent network with the same layers and values, and with gradients zero."""
         return copy.deepcopy(self)
