@@ -64,7 +64,7 @@ def data(rows: int) -> dict[str, np.ndarray]:
         "number": scores[:, 0],
         "labels": scores.argmax(axis=1),
         "probabilities": exponentials / exponentials.sum(axis=1, keepdims=True),
-        "yes or no": (scores > 0).astype(np.int64),
+        "binary": (scores > 0).astype(np.int64),
         "counts": rng.poisson(exponentials),
         "weights": rng.uniform(0.5, 2.0, size=rows),
     }
@@ -136,8 +136,8 @@ def make_cases() -> list[Case]:
 
     networks, losses, schedules = make_networks(), bp.losses, bp.schedules
     narrow, one = networks["narrow"], networks["one output"]
-    kinds = {"cross_entropy": "labels", "kl_divergence": "probabilities", "binary_cross_entropy": "yes or no"}
-    kinds |= {"hinge": "yes or no", "poisson": "counts", "quantile": "numbers"}
+    kinds = {"cross_entropy": "labels", "kl_divergence": "probabilities", "binary_cross_entropy": "binary"}
+    kinds |= {"hinge": "binary", "poisson": "counts", "quantile": "numbers"}
 
     of_losses = [Case(f"loss {name}", narrow, name, kinds.get(name, "numbers")) for name in losses.NAMES]
     of_losses += [
@@ -145,7 +145,7 @@ def make_cases() -> list[Case]:
         Case("loss cross_entropy, smoothed", narrow, losses.CrossEntropy(label_smoothing=0.1), "labels"),
         Case("loss cross_entropy, class weights", narrow, losses.CrossEntropy(class_weight=[1.0, 2.0, 0.5]), "labels"),
         Case("loss cross_entropy, balanced", narrow, losses.CrossEntropy(class_weight="balanced"), "labels"),
-        Case("loss binary_cross_entropy, pos_weight", narrow, losses.BinaryCrossEntropy(pos_weight=[1.0, 2.0, 3.0]), "yes or no"),
+        Case("loss binary_cross_entropy, pos_weight", narrow, losses.BinaryCrossEntropy(pos_weight=[1.0, 2.0, 3.0]), "binary"),
         Case("loss quantile, three", narrow, losses.Quantile(q=[0.1, 0.5, 0.9])),
         Case("loss huber, delta", narrow, losses.Huber(delta=0.3)),
         Case("loss mse of one output", one, "mse", "number"),

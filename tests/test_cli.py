@@ -50,7 +50,7 @@ def write(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture(scope="module")
 def houses(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Prices that follow from numbers, a word and a yes or no, with gaps and columns that say nothing."""
+    """Prices that follow from numbers, a word and a flag, with gaps and columns that say nothing."""
     rng = np.random.default_rng(3)
     rows: list[dict[str, object]] = []
     for number in range(400):

@@ -174,7 +174,7 @@ class _Passive(bp.Callback):
 
 
 class _Switch(bp.Callback):
-    """Changes what the trainer does, as a schedule of one's own would, at the end of each epoch."""
+    """Changes what the trainer does, as a custom schedule would, at the end of each epoch."""
 
     def on_epoch_end(self, epoch, logs):
         self.trainer.optimizer.weight_decay += 0.1

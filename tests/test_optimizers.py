@@ -609,6 +609,36 @@ def test_betas_of_nadam_that_change_are_those_of_all_updates_on_either_backend()
     np.testing.assert_allclose(results[-1], results[0], rtol=1e-10)
 
 
+@pytest.mark.parametrize(("beta", "decay"), [(0.9, 4e-3), (0.9, 0.0), (0.999, 10.0), (0.999999, 0.3), (0.0, 1.0)])
+def test_the_momentum_factors_of_nadam_multiply_to_the_same_product_from_any_step(beta, decay):
+    def scalars(step):
+        return bp.NAdam(betas=(beta, 0.999), momentum_decay=decay)._scalars(step, 1.0)[-2:]
+
+    product = 1.0
+    running = bp.NAdam(betas=(beta, 0.999), momentum_decay=decay)
+    for step in range(1, 4001):
+        mu, mu_next = (beta * (1 - 0.5 * 0.96 ** (at * decay)) for at in (step, step + 1))
+        product *= mu
+        assert running._scalars(step, 1.0)[-2:] == pytest.approx(
+            ((1 - mu) / (1 - product), mu_next / (1 - product * mu_next)), rel=1e-11
+        )
+        if step % 500 == 0:
+            assert scalars(step) == running._scalars(step, 1.0)[-2:]
+
+
+def test_a_huge_count_of_nadam_takes_no_time_on_either_backend():
+    results = []
+    for name in bp.kernels.available():
+        with bp.use_backend(name):
+            net = bp.mlp([2, 3, 1], dtype="float64", seed=0)
+            trainer = bp.Trainer(net, loss="mse", optimizer=bp.NAdam(betas=(0.9999999, 0.999)))
+            trainer.optimizer.steps = 10**12
+            for _ in range(3):
+                trainer.step(np.arange(8.0).reshape(4, 2), np.ones(4))
+            results.append(net.parameters)
+    np.testing.assert_allclose(results[-1], results[0], rtol=1e-10)
+
+
 class _SignMomentum(optimizers.Optimizer):
     """A custom optimizer by `update`."""
 

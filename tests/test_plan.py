@@ -28,7 +28,7 @@ def batch(net: Network, rows: int = 19, seed: int = 0) -> np.ndarray:
 
 
 def assert_close(actual: object, wanted: object, net: Network) -> None:
-    tolerance = {"float32": 2e-4, "float64": 1e-10}[net.dtype.name]
+    tolerance = {"float32": 2e-4, "float64": 1e-11}[net.dtype.name]
     np.testing.assert_allclose(actual, wanted, rtol=tolerance, atol=tolerance)
 
 
@@ -87,8 +87,14 @@ def test_training(case, rows, batch_size, layer_by_layer):
     assert other._planned is None
     assert trainer.optimizer.steps == other.optimizer.steps > 0
     assert net.dropout_step == others.dropout_step
-    assert_close(net.parameters, others.parameters, net)
-    assert_close(net.buffers, others.buffers, net)
+    # Optimizers that divide by the size of gradients magnify those that are rounding alone, such as of a bias before a batch norm.
+    noise = (net.gradients != 0) & (np.abs(net.gradients) < 1e-15)
+    assert_close(net.parameters[~noise], others.parameters[~noise], net)
+    np.testing.assert_allclose(net.parameters[noise], others.parameters[noise], rtol=0, atol=1e-9)
+    if noise.any():
+        np.testing.assert_allclose(net.buffers, others.buffers, rtol=0, atol=1e-9)
+    else:
+        assert_close(net.buffers, others.buffers, net)
     for key, values in history.items():
         np.testing.assert_allclose(values, other_history[key], rtol=1e-9, err_msg=key)
 
@@ -132,7 +138,7 @@ def test_an_input_that_is_not_finite_stops_a_sliced_batch(tmp_path):
 
 
 class Double(bp.Layer):
-    """A layer of one's own."""
+    """A custom layer."""
 
     def forward(self, x, training):
         return 2 * x
@@ -343,7 +349,7 @@ def test_a_backward_needs_a_forward_of_its_own():
 TALLIED = {  # loss, outputs, targets of 50 rows
     "labels": ("cross_entropy", 3, lambda rng: rng.integers(0, 3, 50)),
     "probabilities": ("cross_entropy", 3, lambda rng: rng.dirichlet(np.ones(3), 50).round(1)),
-    "yes or no": ("binary_cross_entropy", 1, lambda rng: rng.integers(0, 2, 50)),
+    "binary": ("binary_cross_entropy", 1, lambda rng: rng.integers(0, 2, 50)),
     "several": ("binary_cross_entropy", 3, lambda rng: rng.integers(0, 2, (50, 3))),
     "hinge": ("hinge", 1, lambda rng: rng.integers(0, 2, 50)),
     "number": ("mse", 1, lambda rng: rng.normal(1000, size=50)),
@@ -356,7 +362,7 @@ TALLIED = {  # loss, outputs, targets of 50 rows
 @pytest.mark.parametrize(
     ("case", "weighted"),
     [(case, weighted) for case in TALLIED for weighted in ("", "rows")]
-    + [(case, weighted) for case in ("labels", "yes or no") for weighted in ("classes", "rows and classes")],
+    + [(case, weighted) for case in ("labels", "binary") for weighted in ("classes", "rows and classes")],
 )
 def test_steps_keep_the_sums_of_metrics(case, weighted, batch_size, dtype, rng, monkeypatch):
     loss, n_outputs, targets = TALLIED[case]
@@ -383,7 +389,7 @@ def test_steps_keep_the_sums_of_metrics(case, weighted, batch_size, dtype, rng, 
     assert tallied.keys() == looked_at.keys()
     for key in looked_at:
         np.testing.assert_allclose(tallied[key], looked_at[key], rtol=1e-9 if key == "r2" else 1e-12)
-    if case in ("labels", "probabilities", "yes or no", "hinge") and "rows" not in weighted:
+    if case in ("labels", "probabilities", "binary", "hinge") and "rows" not in weighted:
         assert tallied["accuracy"] == looked_at["accuracy"]
 
 

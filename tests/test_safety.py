@@ -26,7 +26,7 @@ compiled = pytest.mark.skipif(core is None, reason="plans are the compiled backe
 
 
 class Mine(np.ndarray):
-    """An array of a class of one's own."""
+    """An array of a custom class."""
 
 
 def same_numbers(array: np.ndarray) -> dict[str, Any]:

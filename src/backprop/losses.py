@@ -107,7 +107,7 @@ class Loss(Settings, metaclass=Overridable):
     name : str
         What `get` knows it by.
     task : {"classification", "binary", "regression", "custom"}
-        What the targets are: one class of k, k independent yes or no, numbers, or the business of a loss function of one's own.
+        What the targets are: one class of k, k independent binary labels, numbers, or whatever a custom loss function takes.
     link : {"softmax", "sigmoid", "exp", "identity"}
         What turns raw outputs into predictions.
     custom : bool
@@ -448,7 +448,7 @@ class KLDivergence(Loss):
 
 
 class BinaryCrossEntropy(Loss):
-    """``-(pos_weight t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)))``: yes or no for each output.
+    """``-(pos_weight t log sigmoid(z) + (1 - t) log(1 - sigmoid(z)))``: a binary label for each output.
 
     PyTorch's BCEWithLogitsLoss, the mean over outputs and rows. Targets are 0 or 1 of any real dtype, or probabilities in [0, 1].
 

@@ -945,7 +945,7 @@ class Network(Options, metaclass=Overridable):
         loss : str, Loss or callable
             What training minimizes: a name in `losses.NAMES`, a `Loss`, or ``loss(outputs, targets) -> (value, dL/doutputs)``.
         optimizer : str or Optimizer
-            A name starts fresh; an object keeps its moments, and goes on with them on the same network.
+            A name starts fresh; an object keeps its moments and continues from them on the same network.
         clip_norm, clip_value : float, optional
             Upper bound of the gradients' global norm, or of the size of every gradient.
         metrics : sequence of str or callable, optional

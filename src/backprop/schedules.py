@@ -550,7 +550,7 @@ class ReduceOnPlateau(Schedule):
     """Multiply the learning rate by ``factor`` when a value has not improved for more than ``patience`` epochs.
 
     PyTorch's ReduceLROnPlateau, except that ``threshold`` is relative to the best value's size, so that values below 0 work too.
-    `fit` calls `observe` after every epoch; a loop of one's own calls it itself.
+    `fit` calls `observe` after every epoch; a custom training loop calls it itself.
 
     Parameters
     ----------
@@ -683,7 +683,7 @@ def _check_function(name: str, function: Callable[[int], float]) -> Callable[[in
 
 
 class Function(Schedule):
-    """A function of one's own, ``function(step) -> lr``; an optimizer wraps a plain function into this by itself.
+    """A custom function, ``function(step) -> lr``; an optimizer wraps a plain function into this by itself.
 
     Parameters
     ----------

@@ -109,7 +109,7 @@ class Trainer(Options):
     loss : str, Loss or callable
         A name in `losses.NAMES`, a `Loss`, or ``loss(outputs, targets) -> (value, dL/doutputs)``.
     optimizer : str or Optimizer
-        A name starts fresh; an object keeps its moments, and goes on with them on the same network.
+        A name starts fresh; an object keeps its moments and continues from them on the same network.
     clip_norm : float, optional
         The most that the global norm of the gradients may be; see `clip_grad_norm`.
     clip_value : float, optional
@@ -144,9 +144,6 @@ class Trainer(Options):
         ``training_data.take(slice(0, 10))`` returns a batch of them with the attributes ``x``, ``targets`` and ``weight``.
     error : BaseException or None
         In ``on_train_end``, for callbacks: the exception that ends `fit`, or None if it ends as planned.
-    diverged : Diverged or None
-        In ``on_train_end``, for callbacks, after a `DivergenceError`: the network before the last update was undone, as
-        ``parameters`` and ``buffers``, and the number of ``updates`` and the ``epoch`` then.
 
     Raises
     ------

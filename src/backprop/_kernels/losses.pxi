@@ -404,7 +404,7 @@ cdef double label_lanes(
     const real *z, const int64_t *label, const real *sample_weight, double smoothing, double scale, real *grad,
     Py_ssize_t k, Py_ssize_t rows, bint *valid
 ) noexcept nogil:
-    """What at most as many rows as a vector has lanes add to the loss, all at once, and their gradient.
+    """Return the loss of up to one row per vector lane, computed at once, and write the gradient.
 
     -log p_label, and scale times weight times p - t for t = (1 - smoothing) onehot(label) + smoothing / k.
     """

@@ -52,7 +52,7 @@ class Dropout(Layer):
         if self._owner is None:  # in a network, the network counts
             self._noise.step += 1
         self._kept = (step,)
-        return self._thinned(x, step)
+        return self._apply_mask(x, step)
 
     def infer(self, x: Array) -> Array:
         """Return x."""
@@ -61,9 +61,9 @@ class Dropout(Layer):
     def backward(self, grad_outputs: Array) -> Array:
         """Return the gradient, with the same dropout as the outputs."""
         (step,) = self._take_kept()
-        return grad_outputs if step is None else self._thinned(grad_outputs, step)
+        return grad_outputs if step is None else self._apply_mask(grad_outputs, step)
 
-    def _thinned(self, x: Array, step: int) -> Array:
+    def _apply_mask(self, x: Array, step: int) -> Array:
         assert self._noise is not None
         y = np.empty_like(x)
         kernels.active().dropout(x, y, self.rate, self._noise.seed, step, self._index)

@@ -2,9 +2,9 @@
 
 Each is a function of outputs and targets, with an optional weight for each row, and has the definition of scikit-learn's
 metric of that name. Outputs of k classes are scores (n, k), the largest of which names the class, whether they are logits or
-probabilities. Outputs of yes or no are scores (n,) or (n, 1): yes above a threshold, which is 0, for logits, unless given.
+probabilities. Outputs of binary decisions are scores (n,) or (n, 1): positive above a threshold, by default 0, for logits.
 
-In `fit` and `evaluate` metrics go by name, ``metrics=["accuracy", "f1"]``, or are functions of one's own,
+In `fit` and `evaluate` metrics go by name, ``metrics=["accuracy", "f1"]``, or are custom functions,
 ``metric(outputs, targets) -> float``. Either way their value is that over all rows of the epoch or data set at once.
 """
 

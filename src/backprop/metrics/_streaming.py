@@ -271,7 +271,7 @@ def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray
 
 
 def mean_area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
-    """The mean of the areas of outputs that each stand for a yes or no of their own."""
+    """The mean area of outputs that are separate binary decisions."""
     actual = targets.reshape(len(outputs), -1)
     if actual.shape != outputs.shape:
         raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")

@@ -20,7 +20,7 @@ class Formula(NamedTuple):
 
     kind : {"decisions", "errors"}
     threshold : float
-        Of decisions that are yes or no: where yes begins.
+        Of binary decisions: the score above which an output counts as positive.
     multilabel : bool
         Whether each of several outputs is such a decision.
     """

@@ -540,27 +540,26 @@ class NAdam(_Betas):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay=weight_decay, decoupled=decoupled, l1=l1, groups=groups)
         self.momentum_decay = momentum_decay
-        self._products: dict[int, float] = {}  # mu_1 mu_2 ... mu_t, by t, of the last updates
+        self._products = [1.0]  # mu_1 mu_2 ... mu_t, by t, as far as they had to be multiplied out
 
     def _mu(self, step: int) -> float:
         return float(self.betas[0] * (1.0 - 0.5 * 0.96 ** (step * self.momentum_decay)))
 
     def _mu_product(self, step: int) -> float:
-        done = step
-        while done and done not in self._products:
-            done -= 1
-        product = self._products.get(done, 1.0)
-        for update in range(done + 1, step + 1):
-            product *= self._mu(update)
-        if len(self._products) > _KEPT_PRODUCTS:
-            self._products = dict(list(self._products.items())[-_KEPT_PRODUCTS // 2 :])
-        self._products[step] = product
-        return product
+        """Return mu_1 mu_2 ... mu_step.
+
+        At most a few thousand factors differ from beta1 and matter: from `_NEGLIGIBLE` on, 1 minus the product is 1.
+        """
+        products, beta = self._products, self.betas[0]
+        while len(products) <= step and products[-1] > _NEGLIGIBLE and (mu := self._mu(len(products))) < beta:
+            products.append(products[-1] * mu)
+        known = min(step, len(products) - 1)
+        return float(products[known] * beta ** (step - known))
 
     def _assigned(self, name: str) -> None:
         super()._assigned(name)
         if name in ("betas", "momentum_decay"):
-            self._products = {}
+            self._products = [1.0]
 
     def _scalars(self, step: int, lr: float) -> tuple[float, ...]:
         mu, mu_next, product = self._mu(step), self._mu(step + 1), self._mu_product(step)
@@ -670,7 +669,7 @@ class Lion(Optimizer):
         return lr, *self.betas
 
 
-_KEPT_PRODUCTS = 512  # of NAdam: more than there are numbers of updates that differ between parameters
+_NEGLIGIBLE = 2.0**-60  # a product of NAdam's momentum factors that no longer changes a result
 
 
 def _check_first_step(name: str, lr: Any) -> float:

@@ -27,7 +27,9 @@ cdef enum outcome:
 cdef enum:
     MOST_AGES = 8
 
-cdef struct age_t:  # parameters that have had equally many updates
+cdef double NEGLIGIBLE_PRODUCT = 2.0**-60  # of NAdam's momentum factors: 1 minus it is 1
+
+cdef struct age_t:  # parameters with the same number of updates
     const span_t *spans
     Py_ssize_t n_spans
     Py_ssize_t missed  # updates, while they were frozen
@@ -37,7 +39,7 @@ cdef struct pace_t:  # an optimizer, and what changes from step to step
     double lr_decay  # of adagrad
     double momentum_decay  # of nadam
     double uncorrected_eps  # of adam, to be added to the root of v as it is; 0: eps is added to the corrected root
-    double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step
+    double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step, see nadam_product
     Py_ssize_t mu_step[MOST_AGES]
 
 cdef struct groups_t:  # see slices.pxi
@@ -78,7 +80,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     const void *x  # (rows of the data, n_inputs)
     const void *targets  # (rows of the data,) labels, or (rows of the data, n_outputs) numbers
     const void *weight  # (rows of the data,) or NULL
-    const Py_ssize_t *order  # the numbers of the rows to take, which nobody else writes; NULL: as they lie
+    const Py_ssize_t *order  # the numbers of the rows to take, in memory that no other thread writes; NULL: as they lie
     loss_t loss  # for these targets: cross entropy has two kernels
     const double *lr  # one a step
     Py_ssize_t rows  # how many in all
@@ -396,7 +398,7 @@ cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcep
     `optimizers` tells their sources.
     """
     cdef update_t *u = &pace.update
-    cdef double mu, mu_next, longest, length
+    cdef double mu, mu_next, product, longest, length
     u.lr = lr
     u.first = step == 1
     u.bias1 = 1 - pow(u.beta1, <double> step)
@@ -406,16 +408,10 @@ cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcep
     elif u.kind == ADAGRAD:
         u.lr = lr / (1 + (step - 1) * pace.lr_decay)
     elif u.kind == NADAM:
-        if pace.mu_step[age] >= step:
-            pace.mu_step[age] = 0
-        if pace.mu_step[age] == 0:
-            pace.mu_product[age] = 1
-        while pace.mu_step[age] < step:
-            pace.mu_step[age] += 1
-            pace.mu_product[age] *= nadam_momentum(pace, pace.mu_step[age])
+        product = nadam_product(pace, age, step)
         mu, mu_next = nadam_momentum(pace, step), nadam_momentum(pace, step + 1)
-        u.grad_factor = (1 - mu) / (1 - pace.mu_product[age])
-        u.m_factor = mu_next / (1 - pace.mu_product[age] * mu_next)
+        u.grad_factor = (1 - mu) / (1 - product)
+        u.m_factor = mu_next / (1 - product * mu_next)
     elif u.kind == RADAM:
         longest = 2 / (1 - u.beta2) - 1
         length = longest - 2 * step * pow(u.beta2, <double> step) / u.bias2
@@ -426,6 +422,20 @@ cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcep
 
 cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept nogil:
     return pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
+
+
+cdef double nadam_product(pace_t *pace, int age, Py_ssize_t step) noexcept nogil:
+    """mu_1 mu_2 ... mu_step. At most a few thousand factors differ from beta1 and matter, so any step is reached soon."""
+    cdef double mu
+    if pace.mu_step[age] == 0 or pace.mu_step[age] > step:
+        pace.mu_step[age], pace.mu_product[age] = 0, 1
+    while pace.mu_step[age] < step and pace.mu_product[age] > NEGLIGIBLE_PRODUCT:
+        mu = nadam_momentum(pace, pace.mu_step[age] + 1)
+        if mu == pace.update.beta1:
+            break
+        pace.mu_step[age] += 1
+        pace.mu_product[age] *= mu
+    return pace.mu_product[age] * pow(pace.update.beta1, <double> (step - pace.mu_step[age]))
 
 
 # The loop.

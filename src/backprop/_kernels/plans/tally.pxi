@@ -17,7 +17,7 @@ cdef enum Tally:
 
 cdef struct tally_t:
     int kind
-    bint separate  # decisions: whether each output is a yes or no of its own
+    bint separate  # decisions: whether each output is a separate decision
     double threshold
     const void *weight  # of the rows of the data, in the network's dtype; or NULL
     const double *origin  # errors: (width,), what targets are measured from
