@@ -58,13 +58,14 @@ EXPORT = """\
 Write a saved model for programs without Python. The suffix of the output
 decides: .onnx is a model for ONNX runtimes (needs the package onnx), .c a C99
 file that needs nothing but a compiler, .js or .mjs a JavaScript module. All
-compute what the network predicts."""
+compute what the network predicts; a model of `backprop train` takes the rows of
+its table as they are."""
 
 EXPORT_EXAMPLES = """\
 examples:
   backprop export digits.safetensors digits.onnx
   backprop export digits.safetensors digits.c --weights int8
-  backprop export digits.safetensors digits.mjs"""
+  backprop export houses.safetensors houses.mjs"""
 
 DEMO = """\
 Train a network on handwritten digits that ship with the package: progress,

@@ -14,7 +14,7 @@ from random_networks import random_network
 import backprop as bp
 from backprop import activations
 from backprop.activations import ActivationFunction
-from backprop.export._c import literal, string
+from backprop.export._c_text import literal, string
 
 STRICT = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Werror", "-O2"]
 COMPILERS = {

@@ -32,6 +32,17 @@ def test_the_suffix_decides_what_is_written(saved: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == f"saved      {folder / 'iris.c'}\n"
 
 
+def test_a_model_of_a_table_takes_its_rows(tmp_path: Path) -> None:
+    table = {"area": [float(i) for i in range(40)], "town": ["Rome", "Oslo"] * 20, "price": [2.0 * i for i in range(40)]}
+    model = bp.tabular.TableModel.fit(table, target="price", epochs=1, hidden=(4,))
+    model.save(tmp_path / "houses.safetensors")
+    for suffix, export in (("c", bp.export.c), ("js", bp.export.js)):
+        assert cli.main(["export", str(tmp_path / "houses.safetensors"), str(tmp_path / f"houses.{suffix}"), "--quiet"]) == 0
+        written = (tmp_path / f"houses.{suffix}").read_text()
+        assert written == export(model, tmp_path / f"houses.{suffix}")
+        assert "Rome" in written
+
+
 def test_onnx_options_reach_the_model(saved: Path) -> None:
     onnx = pytest.importorskip("onnx")
     out = saved.parent / "iris.onnx"

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .._files import check_writable
+from .._model_file import read_file
 from ..export import c, js, onnx
 from ..serialization import load
+from ..tabular import TableModel
 
 WRITERS: dict[str, Callable[..., object]] = {".onnx": onnx, ".c": c, ".js": js, ".mjs": js}
 OPTIONS = {
@@ -22,6 +24,12 @@ OPTIONS = {
 """The options of the command that are there for some suffixes only."""
 
 
+def read_kind(path: str) -> str:
+    """Return what a file holds: "model", "checkpoint" or "table"."""
+    _, content = read_file(path)
+    return str(content["kind"])
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Write the model to a file whose suffix says what becomes of it."""
     suffix = Path(arguments.out).suffix.lower()
@@ -33,7 +41,8 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is for {', '.join(OPTIONS[name])} files, not for {arguments.out}")
     check_writable(arguments.out)
     try:
-        WRITERS[suffix](load(arguments.model), arguments.out, **given)
+        model = TableModel.load(arguments.model) if read_kind(arguments.model) == "table" else load(arguments.model)
+        WRITERS[suffix](model, arguments.out, **given)
     except (ImportError, TypeError) as error:  # the package onnx is missing; the model has code of its own
         raise ValueError(str(error)) from error
     if not arguments.quiet:

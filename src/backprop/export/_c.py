@@ -21,6 +21,9 @@ from .._types import Array
 from .._version import __version__
 from ..activations import ActivationFunction
 from ..network import Network
+from ..tabular import TableEncoder, TableModel
+from . import _c_table
+from ._c_text import literal, string, wrapped
 from ._program import (
     ActivationStep,
     DenseStep,
@@ -35,20 +38,19 @@ from ._program import (
     require_finite,
 )
 
-_LINE = 120
 _TESTED_ROWS = 4
 _TEST_TOLERANCE = 1e-4
 
 
 def c(
-    model: Network,
+    model: Network | TableModel,
     path: StrPath | None = None,
     *,
     name: str | None = None,
     weights: str = "float32",
     buffers: str = "stack",
 ) -> str:
-    """Return a network as the text of one C file, and write it if a path is given.
+    """Return a network, alone or with its table, as the text of one C file, and write it if a path is given.
 
     The file is C99 and C++. It allocates nothing, needs ``math.h`` only for activations that have exponentials, and all its
     symbols begin with the name, so that several models link into one program. It defines, for the name ``net``::
@@ -62,10 +64,14 @@ def c(
     NET_CLASSES numbers. With ``NET_DECLARATIONS`` defined, ``#include "net.c"`` declares all this and defines nothing.
     ``-DNET_TEST`` adds some inputs with their outputs and ``int net_test(void)``, which returns the number of outputs that differ.
 
+    For a `TableModel`, x holds one number for each column that it uses, before any scaling: numbers and truth values as they are,
+    dates as days since 1970 (UTC), NaN where they are missing, and for a word what ``float net_word(int column, const char *word)``
+    gives. A predicted number is that of the target.
+
     Parameters
     ----------
-    model : Network
-        The network, as it predicts now.
+    model : Network or TableModel
+        The model, as it predicts now.
     path : str or path, optional
         The file. It holds the old content or the whole new one at any moment.
     name : str, optional
@@ -85,7 +91,7 @@ def c(
     TypeError
         For a custom layer, which the message names; no file is written.
     ValueError
-        For a network with NaN or infinite parameters, a name that is no identifier, or an option that is none of the above.
+        For a model with NaN or infinite parameters, a name that is no identifier, or an option that is none of the above.
     OSError
         When writing fails.
 
@@ -140,46 +146,6 @@ def _checked_name(name: str | None, path: StrPath | None) -> str:
     return name
 
 
-def literal(value: float | np.floating[Any]) -> str:
-    """Return the shortest decimal number that is this float32 again, as C writes it.
-
-    Examples
-    --------
-    >>> literal(np.float32(0.1)), literal(np.float32(3)), literal(np.float32(1e-20))
-    ('0.1f', '3.0f', '1e-20f')
-    """
-    number = np.float32(value)
-    plain = np.format_float_positional(number, trim="0")
-    scientific = np.format_float_scientific(number, trim="-", exp_digits=1)
-    return f"{min(plain, scientific, key=len)}f"
-
-
-def string(text: str) -> str:
-    r"""Return text as a C string in UTF-8, of ASCII characters.
-
-    Examples
-    --------
-    >>> string('a "b" é')
-    '"a \\"b\\" \\303\\251"'
-    """
-    plain = "".join(
-        chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{chr(byte)}" if byte in b'"\\?' else f"\\{byte:03o}"
-        for byte in text.encode()
-    )
-    return f'"{plain}"'
-
-
-def wrapped(items: Iterable[str], indent: str = "    ") -> str:
-    """Return items separated by commas, in lines that are not too long."""
-    lines, line = [], ""
-    for item in items:
-        if line and len(line) + len(item) + 2 > _LINE - len(indent):
-            lines.append(line)
-            line = ""
-        line += f"{', ' if line else ''}{item}"
-    return ",\n".join(indent + line for line in [*lines, line])
-
-
 # Of a float z, a float. Comparisons are written so that NaN comes through.
 _FUNCTIONS = {
     "relu": "z < 0.0f ? 0.0f : z",
@@ -198,7 +164,8 @@ _FUNCTIONS = {
     "relu6": "z < 0.0f ? 0.0f : z > 6.0f ? 6.0f : z",
 }
 _WITHOUT_MATH = ("relu", "leaky_relu", "softsign", "hardtanh", "relu6")
-_PLAIN = {*_WITHOUT_MATH, *(f"at_{name}" for name in _WITHOUT_MATH), "copy", "add", "scale", "dense", "dense_int8"}
+_PLAIN = {*_WITHOUT_MATH, *(f"at_{name}" for name in _WITHOUT_MATH), "copy", "add", "scale", "unscale", "dense", "dense_int8"}
+_PLAIN |= {"encode", "number", "clipped", "truth", "category_of", "calendar"}  # `encode` knows whether these need it
 _NEEDS = {"gelu": "sigmoid", "silu": "sigmoid", "mish": "softplus"}
 
 
@@ -222,13 +189,23 @@ class _File:
     calls: list[_Call] = field(default_factory=list)
     whole: dict[str, tuple[npt.NDArray[np.int8], Array]] = field(default_factory=dict)
     flash: int = 0
+    math: bool = False  # whether the encoding of a table needs math.h
+    word: str = ""  # the function that gives the numbers of words
 
     def text(self) -> str:
         folded = fold(self.program)
         stored = replace(folded, steps=tuple(map(self.rounded, folded.steps)))
-        self.block(stored.steps, "x", stored.n_inputs, ("x",))
-        if not self.calls:
-            self.call("copy", "y", stored.n_inputs, "x")
+        place, width = "x", stored.n_inputs
+        held: tuple[str, ...] = ("x",)
+        if stored.encoder is not None:
+            place, held = "b0", ()
+            self.encode(stored.encoder, place, width)
+        place, width = self.block(stored.steps, place, width, held)
+        meaning = stored.meaning
+        if (meaning.mean, meaning.scale) != (0.0, 1.0):
+            self.call("unscale", "y", width, place, repr(meaning.scale), repr(meaning.mean))
+        elif place == "x" or (len(self.calls) == 1 and stored.encoder is not None):
+            self.call("copy", "y", width, place)
         self.calls[-1] = self.calls[-1]._replace(target="y")
         upper = self.name.upper()
         parts = [
@@ -239,6 +216,7 @@ class _File:
             self.class_names(),
             *self.constants,
             *self.helpers.values(),
+            self.word,
             self.predict(),
             self.label(),
             self.probabilities(),
@@ -247,8 +225,17 @@ class _File:
         ]
         return "\n\n".join(part for part in parts if part) + "\n"
 
+    def encode(self, encoder: TableEncoder, place: str, width: int) -> None:
+        function, helpers, needs_math = _c_table.encode(encoder, self.name)
+        self.helpers |= helpers
+        self.helpers["encode"] = function
+        self.calls.append(_Call("encode", place, ("x",), width))
+        self.math |= needs_math
+        self.word, flash = _c_table.words(encoder, self.name)
+        self.flash += flash
+
     def include(self) -> str:
-        if not _PLAIN.issuperset(self.helpers):
+        if self.math or not _PLAIN.issuperset(self.helpers):
             return "#include <math.h>"
         if self.classes and self.program.meaning.link:
             return f"#ifdef {self.name.upper()}_PROBABILITIES\n#include <math.h>\n#endif"
@@ -263,22 +250,29 @@ class _File:
         return dict(sorted(sizes.items()))
 
     @property
+    def columns(self) -> int:
+        """The number of numbers in x."""
+        return self.program.n_inputs if self.program.encoder is None else len(self.program.encoder.features)
+
+    @property
     def classes(self) -> int:
         return 0 if self.program.meaning.kind == "each" else self.program.n_classes
 
     def declarations(self) -> str:
         name, upper = self.name, self.name.upper()
-        numbers = {"INPUTS": self.program.n_inputs, "OUTPUTS": self.program.n_outputs}
+        numbers = {"INPUTS": self.columns, "OUTPUTS": self.program.n_outputs}
         if self.classes:
             numbers["CLASSES"] = self.classes
         lines = [f"#define {upper}_{key} {value}" for key, value in numbers.items()]
         lines += ["", "#ifdef __cplusplus", 'extern "C" {', "#endif"]
-        lines += [f"void {name}_predict(const float x[{self.program.n_inputs}], float y[{self.program.n_outputs}]);"]
+        lines += [f"void {name}_predict(const float x[{self.columns}], float y[{self.program.n_outputs}]);"]
+        if self.word:
+            lines += [f"float {name}_word(int column, const char *word);"]
         if self.classes:
-            lines += [f"int {name}_label(const float x[{self.program.n_inputs}]);"]
+            lines += [f"int {name}_label(const float x[{self.columns}]);"]
             lines += [f"extern const char {name}_classes[{self.classes}][{self.longest()}];"]
             lines += [f"#ifdef {upper}_PROBABILITIES"]
-            lines += [f"void {name}_probabilities(const float x[{self.program.n_inputs}], float p[{self.classes}]);", "#endif"]
+            lines += [f"void {name}_probabilities(const float x[{self.columns}], float p[{self.classes}]);", "#endif"]
         lines += [f"#ifdef {upper}_TEST", f"int {name}_test(void);", "#endif"]
         lines += ["#ifdef __cplusplus", "}", "#endif"]
         return "\n".join(lines)
@@ -286,7 +280,7 @@ class _File:
     def header(self) -> str:
         upper, name = self.name.upper(), self.name
         ram = 4 * sum(self.buffers().values())
-        what = f"{self.program.n_inputs} inputs, {self.program.n_outputs} outputs"
+        what = f"{self.columns} inputs, {self.program.n_outputs} outputs"
         place = "in static memory" if self.static else "on the stack"
         lines = [
             f"{name}: a neural network of {what}, as C99 and C++.",
@@ -297,14 +291,15 @@ class _File:
             f"Made by    backprop {__version__}",
             f"Model      sha256:{self.program.checksum()}",
             "",
-            "x and y must not overlap. NaN in x gives NaN in y.",
+            "x and y must not overlap." + (" NaN in x gives NaN in y." if self.program.encoder is None else ""),
+            *([] if self.program.encoder is None else _c_table.columns(self.program.encoder)),
             f"With {upper}_DECLARATIONS defined, #include this file for its declarations only.",
             f"-D{upper}_TEST adds {name}_test(), which returns the number of outputs that differ from the network's.",
         ]
         return "/*\n" + "\n".join(f" * {line}".rstrip() for line in lines) + "\n */"
 
     def class_texts(self) -> list[str]:
-        return list(self.program.meaning.classes or map(str, range(self.classes)))
+        return list(map(str, self.program.meaning.classes or range(self.classes)))
 
     def longest(self) -> int:
         """The number of bytes for the name of a class."""
@@ -406,21 +401,21 @@ class _File:
     def call(self, helper: str, target: str, width: int, *arguments: object) -> None:
         if helper not in self.helpers:
             self.helpers[helper] = _HELPERS[helper].replace("NAME", self.name).strip()
-        self.calls.append(_Call(helper, target, arguments, width))
+        self.calls.append(_Call(helper, target, (*arguments, width), width))
 
     def predict(self) -> str:
         kind = "static float" if self.static else "float"
         lines = [f"    {kind} {place}[{size}];" for place, size in self.buffers().items()]
         for call in self.calls:
-            lines.append(f"    {self.name}_{call.helper}({', '.join(map(str, (call.target, *call.arguments, call.width)))});")
-        head = f"void {self.name}_predict(const float x[{self.program.n_inputs}], float y[{self.program.n_outputs}])"
+            lines.append(f"    {self.name}_{call.helper}({', '.join(map(str, (call.target, *call.arguments)))});")
+        head = f"void {self.name}_predict(const float x[{self.columns}], float y[{self.program.n_outputs}])"
         return f"{head} {{\n" + "\n".join(lines) + "\n}"
 
     def label(self) -> str:
         if not self.classes:
             return ""
         k = self.program.n_outputs
-        lines = [f"int {self.name}_label(const float x[{self.program.n_inputs}]) {{", f"    float y[{k}];"]
+        lines = [f"int {self.name}_label(const float x[{self.columns}]) {{", f"    float y[{k}];"]
         if self.program.meaning.kind == "yes_or_no":
             lines += [f"    {self.name}_predict(x, y);"]
             lines += ["    if (y[0] != y[0]) return -1;", f"    return y[0] > {literal(self.program.meaning.threshold)};"]
@@ -436,7 +431,7 @@ class _File:
         name, k, meaning = self.name, self.program.n_outputs, self.program.meaning
         lines = [f"#ifdef {name.upper()}_PROBABILITIES"]
         if meaning.kind == "one_of":
-            lines += [f"void {name}_probabilities(const float x[{self.program.n_inputs}], float p[{k}]) {{"]
+            lines += [f"void {name}_probabilities(const float x[{self.columns}], float p[{k}]) {{"]
             lines += [f"    {name}_predict(x, p);"]
             if meaning.link:
                 lines += ["    float top = p[0], sum = 0.0f;"]
@@ -444,7 +439,7 @@ class _File:
                 lines += [f"    for (int i = 0; i < {k}; i++) sum += p[i] = expf(p[i] - top);"]
                 lines += [f"    for (int i = 0; i < {k}; i++) p[i] /= sum;"]
         else:
-            lines += [f"void {name}_probabilities(const float x[{self.program.n_inputs}], float p[2]) {{"]
+            lines += [f"void {name}_probabilities(const float x[{self.columns}], float p[2]) {{"]
             lines += ["    float y[1];", f"    {name}_predict(x, y);"]
             if meaning.link:
                 lines += ["    p[0] = 1.0f / (1.0f + expf(y[0]));", "    p[1] = 1.0f / (1.0f + expf(-y[0]));"]
@@ -454,13 +449,17 @@ class _File:
 
     def test(self, stored: Program) -> str:
         """Inputs, what the program gives for them in float64, and a function that compares."""
-        name, n, k = self.name, self.program.n_inputs, self.program.n_outputs
-        x = np.random.default_rng(0).normal(size=(_TESTED_ROWS, n)).astype(np.float32)
-        y = stored.run(x)
+        name, n, k, meaning = self.name, self.columns, self.program.n_outputs, stored.meaning
+        if stored.encoder is None:
+            matrix = x = np.random.default_rng(0).normal(size=(_TESTED_ROWS, n)).astype(np.float32)
+        else:
+            x, matrix = _c_table.examples(stored.encoder, _TESTED_ROWS)
+        raw = stored.run(matrix.astype(np.float32))
+        y = raw * meaning.scale + meaning.mean
         with np.errstate(over="ignore"):
             y = np.nan_to_num(y.astype(np.float32))
-        size = float(np.abs(y).max(initial=0.0)) or 1.0
-        allowed = literal(size * _TEST_TOLERANCE)
+        size = (float(np.abs(raw).max(initial=0.0)) or 1.0) * meaning.scale
+        allowed = literal(size * _TEST_TOLERANCE + abs(meaning.mean) * 1e-6)
         arrays = []
         for label, values in (("x", x), ("y", y)):
             items = wrapped(map(literal, values.ravel()))
@@ -518,6 +517,10 @@ static void NAME_copy(float *y, const float *x, int n) {
     "add": """
 static void NAME_add(float *y, const float *x, const float *z, int n) {
     for (int i = 0; i < n; i++) y[i] = x[i] + z[i];
+}""",
+    "unscale": """
+static void NAME_unscale(float *y, const float *x, double scale, double mean, int n) {
+    for (int i = 0; i < n; i++) y[i] = (float)((double)x[i] * scale + mean);
 }""",
     "scale": """
 static void NAME_scale(float *y, const float *x, const float *scale, const float *shift, int n) {

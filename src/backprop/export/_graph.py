@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 AnyArray = npt.NDArray[Any]
+FLOAT, INT64, DOUBLE = 1, 7, 11  # of TensorProto.DataType
 
 
 class Node(NamedTuple):

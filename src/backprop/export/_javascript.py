@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from base64 import b64encode
 from collections.abc import Iterable, Sequence
 
@@ -13,9 +12,12 @@ from .._numpy import erf
 from .._types import Array
 from .._version import __version__
 from ..network import Network
+from ..tabular import TableModel
+from . import _javascript_table
 from ._program import (
     ActivationStep,
     DenseStep,
+    Label,
     LayerNormStep,
     Program,
     ResidualStep,
@@ -28,8 +30,8 @@ from ._program import (
 )
 
 
-def js(model: Network, path: StrPath | None = None) -> str:
-    """Return a network as the text of one JavaScript module, and write it if a path is given.
+def js(model: Network | TableModel, path: StrPath | None = None) -> str:
+    """Return a network, alone or with its table, as the text of one JavaScript module, and write it if a path is given.
 
     The module is an ES module for browsers, Node and other runtimes. It needs nothing else, evaluates no strings, and exports
 
@@ -41,10 +43,14 @@ def js(model: Network, path: StrPath | None = None) -> str:
 
     Weights are in the dtype of the network, sums in double precision.
 
+    For a `TableModel`, x is an object with a value for each column, as in `TableModel.predict`: numbers, texts, true and false,
+    dates, and null or undefined for a missing value. ``predict(x)`` gives the number or the class, ``probabilities(x)`` the
+    probability of each class, and ``columns`` lists the columns.
+
     Parameters
     ----------
-    model : Network
-        The network, as it predicts now.
+    model : Network or TableModel
+        The model, as it predicts now.
     path : str or path, optional
         The file; by custom it ends in ``.mjs`` or ``.js``. It holds the old content or the whole new one at any moment.
 
@@ -57,7 +63,7 @@ def js(model: Network, path: StrPath | None = None) -> str:
     TypeError
         For a custom layer, which the message names; no file is written.
     ValueError
-        For a network with NaN or infinite parameters.
+        For a model with NaN or infinite parameters.
     OSError
         When writing fails.
 
@@ -157,7 +163,7 @@ class _Module:
 
     def text(self) -> str:
         self.write(fold(self.program).steps)
-        exports = [self.labels(), self.meaning(), self.predict()]  # which name the functions that they use
+        exports = [self.labels(), *(self.table() if self.program.encoder else (self.meaning(), self.outputs("predict")))]
         constants = "\n".join(f"const {name} = {value};" for name, value in self.constants.items())
         parts = [self.header(), self.decoder() if constants else "", constants, *self.helpers.values(), *exports]
         return "\n\n".join(part for part in parts if part) + "\n"
@@ -165,20 +171,35 @@ class _Module:
     def header(self) -> str:
         program = self.program
         what = f"{program.n_inputs} inputs, {program.n_outputs} outputs"
-        return (
-            f"// A neural network of {what}, made by backprop {__version__}.\n"
-            f"// Model sha256:{program.checksum()}\n"
-            "// predict(x) takes an array of numbers, one row, and returns the outputs."
-        )
+        face = "predict(x) takes an array of numbers, one row, and returns the outputs."
+        if program.encoder is not None:
+            face = "predict(row) takes an object with a value for each of the columns."
+        return f"// A neural network of {what}, made by backprop {__version__}.\n// Model sha256:{program.checksum()}\n// {face}"
 
     def decoder(self) -> str:
         kind = "Float64Array" if self.program.dtype == np.float64 else "Float32Array"
         return f"const numbers = text => new {kind}(Uint8Array.from(atob(text), letter => letter.charCodeAt(0)).buffer);"
 
-    def predict(self) -> str:
+    def table(self) -> list[str]:
+        """The functions about rows of a table."""
+        assert self.program.encoder is not None
+        meaning = self.program.meaning
+        parts = [_javascript_table.encode(self.program.encoder), self.outputs("outputs")]
+        if meaning.kind == "numbers":
+            number = f"outputs(encode(row))[0] * {meaning.scale!r} + {meaning.mean!r}"
+            return [*parts, f"export function predict(row) {{\n  return {number};\n}}"]
+        proba = f"Array.from({self.use('softmax')}(outputs(encode(row))))" if meaning.link else "outputs(encode(row))"
+        return [
+            *parts,
+            f"export function probabilities(row) {{\n  return {proba};\n}}",
+            "export function predict(row) {\n  const y = outputs(encode(row));\n  return labels[y.indexOf(Math.max(...y))];\n}",
+        ]
+
+    def outputs(self, name: str) -> str:
+        """The function that gives the outputs of the network."""
         lines = "\n".join(f"  {statement}" for statement in self.statements)
         return (
-            "export function predict(x) {\n"
+            f"{'export ' if name == 'predict' else ''}function {name}(x) {{\n"
             f"  if (x.length !== {self.program.n_inputs}) "
             f"throw new TypeError(`x must have {self.program.n_inputs} numbers, has ${{x.length}}`);\n"
             "  let v = Float64Array.from(x);\n"
@@ -187,8 +208,8 @@ class _Module:
         )
 
     def labels(self) -> str:
-        names: Sequence[str | int] = self.program.meaning.classes or range(self.program.n_classes)
-        return f"export const labels = {json.dumps(list(names)).replace('<', chr(92) + 'u003c')};"
+        names: Sequence[Label] = self.program.meaning.classes or range(self.program.n_classes)
+        return f"export const labels = {_javascript_table.text(list(names))};"
 
     def meaning(self) -> str:
         """The functions about classes."""

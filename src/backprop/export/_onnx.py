@@ -18,11 +18,14 @@ from .._version import __version__
 from ..activations import ActivationFunction
 from ..layers import Layer
 from ..network import Network
-from ._graph import Graph, Value
+from ..tabular import TableModel
+from ._graph import DOUBLE, INT64, Graph, Value
+from ._onnx_table import Described, encode
 from ._program import (
     ActivationStep,
     BatchNormStep,
     DenseStep,
+    Label,
     LayerNormStep,
     Meaning,
     Program,
@@ -34,12 +37,11 @@ from ._program import (
 
 Handler = Callable[[Any, Value, Graph], Value]
 Handlers = Mapping[type[Layer] | type[ActivationFunction], Handler]
-Described = tuple[str, npt.DTypeLike, tuple[Any, ...]]  # name, dtype and shape of an input or output
 _OLDEST_OPSET = 17  # the first with LayerNormalization
 
 
 def onnx(
-    model: Network,
+    model: Network | TableModel,
     path: StrPath | None = None,
     *,
     opset: int = 17,
@@ -48,14 +50,19 @@ def onnx(
     input_name: str = "input",
     handlers: Handlers | None = None,
 ) -> Any:
-    """Return a network as an ONNX model, and write it to a file if a path is given.
+    """Return a network, alone or with its table, as an ONNX model, and write it to a file if a path is given.
 
     The model takes any number of rows. Its weights are called as in `Network.state_dict`.
 
+    A `TableModel` has one input (n, 1) for each column that it uses. In double precision: numbers as they are, dates as seconds
+    since 1970 (UTC), NaN where they are missing. Of text: categories, and the words of true/false columns; texts are compared as
+    they stand, and an empty one, or one of the words that the table has for it, is a missing value. What training has not seen
+    counts as none of the known categories.
+
     Parameters
     ----------
-    model : Network
-        The network, as it predicts now.
+    model : Network or TableModel
+        The model, as it predicts now.
     path : str or path, optional
         The file; by custom it ends in ``.onnx``. It holds the old content or the whole new one at any moment.
     opset : int
@@ -66,9 +73,10 @@ def onnx(
         "classes" gives two outputs: ``label`` (n,), int64, and ``probabilities`` (n, k). A network with one logit gives both
         columns; where k classes hold or not independently of each other, labels are 0 and 1, (n, k). "raw" gives one, ``output``
         (n, k): what `Network.predict` returns. "auto" means "classes" for a network that was trained with a loss on logits or ends
-        in softmax, else "raw".
+        in softmax, else "raw". For a `TableModel` it follows the target: ``label`` and ``probabilities``, labels as text unless
+        they are integers; or one output (n, 1) that is called as the target, the number in double precision.
     input_name : str
-        What the input (n, n_inputs) is called.
+        What the input (n, n_inputs) is called. The inputs of a table are called as its columns.
     handlers : mapping of type to callable, optional
         How to write custom layers and activation functions: ``handler(layer, x, graph)`` adds nodes to the `Graph`, given the
         `Value` x, and returns the `Value` of the layer's outputs.
@@ -105,13 +113,17 @@ def onnx(
     if not isinstance(input_name, str) or not input_name:
         raise ValueError(f"input_name must be a name, got {input_name!r}")
     program = lower(model, outputs)
-    writer = _Writer(graph, opset, dict(handlers or {}))
-    x = Value(graph, graph.name(input_name))
+    if program.encoder is not None and input_name != "input":
+        raise ValueError(f"input_name is for a network; the inputs of a table are called as its columns, got {input_name!r}")
+    names = [input_name] if program.encoder is None else [feature.name for feature in program.encoder.features]
+    inputs = [Value(graph, graph.name(name)) for name in names]
     results = _named_results(graph, program)
-    y = writer.steps(program.steps, x)
-    described = _describe_results(graph, program, y, results)
-    inputs: list[Described] = [(x.name, graph.dtype, ("batch", program.n_inputs))]
-    proto = _model(library, graph, inputs, described, opset, program.checksum())
+    if program.encoder is None:
+        x, described = inputs[0], [Described(input_name, graph.dtype, ("batch", program.n_inputs))]
+    else:
+        x, described = encode(program.encoder, inputs)
+    y = _Writer(graph, opset, dict(handlers or {})).steps(program.steps, x)
+    proto = _model(library, graph, described, _describe_results(graph, program, y, results), opset, program.checksum())
     library.checker.check_model(proto, full_check=True)
     if path is not None:
         replace_file(path, proto.SerializeToString())
@@ -293,16 +305,25 @@ def _describe_results(graph: Graph, program: Program, y: Value, names: list[str]
     """Write the outputs; return name, dtype and shape of each."""
     meaning = program.meaning
     if meaning.kind == "numbers":
+        kind: npt.DTypeLike = graph.dtype
         if (meaning.mean, meaning.scale) != (0.0, 1.0):
-            y = y * meaning.scale + meaning.mean
+            scale, mean, kind = np.array(meaning.scale), np.array(meaning.mean), np.float64
+            y = graph.add("Cast", y, to=DOUBLE) * graph.exact(scale) + graph.exact(mean)
         graph.finish(y, names[0])
-        return [(names[0], graph.dtype, ("batch", program.n_outputs))]
+        return [Described(names[0], kind, ("batch", program.n_outputs))]
     label, probabilities = _classes(graph, meaning, y)
     graph.finish(label, names[0])
     graph.finish(probabilities, names[1])
     shape = ("batch", program.n_outputs) if meaning.kind == "each" else ("batch",)
-    kind = object if meaning.classes is not None and meaning.kind != "each" else np.int64
-    return [(names[0], kind, shape), (names[1], graph.dtype, ("batch", program.n_classes))]
+    kind = np.int64 if meaning.classes is None else _label_array(meaning.classes).dtype
+    return [Described(names[0], kind, shape), Described(names[1], graph.dtype, ("batch", program.n_classes))]
+
+
+def _label_array(classes: tuple[Label, ...]) -> npt.NDArray[Any]:
+    """The labels as ONNX has them: integers, or text."""
+    if all(type(label) is int for label in classes):
+        return np.array(classes, np.int64)
+    return np.array(list(map(str, classes)), object)
 
 
 def _classes(graph: Graph, meaning: Meaning, y: Value) -> tuple[Value, Value]:
@@ -311,13 +332,13 @@ def _classes(graph: Graph, meaning: Meaning, y: Value) -> tuple[Value, Value]:
         label = graph.add("ArgMax", y, axis=1, keepdims=0)
     else:
         probabilities = graph.add("Sigmoid", y) if meaning.link else y
-        label = graph.add("Cast", graph.add("Greater", y, meaning.threshold), to=7)  # TensorProto.INT64
+        label = graph.add("Cast", graph.add("Greater", y, meaning.threshold), to=INT64)
         if meaning.kind == "yes_or_no":
             other = graph.add("Sigmoid", -y) if meaning.link else 1.0 - y
             probabilities = graph.add("Concat", other, probabilities, axis=1)
             label = graph.add("Squeeze", label, graph.exact(np.array([1], np.int64)))
-    if meaning.classes is not None and meaning.kind != "each":
-        label = graph.add("Gather", graph.exact(np.array(meaning.classes, object)), label)
+    if meaning.classes is not None:
+        label = graph.add("Gather", graph.exact(_label_array(meaning.classes)), label)
     return label, probabilities
 
 

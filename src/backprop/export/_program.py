@@ -19,6 +19,7 @@ from .._types import Array
 from ..activations import ActivationFunction
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 from ..network import Network
+from ..tabular import ClassTarget, TableEncoder, TableModel
 
 
 class DenseStep(NamedTuple):
@@ -78,6 +79,7 @@ class CustomStep(NamedTuple):
     owner: Layer | ActivationFunction
 
 
+Label = str | int | float | bool
 Step = DenseStep | BatchNormStep | ScaleStep | LayerNormStep | ActivationStep | ResidualStep | CustomStep
 
 
@@ -90,8 +92,8 @@ class Meaning(NamedTuple):
         Numbers; one class of k, one output for each; the second of two classes, one output; k classes that hold or not, each.
     link : {"softmax", "sigmoid"} or None
         What makes probabilities of the outputs; None for numbers, and where the network ends in it already.
-    classes : tuple of str or None
-        The names of the classes in the order of the outputs; None where they are 0, 1, ...
+    classes : tuple of str, int, float or bool, or None
+        The classes in the order of the outputs; None where they are 0, 1, ...
     name : str
         What the prediction is called.
     mean, scale : float
@@ -100,7 +102,7 @@ class Meaning(NamedTuple):
 
     kind: str
     link: str | None = None
-    classes: tuple[str, ...] | None = None
+    classes: tuple[Label, ...] | None = None
     name: str = "output"
     mean: float = 0.0
     scale: float = 1.0
@@ -113,13 +115,17 @@ class Meaning(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """What a network does to a matrix of n_inputs columns; `dtype` is that of the network's numbers."""
+    """What a network does to a matrix of n_inputs columns; `dtype` is that of the network's numbers.
+
+    With an `encoder`, the matrix is what this makes of the rows of a table.
+    """
 
     steps: tuple[Step, ...]
     n_inputs: int
     n_outputs: int
     dtype: np.dtype[Any]
     meaning: Meaning
+    encoder: TableEncoder | None = None
 
     @property
     def n_classes(self) -> int:
@@ -132,7 +138,8 @@ class Program:
 
     def checksum(self) -> str:
         """Return a digest of everything that decides about predictions."""
-        digest = sha256(repr((self.n_inputs, self.n_outputs, self.dtype.name, self.meaning)).encode())
+        table = None if self.encoder is None else self.encoder.config()
+        digest = sha256(repr((self.n_inputs, self.n_outputs, self.dtype.name, self.meaning, table)).encode())
         for step in walk(self.steps):
             texts: list[tuple[str, object]] = []
             for field, value in zip(step._fields, step, strict=True):
@@ -145,24 +152,30 @@ class Program:
         return digest.hexdigest()
 
 
-def lower(net: Network, outputs: str = "auto") -> Program:
-    """Return the program of a network.
+def lower(model: Network | TableModel, outputs: str = "auto") -> Program:
+    """Return the program of a network, or of a network with its table.
 
     Parameters
     ----------
-    net : Network
+    model : Network or TableModel
     outputs : {"auto", "raw", "classes"}
-        Whether the outputs mean classes; "auto" goes by the loss that the network was trained with.
+        Whether the outputs mean classes; "auto" goes by the target of a table, or the loss that the network was trained with.
 
     Raises
     ------
     TypeError
-        When it is no network, or one whose ``forward``, ``infer`` or ``predict`` are replaced.
+        When it is no such model, or a network whose ``forward``, ``infer`` or ``predict`` are replaced.
     ValueError
         When classes are asked for and nothing says how outputs become probabilities.
     """
-    if not isinstance(net, Network):
-        raise TypeError(f"model must be a Network, got {type(net).__name__}")
+    if outputs not in ("auto", "raw", "classes"):
+        raise ValueError(f"outputs must be 'auto', 'raw' or 'classes', got {outputs!r}")
+    if isinstance(model, TableModel):
+        program = lower(model.network, "raw")
+        return replace(program, meaning=_meaning_of_target(model, outputs), encoder=model.encoder)
+    if not isinstance(model, Network):
+        raise TypeError(f"model must be a Network or a TableModel, got {type(model).__name__}")
+    net = model
     methods = ("forward", "infer", "predict")
     replaced = [name for name in methods if name in vars(net) or getattr(type(net), name) is not getattr(Network, name)]
     if replaced:
@@ -173,8 +186,6 @@ def lower(net: Network, outputs: str = "auto") -> Program:
 
 
 def _meaning(net: Network, outputs: str) -> Meaning:
-    if outputs not in ("auto", "raw", "classes"):
-        raise ValueError(f"outputs must be 'auto', 'raw' or 'classes', got {outputs!r}")
     last, loss = net.output_activation.name, net.loss
     by_loss = loss is not None and loss.task in ("classification", "binary") and loss.link in ("softmax", "sigmoid")
     if outputs == "raw" or (outputs == "auto" and not by_loss and last != "softmax"):
@@ -183,6 +194,18 @@ def _meaning(net: Network, outputs: str) -> Meaning:
     if (link or last) == "softmax":
         return Meaning("one_of", link)
     return Meaning("yes_or_no" if net.n_outputs == 1 else "each", link)
+
+
+def _meaning_of_target(model: TableModel, outputs: str) -> Meaning:
+    target = model.target
+    if outputs == "raw":
+        return Meaning("numbers")
+    if isinstance(target, ClassTarget):
+        link = None if model.network.output_activation.name == "softmax" else "softmax"
+        return Meaning("one_of", link, target.labels, target.name)
+    if outputs == "classes":
+        raise ValueError(f"outputs='classes' needs classes, but the model predicts the number {target.name!r}")
+    return Meaning("numbers", name=target.name, mean=target.mean, scale=target.scale)
 
 
 def _lowered(layers: Iterable[Layer], prefix: str) -> Iterator[Step]:

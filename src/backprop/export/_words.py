@@ -1,0 +1,36 @@
+"""The texts that stand for truth, for missing values and for categories, where texts are compared as they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..tabular import CategoricalFeature
+from ..tabular._columns import positions
+
+_TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
+
+
+def _in_cases(words: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(form for word in words for form in (word, word.lower(), word.upper(), word.capitalize())))
+
+
+def truth_words() -> dict[str, int]:
+    """The words for true and false in the usual cases, with 1 and 0."""
+    return {**dict.fromkeys(_in_cases(_TRUE), 1), **dict.fromkeys(_in_cases(_FALSE), 0)}
+
+
+def missing_spellings(words: frozenset[str]) -> list[str]:
+    """The words for a missing value in the usual cases, and the way Python writes NaN and None."""
+    return _in_cases(["", *sorted(words), "NaN", "NaT", "None"])
+
+
+def category_words(feature: CategoricalFeature, missing: frozenset[str]) -> dict[str, int]:
+    """The position of the category for each of its spellings; words for a missing value have that of the most frequent category."""
+    known = positions(feature.categories)
+    found = dict(known)
+    for text, index in known.items():
+        if text.lstrip("-").isdecimal():
+            found.setdefault(f"{text}.0", index)
+    for word in missing_spellings(missing):
+        found.setdefault(word, known.get(feature.fill, -1))
+    return found

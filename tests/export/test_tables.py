@@ -1,0 +1,253 @@
+"""Tables: exports take the rows as they are and predict what the model predicts."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_c import STRICT, compiler
+
+import backprop as bp
+from backprop.tabular import TableModel
+
+Rows = list[dict[str, Any]]
+
+
+def table(seed: int, count: int = 160) -> Rows:
+    """Rows with every kind of column, and gaps in each."""
+    rng = np.random.default_rng(seed)
+
+    def gap(value: Any, share: float = 0.1) -> Any:
+        return None if rng.random() < share else value
+
+    rows: Rows = []
+    for _ in range(count):
+        area, town = rng.uniform(40, 200), str(rng.choice(["Rome", "Oslo", "Lima", 'Saint-"É" <?'], p=[0.4, 0.3, 0.2, 0.1]))
+        sold = datetime(1965, 1, 1, 7, 30) + timedelta(seconds=int(rng.integers(2_000_000_000)))
+        rows.append(
+            {
+                "area, m2": gap(area),
+                "tail": gap(float(rng.standard_cauchy() * 100)),
+                "unix": 1.7e9 + float(rng.integers(100_000)),
+                "town": gap(town),
+                "zip code": int(rng.integers(3, 7)),
+                "garden": gap(str(rng.choice(["yes", "no"]))),
+                "new": bool(rng.integers(2)),
+                "sold": gap(sold),
+                "price": 1e6 + 1000 * area + 50_000 * (town == "Rome"),
+                "grade": int(rng.integers(1, 4)),
+                "kind": str(rng.choice(["good", "bad"])),
+            }
+        )
+    return rows
+
+
+@pytest.fixture(scope="module")
+def models() -> dict[str, TableModel]:
+    """A model of a number, of integer labels, and of words."""
+    kinds = {"zip code": "categorical", "sold": "date", "new": "boolean"}
+    fitted = {}
+    for target in ("price", "grade", "kind"):
+        others = [name for name in ("price", "grade", "kind") if name != target]
+        options: dict[str, Any] = {"task": "classification"} if target == "grade" else {}
+        fitted[target] = TableModel.fit(table(0), target=target, kinds=kinds, ignore=others, epochs=4, hidden=(12,), **options)
+    features = {feature.name: feature for feature in fitted["price"].encoder.features}
+    assert [feature.kind for feature in features.values()] == [*["numeric"] * 3, *["categorical"] * 2, *["boolean"] * 2, "date"]
+    assert features["tail"].clip
+    assert features["sold"].parts == ("elapsed", "year", "month", "weekday", "hour")
+    return fitted
+
+
+def unseen() -> Rows:
+    """New rows, one of which has a town that training has not seen, and one nothing but gaps."""
+    rows = table(1, 60)
+    rows[0]["town"] = "Paris"
+    rows[1] |= dict.fromkeys(["area, m2", "tail", "town", "garden", "sold"])
+    rows[2]["sold"] = datetime(1900, 2, 28, 23, 59)
+    rows[3]["sold"] = datetime(2000, 2, 29)
+    return rows
+
+
+def assert_near(found: Any, expected: np.ndarray, scale: float = 1.0) -> None:
+    np.testing.assert_allclose(np.asarray(found, np.float64), expected, rtol=1e-5, atol=1e-5 * scale)
+
+
+def seconds(value: Any) -> float:
+    if value is None:
+        return np.nan
+    return value.replace(tzinfo=UTC).timestamp() if isinstance(value, datetime) else float(value)
+
+
+def inputs(model: Any, rows: Rows) -> dict[str, np.ndarray]:
+    """The rows as an ONNX model takes them: columns of text or of float64."""
+    found = {}
+    for entry in model.graph.input:
+        values = [row[entry.name] for row in rows]
+        if entry.type.tensor_type.elem_type == 8:
+            column = np.array(["" if value is None else str(value) for value in values], object)
+        else:
+            column = np.array([seconds(value) for value in values], np.float64)
+        found[entry.name] = column.reshape(-1, 1)
+    return found
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("runtime", ["onnxruntime", "reference"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("target", ["price", "grade", "kind"])
+def test_onnx_takes_columns(target: str, dtype: str, runtime: str, models: dict[str, TableModel]) -> None:
+    pytest.importorskip("onnx")
+    from test_onnx import run
+
+    model = models[target]
+    exported = bp.export.onnx(model, dtype=dtype)
+    for rows in (unseen(), unseen()[:1], []):
+        results = run(exported, inputs(exported, rows), runtime)
+        if target == "price":
+            assert [output.name for output in exported.graph.output] == ["price"]
+            assert results[0].shape == (len(rows), 1)
+            if rows:
+                assert_near(results[0][:, 0], model.predict(rows))
+        else:
+            assert [output.name for output in exported.graph.output] == ["label", "probabilities"]
+            assert results[1].shape == (len(rows), len(model.classes))
+            if rows:
+                assert results[0].tolist() == model.predict(rows).tolist()
+                assert_near(results[1], model.predict_proba(rows))
+
+
+def test_onnx_standardises_in_double_precision() -> None:
+    """Seconds of the Unix clock differ by less than float32 holds."""
+    pytest.importorskip("onnx")
+    from test_onnx import run
+
+    clock = (1.7e9 + np.arange(64) * 3.0 + np.random.default_rng(0).permutation(64)).tolist()
+    model = TableModel.fit(
+        {"clock": clock, "y": np.sin(np.arange(64.0)).tolist()}, target="y", epochs=3, kinds={"clock": "numeric"}
+    )
+    (found,) = run(bp.export.onnx(model), {"clock": np.array(clock)[:, None]}, "onnxruntime")
+    assert_near(found[:, 0], model.predict({"clock": clock}))
+    assert len(np.unique(found)) > 32
+
+
+def test_onnx_names_what_it_cannot(models: dict[str, TableModel]) -> None:
+    pytest.importorskip("onnx")
+    with pytest.raises(ValueError, match="input_name is for a network"):
+        bp.export.onnx(models["price"], input_name="x")
+    with pytest.raises(ValueError, match="the model predicts the number 'price'"):
+        bp.export.onnx(models["price"], outputs="classes")
+    assert [output.name for output in bp.export.onnx(models["kind"], outputs="raw").graph.output] == ["output"]
+
+
+C_MAIN = """
+#include <stdio.h>
+#define HOUSES_TEST
+#include "houses.c"
+int main(void) {{
+    float x[HOUSES_INPUTS], y[HOUSES_OUTPUTS];
+{rows}
+    return houses_test();
+}}
+"""
+
+
+@pytest.mark.parametrize("tool", ["gcc", "clang++", "sanitizers"])
+@pytest.mark.parametrize("target", ["price", "kind"])
+def test_c_takes_a_number_for_each_column(target: str, tool: str, models: dict[str, TableModel], tmp_path: Path) -> None:
+    model, rows = models[target], unseen()
+    bp.export.c(model, tmp_path / "houses.c")
+    lines = []
+    for row in rows:
+        for index, feature in enumerate(model.encoder.features):
+            value = row[feature.name]
+            if (
+                isinstance(value, str)
+                or (value is None and feature.kind in ("categorical", "boolean"))
+                or feature.name == "zip code"
+            ):
+                number = f"houses_word({index}, {json.dumps('' if value is None else str(value), ensure_ascii=False)})"
+            elif value is None:
+                number = "0.0f / 0.0f"
+            else:
+                number = repr(seconds(value) / 86_400 if isinstance(value, datetime) else float(value))
+            lines.append(f"    x[{index}] = (float)({number});")
+        lines.append("    houses_predict(x, y);")
+        lines.append('    for (int i = 0; i < HOUSES_OUTPUTS; i++) printf("%.9g ", (double)y[i]);')
+        if target == "kind":
+            lines.append('    printf("%s", houses_classes[houses_label(x)]);')
+        lines.append('    printf("\\n");')
+    (tmp_path / "main.c").write_text(C_MAIN.format(rows="\n".join(lines).replace("?", "\\?")))
+    subprocess.run([*compiler(tool), *STRICT, "main.c", "-o", "program", "-lm"], cwd=tmp_path, check=True)
+    done = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    printed = [line.split() for line in done.stdout.splitlines()]
+    single = [{**row, "unix": float(np.float32(row["unix"])), "sold": in_single(row["sold"])} for row in rows]
+    if target == "price":
+        expected = model.predict(single)
+        assert_near([line[0] for line in printed], expected, np.ptp(expected))
+    else:
+        outputs = model.network.predict(model.encoder.transform(single))
+        assert_near([line[:-1] for line in printed], outputs, np.abs(outputs).max())
+        assert [line[-1] for line in printed] == model.predict(single).tolist()
+
+
+def in_single(moment: datetime | None) -> datetime | None:
+    """The moment that days since 1970 in float32 stand for."""
+    if moment is None:
+        return None
+    days = float(np.float32(moment.replace(tzinfo=UTC).timestamp() / 86_400))
+    return datetime(1970, 1, 1) + timedelta(microseconds=round(days * 86_400e6))
+
+
+def test_the_parity_vectors_of_c_notice_another_model(models: dict[str, TableModel], tmp_path: Path) -> None:
+    changed = bp.export.c(models["price"], name="houses").replace("z < 0.0f ? 0.0f : z", "z")
+    (tmp_path / "houses.c").write_text(changed)
+    (tmp_path / "main.c").write_text('#define HOUSES_TEST\n#include "houses.c"\nint main(void) { return houses_test() != 4; }\n')
+    subprocess.run([*compiler("gcc"), "main.c", "-o", "program", "-lm"], cwd=tmp_path, check=True)
+    subprocess.run(["./program"], cwd=tmp_path, check=True)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+@pytest.mark.parametrize("target", ["price", "grade", "kind"])
+def test_javascript_takes_objects(target: str, models: dict[str, TableModel], tmp_path: Path) -> None:
+    model, rows = models[target], unseen()
+    bp.export.js(model, tmp_path / "houses.mjs")
+    code = """
+import * as houses from "./houses.mjs";
+import {readFileSync} from "node:fs";
+const rows = JSON.parse(readFileSync(0, "utf8"));
+const dated = rows.map(row => ({...row, sold: row.sold === null ? null : new Date(`${row.sold.replace(" ", "T")}Z`)}));
+const p = houses.probabilities ? rows.map(houses.probabilities) : null;
+console.log(JSON.stringify({y: rows.map(houses.predict), dated: dated.map(houses.predict), p, labels: houses.labels}));
+let message = "";
+for (const change of [{town: undefined}, {"area, m2": "wide"}, {new: "perhaps"}, {sold: "soon"}]) {
+  try { houses.predict({...rows[5], ...change}); message += "taken\\n"; } catch (error) { message += `${error.message}\\n`; }
+}
+const {unix, ...rest} = rows[5];
+try { houses.predict(rest); } catch (error) { message += error.message; }
+console.error(message);
+"""
+    (tmp_path / "driver.mjs").write_text(code)
+    texts = json.dumps(rows, default=str)
+    done = subprocess.run(["node", "driver.mjs"], input=texts, cwd=tmp_path, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    assert found["y"] == found["dated"]
+    assert done.stderr.splitlines() == [
+        "taken",
+        'area, m2 must be a finite number, got "wide"',
+        'new must be true or false, got "perhaps"',
+        'sold must be a date, got "soon"',
+        "the row has no unix",
+    ]
+    if target == "price":
+        assert_near(found["y"], model.predict(rows))
+        assert found["labels"] == []
+    else:
+        assert found["y"] == model.predict(rows).tolist()
+        assert_near(found["p"], model.predict_proba(rows))
+        assert found["labels"] == list(model.classes)
