@@ -260,7 +260,7 @@ def test_a_layer_whose_forward_is_replaced_is_custom() -> None:
 def test_wrong_options_are_refused(options: dict[str, Any], error: Any, message: str) -> None:
     with pytest.raises(error, match=message):
         bp.export.onnx(custom(), **{"handlers": CUSTOM, **options})
-    with pytest.raises(TypeError, match="model must be a Network, got list"):
+    with pytest.raises(TypeError, match="model must be a Network or a TableModel, got list"):
         bp.export.onnx([], **{k: v for k, v in options.items() if k == "outputs" and v != "labels"})
 
 
