@@ -149,7 +149,7 @@ def _describe_other(layer: Layer, values: dict[str, Array], formulas: dict[str, 
             formulas["grad_x"] = "grad_x = grad_y weight inv_std"
     elif isinstance(layer, Dropout) and layer._trusted:
         ones = np.ones_like(values["x"])
-        values["mask"] = layer._thinned(ones, layer._noise.step) if training and layer.rate and layer._noise else ones
+        values["mask"] = layer._apply_mask(ones, layer._noise.step) if training and layer.rate and layer._noise else ones
         formulas["mask"] = f"0 with probability {layer.rate:g}, else 1 / (1 - {layer.rate:g})" if training else "1 outside training"
         formulas["y"] = "y = x mask"
     elif _is_known(layer, Residual):
