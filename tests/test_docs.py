@@ -74,7 +74,7 @@ def test_blocks_are_labelled() -> None:
             opening = not opening
 
 
-@pytest.mark.parametrize("section", sorted({sickness.section for sickness in CATALOGUE.values()}))
+@pytest.mark.parametrize("section", sorted({problem.section for problem in CATALOGUE.values()}))
 def test_findings_point_to_sections_of_the_guide(section: str) -> None:
     headings = [
         heading

@@ -55,7 +55,7 @@ def __dir__() -> list[str]:
 
 EVALUATION_BATCH = 1024
 # None but during `fit` or between `forward` and `backward_step`, or made again
-_PASSING = ("training_data", "batch_size", "_callbacks", "error", "_diverged", "_planned", "_awaited")
+_PASSING = ("training_data", "validation_data", "batch_size", "shuffle", "_callbacks", "error", "_diverged", "_planned", "_awaited")
 
 
 class _Exclusively:
@@ -142,6 +142,10 @@ class Trainer(Options):
     training_data : object or None
         During `fit`, for callbacks: what is trained on. Where it is rows, ``training_data.count`` is their number, and
         ``training_data.take(slice(0, 10))`` returns a batch of them with the attributes ``x``, ``targets`` and ``weight``.
+    validation_data : object or None
+        During `fit`, for callbacks: what each epoch is validated on, as ``training_data``.
+    shuffle : bool or None
+        During `fit`, for callbacks: whether each epoch takes the rows in a new order, where the data are rows.
     error : BaseException or None
         In ``on_train_end``, for callbacks: the exception that ends `fit`, or None if it ends as planned.
 
@@ -197,6 +201,8 @@ class Trainer(Options):
         self.l2 = l2
         self.optimizer = optimizer
         self.training_data: Rows | Stream | None = None
+        self.validation_data: Rows | Stream | None = None
+        self.shuffle: bool | None = None
         self.batch_size: int | None = None
         self.history_keys: tuple[str, ...] = ()
         self._training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change

@@ -1,4 +1,4 @@
-"""Every sickness is produced on purpose, named first, and gone after its cure; healthy networks yield no finding."""
+"""Every problem is produced on purpose, named first, and gone after its remedy; healthy networks yield no finding."""
 
 from __future__ import annotations
 
@@ -441,7 +441,7 @@ def test_a_schedule_that_decays_too_fast(digits: Data) -> None:
     assert "The learning rate has fallen from 0.05" in sick.findings[0].evidence
 
 
-def test_underfitting_and_inputs_that_tell(rng: np.random.Generator) -> None:
+def test_inputs_that_say_nothing_and_inputs_that_tell(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(400, 4)), rng.normal(size=400)
 
     def run(targets: np.ndarray) -> Report:
@@ -449,7 +449,9 @@ def test_underfitting_and_inputs_that_tell(rng: np.random.Generator) -> None:
         bp.mlp([4, 1], seed=0).fit(x, targets, loss="mse", optimizer=bp.SGD(lr=0.1), epochs=30, callbacks=[monitor], seed=0)
         return monitor.report()
 
-    first_then_cured(run(y), run(x[:, 0]), "underfitting")
+    sick = run(y)
+    first_then_cured(sick, run(x[:, 0] - x[:, 1]), "uninformative inputs")
+    assert "underfitting" in sick.effects(sick.findings[0])
 
 
 def test_plateau() -> None:

@@ -63,7 +63,7 @@ def run_fit(
     progress = None
     logs: dict[str, float] = {}
     pace = _Pace()
-    with trainer._interrupts, _under_way(trainer, data, options, hooks):
+    with trainer._interrupts, _under_way(trainer, data, validation, options, hooks):
         try:
             _begin(trainer, hooks)
             progress, rewind = Progress(options.verbose, options.epochs, _steps(data, options)), None
@@ -100,16 +100,21 @@ def run_fit(
 
 
 @contextmanager
-def _under_way(trainer: Trainer, data: Rows | Stream, options: FitOptions, hooks: CallbackList) -> Iterator[None]:
+def _under_way(
+    trainer: Trainer, data: Rows | Stream, validation: Rows | Stream | None, options: FitOptions, hooks: CallbackList
+) -> Iterator[None]:
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
     trainer._callbacks = hooks
     trainer.training_data = data
+    trainer.validation_data = validation
+    trainer.shuffle = options.shuffle if isinstance(data, Rows) else None
     trainer.batch_size = options.batch_size if isinstance(data, Rows) else None
     try:
         yield
     finally:
-        trainer._callbacks = trainer.training_data = trainer.batch_size = trainer._diverged = None
+        trainer._callbacks = trainer.training_data = trainer.validation_data = None
+        trainer.batch_size = trainer.shuffle = trainer._diverged = None
 
 
 def _begin(trainer: Trainer, hooks: CallbackList) -> None:

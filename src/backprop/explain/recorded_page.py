@@ -365,7 +365,7 @@ def _findings(report: Report) -> str:
     for finding in report.findings:
         place = f" in {finding.layer}" if finding.layer else ""
         effects = ", ".join(report.effects(finding))
-        lines = [("seen", finding.evidence), ("why", finding.why), ("try", finding.cure), ("guide", finding.section)]
+        lines = [("seen", finding.evidence), ("why", finding.why), ("try", finding.remedy), ("guide", finding.section)]
         lines += [("so", f"{effects} may come from this.")] if effects else []
         rows = "".join(f"<dt>{label}</dt><dd>{escape(text)}</dd>" for label, text in lines)
         items.append(f"<h3>{escape(finding.severity)}: {escape(finding.name + place)}</h3><dl>{rows}</dl>")

@@ -1,4 +1,4 @@
-"""Name what is wrong with a network, its data or its training, with evidence and cure."""
+"""Name what is wrong with a network, its data or its training, with evidence and remedy."""
 
 from .diagnose import diagnose
 from .findings import CATALOGUE, Finding, Report

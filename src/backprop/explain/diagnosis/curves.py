@@ -1,4 +1,4 @@
-"""How sickness shows in a training history: rules that yield findings.
+"""How problems show in a training history: rules that yield findings.
 
 The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
 """
@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .findings import Finding
+from .signal import Signal
 
 Array = npt.NDArray[Any]
 
@@ -79,6 +80,25 @@ def underfitting(losses: Array, chance: float | None) -> Iterator[Finding]:
             f"it would be {chance:.4g}.",
             numbers={"first": float(losses[0]), "last": end, "chance": chance},
         )  # fmt: skip
+
+
+def uninformative_inputs(
+    signal: Signal | None, rows: int, losses: Array, validation: Array, chance: float | None, rows_elsewhere: int
+) -> Iterator[Finding]:
+    """Inputs in which nothing is found that bears on the targets, of a run whose validation loss never fell below chance."""
+    if signal is None or rows < 100 or signal.beyond_chance > 4 or losses.size == 0 or chance is None:
+        return
+    known = validation[np.isfinite(validation)]
+    if known.size and known.min() < (0.97 - 0.5 / max(rows_elsewhere, 1) ** 0.5) * chance:  # the best of many epochs has some luck
+        return
+    seen = "" if not known.size else f" The validation loss was {known.min():.4g} at its best"
+    seen += "" if not known.size else f", and without looking at the inputs it would be about {chance:.4g}."
+    yield Finding(
+        "uninformative inputs", "critical" if known.size else "warning",
+        f"Targets predicted from the nearest rows, or by a linear model, are correlated with the true ones by {signal.within:.2g}, "
+        f"no more than permuted targets are, and no single column does better.{seen}",
+        numbers={"correlation": signal.within, "beyond_chance": signal.beyond_chance}, stage="data",
+    )  # fmt: skip
 
 
 def plateau(losses: Array, rates: Array, room: Callable[[], float]) -> Iterator[Finding]:

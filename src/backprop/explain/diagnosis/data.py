@@ -1,4 +1,4 @@
-"""How sickness shows in the data: rules that yield findings.
+"""How problems show in the data: rules that yield findings.
 
 The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
 """
@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from ...losses import Loss
 from .findings import Finding, Severity
+from .signal import neighbours_of, ranks, spread
 
 Array = npt.NDArray[Any]
 
@@ -106,6 +107,123 @@ def target_spread(targets: Array) -> Iterator[Finding]:
         yield Finding("constant targets", "critical" if rows > 1 else "warning", seen, numbers={"rows": rows}, stage="data")
 
 
+def outliers(name: str, values: Array) -> tuple[list[Finding], npt.NDArray[np.bool_]]:
+    """Values far from all others of their column; also which rows have none, by which the columns can be judged."""
+    usual = np.ones(len(values), dtype=bool)
+    if len(values) < 30:
+        return [], usual
+    low, middle, high = np.quantile(values, [0.05, 0.5, 0.95], axis=0)
+    width = (high - low).astype(np.float64)
+    least = (
+        0.1 * float(np.median(width[width > 0])) if (width > 0).any() else np.inf
+    )  # margins of images are no column of their own
+    distance = np.abs(values - middle) / np.where(width > 0, np.maximum(width, least), np.inf)
+    far = (distance > 15).any(axis=1)
+    if not far.any() or far.mean() > 0.02:
+        return [], usual
+    row, column = np.unravel_index(int(distance.argmax()), distance.shape)
+    where = f"column {column} of {name}" if values.shape[1] > 1 else name
+    seen = (
+        f"In row {row} {where} is {values[row, column]:.4g}, while nine tenths of its values lie between {low[column]:.3g} and "
+        f"{high[column]:.3g}; {int(far.sum())} of {len(values)} rows {'has' if far.sum() == 1 else 'have'} such a value."
+    )
+    severity: Severity = "critical" if distance.max() > 100 else "warning"
+    return [Finding("outliers", severity, seen, numbers={"row": float(row), "rows": float(far.sum())}, stage="data")], ~far
+
+
+def leaked_target(x: Array, targets: Array, n_outputs: int) -> Iterator[Finding]:
+    """One column of several that alone gives the targets away, while no other comes near."""
+    chosen = spread(len(x), 2000)
+    if len(chosen) < 50 or x.shape[1] < 3:
+        return
+    numbers, truth = x[chosen].astype(np.float64), targets.reshape(len(targets), -1)[chosen].astype(np.float64)
+    if truth.shape[1] > 1:
+        return
+    std = numbers.std(axis=0)
+    usable = std > 1e-9 * np.maximum(np.abs(numbers).max(axis=0), 1e-300)
+    if truth.std() == 0 or not usable.any():
+        return
+    two = len(np.unique(truth)) == 2
+    strength = np.zeros(x.shape[1])
+    if two:
+        ordered, positive = ranks(numbers), truth[:, 0] == truth.max()
+        n, m = int(positive.sum()), int((~positive).sum())
+        above = (ordered[positive].sum(axis=0) * (len(ordered) - 1) - n * (n - 1) / 2) / (n * m)
+        strength = np.where(usable, np.abs(2 * above - 1), 0)
+        bound, what = 0.9999, "tells the two classes apart without a mistake"
+    else:
+        scaled = (numbers - numbers.mean(axis=0)) / np.where(usable, std, np.inf)
+        strength = np.abs(scaled.T @ (truth - truth.mean()))[:, 0] / len(truth) / truth.std()
+        bound, what = 0.99, "is correlated with the target"
+    order = np.argsort(-strength)
+    column, second = int(order[0]), float(strength[order[1]])
+    if strength[column] > bound and second < 0.85:
+        r = "" if two else f" by {strength[column]:.5f}"
+        yield Finding(
+            "leaked target", "hint", f"Column {column} of x alone {what}{r}; no other column comes near.",
+            numbers={"column": column, "strength": float(strength[column])}, stage="data",
+        )  # fmt: skip
+
+
+def classes_as_numbers(x: Array, targets: Array, activation: str) -> Iterator[Finding]:
+    """Targets of a regression that are names of classes: one-hot rows, or class numbers without an order."""
+    if len(targets) < 30:
+        return
+    if targets.ndim == 2 and targets.shape[1] > 2:
+        if np.isin(targets, (0, 1)).all() and (targets.sum(axis=1) == 1).all():
+            yield Finding(
+                "regression loss on classes", "warning",
+                f"Each of the {len(targets)} rows of the targets has a single 1 among {targets.shape[1]} numbers, and 0 elsewhere.",
+                numbers={"classes": targets.shape[1]}, stage="data",
+            )  # fmt: skip
+        return
+    if targets.size != len(targets):
+        return
+    numbers = targets.reshape(-1)
+    values, counts = np.unique(numbers, return_counts=True)
+    consecutive = values[0] in (0, 1) and 2 <= values.size <= 30 and np.array_equal(values, values[0] + np.arange(values.size))
+    if not consecutive or counts.min() < 0.01 * len(numbers) or (values.size == 2 and activation == "sigmoid"):
+        return
+    if values.size == 2 or not _have_an_order(x, numbers):
+        yield Finding(
+            "regression loss on classes", "warning",
+            f"The targets are the numbers {', '.join(f'{value:g}' for value in values[:12])}"
+            f"{', ...' if values.size > 12 else ''} and nothing between.",
+            numbers={"classes": values.size}, stage="data",
+        )  # fmt: skip
+
+
+def _have_an_order(x: Array, numbers: Array) -> bool:
+    """Whether rows that lie near each other have numbers near each other, as counts and grades have, and names have not."""
+    chosen = spread(len(x), 800)
+    y = numbers[chosen].astype(np.float64)
+    apart = np.abs(y[neighbours_of(x[chosen])] - y[:, None])
+    apart = apart[apart > 0]
+    if apart.size < 20:
+        return False
+    shuffled = np.abs(y[:, None] - y[None, :])
+    return bool(apart.mean() < 0.8 * shuffled[shuffled > 0].mean())
+
+
+def row_order(targets: Array, batch_size: int | None) -> Iterator[Finding]:
+    """Rows that are sorted by their target, where they are used in this order, several batches an epoch."""
+    rows = len(targets)
+    if rows < 40 or (batch_size is not None and batch_size > rows / 2) or targets.size != rows:
+        return
+    values = targets.reshape(-1).astype(np.float64)
+    if len(np.unique(values)) < 2:
+        return
+    steps = np.abs(np.diff(ranks(values[:, None])[:, 0])).mean()
+    shuffled = np.abs(np.diff(np.random.default_rng(0).permutation(ranks(values[:, None])[:, 0]))).mean()
+    if steps < 0.1 * shuffled:
+        yield Finding(
+            "rows not shuffled", "critical",
+            f"The {rows} rows are sorted by target, and training takes them in this order: from a row to the next the target "
+            f"changes {steps / shuffled:.2g} times as much as in random order.",
+            numbers={"rows": rows, "change": float(steps / shuffled)}, stage="data",
+        )  # fmt: skip
+
+
 def target_range(targets: Array, activation: str) -> Iterator[Finding]:
     """Targets that the activation of the last layer cannot give."""
     low, high = _RANGES.get(activation, (-np.inf, np.inf))
@@ -151,6 +269,16 @@ def chance_loss(loss: Loss, targets: Array, weight: Array | None, n_outputs: int
         for guess in guesses
     ]
     return float(np.min(losses))
+
+
+def least_loss(loss: Loss, targets: Array, n_outputs: int) -> float:
+    """The loss that no outputs can get below: the entropy of targets that are probabilities, or are smoothed; else 0."""
+    if loss.custom or loss.link not in ("softmax", "sigmoid"):
+        return 0.0
+    wanted = np.eye(n_outputs)[targets.ravel()] if targets.dtype == np.int64 else targets.astype(np.float64)
+    amount = float(getattr(loss, "label_smoothing", 0.0))
+    best = _before_link(loss.link, (1 - amount) * wanted + amount / n_outputs if amount else wanted)
+    return max(float(loss.value(best, targets)), 0.0)
 
 
 def _before_link(link: str, value: Array) -> Array:

@@ -9,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import optimizers
-from ..._arrays import as_matrix
+from ..._arrays import as_matrix, check_flag
 from ..._training.rows import Batch
 from ..trace import given_or_own
 from . import data
 from .findings import Report
-from .judge import Case, data_findings, judge
+from .judge import Case, Data, data_findings, judge
 from .run import as_drawn
+from .validation import shared_rows
 
 if TYPE_CHECKING:
     from ...history import History
@@ -33,9 +34,11 @@ def diagnose(
     optimizer: str | Optimizer | None = None,
     history: History | Mapping[str, Sequence[float]] | None = None,
     batch_size: int | None = None,
+    validation_data: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    shuffle: bool = True,
     rows: int = 512,
 ) -> Report:
-    """Look for the common sicknesses of networks, data and training, each with its evidence and its cure.
+    """Look for the common problems of networks, data and training, each with its evidence and its remedy.
 
     The data are looked at whole; of the network one training step is traced on a sample of rows. Nothing is changed. A network
     that has been trained is also compared with what it was when it was made (for one whose weights were assigned, a `Monitor`
@@ -50,11 +53,15 @@ def diagnose(
     loss : str or Loss, optional
         The loss; the one the network was trained with when None.
     optimizer : str or Optimizer, optional
-        With it, the size of its update is judged too.
+        With it, the size of its update is judged too, and short trainings on copies look for what helps a run that stands still.
     history : History or mapping of str to sequence of float, optional
         What `Network.fit` returned; with it, the curves are judged too.
     batch_size : int, optional
         The batch size of the training; with it, batch normalization over few rows is noticed.
+    validation_data : tuple (x, y), optional
+        With it, validation rows are compared with the training rows: rows in both, other scales, other labels.
+    shuffle : bool
+        Whether training shuffles the rows; with False, rows sorted by target are noticed.
     rows : int
         The most rows to trace.
 
@@ -86,6 +93,17 @@ def diagnose(
     targets = function.prepare_targets(y, net.n_outputs, net.dtype)
     if len(inputs) == 0 or len(inputs) != len(targets):
         raise ValueError(f"x and y must have the same number of rows, at least 1, got {inputs.shape} and {np.shape(y)}")
+    other = None
+    if validation_data is not None:
+        other_x = as_matrix(validation_data[0], "x of validation_data", net.dtype, net.n_inputs)
+        other = other_x, function.prepare_targets(validation_data[1], net.n_outputs, net.dtype, name="y of validation_data")
+        if len(other[0]) == 0 or len(other[0]) != len(other[1]):
+            shapes = f"{other_x.shape} and {np.shape(validation_data[1])}"
+            raise ValueError(f"x and y of validation_data must have the same number of rows, at least 1, got {shapes}")
+    given = Data(inputs, targets, targets, other, not check_flag("shuffle", shuffle), batch_size)
+    findings, signal = data_findings(given, net, function, trained=bool(history) or net.loss is not None)
+    if other is not None:
+        findings += shared_rows(inputs, targets, *other)
     case = Case(
         net=net,
         initial=as_drawn(net) if history or net.loss is not None else None,
@@ -94,9 +112,12 @@ def diagnose(
         batch_size=batch_size,
         history=dict(history or {}),
         chance=data.chance_loss(function, targets, None, net.n_outputs),
+        chance_elsewhere=None if other is None else data.chance_loss(function, other[1], None, net.n_outputs),
+        signal=signal,
+        rows=len(inputs),
+        rows_elsewhere=0 if other is None else len(other[0]),
     )
     sample = _sample(len(inputs), rows)
-    findings = data_findings(inputs, targets, net, function)
     return Report.of(findings + judge(case, Batch(inputs[sample], targets[sample], None, None)))
 
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a network, its data or its training: the catalogue, a `Finding`, and the `Report` that lists them."""
+"""What can be wrong with a network, its data or its training: the catalogue, a `Finding`, and the `Report` that lists findings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Severity = Literal["critical", "warning", "hint"]
 Stage = Literal["data", "start", "training"]
 
 
-class Sickness(NamedTuple):
-    """Why something happens, what to try, the section of the guide that explains it, and what else it brings about."""
+class Problem(NamedTuple):
+    """Why it happens, what to try, the section of the guide that explains it, and which other problems it may cause."""
 
     why: str
-    cure: str
+    remedy: str
     section: str
     leads_to: tuple[str, ...] = ()
 
@@ -24,124 +24,200 @@ _BLOCKED = ("vanishing gradients", *_STUCK)
 _THROWN = ("exploding gradients", "non-finite values", "dead relu units", "saturated units", "loss far from chance", *_BLOCKED)
 
 # Causes stand before effects: of findings that are alike otherwise, the one further up is named first.
-CATALOGUE: dict[str, Sickness] = {
-    "inputs not scaled": Sickness(
+CATALOGUE: dict[str, Problem] = {
+    "outliers": Problem(
+        "A few values far from all others dominate the mean, the standard deviation and the gradient: scaling squeezes the rest "
+        "together, and each batch with such a row undoes what the others have taught.",
+        "Look at these rows: correct or remove mistakes; clip or take logarithms of values that are right; for targets, use "
+        "loss='huber' or loss='mae'.",
+        "Debugging",
+        ("inputs not scaled", "targets not scaled", "learning rate too high", "overfitting", *_THROWN),
+    ),
+    "inputs not scaled": Problem(
         "Inputs of very large or very small size put z far from where activations bend, and make the weight gradients, which "
         "are products with the inputs, as large or as small.",
         "Standardise each column: x = (x - mean) / std, with the mean and std of the training set.",
         "Debugging",
         ("learning rate too high", *_THROWN),
     ),
-    "constant inputs": Sickness(
+    "constant inputs": Problem(
         "A column that never changes carries nothing to learn from.",
         "Leave the column out, or find out why it is constant.",
         "Debugging",
     ),
-    "targets not scaled": Sickness(
+    "targets not scaled": Problem(
         "Targets far from zero, or of large size, make the error and so every gradient large; the network spends its training "
         "on reaching the mean.",
         "Standardise the targets: y = (y - mean) / std, and undo it on predictions.",
         "Debugging",
         ("learning rate too high", *_THROWN),
     ),
-    "constant targets": Sickness(
+    "constant targets": Problem(
         "Where every row has the same target there is nothing to tell apart: the bias of the last layer alone can learn it.",
         "Look at how y was made: the wrong column, a filter that left one class, or one row only.",
         "Debugging",
         ("unused outputs", "loss far from chance", *_THROWN),
     ),
-    "targets out of reach": Sickness(
+    "validation differs from training": Problem(
+        "What holds for the training rows does not hold for the validation rows: they were scaled, labelled or chosen in another "
+        "way, and the validation scores say nothing about the training.",
+        "Split rows at random after labels are assigned; fit scalers on the training rows and apply the same ones to all rows.",
+        "Debugging",
+        ("overfitting",),
+    ),
+    "validation rows in training": Problem(
+        "Rows that the network was trained on are known by heart; a validation score over them is too good.",
+        "Remove duplicate rows before splitting, and split before drawing rows more than once; keep rows that belong together "
+        "(of one person, one series) on one side.",
+        "Debugging",
+    ),
+    "leaked target": Problem(
+        "One input column gives the target away. Often it is a copy of the target, or was recorded after it, and is not known "
+        "when the network is used.",
+        "Leave the column out, unless it is known at the time of prediction.",
+        "Debugging",
+    ),
+    "regression loss on classes": Problem(
+        "A class number is a name, not a quantity: mse takes class 2 for the mean of classes 1 and 3. On one-hot targets the "
+        "gradients of mse and mae are small where the network is wrong, and mae is content with answering 0 everywhere.",
+        "Give the network one output for each class and use loss='cross_entropy' with the class numbers as targets; for two "
+        "classes, one output and loss='binary_cross_entropy'.",
+        "Debugging",
+        ("targets not scaled", "targets out of reach", "loss far from chance", "dead relu units", "saturated units", *_BLOCKED),
+    ),
+    "rows not shuffled": Problem(
+        "Rows are sorted by target and used in this order: each batch holds one kind of target, and undoes what the batches "
+        "before have taught.",
+        "Train with shuffle=True, or shuffle the rows once.",
+        "Debugging",
+        ("learning rate too high", "overfitting", *_THROWN),
+    ),
+    "uninformative inputs": Problem(
+        "Nothing in the inputs says anything about the targets: neither a column alone, nor all of them in a linear model, nor "
+        "the nearest rows. What the network learns of the training rows, it learns by heart.",
+        "Look at how x and y were joined (rows shuffled apart, a wrong key), add inputs that bear on the target, or more rows.",
+        "Debugging",
+        ("overfitting", *_STUCK),
+    ),
+    "targets out of reach": Problem(
         "The activation of the last layer bounds what the network can answer, and some targets lie outside those bounds.",
         "Give the last layer the activation 'identity' for numbers without bounds, or scale the targets into its range.",
         "Debugging",
         ("dead relu units", "saturated units", *_BLOCKED),
     ),
-    "symmetric weights": Sickness(
+    "label smoothing too strong": Problem(
+        "With smoothing s the target of the right class is 1 - s + s / k: the network is taught to be unsure, and gradients of "
+        "right and wrong answers become alike.",
+        "Use label_smoothing of 0 to 0.1.",
+        "Choosing an architecture",
+        ("loss far from chance", *_STUCK),
+    ),
+    "frozen layers": Problem(
+        "Parameters that are not trained stay as they were drawn, and the other layers have to make do with what comes out.",
+        "Set layer.trainable = True; freeze only layers that have been trained.",
+        "Debugging",
+        ("dead relu units", "saturated units", *_BLOCKED),
+    ),
+    "narrow layer": Problem(
+        "All that later layers know of the inputs goes through this layer; through one unit goes one number, through a dead one "
+        "none.",
+        "Use more units: at least as many as there are classes or relevant inputs; 16 to 64 to begin with.",
+        "Choosing an architecture",
+        ("dead relu units", "saturated units", *_BLOCKED),
+    ),
+    "symmetric weights": Problem(
         "Units with equal weights give equal outputs, get equal gradients and stay equal: the layer acts as a single unit.",
         "Draw initial weights at random (init='he_normal' or 'glorot_uniform'); biases may stay zero.",
         "Vanishing gradients",
         ("dead relu units", "saturated units", *_BLOCKED),
     ),
-    "badly scaled weights": Sickness(
+    "badly scaled weights": Problem(
         "Signals grow or shrink by the same factor in every layer, so outputs and gradients end up far too large or too small.",
         "Use an initializer made for the activation: init='he_normal' for the relu family, 'glorot_uniform' for tanh and sigmoid.",
         "Vanishing gradients",
         ("learning rate too high", *_THROWN),
     ),
-    "tiny batches with batch norm": Sickness(
+    "tiny batches with batch norm": Problem(
         "The mean and variance of a few rows are noise, and batch normalization adds that noise to every activation.",
         "Use batches of 16 rows or more, or LayerNorm, which does not look across rows.",
         "Debugging",
         ("learning rate too high", "plateau", "underfitting"),
     ),
-    "regularization too strong": Sickness(
+    "regularization too strong": Problem(
         "Weight decay pulls every weight towards 0, and dropout takes units away; where either outweighs what the data say, "
         "nothing is learned.",
         "Use less: weight_decay of 1e-4 to 1e-2, dropout of 0.1 to 0.5. Begin without, and add it against overfitting.",
         "Choosing an architecture",
         ("symmetric weights", "learning rate too high", *_THROWN),
     ),
-    "learning rate too high": Sickness(
+    "clipping too strong": Problem(
+        "Where the limit is far below the gradients of ordinary steps, every step is shortened, and training slows down as with "
+        "a learning rate that is too low.",
+        "Raise the limit above the usual gradient norm, so that it catches exceptions only, or raise the learning rate.",
+        "Exploding gradients",
+        ("vanishing gradients", *_STUCK),
+    ),
+    "learning rate too high": Problem(
         "Steps as large as the weights themselves jump over the minimum instead of approaching it.",
         "Divide the learning rate by 10 (lr_range_test suggests one), or warm it up with a schedule.",
         "Optimizing training",
         _THROWN,
     ),
-    "learning rate too low": Sickness(
+    "learning rate too low": Problem(
         "Steps this small against the weights change nothing within a reasonable number of epochs.",
         "Multiply the learning rate by 10 (lr_range_test suggests one), or use Adam.",
         "Optimizing training",
         ("underfitting", "plateau"),
     ),
-    "exploding gradients": Sickness(
+    "exploding gradients": Problem(
         "Going backwards, each layer multiplies the error signal by its weights; factors above one compound with depth, and "
         "large inputs or errors make the gradient large from the start.",
         "Clip gradients (clip_norm=1.0); use an initializer made for the activation, or normalization layers.",
         "Exploding gradients",
         ("learning rate too high", *_THROWN),
     ),
-    "non-finite values": Sickness(
+    "non-finite values": Problem(
         "A value left the range of its dtype, or was never a number; everything computed from it is lost.",
         "Look at the first place that is named. In the data: remove or impute. In the weights: go back to a checkpoint, "
         "then lower the learning rate or clip gradients (clip_norm=1.0).",
         "Exploding gradients",
     ),
-    "dead relu units": Sickness(
+    "dead relu units": Problem(
         "Where z is negative for every row, relu gives 0 and passes no gradient back: the unit cannot recover.",
         "Lower the learning rate, start biases at 0, or use leaky_relu, elu or gelu.",
         "Vanishing gradients",
         _BLOCKED,
     ),
-    "saturated units": Sickness(
+    "saturated units": Problem(
         "At the flat ends of sigmoid and tanh the derivative is almost 0, so almost no gradient passes back.",
         "Scale the inputs, use smaller initial weights (init='glorot_uniform'), or use relu in hidden layers.",
         "Vanishing gradients",
         _BLOCKED,
     ),
-    "vanishing gradients": Sickness(
+    "vanishing gradients": Problem(
         "Going backwards, each layer multiplies the error signal by its weights and by the activation's derivative (at most 1/4 "
         "for sigmoid); factors below one compound with depth, and the first layers hardly learn.",
         "Use relu with init='he_normal' in hidden layers, fewer layers, residual blocks, or normalization layers.",
         "Vanishing gradients",
         _STUCK,
     ),
-    "unused outputs": Sickness(
+    "unused outputs": Problem(
         "The network has outputs for classes that never occur among the labels: they only learn to be 0.",
         "Check the labels; give the network as many outputs as there are classes.",
         "Debugging",
     ),
-    "class imbalance": Sickness(
+    "class imbalance": Problem(
         "The loss is dominated by the frequent classes; a network that ignores the rare ones looks good.",
         "Use class_weight='balanced', and judge by balanced metrics (f1, auc) rather than by accuracy.",
         "Debugging",
         ("loss far from chance", "underfitting"),
     ),
-    "loss far from chance": Sickness(
+    "loss far from chance": Problem(
         "The loss is well above that of the best answer that is the same for every row: the network is confidently wrong.",
         "Check that labels and outputs match; standardise the inputs; use smaller initial weights, above all in the last layer.",
         "Debugging",
     ),
-    "plateau": Sickness(
+    "plateau": Problem(
         "The loss fell and then stopped, though it could go on falling: steps are too long to follow a narrow valley, or too "
         "short to get anywhere.",
         "Where the learning rate was constant, lower it when progress stops (schedules.ReduceOnPlateau); where a schedule has "
@@ -149,12 +225,12 @@ CATALOGUE: dict[str, Sickness] = {
         "Momentum",
         ("underfitting",),
     ),
-    "overfitting": Sickness(
+    "overfitting": Problem(
         "The training loss goes on falling while the validation loss rises: the network learns the rows by heart.",
         "Stop early (EarlyStopping(restore_best_weights=True)), add Dropout or weight_decay, use a smaller network or more data.",
         "Choosing an architecture",
     ),
-    "underfitting": Sickness(
+    "underfitting": Problem(
         "Even on the training rows the loss stays near what is reached without looking at the inputs.",
         "Use a wider or deeper network, train longer, raise the learning rate, or weaken dropout and weight decay.",
         "Choosing an architecture",
@@ -167,7 +243,7 @@ _STAGES: dict[Stage, int] = {"data": 0, "start": 1, "training": 2}
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong, with its evidence and its cure.
+    """One problem, with its evidence and its remedy.
 
     Attributes
     ----------
@@ -183,6 +259,8 @@ class Finding:
         The numbers in `evidence`, by name.
     stage : {"data", "start", "training"}
         Where it comes from: the data, the network as training began, or what training made of it.
+    advice : str
+        What helps in this case, where that is known; `remedy` returns it then.
     """
 
     name: str
@@ -191,6 +269,7 @@ class Finding:
     layer: str | None = None
     numbers: dict[str, float] = field(default_factory=dict)
     stage: Stage = "training"
+    advice: str = ""
 
     @property
     def why(self) -> str:
@@ -198,9 +277,9 @@ class Finding:
         return CATALOGUE[self.name].why
 
     @property
-    def cure(self) -> str:
-        """What to try."""
-        return CATALOGUE[self.name].cure
+    def remedy(self) -> str:
+        """What to try: what helps in this case, or else what helps as a rule."""
+        return self.advice or CATALOGUE[self.name].remedy
 
     @property
     def section(self) -> str:
@@ -209,7 +288,7 @@ class Finding:
 
     def __str__(self) -> str:
         place = f" in {self.layer}" if self.layer else ""
-        parts = (("seen", self.evidence), ("why", self.why), ("try", self.cure), ("guide", self.section))
+        parts = (("seen", self.evidence), ("why", self.why), ("try", self.remedy), ("guide", self.section))
         return "\n".join([f"{self.severity.upper()}: {self.name}{place}", *(_paragraph(*part) for part in parts)])
 
 
@@ -261,14 +340,15 @@ def _causal_order(finding: Finding) -> tuple[int, int]:
 
 
 def _joined(alike: list[Finding]) -> Finding:
-    """The first of some findings of one name, with the evidence of two more."""
+    """The first of some findings of one name, with the evidence of two more and the advice of the first that has any."""
     first, *others = alike
     places = {first.layer: first.evidence}
     for other in others:
         places.setdefault(other.layer, f"Also{f' in {other.layer}' if other.layer else ''}: {other.evidence}")
     evidence = list(places.values())
     rest = [f"And {len(evidence) - 3} more."] if len(evidence) > 3 else []
-    return replace(first, evidence=" ".join([*evidence[:3], *rest]))
+    advice = next((finding.advice for finding in alike if finding.advice), "")
+    return replace(first, evidence=" ".join([*evidence[:3], *rest]), advice=advice)
 
 
 def _paragraph(label: str, text: str) -> str:

@@ -14,8 +14,10 @@ from ...losses import Loss
 from ...network import Network
 from ...optimizers import Optimizer
 from ..trace import Trace, trace
-from . import curves, data, run, step
+from . import curves, data, run, step, validation
 from .findings import Finding
+from .probes import Probe, against_standing_still, wide_network
+from .signal import Signal, measure
 
 
 class Case(NamedTuple):
@@ -28,43 +30,84 @@ class Case(NamedTuple):
     optimizer: Optimizer | None
     batch_size: int | None
     history: Mapping[str, Sequence[float]]
-    chance: float | None
+    chance: float | None = None
     """The loss that is reached without looking at the inputs, where it is known."""
+    chance_elsewhere: float | None = None
+    """The same for the validation rows, where they are known."""
+    signal: Signal | None = None
+    """How much the inputs say about the targets, where there are enough rows to tell."""
+    rows: int = 0
+    rows_elsewhere: int = 0
+    """The number of validation rows, where they are known."""
+    clip_norm: float | None = None
+    clip_value: float | None = None
 
 
-def data_findings(x: npt.NDArray[Any], targets: npt.NDArray[Any], net: Network, loss: Loss) -> list[Finding]:
-    """What shows in the data alone."""
-    findings = [*data.input_scale(x), *data.target_spread(targets)]
+class Data(NamedTuple):
+    """Rows of the training data, and of the validation data where there are any."""
+
+    x: npt.NDArray[Any]
+    targets: npt.NDArray[Any]
+    all_targets: npt.NDArray[Any]
+    other: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None = None
+    in_order: bool = False
+    """Whether training takes the rows in their order."""
+    batch_size: int | None = None
+
+
+def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple[list[Finding], Signal | None]:
+    """What shows in the data alone, and how much the inputs say about the targets."""
+    x, targets, all_targets = given.x, given.targets, given.all_targets
+    findings, usual = data.outliers("x", x)
+    findings += [*data.input_scale(x[usual]), *data.target_spread(all_targets)]
+    activation = net.output_activation.name
     if targets.dtype == np.int64:
-        findings += data.labels(targets.ravel(), net.n_outputs)
+        findings += data.labels(all_targets.ravel(), net.n_outputs)
     elif loss.task == "binary":
-        if targets.shape[1] == 1 and np.isin(targets, (0, 1)).all():
-            findings += data.labels(targets.ravel().astype(np.int64), 2)
+        if targets.shape[1] == 1 and np.isin(all_targets, (0, 1)).all():
+            findings += data.labels(all_targets.ravel().astype(np.int64), 2)
     elif loss.link == "identity" and loss.task == "regression":
-        findings += [*data.target_scale(targets), *data.target_range(targets, net.output_activation.name)]
-    return findings
+        far, near = data.outliers("the targets", all_targets.reshape(len(all_targets), -1))
+        findings += [*far, *data.target_scale(all_targets[near]), *data.target_range(all_targets[near], activation)]
+        findings += data.classes_as_numbers(x, targets, activation)
+    if given.in_order:
+        findings += data.row_order(all_targets, given.batch_size)
+    findings += data.leaked_target(x, targets, net.n_outputs)
+    apart: list[Finding] = []
+    if given.other is not None:
+        apart += validation.other_values(x, targets, *given.other, net.n_outputs)
+    looks = not loss.custom and (trained or given.other is not None)
+    signal = measure(x, targets, net.n_outputs, given.other) if looks else None
+    if given.other is not None and not apart:
+        apart += validation.other_relation(signal, len(given.other[0]))
+    return findings + apart, signal
 
 
 @np.errstate(all="ignore")
 def judge(case: Case, batch: Batch | None) -> list[Finding]:
     """What shows in the network on some rows of the data, and in its history; without rows, in the history alone."""
+    smoothed = [*run.label_smoothing(case.loss)]
     if case.initial is None:
         assert batch is not None
         fresh = _trace(case.net, batch, case)
-        return _at("start", [*_beginning(fresh, case), *run.overdone((), case.net, None)])
+        frozen = run.frozen_layers(case.net, stands=False)
+        return _at("start", [*smoothed, *frozen, *_beginning(fresh, case), *run.overdone((), case.net, None)])
     changed = run.changes(case.initial, case.net)
-    losses, validation = run.loss_curve(case.history, "loss"), run.loss_curve(case.history, "val_loss")
+    losses, validated = run.loss_curve(case.history, "loss"), run.loss_curve(case.history, "val_loss")
     if not np.isfinite(losses).all():
         losses = losses[:0]
     if batch is None:
-        found = [*run.overdone(changed, case.net, case.optimizer), *run.growth(changed, learned=False)]
-        return found + _curves(case, losses, validation, None)
+        found = [*smoothed, *run.overdone(changed, case.net, case.optimizer), *run.growth(changed, learned=False)]
+        return found + _curves(case, losses, validated, None)
 
     began = _trace(case.initial, batch, case._replace(optimizer=None))
     now = _trace(case.net, batch, case)
-    learned = now.loss < 0.3 * (case.chance or began.loss)
+    least = data.least_loss(case.loss, batch.targets, case.net.n_outputs)
+    learned = now.loss - least < 0.3 * ((case.chance or began.loss) - least)
     beginning = _beginning(began, case, learned)
     found = [replace(finding, evidence=f"Before training: {finding.evidence}") for finding in _at("start", beginning)]
+    chance = case.chance if case.chance_elsewhere is None else case.chance_elsewhere
+    found += [*smoothed, *curves.uninformative_inputs(case.signal, case.rows, losses, validated, chance, case.rows_elsewhere)]
 
     decayed = [*run.overdone(changed, case.net, case.optimizer)]
     grown = [*run.growth(changed, learned)]
@@ -72,18 +115,85 @@ def judge(case: Case, batch: Batch | None) -> list[Finding]:
     if broken:
         return found + decayed + grown + broken
     symptoms = [] if decayed else [*step.symmetric_weights(now)]
-    if learned:  # what looks like a sickness does no harm, except for units that are of no use
+    if learned:  # what looks like a problem does no harm, except for units that are of no use
         symptoms += step.dead_units(now)
     else:
         symptoms += [*_symptoms(now, case), *run.small_movement(changed, losses)]
         symptoms += curves.loss_against_chance(now.loss, case.chance, 2)
+    symptoms = _died(symptoms, beginning)
     found += [*decayed, *grown, *(() if decayed or grown else run.thrown_units(changed, beginning, symptoms)), *symptoms]
-    shape = _curves(case, losses, validation, began.loss)
+    shape = _curves(case, losses, validated, began.loss)
     shape += curves.plateau(losses, run.loss_curve(case.history, "lr"), lambda: run.room_below(case.net, case.loss, batch))
     stands = any(finding.name in ("plateau", "underfitting") for finding in shape)
     if stands and not decayed and case.optimizer is not None and run.decays(case.optimizer):
         found += run.held_back(case.net, case.loss, batch, case.optimizer)
+    if not learned:
+        found += run.frozen_layers(case.net, stands)
+        shape = _probed(case, batch, losses, now.loss, found, shape)
     return found + shape
+
+
+def _probed(
+    case: Case, batch: Batch, losses: npt.NDArray[Any], now: float, found: list[Finding], shape: list[Finding]
+) -> list[Finding]:
+    """The findings about a run that has not learned, with what short trainings on copies say about them."""
+    probe = _probe(case, batch)
+    if probe is not None and (case.clip_norm is not None or case.clip_value is not None) and losses.size:
+        difference = probe.clipping(now)
+        if difference is not None:
+            limit = f"clip_norm {case.clip_norm:g}" if case.clip_norm is not None else f"clip_value {case.clip_value:g}"
+            found.append(
+                Finding(
+                    "clipping too strong", "warning",
+                    f"In {probe.steps} steps from the beginning the loss comes to {difference[0]:.4g} with {limit}, and to "
+                    f"{difference[1]:.4g} without.",
+                    numbers={"limited": difference[0], "free": difference[1]},
+                )
+            )  # fmt: skip
+    narrow = [*run.narrow_layer(case.net)]
+    stuck = [finding for finding in shape if finding.name == "underfitting"]
+    if case.chance is None or not (narrow or stuck) or not np.isfinite(batch.x).all():
+        return shape
+    wide = wide_network(case.loss, _weighted(batch, case.loss), case.net.n_outputs)
+    if wide is not None and wide.held_out < 0.7 * min(now, case.chance):
+        found += narrow
+    if not stuck:
+        return shape
+    seen, advice = against_standing_still(probe, wide, case.chance)
+    return [
+        replace(finding, evidence=finding.evidence + seen, advice=advice) if finding.name == "underfitting" else finding
+        for finding in shape
+    ]
+
+
+def _probe(case: Case, batch: Batch) -> Probe | None:
+    """How short trainings go as the run does; None where its optimizer is not known."""
+    if case.optimizer is None or case.initial is None:
+        return None
+    rates = run.loss_curve(case.history, "lr")
+    lr = float(rates.max()) if rates.size else case.optimizer.learning_rate
+    if not lr > 0:
+        return None
+    size = case.batch_size or 32
+    given = _weighted(batch, case.loss)
+    return Probe(case.initial, case.loss, case.optimizer, lr, given, size, case.clip_norm, case.clip_value)
+
+
+def _weighted(batch: Batch, loss: Loss) -> Batch:
+    """The batch with the weights that `Trainer.step` is to be given: those of classes included, unless the loss has them."""
+    return batch if loss.row_class_weight is not None else batch._replace(sample_weight=batch.weight)
+
+
+def _died(symptoms: list[Finding], beginning: list[Finding]) -> list[Finding]:
+    """Findings about units that died in training, with the remedy that fits."""
+    before = {(finding.name, finding.layer) for finding in beginning}
+    advice = "Lower the learning rate: the units were active before training, and large steps threw them below 0 for all rows."
+    return [
+        replace(finding, advice=advice)
+        if finding.name == "dead relu units" and (finding.name, finding.layer) not in before
+        else finding
+        for finding in symptoms
+    ]
 
 
 def _beginning(fresh: Trace, case: Case, learned: bool = False) -> list[Finding]:
@@ -107,10 +217,10 @@ def _symptoms(traced: Trace, case: Case) -> list[Finding]:
     ]
 
 
-def _curves(case: Case, losses: npt.NDArray[Any], validation: npt.NDArray[Any], initial: float | None) -> list[Finding]:
+def _curves(case: Case, losses: npt.NDArray[Any], validated: npt.NDArray[Any], initial: float | None) -> list[Finding]:
     return [
         *curves.instability(losses, initial, case.chance),
-        *curves.overfitting(losses, validation, case.chance),
+        *curves.overfitting(losses, validated, case.chance),
         *curves.underfitting(losses, case.chance),
     ]
 

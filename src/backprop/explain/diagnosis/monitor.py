@@ -14,12 +14,13 @@ from ..._arrays import check_count, check_in
 from ..._settings import option
 from ..._training.rows import CHUNK, Batch, Rows
 from ...callbacks import Callback
-from ...data import Indices
 from ..trace import Trace, trace
 from .data import chance_loss, non_finite_data
 from .findings import Finding, Report
-from .judge import Case, data_findings, judge
+from .judge import Case, Data, data_findings, judge
+from .signal import spread
 from .step import non_finite_step, rms
+from .validation import shared_rows
 
 if TYPE_CHECKING:
     from ...network import Network
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SAMPLE = 4096  # rows that a report looks at; targets are cheaper, and rare classes matter
 TARGETS = 1_000_000
 TRACED = 512
+COMPARED = 50_000  # rows that are looked for among the validation rows
 KEPT = 24  # networks that are kept for a page
 KEPT_PARAMETERS = 200_000  # of larger networks only the first and the last are
 
@@ -41,7 +43,7 @@ class Moment(NamedTuple):
 
 
 class Monitor(Callback):
-    """A callback that records how gradients, updates and activations develop by layer, and reports sicknesses.
+    """A callback that records how gradients, updates and activations develop by layer, and reports problems.
 
     Between epochs it traces one step on a copy of the network with a few rows of the training data, but only as long as all such
     records together take less than a small share of the training time. What happens inside an epoch is not slowed down.
@@ -89,6 +91,8 @@ class Monitor(Callback):
         self.activation_sizes: dict[str, list[float]] = {}
         self._curves: dict[str, list[float]] = {}
         self._data: Rows | None = None
+        self._validation: Rows | None = None
+        self._shuffled = True
         self._ended = False
         self._diverged: tuple[Network, int, int] | None = None  # the network before anything was undone, and the update and epoch
         self._batch_size: int | None = None
@@ -97,6 +101,9 @@ class Monitor(Callback):
         if hasattr(self, "trainer"):
             data = self.trainer.training_data
             self._data = data if isinstance(data, Rows) else None
+            validation = self.trainer.validation_data
+            self._validation = validation if isinstance(validation, Rows) else None
+            self._shuffled = self.trainer.shuffle is not False
             self._batch_size = self.trainer.batch_size
             self._initial = self.trainer.net.copy()
             self._kept.append(Moment(0, self._initial, deepcopy(self.trainer.optimizer)))
@@ -165,28 +172,42 @@ class Monitor(Callback):
         if not hasattr(self, "trainer"):
             return Report(())
         trainer, rows = self.trainer, self._data
-        case = Case(trainer.net, self._initial, trainer.loss, trainer.optimizer, self._batch_size, self._curves, chance=None)
+        case = Case(
+            trainer.net, self._initial, trainer.loss, trainer.optimizer, self._batch_size, self._curves,
+            clip_norm=trainer.clip_norm, clip_value=trainer.clip_value,
+        )  # fmt: skip
         if rows is None:
             return Report.of(judge(case, None))
         try:
-            sample = rows.take(_spread(rows.count, SAMPLE))
-            targets, _ = rows.take_measured(_spread(rows.count, TARGETS))
+            sample = rows.take(spread(rows.count, SAMPLE))
+            targets, _ = rows.take_measured(spread(rows.count, TARGETS))
             broken = self._non_finite_data(rows, sample)
         except ValueError as error:  # a memory map with values that training refused
             broken = [Finding("non-finite values", "critical", f"{error}.", stage="data")]
         if broken:
             return Report.of(broken)
-        chance = chance_loss(trainer.loss, sample.targets, sample.weight, trainer.net.n_outputs)
-        findings = data_findings(sample.x, targets, trainer.net, trainer.loss)
-        findings += judge(case._replace(chance=chance), _part(sample, slice(0, TRACED)))
+        other = None if self._validation is None else self._validation.take(spread(self._validation.count, SAMPLE))
+        pair = None if other is None else (other.x, other.targets)
+        given = Data(sample.x, sample.targets, targets, pair, not self._shuffled, self._batch_size)
+        findings, signal = data_findings(given, trainer.net, trainer.loss, trained=True)
+        if self._validation is not None:
+            ours, theirs = rows.take(spread(rows.count, COMPARED)), self._validation.take(spread(self._validation.count, SAMPLE))
+            findings += shared_rows(ours.x, ours.targets, theirs.x, theirs.targets)
+        chances = (None if part is None else self._chance(part) for part in (sample, other))
+        known = case._replace(chance=next(chances), chance_elsewhere=next(chances), signal=signal, rows=rows.count)
+        known = known._replace(rows_elsewhere=0 if self._validation is None else self._validation.count)
+        findings += judge(known, _evenly(sample, TRACED))
         return Report.of(self._with_place(findings, sample))
+
+    def _chance(self, batch: Batch) -> float | None:
+        return chance_loss(self.trainer.loss, batch.targets, batch.weight, self.trainer.net.n_outputs)
 
     @property
     def _broke_off(self) -> bool:
         return not self._ended and self.trainer.training_data is None
 
     def _non_finite_data(self, rows: Rows, sample: Batch) -> list[Finding]:
-        """NaN and infinities, in all rows where training broke off: with ``check_finite=False`` nobody has looked before."""
+        """NaN and infinities, in all rows where training broke off: with ``check_finite=False`` they were not looked for before."""
         for batch in rows.batches(CHUNK) if self._broke_off else (sample,):
             found = [*non_finite_data("x", batch.x), *non_finite_data("y", batch.targets)]
             if found:
@@ -227,11 +248,13 @@ class Monitor(Callback):
                 self.update_ratios.setdefault(layer.name, []).append(ratio)
 
 
-def _spread(count: int, most: int) -> Indices:
-    """Row numbers evenly over all rows, at most so many: data may be sorted."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
-
-
 def _part(batch: Batch, rows: slice) -> Batch:
+    weight, sample_weight = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
+    return batch._replace(x=batch.x[rows], targets=batch.targets[rows], weight=weight, sample_weight=sample_weight)
+
+
+def _evenly(batch: Batch, most: int) -> Batch:
+    """At most so many of the rows, evenly over all of them: data may be sorted."""
+    rows = spread(len(batch.x), most)
     weight, sample_weight = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
     return batch._replace(x=batch.x[rows], targets=batch.targets[rows], weight=weight, sample_weight=sample_weight)

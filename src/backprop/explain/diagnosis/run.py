@@ -1,4 +1,4 @@
-"""How sickness shows in what training made of a network: rules that yield findings.
+"""How problems show in what training made of a network: rules that yield findings.
 
 The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
 """
@@ -31,6 +31,7 @@ class Change(NamedTuple):
     now: float
     moved: float
     """The root mean square of what was added to them since."""
+    fan_in: int = 1
 
 
 def changes(initial: Network, net: Network) -> list[Change]:
@@ -40,7 +41,7 @@ def changes(initial: Network, net: Network) -> list[Change]:
         if entry.name.endswith(".weight") and len(entry.shape) == 2 and entry.layer.trainable:
             part = slice(entry.offset, entry.offset + entry.length)
             before, now = initial.parameters[part], net.parameters[part]
-            found.append(Change(entry.name.removesuffix(".weight"), rms(before), rms(now), rms(now - before)))
+            found.append(Change(entry.name.removesuffix(".weight"), rms(before), rms(now), rms(now - before), entry.shape[0]))
     return found
 
 
@@ -54,10 +55,55 @@ def as_drawn(net: Network) -> Network:
     return drawn
 
 
+def label_smoothing(loss: Loss) -> Iterator[Finding]:
+    """Targets that are smoothed until little is left of them."""
+    amount = float(getattr(loss, "label_smoothing", 0.0))
+    if amount > 0.35:
+        yield Finding(
+            "label smoothing too strong", "critical" if amount > 0.6 else "warning",
+            f"label_smoothing is {amount:g}: {amount:.0%} of each target are spread over all classes.",
+            numbers={"label_smoothing": amount}, stage="start",
+        )  # fmt: skip
+
+
+def frozen_layers(net: Network, stands: bool) -> Iterator[Finding]:
+    """Weights that are not trained and are as they were drawn, or with which the run stands still."""
+    drawn, frozen, kept = as_drawn(net).parameters, [], 0
+    for entry in net.layout:
+        if entry.layer.trainable:
+            continue
+        part = slice(entry.offset, entry.offset + entry.length)
+        kept += entry.length
+        if entry.name.endswith(".weight") and (stands or np.array_equal(drawn[part], net.parameters[part])):
+            frozen.append(entry.name.removesuffix(".weight"))
+    if frozen:
+        share = kept / net.parameters.size
+        yield Finding(
+            "frozen layers", "critical" if share > 0.95 else "warning",
+            f"{share:.0%} of the parameters are not trained, among them the weights of {', '.join(frozen[:5])}"
+            f"{' and others' if len(frozen) > 5 else ''}.",
+            frozen[0], {"share": share}, stage="start",
+        )  # fmt: skip
+
+
+def narrow_layer(net: Network) -> Iterator[Finding]:
+    """A hidden layer through which next to nothing passes."""
+    dense = [(name, layer) for name, layer in walk(net.layers, "layers") if isinstance(layer, Dense)]
+    for name, layer in dense[:-1]:
+        if layer.fan_out == 1 or layer.fan_out <= net.n_outputs / 5:
+            units = "1 unit" if layer.fan_out == 1 else f"{layer.fan_out} units"
+            yield Finding(
+                "narrow layer", "warning", f"{name} has {units}, for {net.n_inputs} inputs and {net.n_outputs} outputs.", name,
+                {"units": layer.fan_out}, stage="start",
+            )  # fmt: skip
+            return
+
+
 def growth(changed: Iterable[Change], learned: bool) -> Iterator[Finding]:
     """Weights far larger than at the beginning; small networks that learned well may have grown too."""
     for change in changed:
-        if change.before > 0 and change.now > (30 if learned else 8) * change.before:
+        size = max(change.before, 0.5 / change.fan_in**0.5)  # the weights of a small layer may be tiny by chance
+        if change.before > 0 and change.now > (30 if learned else 8) * size:
             yield Finding(
                 "learning rate too high", "critical",
                 f"The weights' root mean square grew from {change.before:.3g} to {change.now:.3g} in training.",
@@ -101,7 +147,7 @@ def thrown_units(changed: Iterable[Change], before: Iterable[Finding], now: Iter
 def small_movement(changed: list[Change], losses: Array) -> Iterator[Finding]:
     """Weights that have hardly moved, with a loss that has hardly fallen."""
     moved = max((change.moved / change.before for change in changed if change.before > 0), default=1.0)
-    if losses.size >= 4 and 0 < moved < 0.03 and losses[-1] > 0.9 * losses[0]:
+    if losses.size >= 4 and 0 <= moved < 0.03 and losses[-1] > 0.9 * losses[0]:
         yield Finding(
             "learning rate too low", "warning",
             f"In {losses.size} epochs no layer's weights moved by more than {moved:.2g} of their size, and the loss went from "

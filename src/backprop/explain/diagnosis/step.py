@@ -1,4 +1,4 @@
-"""How sickness shows in one traced training step: rules that yield findings.
+"""How problems show in one traced training step: rules that yield findings.
 
 The thresholds of a rule stand in it, chosen so that the healthy runs of the tests and the examples stay silent.
 """
@@ -85,13 +85,28 @@ def dead_units(trace: Trace) -> Iterator[Finding]:
         return
     for layer in trace.layers:
         if _activation(layer) in ("relu", "relu6"):
-            share = float(np.mean(~layer.values["a"].any(axis=0)))
+            dead = np.asarray(~layer.values["a"].any(axis=0))
+            share = float(np.mean(dead))
             if share > 0.5:  # a trained network may well leave a third of its units idle
                 yield Finding(
                     "dead relu units", "critical" if share > 0.8 else "warning",
                     f"{share:.0%} of the {layer.n_outputs} units are 0 for all {len(trace.outputs)} rows.",
-                    layer.name, {"share": share},
+                    layer.name, {"share": share}, advice=_revival(layer, dead),
                 )  # fmt: skip
+
+
+def _revival(layer: LayerTrace, dead: npt.NDArray[np.bool_]) -> str:
+    """What helps dead units if their biases are what keeps them below 0."""
+    if "bias" not in layer.values:
+        return ""
+    bias = layer.values["bias"][dead]
+    alive = float(np.mean((layer.values["z"][:, dead] - bias > 0).any(axis=0)))
+    if alive < 0.5:
+        return ""
+    return (
+        f"Start the biases of {layer.name} at 0: those of the dead units are {bias.mean():.3g} on average, and without them "
+        f"{alive:.0%} of the units would be active. Another activation would leave the biases as they are."
+    )
 
 
 def saturated_units(trace: Trace) -> Iterator[Finding]:
