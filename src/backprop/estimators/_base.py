@@ -1,0 +1,764 @@
+"""What `MLPClassifier` and `MLPRegressor` share: scikit-learn's algorithm, on the library's networks and trainers."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from numbers import Integral, Real
+from typing import Any, ClassVar
+
+import numpy as np
+import scipy.optimize
+from sklearn.base import BaseEstimator, _fit_context
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import Interval, Options, StrOptions
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.optimize import _check_optimize_result
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from .. import activations, kernels, losses, optimizers
+from .._processors import default_threads
+from .._training.progress import Progress
+from .._types import Array
+from ..activations import ActivationFunction
+from ..data import Indices
+from ..network import Network
+from ..optimizers import Optimizer
+from ..schedules import Schedule
+from ..training import DivergenceError, Trainer
+from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_velocity, sums_outputs
+from ._callbacks import CallbackSupport, FitTask
+from ._epochs import Data, Epochs, dense_rows, outputs_of
+from ._values import Value
+
+STOCHASTIC = ("sgd", "adam")
+NOT_FINITE = "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
+
+
+def _scaling(X: Any, how: str, sample_weight: Any) -> tuple[Array, Array]:
+    """Return what to subtract from each feature, and what to divide it by; sparse features are not centered."""
+    dense = isinstance(X, np.ndarray)
+    if how == "standard":
+        scaler = StandardScaler(with_mean=dense).fit(X, sample_weight=sample_weight)
+        return np.asarray(scaler.mean_) if dense else np.zeros(X.shape[1]), np.asarray(scaler.scale_)
+    columns = X.T if dense else (column.toarray().ravel() for column in X.tocsc().T)
+    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    found = np.array([np.quantile(c, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf") for c in columns], np.float64)
+    spread = found[:, 2] - found[:, 0]
+    return found[:, 1] if dense else np.zeros(X.shape[1]), np.where(spread > 0, spread, 1.0)
+
+
+class Validation:
+    """Rows that are looked at after every epoch."""
+
+    def __init__(self, data: Data, sample_weight: Array | None) -> None:
+        self.data = data
+        self.sample_weight = sample_weight
+
+
+class BaseMLP(CallbackSupport, BaseEstimator):
+    """A multi-layer perceptron that is trained as scikit-learn's is.
+
+    Subclasses say what targets are, and what is made of the network's outputs.
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
+        "activation": [StrOptions({*activations.NAMES, "logistic"}), ActivationFunction],
+        "solver": [StrOptions({"lbfgs", *optimizers.NAMES}), Optimizer],
+        "alpha": [Interval(Real, 0, None, closed="left")],
+        "batch_size": [StrOptions({"auto"}), Interval(Integral, 1, None, closed="left")],
+        "learning_rate": [StrOptions({"constant", "invscaling", "adaptive"}), Schedule, callable],
+        "learning_rate_init": [Interval(Real, 0, None, closed="neither")],
+        "power_t": [Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "shuffle": ["boolean"],
+        "random_state": ["random_state"],
+        "tol": [Interval(Real, 0, None, closed="left")],
+        "verbose": ["verbose"],
+        "warm_start": ["boolean"],
+        "momentum": [Interval(Real, 0, 1, closed="both")],
+        "nesterovs_momentum": ["boolean"],
+        "early_stopping": ["boolean"],
+        "validation_fraction": [Interval(Real, 0, 1, closed="left")],
+        "beta_1": [Interval(Real, 0, 1, closed="left")],
+        "beta_2": [Interval(Real, 0, 1, closed="left")],
+        "epsilon": [Interval(Real, 0, None, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left"), Options(Real, {np.inf})],
+        "max_fun": [Interval(Integral, 1, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "batch_norm": ["boolean"],
+        "layer_norm": ["boolean"],
+        "residual": ["boolean"],
+        "clip_norm": [Interval(Real, 0, None, closed="neither"), None],
+        "average": [Interval(Real, 0, 1, closed="left"), None],
+        "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
+        "n_jobs": [Interval(Integral, 1, None, closed="left"), Options(Integral, {-1}), None],
+        "scale": [StrOptions({"standard", "robust"}), None],
+        "progress": ["boolean"],
+    }
+
+    def _keep(self, arguments: dict[str, Any]) -> None:
+        """Set the parameters as they were given; `fit` checks them."""
+        for name, value in arguments.items():
+            if name not in ("self", "__class__"):
+                setattr(self, name, value)
+
+    n_outputs_: int
+
+    # What a subclass defines.
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        """Return checked X, and y as the network's targets: labels, or a matrix with a column for each output."""
+        raise NotImplementedError
+
+    def _make_loss(self) -> losses.Loss:
+        raise NotImplementedError
+
+    def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
+        raise NotImplementedError
+
+    def _out_activation(self) -> str:
+        raise NotImplementedError
+
+    # Fitting.
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, *, X_val: Any = None, y_val: Any = None, sample_weight_val: Any = None
+    ) -> Any:
+        """Fit the model to the rows of X and their targets y.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Class labels, or numbers.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the rows, not negative.
+        X_val, y_val, sample_weight_val : array-like, optional
+            Rows to look at after every epoch, for `validation_loss_curve_`; with ``early_stopping=True`` they take the place of
+            the rows that are held out.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ValueError
+            If parameters or data are not valid, or if training diverges without early stopping.
+
+        Warns
+        -----
+        ConvergenceWarning
+            If training ends at `max_iter`, or diverges with early stopping.
+        """
+        return self._fit(X, y, sample_weight, validation=(X_val, y_val, sample_weight_val), tells=hasattr(self, "_skl_callbacks"))
+
+    def _check_solver(self) -> bool:
+        if self.solver == "lbfgs":
+            raise AttributeError(f"partial_fit is only available for stochastic optimizers. {self.solver} is not stochastic.")
+        return True
+
+    def _hidden_sizes(self) -> list[int]:
+        sizes = self.hidden_layer_sizes
+        sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        if any(size <= 0 for size in sizes):
+            raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
+        return [int(size) for size in sizes]
+
+    def _checked_weight(self, sample_weight: Any, X: Any) -> Any:
+        if sample_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X)
+        if (weight < 0).any():
+            raise ValueError("Negative values in data passed to `sample_weight`")
+        if not weight.any():
+            raise ValueError("Sample weights must contain at least one non-zero number.")
+        return weight
+
+    def _fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any,
+        *,
+        incremental: bool = False,
+        validation: tuple[Any, Any, Any] = (None, None, None),
+        tells: bool = False,
+    ) -> Any:
+        hidden, given = self._hidden_sizes(), (X, y)
+        self._check_combinations(incremental)
+        first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        X, targets = self._validate_input(X, y, incremental, reset=first_pass)
+        sample_weight = self._checked_weight(sample_weight, X)
+        if self.scale is not None and (first_pass or "feature_scale_" not in self.__dict__):
+            self.feature_center_, self.feature_scale_ = _scaling(X, self.scale, sample_weight)
+        X = self._scaled(X)
+        random_state = check_random_state(self.random_state)
+        if first_pass:
+            self._initialize(hidden, X, random_state)
+        net = self._current_network()
+        if not first_pass and net.n_inputs != X.shape[1]:
+            raise ValueError(f"coefs_[0] takes {net.n_inputs} features, but X has {X.shape[1]}")
+        if self.n_outputs_ != net.n_outputs:
+            raise ValueError(f"y has {self.n_outputs_} outputs, but {type(self).__name__} was fitted with {net.n_outputs}")
+        if self.solver == "lbfgs" and net.dtype != np.float64:
+            self._install(net.astype(np.float64))
+        task = FitTask(self, *given, lambda: self._parts_of(self.network_.copy())) if tells else None
+        with self._threads():
+            if self.solver == "lbfgs":
+                self._fit_lbfgs(self._data(X, targets, self._with_class_weight(sample_weight, targets)))
+            else:
+                self._fit_stochastic(X, targets, sample_weight, random_state, incremental, validation, task)
+        if task is not None:
+            task.end()
+        if not np.isfinite(self.network_.parameters).all():
+            raise ValueError(NOT_FINITE)
+        return self
+
+    def _check_combinations(self, incremental: bool) -> None:
+        """Refuse parameters that exclude each other, before anything changes."""
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        if self.batch_norm and self.layer_norm:
+            raise ValueError("batch_norm and layer_norm exclude each other")
+        if self.average is not None and (incremental or self.solver == "lbfgs"):
+            raise ValueError("average needs fit with a stochastic solver")
+        if self.solver == "lbfgs" and (self.dropout or self.batch_norm):
+            raise ValueError("dropout and batch_norm need a stochastic solver, got solver='lbfgs'")
+        if self.solver == "lbfgs" and self.clip_norm is not None:
+            raise ValueError("clip_norm needs a stochastic solver, got solver='lbfgs'")
+        sizes = self._hidden_sizes()
+        if self.residual and not any(before == width for before, width in pairwise(sizes)):
+            raise ValueError(f"residual needs two hidden layers of the same width in a row, got hidden_layer_sizes={sizes}")
+
+    @contextmanager
+    def _threads(self) -> Iterator[None]:
+        """Use as many threads as `n_jobs` says."""
+        if self.n_jobs is None:
+            yield
+            return
+        before = kernels.backend().threads
+        kernels.set_num_threads(default_threads() if self.n_jobs == -1 else int(self.n_jobs))
+        try:
+            yield
+        finally:
+            kernels.set_num_threads(before)
+
+    def _initialize(self, hidden: list[int], X: Any, random_state: np.random.RandomState) -> None:
+        """Make a new network, with weights drawn as scikit-learn draws them, and forget what an earlier fit has left."""
+        sizes = [X.shape[1], *hidden, self.n_outputs_]
+        dtype = X.dtype if self.dtype is None else np.dtype(self.dtype)
+        pairs = list(draws(sizes, self.activation, random_state))
+        seed = int(random_state.randint(2**31)) if self.dropout else 0
+        for name in ("_optimizer", "_trainer"):
+            self.__dict__.pop(name, None)
+        self._install(self._build(sizes, dtype, seed), pairs)
+        self.n_iter_ = 0
+        self.t_ = 0
+        self.n_layers_ = len(sizes)
+        self.out_activation_ = self._out_activation()
+        if self.solver != "lbfgs":
+            self.loss_curve_: list[float] = []
+            self.validation_loss_curve_: list[float] | None = None
+            self._no_improvement_count = 0
+            early = self.early_stopping
+            self.validation_scores_: list[float] | None = [] if early else None
+            self.best_validation_score_ = -np.inf if early else None
+            self.best_loss_ = None if early else np.inf
+
+    def _build(self, sizes: list[int], dtype: Any, seed: int) -> Network:
+        return build_network(
+            sizes,
+            activation=self.activation,
+            dtype=dtype,
+            seed=seed,
+            dropout=float(self.dropout),
+            batch_norm=self.batch_norm,
+            layer_norm=self.layer_norm,
+            residual=self.residual,
+        )
+
+    def _install(self, net: Network, values: list[tuple[Array, Array]] | None = None) -> None:
+        """Make a network that of the estimator, with these weights; `coefs_` and `intercepts_` are views into it."""
+        pairs = pairs_of(net)
+        for pair, (coef, intercept) in zip(pairs, values or pairs, strict=True):
+            pair.coef[...], pair.intercept[...] = coef, intercept
+        net.loss = self._make_loss()
+        self.__dict__.update(self._parts_of(net, pairs))
+
+    def _parts_of(self, net: Network, pairs: list[Pair] | None = None) -> dict[str, Any]:
+        """Return the attributes that hold a network."""
+        pairs = pairs_of(net) if pairs is None else pairs
+        coefs, intercepts = [pair.coef for pair in pairs], [pair.intercept for pair in pairs]
+        return {"network_": net, "coefs_": coefs, "intercepts_": intercepts, "_pairs": pairs}
+
+    def _current_network(self) -> Network:
+        """Return the network with the weights that `coefs_` and `intercepts_` have now: arrays put there are copied into it."""
+        pairs: list[Pair] = self.__dict__.get("_pairs", ())
+        coefs, intercepts = self.coefs_, self.intercepts_
+        if len(coefs) == len(pairs) == len(intercepts):
+            for pair, coef, intercept in zip(pairs, coefs, intercepts, strict=True):
+                if coef is not pair.coef or intercept is not pair.intercept:
+                    break
+            else:
+                net: Network = self.network_
+                return net
+        return self._take_over([np.asarray(a) for a in coefs], [np.asarray(a) for a in intercepts])
+
+    def _take_over(self, coefs: list[Any], intercepts: list[Any]) -> Network:
+        """Copy arrays into the network, or into a new one if their shapes are others."""
+        if not coefs or len(coefs) != len(intercepts) or any(coef.ndim != 2 for coef in coefs):
+            raise ValueError("coefs_ and intercepts_ must hold a matrix and a vector for each layer")
+        sizes = [len(coefs[0]), *(coef.shape[1] for coef in coefs)]
+        for i, (coef, intercept) in enumerate(zip(coefs, intercepts, strict=True)):
+            if coef.shape != (sizes[i], sizes[i + 1]) or intercept.shape != (sizes[i + 1],):
+                raise ValueError(
+                    f"coefs_[{i}] and intercepts_[{i}] must have shapes {(sizes[i], sizes[i + 1])} and {(sizes[i + 1],)}, "
+                    f"got {coef.shape} and {intercept.shape}"
+                )
+        pairs: list[Pair] = self.__dict__.get("_pairs", [])
+        if [pair.coef.shape for pair in pairs] == [coef.shape for coef in coefs]:
+            for pair, coef, intercept in zip(pairs, coefs, intercepts, strict=True):
+                pair.coef[...], pair.intercept[...] = coef, intercept
+            self.coefs_[:] = [pair.coef for pair in pairs]
+            self.intercepts_[:] = [pair.intercept for pair in pairs]
+        else:
+            dtype = np.float32 if coefs[0].dtype == np.float32 else np.float64
+            self.__dict__.pop("_trainer", None)
+            self._install(self._build(sizes, dtype, 0), list(zip(coefs, intercepts, strict=True)))
+            self.n_layers_ = len(sizes)
+            self.n_outputs_ = sizes[-1]
+            self.out_activation_ = self._out_activation()
+        net: Network = self.network_
+        return net
+
+    def _data(self, X: Any, targets: Any, sample_weight: Any) -> Data:
+        """Return data as the network takes them."""
+        dtype = self.network_.dtype
+        x = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X.tocsr().astype(dtype, copy=False)
+        weight = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype)
+        targets = targets if targets.ndim == 1 else np.ascontiguousarray(targets, dtype)
+        return Data(x, targets, weight)
+
+    @property
+    def _factor(self) -> int:
+        """What the library's loss is multiplied by: scikit-learn adds up the losses of the outputs of a row."""
+        return 1 if sums_outputs(self._make_loss()) else int(self.n_outputs_)
+
+    def _fit_lbfgs(self, data: Data) -> None:
+        net, factor = self.network_, self._factor
+        loss = net.loss
+        value = Value(loss, factor)
+        x = data.x if isinstance(data.x, np.ndarray) else dense_rows(data.x)
+        total = float(len(x)) if data.weight is None else float(data.weight.sum())
+        matrices = [entry for entry in net.layout if len(entry.shape) == 2]
+        vectors = [entry for entry in net.layout if len(entry.shape) != 2]
+        places = np.concatenate([np.arange(e.offset, e.offset + e.length) for e in (*matrices, *vectors)])  # scikit-learn's order
+        penalized = sum(entry.length for entry in matrices)
+
+        def function(parameters: Array) -> tuple[float, Array]:
+            net.parameters[places] = parameters
+            outputs = net.forward(x, training=True)
+            grad = np.empty_like(outputs)
+            found = value.of_batch(loss.compute(outputs, data.targets, data.weight, grad), outputs, data)
+            net.backward(factor * grad)
+            gradient = net.gradients[places]
+            weights = parameters[:penalized]
+            gradient[:penalized] += self.alpha / total * weights
+            return found + self.alpha / 2 * float(weights @ weights) / total, gradient
+
+        with np.errstate(all="ignore"):
+            result = scipy.optimize.minimize(
+                function,
+                net.parameters[places],
+                method="L-BFGS-B",
+                jac=True,
+                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+            )
+        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+        self.loss_ = float(result.fun)
+        net.parameters[places] = result.x
+        if self.verbose:
+            print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
+
+    def _fit_stochastic(
+        self,
+        X: Any,
+        targets: Any,
+        sample_weight: Any,
+        random_state: np.random.RandomState,
+        incremental: bool,
+        given: tuple[Any, Any, Any],
+        task: FitTask | None,
+    ) -> None:
+        net, factor = self.network_, self._factor
+        trainer = self._ready_trainer(net, factor, incremental)
+        data = self._data(X, targets, self._with_class_weight(sample_weight, targets))
+        validation = self._given_validation(given)
+        rows: Indices = np.arange(len(targets))
+        if self.early_stopping and validation is None:
+            rows, held_out = self._split(len(targets), targets, random_state)
+            part = data.take(held_out)
+            validation = Validation(part, None if sample_weight is None else sample_weight[held_out])
+        batch_size = self._batch_size_for(len(rows))
+        _Fit(self, trainer, data, rows, batch_size, validation, random_state, incremental, task).run()
+
+    def _ready_trainer(self, net: Network, factor: int, incremental: bool) -> Trainer:
+        """Return the trainer of an earlier `partial_fit` or `fit` to go on with, or a new one."""
+        trainer: Trainer | None = self.__dict__.get("_trainer") if incremental else None
+        if trainer is None or trainer.net is not net:
+            clip_norm = None if self.clip_norm is None else self.clip_norm / factor
+            trainer = Trainer(
+                net,
+                loss=self._make_loss(),
+                optimizer=make_optimizer(self, factor),
+                metrics=[],
+                clip_norm=clip_norm,
+                l2=float(self.alpha) / factor,
+            )
+            self._trainer = trainer
+            self._optimizer = trainer.optimizer
+        self._continues = incremental
+        return trainer
+
+    def _with_class_weight(self, sample_weight: Any, targets: Any) -> Any:
+        return sample_weight
+
+    def _given_validation(self, given: tuple[Any, Any, Any]) -> Validation | None:
+        """Return the validation rows that were given to `fit`."""
+        X, y, sample_weight = given
+        if X is None and y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight_val needs X_val and y_val")
+            return None
+        if X is None or y is None:
+            raise ValueError("X_val and y_val must be given together")
+        X, targets = self._validate_more(X, y)
+        weight = self._checked_weight(sample_weight, X)
+        return Validation(self._data(self._scaled(X), targets, weight), weight)
+
+    def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
+        """Return checked rows of the kind that the estimator was fitted to."""
+        raise NotImplementedError
+
+    def _split(self, count: int, targets: Any, random_state: np.random.RandomState) -> tuple[Indices, Indices]:
+        """Return the numbers of the rows to train on, and of those to hold out, as scikit-learn draws them."""
+        stratify = targets.astype(bool) if self._stratifies() else None
+        kept, held_out = train_test_split(
+            np.arange(count), random_state=random_state, test_size=self.validation_fraction, stratify=stratify
+        )
+        if len(held_out) < 2:
+            raise ValueError("The validation set is too small. Increase 'validation_fraction' or the size of your dataset.")
+        return kept, held_out
+
+    def _stratifies(self) -> bool:
+        return False
+
+    def _batch_size_for(self, rows: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn("Got `batch_size` less than 1 or larger than sample size. It is going to be clipped", stacklevel=2)
+        return int(min(self.batch_size, rows))
+
+    # Predicting.
+
+    def _outputs(self, X: Any) -> Array:
+        """Return the raw outputs for checked or unchecked X: in float64 unless both X and the network are float32."""
+        if "coefs_" not in self.__dict__:
+            check_is_fitted(self)
+        net = self._current_network()
+        if type(X) is np.ndarray and X.ndim == 2 and X.dtype == net.dtype and X.shape[1] == self.n_features_in_:
+            flat = X.ravel()
+            if "feature_names_in_" not in self.__dict__ and len(X) and np.isfinite(flat.dot(flat)):
+                return net.predict(X if self.scale is None else self._scaled(X))
+        X = self._scaled(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        if not isinstance(X, np.ndarray):
+            X = X.tocsr()
+        if net.dtype == np.float32 and X.dtype != np.float32:
+            net = net.astype(np.float64)
+        return outputs_of(net, np.ascontiguousarray(X, net.dtype) if isinstance(X, np.ndarray) else X.astype(net.dtype))
+
+    def _scaled(self, X: Any) -> Any:
+        """Return checked X with its features scaled, if they shall be."""
+        if self.scale is None:
+            return X
+        dtype = np.float32 if X.dtype == np.float32 else np.float64
+        if isinstance(X, np.ndarray):
+            return (X - self.feature_center_.astype(dtype)) / self.feature_scale_.astype(dtype)
+        return X.tocsr().multiply((1 / self.feature_scale_).astype(dtype)).tocsr()
+
+    def predict_jacobian(self, X: Any) -> Array:
+        """Return the derivatives of predictions with respect to features: of numbers, or of the probabilities of classes.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array (n_samples, n_outputs, n_features)
+            For two classes there are two outputs.
+        """
+        check_is_fitted(self)
+        net = self._current_network()
+        x = self._scaled(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        outputs, jacobian = net.value_and_jacobian(x if isinstance(x, np.ndarray) else dense_rows(x))
+        jacobian = self._link_jacobian(outputs, jacobian)
+        return jacobian if self.scale is None else jacobian / self.feature_scale_.astype(net.dtype)
+
+    def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
+        """Return the derivatives of predictions, given those of the raw outputs."""
+        raise NotImplementedError
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        return tags
+
+    # Copies and pickles.
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or pickle keeps: the weights once, in the network; moments only between calls of `partial_fit`."""
+        if "_pairs" in self.__dict__:
+            self._current_network()
+        state: dict[str, Any] = dict(super().__getstate__())
+        if state.pop("_pairs", None) is not None:
+            del state["coefs_"], state["intercepts_"]
+        if not state.get("_continues"):
+            state.pop("_trainer", None)
+            state.pop("_optimizer", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        super().__setstate__(state)
+        if "network_" in self.__dict__:
+            self.__dict__.update(self._parts_of(self.network_))
+
+
+class _Fit:
+    """One run of the stochastic solvers: epochs, the rules for stopping, the learning rate, the best weights."""
+
+    def __init__(
+        self,
+        estimator: Any,
+        trainer: Trainer,
+        data: Data,
+        rows: Indices,
+        batch_size: int,
+        validation: Validation | None,
+        random_state: np.random.RandomState,
+        incremental: bool,
+        task: FitTask | None,
+    ) -> None:
+        self.estimator = estimator
+        self.task = task
+        self.trainer = trainer
+        self.net = trainer.net
+        self.data = data
+        self.rows = rows
+        self.batch_size = batch_size
+        self.validation = validation
+        self.random_state = random_state
+        self.incremental = incremental
+        self.factor = estimator._factor
+        self.value = Value(trainer.loss, self.factor)
+        self.by_score = estimator.early_stopping
+        self.averaged = self.net.copy() if estimator.average is not None else None
+        self.best = self.state() if self.by_score else None
+        self.epochs = Epochs(
+            trainer,
+            data,
+            batch_size,
+            keeps_outputs=self.value.needs_outputs,
+            after_step=None if self.averaged is None else self.follow,
+        )
+        batches = -(-len(rows) // batch_size)
+        self.progress = Progress(estimator.progress, 1 if incremental else estimator.max_iter, batches)
+
+    @property
+    def evaluated(self) -> Network:
+        """The network that predictions are made with."""
+        return self.net if self.averaged is None else self.averaged
+
+    def follow(self) -> None:
+        """Move the averaged network toward the one that is trained."""
+        assert self.averaged is not None
+        self.averaged.blend(self.net, 1 - float(self.estimator.average))
+
+    def state(self) -> tuple[Array, Array]:
+        """Return copies of parameters and buffers."""
+        net = self.evaluated
+        return net.parameters.copy(), net.buffers.copy()
+
+    def restore(self, state: tuple[Array, Array]) -> None:
+        """Give the network these parameters and buffers."""
+        self.net.parameters[...], self.net.buffers[...] = state
+
+    def run(self) -> None:
+        """Train until the rules say that it is enough."""
+        estimator = self.estimator
+        if self.validation is not None and estimator.validation_loss_curve_ is None:
+            estimator.validation_loss_curve_ = []
+        count = len(self.rows)
+        order = np.arange(count)
+        epochs = 1 if self.incremental else estimator.max_iter
+        estimator.n_iter_ = 0
+        if self.by_score and estimator.validation_scores_ is None:  # the fit before went without
+            estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
+        elif not self.by_score and estimator.best_loss_ is None:
+            estimator.best_loss_ = np.inf
+        try:
+            with self.trainer._exclusively("fit"), self.trainer._interrupts:
+                for index in range(epochs):
+                    self.progress.begin_epoch(index)
+                    if self.task is not None:
+                        self.task.begin_epoch()
+                    if estimator.shuffle:
+                        shuffled = np.arange(count)
+                        self.random_state.shuffle(shuffled)
+                        order = order[shuffled]
+                    before = self.net.parameters.copy(), self.net.buffers.copy()
+                    try:
+                        self.epoch(self.rows[order])
+                    except DivergenceError as error:
+                        self.diverge(error, before)
+                        break
+                    stop = self.after_epoch()
+                    self.progress.end_epoch({"loss": estimator.loss_})
+                    if (self.task is not None and self.tell()) or stop:
+                        break
+        finally:
+            self.progress.close()
+            if self.best is not None:
+                self.restore(self.best)
+            elif self.averaged is not None:
+                self.restore(self.state())
+
+    def epoch(self, order: Indices) -> None:
+        """Train one epoch and note its loss."""
+        estimator = self.estimator
+        if estimator.batch_norm and len(order) % self.batch_size == 1 and len(order) > 1:
+            order = order[:-1]  # batch normalization needs two rows
+        epoch = self.epochs.train(order)
+        self.progress.advance(len(epoch.losses))
+        loss = self.value.of_epoch(epoch, self.data, order, self.batch_size)
+        estimator.n_iter_ += 1
+        estimator.t_ += len(self.rows)
+        estimator.loss_ = loss
+        estimator.loss_curve_.append(loss)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {loss:.8f}")
+
+    def diverge(self, error: DivergenceError, before: tuple[Array, Array]) -> None:
+        """End a fit whose loss or gradient is not finite any more: with the last weights that are finite, or the best ones."""
+        estimator = self.estimator
+        if not (np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all()):
+            self.restore(before)
+        if not self.by_score:
+            raise ValueError(NOT_FINITE) from error
+        estimator.validation_scores_.append(float("nan"))
+        warnings.warn(
+            f"Training diverged in iteration {estimator.n_iter_ + 1} ({error.found}) and ended; the best weights are kept.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+
+    def tell(self) -> bool:
+        """Show callbacks the network that predictions would be made with, and return whether to stop."""
+        assert self.task is not None
+        estimator, trained = self.estimator, self.estimator.network_
+        estimator.__dict__["network_"] = self.evaluated
+        try:
+            return self.task.end_epoch()
+        finally:
+            estimator.__dict__["network_"] = trained
+
+    def after_epoch(self) -> bool:
+        """Look at the validation rows, follow the rules of scikit-learn, and tell whether to stop."""
+        estimator = self.estimator
+        self.note_improvement()
+        optimizer = self.trainer.optimizer
+        if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
+            lr = float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t
+            scale_velocity(optimizer, lr * self.factor)
+        optimizer.epoch += 1
+        if estimator._no_improvement_count > estimator.n_iter_no_change:
+            what = "Validation score" if self.by_score else "Training loss"
+            message = f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs."
+            if self.stops(message):
+                return True
+            estimator._no_improvement_count = 0
+        if self.incremental:
+            return True
+        if estimator.n_iter_ == estimator.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the optimization hasn't converged "
+                "yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return False
+
+    def stops(self, message: str) -> bool:
+        """Stop, or, with an adaptive learning rate that is not too small yet, lower it."""
+        estimator, optimizer = self.estimator, self.trainer.optimizer
+        lr = optimizer.learning_rate / self.factor
+        if estimator.solver != "sgd" or estimator.learning_rate != "adaptive":
+            message, stop = f"{message} Stopping.", True
+        elif lr <= 1e-6:
+            message, stop = f"{message} Learning rate too small. Stopping.", True
+        else:
+            message, stop = f"{message} Setting learning rate to {lr / 5:f}", False
+            scale_velocity(optimizer, optimizer.learning_rate / 5.0)
+        if estimator.verbose:
+            print(message)
+        return stop
+
+    def note_improvement(self) -> None:
+        """Count epochs without improvement, of the validation score or of the loss."""
+        estimator = self.estimator
+        outputs = None
+        if self.validation is not None:
+            outputs = outputs_of(self.evaluated, self.validation.data.x)
+            estimator.validation_loss_curve_.append(self.value.of_outputs(outputs, self.validation.data))
+        if not self.by_score:
+            self.count_improvement(not estimator.loss_ > estimator.best_loss_ - estimator.tol)
+            estimator.best_loss_ = min(estimator.loss_, estimator.best_loss_)
+            return
+        assert outputs is not None
+        assert self.validation is not None
+        score = float("nan")
+        if np.isfinite(outputs).all():
+            score = estimator._score_of(outputs, self.validation.data.targets, self.validation.sample_weight)
+        estimator.validation_scores_.append(score)
+        if estimator.verbose:
+            print(f"Validation score: {score:f}")
+        best = estimator.best_validation_score_
+        self.count_improvement(not score < best + estimator.tol)
+        if score > best:
+            estimator.best_validation_score_ = score
+            self.best = self.state()
+
+    def count_improvement(self, improved: bool) -> None:
+        """Count an epoch without improvement, or begin again."""
+        self.estimator._no_improvement_count = 0 if improved else self.estimator._no_improvement_count + 1
+
+
+def partial_fit_available(estimator: Any) -> bool:
+    """Tell whether the solver takes steps; an AttributeError says that it does not."""
+    return bool(estimator._check_solver())
+
+
+stochastic_only = available_if(partial_fit_available)

@@ -1,0 +1,258 @@
+"""Estimators as files and as scikit-learn's own: all that was fitted, without code and without pickle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import sklearn.neural_network
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils.validation import check_is_fitted
+
+from .. import activations, optimizers, schedules, serialization
+from .._model_file import ModelFormatError, StrPath, complaints_about, expect
+from ..activations import ActivationFunction
+from ..layers import Dense
+from ..optimizers import Optimizer
+from ..schedules import Function, Schedule
+from ._base import BaseMLP
+from ._build import build_network
+from ._mlp import MLPClassifier, MLPRegressor
+
+CLASSES: dict[str, Any] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
+FITTED = (
+    *("classes_", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "loss_"),
+    *("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "validation_loss_curve_"),
+    *("feature_center_", "feature_scale_", "_no_improvement_count"),
+)
+SHARED = frozenset(FITTED) - {"feature_center_", "feature_scale_", "validation_loss_curve_"}  # with scikit-learn's classes
+
+
+def save(estimator: BaseMLP, path: StrPath) -> None:
+    """Write a fitted estimator with its preprocessing to one file, which `load` reads; `backprop.load` reads its network.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        The fitted estimator.
+    path : str or path
+        The file; by custom it ends in ``.safetensors``.
+
+    Raises
+    ------
+    sklearn.exceptions.NotFittedError
+        If the estimator is not fitted.
+    TypeError
+        If a parameter is code, or a RandomState, which a file cannot hold.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from backprop import estimators
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+    >>> regressor = estimators.MLPRegressor(hidden_layer_sizes=(), solver="lbfgs", random_state=0).fit(X, y)
+    >>> estimators.save(regressor, path)
+    >>> bool((estimators.load(path).predict(X) == regressor.predict(X)).all())
+    True
+    """
+    check_is_fitted(estimator)
+    net = estimator._current_network()
+    content = {
+        "class": type(estimator).__name__,
+        "parameters": {name: _encoded(value, name) for name, value in estimator.get_params(deep=False).items()},
+        "fitted": {name: _encoded(getattr(estimator, name), name) for name in FITTED if name in vars(estimator)},
+    }
+    if content["class"] not in CLASSES:
+        raise TypeError(f"estimator must be an {' or '.join(CLASSES)}, got {content['class']}")
+    if isinstance(estimator, MLPClassifier):
+        binarizer = estimator._label_binarizer
+        content["labels"] = {"y_type": str(binarizer.y_type_), "sparse": bool(binarizer.sparse_input_)}
+    net.save(path, metadata={"estimator": content})
+
+
+def load(path: StrPath) -> Any:
+    """Return the estimator that `save` has written.
+
+    Parameters
+    ----------
+    path : str or path
+        The file.
+
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+
+    Raises
+    ------
+    ModelFormatError
+        If the file is damaged, or holds no estimator.
+    FileNotFoundError
+        If there is no such file.
+    """
+    net = serialization.load(path)
+    metadata = serialization.read_metadata(path)
+    if not isinstance(metadata.get("estimator"), dict):
+        raise ModelFormatError(f"{path}: it holds no estimator; backprop.load reads its network")
+    content = metadata["estimator"]
+    with complaints_about(path):
+        kind = CLASSES[expect(str, content["class"], "the class of its estimator")]
+        given = expect(dict, content["parameters"], "the parameters of its estimator")
+        estimator = kind(**{name: _decoded(value) for name, value in given.items()})
+        for name, value in expect(dict, content["fitted"], "what was fitted").items():
+            if name not in FITTED:
+                raise ValueError(f"{name!r} is not an attribute of an estimator")
+            setattr(estimator, name, _decoded(value))
+        if isinstance(estimator, MLPClassifier):
+            labels = expect(dict, content["labels"], "its labels")
+            y_type, sparse = expect(str, labels["y_type"], "the type of y"), expect(bool, labels["sparse"], "sparse")
+            estimator._label_binarizer = _binarizer(estimator.classes_, y_type, sparse)
+        if net.n_inputs != estimator.n_features_in_ or net.n_outputs != estimator.n_outputs_:
+            raise ValueError("the network does not fit what was fitted")
+        estimator._install(net)
+    return estimator
+
+
+def _binarizer(classes: Any, y_type: str, sparse: bool) -> Any:
+    binarizer = LabelBinarizer()
+    binarizer.classes_, binarizer.y_type_, binarizer.sparse_input_ = classes, y_type, sparse
+    return binarizer
+
+
+def _encoded(value: Any, name: str) -> Any:
+    """Return a parameter or attribute as JSON has it."""
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": repr(value)}
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, tuple | list):
+        return {type(value).__name__: [_encoded(item, name) for item in value]}
+    if isinstance(value, dict):
+        return {"dict": [[_encoded(key, name), _encoded(item, name)] for key, item in value.items()]}
+    if isinstance(value, np.ndarray):
+        return {"array": [_encoded(item, name) for item in value.tolist()], "dtype": value.dtype.str}
+    if isinstance(value, np.dtype | type):
+        return {"dtype": np.dtype(value).name}
+    if isinstance(value, Optimizer) and type(value) in map(type, map(optimizers.get, optimizers.NAMES)):
+        return {"optimizer": value.config()}
+    if isinstance(value, Schedule) and not isinstance(value, Function):
+        return {"schedule": value.config()}
+    if isinstance(value, ActivationFunction) and value.name in activations.NAMES:
+        return {"activation": value.config()}
+    raise TypeError(f"{name} is a {type(value).__name__}, which a file cannot hold")
+
+
+def _decoded(value: Any) -> Any:
+    """Return what `_encoded` was given."""
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    if kind == "float":
+        return float(content)
+    if kind in ("tuple", "list"):
+        return (tuple if kind == "tuple" else list)(map(_decoded, content))
+    if kind == "dict":
+        return {_decoded(key): _decoded(item) for key, item in content}
+    if kind == "array":
+        dtype = np.dtype(value["dtype"])
+        if dtype.kind not in "biufUSO":
+            raise ValueError(f"an array of dtype {dtype} is none of an estimator")
+        return np.array([_decoded(item) for item in content], dtype)
+    makers: dict[str, Callable[[Any], Any]] = {
+        "dtype": np.dtype,
+        "optimizer": optimizers.get,
+        "schedule": schedules.get,
+        "activation": activations.get,
+    }
+    if kind not in makers:
+        raise ValueError(f"{kind!r} is no kind of value")
+    return makers[kind](content)
+
+
+def from_sklearn(model: Any) -> Any:
+    """Return a fitted estimator of scikit-learn's as one of this package; it makes the same predictions.
+
+    Parameters
+    ----------
+    model : sklearn.neural_network.MLPClassifier or MLPRegressor
+        The fitted estimator. `partial_fit` goes on from its weights, with new moments.
+
+    Returns
+    -------
+    MLPClassifier or MLPRegressor
+
+    Examples
+    --------
+    >>> import sklearn.neural_network
+    >>> from backprop import estimators
+    >>> X, y = [[0.0], [1.0], [2.0]], [1.0, 3.0, 5.0]
+    >>> theirs = sklearn.neural_network.MLPRegressor(hidden_layer_sizes=(4,), solver="lbfgs", random_state=0).fit(X, y)
+    >>> bool(abs(estimators.from_sklearn(theirs).predict(X) - theirs.predict(X)).max() < 1e-12)
+    True
+    """
+    found = [kind for name, kind in CLASSES.items() if isinstance(model, getattr(sklearn.neural_network, name))]
+    if not found:
+        raise TypeError(f"model must be an MLPClassifier or MLPRegressor of scikit-learn, got {type(model).__name__}")
+    check_is_fitted(model)
+    estimator = found[0](**model.get_params(deep=False))
+    for name in SHARED & vars(model).keys():
+        setattr(estimator, name, getattr(model, name))
+    if isinstance(estimator, MLPClassifier):
+        estimator._label_binarizer = model._label_binarizer
+    estimator.validation_loss_curve_ = None
+    sizes = [len(model.coefs_[0]), *(coef.shape[1] for coef in model.coefs_)]
+    net = build_network(sizes, activation=model.activation, dtype=model.coefs_[0].dtype)
+    estimator._install(net, list(zip(model.coefs_, model.intercepts_, strict=True)))
+    return estimator
+
+
+def to_sklearn(estimator: BaseMLP) -> Any:
+    """Return a fitted estimator as scikit-learn's own class; it makes the same predictions.
+
+    The scaling of features becomes part of the first layer.
+
+    Parameters
+    ----------
+    estimator : MLPClassifier or MLPRegressor
+        The fitted estimator, of hidden layers that scikit-learn has: dense ones with its activations, and losses with its links.
+
+    Returns
+    -------
+    sklearn.neural_network.MLPClassifier or MLPRegressor
+
+    Raises
+    ------
+    ValueError
+        If scikit-learn's class cannot do what the network does.
+    """
+    check_is_fitted(estimator)
+    net = estimator._current_network()
+    theirs = getattr(sklearn.neural_network, type(estimator).__name__)
+    plain = all(type(layer) is Dense for layer in net.layers)
+    if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
+        raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
+    if getattr(estimator, "loss", "log_loss") == "quantile" and estimator.n_outputs_ > 1:
+        raise ValueError("scikit-learn has no estimator of several quantiles")
+    parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name in theirs().get_params()}
+    if parameters.get("loss", "squared_error") not in ("squared_error", "poisson"):
+        parameters["loss"] = "squared_error"
+    if not isinstance(estimator.solver, str) or estimator.solver not in ("lbfgs", "sgd", "adam"):
+        parameters["solver"] = "adam"
+    if not isinstance(estimator.learning_rate, str):
+        parameters["learning_rate"] = "constant"
+    model = theirs(**parameters)
+    for name in SHARED & vars(estimator).keys():
+        setattr(model, name, getattr(estimator, name))
+    coefs, intercepts = [coef.copy() for coef in estimator.coefs_], [intercept.copy() for intercept in estimator.intercepts_]
+    if estimator.scale is not None:
+        coefs[0] = coefs[0] / estimator.feature_scale_[:, np.newaxis].astype(net.dtype)
+        intercepts[0] = intercepts[0] - estimator.feature_center_.astype(net.dtype) @ coefs[0]
+    model.coefs_, model.intercepts_ = coefs, intercepts
+    model._best_coefs, model._best_intercepts = coefs, intercepts
+    if isinstance(estimator, MLPClassifier):
+        model._label_binarizer = estimator._label_binarizer
+    return model

@@ -1,0 +1,650 @@
+"""`MLPClassifier` and `MLPRegressor`, in place of scikit-learn's."""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
+from sklearn.metrics import d2_pinball_score, r2_score
+from sklearn.preprocessing import LabelBinarizer
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
+from sklearn.utils.validation import validate_data
+
+from .. import activations, losses
+from .._types import Array
+from ._base import BaseMLP, stochastic_only
+
+FLOATS = (np.float64, np.float32)
+
+
+class MLPClassifier(ClassifierMixin, BaseMLP):
+    """A multi-layer perceptron for classification, in place of `sklearn.neural_network.MLPClassifier`.
+
+    With the same parameters, data and `random_state` it computes what scikit-learn's does, several times faster. Parameters from
+    `class_weight` on are its own.
+
+    Parameters
+    ----------
+    hidden_layer_sizes : int or array-like of int
+        The width of each hidden layer; ``()`` makes a linear model.
+    activation : str or ActivationFunction
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any activation in `backprop.activations`.
+    solver : str or Optimizer
+        "adam" and "sgd" as scikit-learn defines them, "lbfgs" (SciPy's), any other name in `backprop.optimizers`, which takes
+        `learning_rate_init`, or an optimizer, of which each fit trains with a copy.
+    alpha : float
+        The L2 penalty: ``alpha / 2`` times the sum of squares of the weights is added to the sum of the losses of a batch, and
+        divided with it by the rows, or their weight.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is ``min(200, n_samples)``. lbfgs takes all rows.
+    learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or callable
+        How the learning rate of sgd changes: not; as ``learning_rate_init / (t + 1)^power_t`` after t rows; divided by 5 whenever
+        the loss (or score) has not improved for a while. A schedule of `backprop.schedules`, or a function of the number of
+        updates, is for any solver but lbfgs.
+    learning_rate_init : float
+        The learning rate, at first.
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The largest number of epochs, or of iterations of lbfgs.
+    shuffle : bool
+        Whether rows come in a new random order each epoch.
+    random_state : int, RandomState or None
+        Fixes initial weights, the rows that are held out, and the order of rows: the same numbers as scikit-learn draws.
+    tol : float
+        What counts as an improvement of the loss, or of the validation score.
+    verbose : bool
+        Whether to print the loss of each epoch.
+    warm_start : bool
+        Whether `fit` goes on from the weights of the last fit.
+    momentum : float
+        Of sgd, in [0, 1].
+    nesterovs_momentum : bool
+        Whether the momentum of sgd is Nesterov's.
+    early_stopping : bool
+        Whether to stop when the score on held-out rows no longer improves, and to keep the weights with the best score.
+    validation_fraction : float
+        The share of rows to hold out for that.
+    beta_1, beta_2, epsilon : float
+        Of adam: how much of the two running means is kept, and what is added to the root of the second one.
+    n_iter_no_change : int
+        The number of epochs without improvement after which training stops.
+    max_fun : int
+        The largest number of evaluations of lbfgs.
+    class_weight : dict, "balanced" or None
+        Weights of the classes; "balanced" makes the classes weigh the same.
+    label_smoothing : float
+        In [0, 1): targets are mixed with the uniform distribution over the classes by this share.
+    dropout : float
+        The share of activations that are dropped in training behind each hidden layer.
+    batch_norm, layer_norm : bool
+        Whether to normalize between the sum and the activation of each hidden layer.
+    residual : bool
+        Whether hidden layers as wide as the one before add their input to their output.
+    clip_norm : float, optional
+        The largest global norm of the gradients of a batch.
+    average : float, optional
+        A decay in [0, 1): predictions are made with the exponential moving average of the weights over all updates.
+    scale : {"standard", "robust"}, optional
+        Scale each feature by its mean and standard deviation, or by its median and quartiles; `network_` takes scaled features.
+    dtype : dtype, optional
+        Of the network, "float32" or "float64"; None takes that of X.
+    n_jobs : int, optional
+        The number of threads, -1 for all; None leaves `backprop.set_num_threads` as it is.
+    progress : bool
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    classes_ : array
+        The classes, sorted; with several labels their column numbers.
+    coefs_, intercepts_ : list of array
+        The weights and biases of each layer: views into ``network_.parameters``. Changing them changes the model, and so does
+        putting other arrays into the lists.
+    network_ : Network
+        The fitted network, whose outputs are logits.
+    loss_, best_loss_ : float
+        The loss of the last epoch, and the lowest one; the latter is None with `early_stopping`. A sum over the outputs.
+    loss_curve_ : list of float
+        The loss of each epoch.
+    validation_loss_curve_ : list of float or None
+        The loss on the validation rows, held out or given, after each epoch.
+    validation_scores_, best_validation_score_ : list of float, float, or None
+        The accuracy on the validation rows, with `early_stopping`.
+    n_iter_, t_ : int
+        Epochs of the last fit, and rows seen in training.
+    n_layers_, n_outputs_, n_features_in_ : int
+        Layers with input and output, outputs, features.
+    feature_names_in_ : array of str
+        The names of the features, if X has any.
+    out_activation_ : str
+        What turns the network's outputs into predictions.
+    feature_center_, feature_scale_ : array (n_features,)
+        What is subtracted from features and what they are divided by, with `scale`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_iris
+    >>> from backprop.estimators import MLPClassifier
+    >>> X, y = load_iris(return_X_y=True)
+    >>> classifier = MLPClassifier(random_state=0, learning_rate_init=0.02, tol=0.01, scale="standard").fit(X, y)
+    >>> classifier.predict(X[:3]).tolist(), classifier.score(X, y) > 0.95
+    ([0, 0, 0], True)
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+        "label_smoothing": [Interval(Real, 0, 1, closed="left")],
+    }
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        class_weight: Any = None,
+        label_smoothing: float = 0.0,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
+        residual: bool = False,
+        clip_norm: float | None = None,
+        average: float | None = None,
+        scale: str | None = None,
+        dtype: Any = None,
+        n_jobs: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self._keep(vars())
+
+    # Targets.
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
+            self._label_binarizer = LabelBinarizer().fit(y)
+            self.classes_ = self._label_binarizer.classes_
+        else:
+            self._check_classes(y)
+        targets = self._targets(y)
+        self.n_outputs_ = len(self.classes_) if targets.ndim == 1 else targets.shape[1]
+        return X, targets
+
+    def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=False)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        self._check_known(unique_labels(y))
+        return X, self._targets(y)
+
+    def _check_classes(self, y: Any) -> None:
+        """Refuse targets of other classes than before."""
+        classes = unique_labels(y)
+        if not self.warm_start:
+            self._check_known(classes)
+        elif set(classes) != set(self.classes_):
+            raise ValueError(
+                "warm_start can only be used where `y` has the same classes as in the previous call to fit. Previously "
+                f"got {self.classes_}, `y` has {classes}"
+            )
+
+    def _check_known(self, classes: Any) -> None:
+        if len(np.setdiff1d(classes, self.classes_, assume_unique=True)):
+            raise ValueError(f"`y` has classes not in `self.classes_`. `self.classes_` has {self.classes_}. 'y' has {classes}.")
+
+    def _targets(self, y: Any) -> Any:
+        """Return class numbers, or for two classes or several labels a column of 0 and 1 each."""
+        if self._label_binarizer.y_type_ == "multiclass" and type_of_target(y) in ("binary", "multiclass"):
+            return np.searchsorted(self.classes_, y)
+        return self._label_binarizer.transform(y).astype(np.float64)
+
+    def _stratifies(self) -> bool:
+        return int(self.n_outputs_) == 1
+
+    def _with_class_weight(self, sample_weight: Any, targets: Any) -> Any:
+        if self.class_weight is None:
+            return sample_weight
+        if targets.ndim == 2 and targets.shape[1] > 1:
+            raise ValueError("class_weight needs one class for each row, got a target with several labels")
+        numbers = targets if targets.ndim == 1 else targets[:, 0].astype(np.intp)
+        y = self.classes_[numbers]
+        weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)[numbers]
+        return weight if sample_weight is None else weight * sample_weight
+
+    # What the network computes.
+
+    def _out_activation(self) -> str:
+        return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
+
+    def _make_loss(self) -> losses.Loss:
+        if self._out_activation() == "softmax":
+            return losses.CrossEntropy(label_smoothing=self.label_smoothing)
+        return losses.BinaryCrossEntropy()
+
+    def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
+        right = outputs.argmax(axis=1) == targets if targets.ndim == 1 else ((outputs > 0) == (targets > 0.5)).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
+
+    def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
+        if self.out_activation_ == "softmax":
+            p = activations.get("softmax")(outputs)[:, :, np.newaxis]
+            softened: Array = p * (jacobian - (p * jacobian).sum(axis=1, keepdims=True))
+            return softened
+        p = activations.get("sigmoid")(outputs)[:, :, np.newaxis]
+        jacobian = p * (1 - p) * jacobian
+        return np.concatenate([-jacobian, jacobian], axis=1) if jacobian.shape[1] == 1 else jacobian
+
+    # Public methods.
+
+    @stochastic_only
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None, classes: Any = None) -> Any:
+        """Train for one epoch on these rows, going on from the last call.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Class labels.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the rows, not negative.
+        classes : array-like, optional
+            All classes; needed by the first call.
+
+        Returns
+        -------
+        self
+        """
+        if _check_partial_fit_first_call(self, classes):
+            self._label_binarizer = LabelBinarizer()
+            self._label_binarizer.fit(y if type_of_target(y).startswith("multilabel") else classes)
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the predicted class of each row.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array (n_samples,), or (n_samples, n_outputs) of 0 and 1 with several labels
+        """
+        outputs = self._outputs(X)
+        if outputs.shape[1] > 1 and self.out_activation_ == "softmax":
+            return self.classes_.take(outputs.argmax(axis=1))
+        if outputs.shape[1] == 1 and len(self.classes_) == 2:
+            return self.classes_.take((outputs[:, 0] > 0).view(np.int8))
+        return self._label_binarizer.inverse_transform((outputs > 0).astype(np.float64).reshape(len(outputs), -1))
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+        """
+        outputs = self._outputs(X)
+        proba = activations.get("softmax" if self.out_activation_ == "softmax" else "sigmoid")(outputs)
+        if proba.shape[1] > 1:
+            return proba
+        return np.hstack([1 - proba, proba])
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the logarithm of the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array (n_samples, n_classes)
+        """
+        proba = self.predict_proba(X)
+        with np.errstate(divide="ignore"):
+            return np.log(proba, out=proba)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_label = True
+        return tags
+
+
+class MLPRegressor(RegressorMixin, BaseMLP):
+    """A multi-layer perceptron for regression, in place of `sklearn.neural_network.MLPRegressor`.
+
+    With the same parameters, data and `random_state` it computes what scikit-learn's does, several times faster. Losses beside
+    "squared_error" and "poisson", and parameters from `quantile` on, are its own.
+
+    Parameters
+    ----------
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
+        What is minimized, as a sum over outputs: half the squared error; half the Poisson deviance of the exponential of the
+        outputs; the absolute error; Huber's loss; the pinball loss.
+    hidden_layer_sizes : int or array-like of int
+        The width of each hidden layer; ``()`` makes a linear model.
+    activation : str or ActivationFunction
+        Of the hidden layers: "identity", "logistic", "tanh", "relu", or any activation in `backprop.activations`.
+    solver : str or Optimizer
+        "adam" and "sgd" as scikit-learn defines them, "lbfgs" (SciPy's), any other name in `backprop.optimizers`, which takes
+        `learning_rate_init`, or an optimizer, of which each fit trains with a copy.
+    alpha : float
+        The L2 penalty: ``alpha / 2`` times the sum of squares of the weights is added to the sum of the losses of a batch, and
+        divided with it by the rows, or their weight.
+    batch_size : int or "auto"
+        Rows of a batch; "auto" is ``min(200, n_samples)``. lbfgs takes all rows.
+    learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or callable
+        How the learning rate of sgd changes: not; as ``learning_rate_init / (t + 1)^power_t`` after t rows; divided by 5 whenever
+        the loss (or score) has not improved for a while. A schedule of `backprop.schedules`, or a function of the number of
+        updates, is for any solver but lbfgs.
+    learning_rate_init : float
+        The learning rate, at first.
+    power_t : float
+        The exponent of "invscaling".
+    max_iter : int
+        The largest number of epochs, or of iterations of lbfgs.
+    shuffle : bool
+        Whether rows come in a new random order each epoch.
+    random_state : int, RandomState or None
+        Fixes initial weights, the rows that are held out, and the order of rows: the same numbers as scikit-learn draws.
+    tol : float
+        What counts as an improvement of the loss, or of the validation score.
+    verbose : bool
+        Whether to print the loss of each epoch.
+    warm_start : bool
+        Whether `fit` goes on from the weights of the last fit.
+    momentum : float
+        Of sgd, in [0, 1].
+    nesterovs_momentum : bool
+        Whether the momentum of sgd is Nesterov's.
+    early_stopping : bool
+        Whether to stop when the score on held-out rows no longer improves, and to keep the weights with the best score.
+    validation_fraction : float
+        The share of rows to hold out for that.
+    beta_1, beta_2, epsilon : float
+        Of adam: how much of the two running means is kept, and what is added to the root of the second one.
+    n_iter_no_change : int
+        The number of epochs without improvement after which training stops.
+    max_fun : int
+        The largest number of evaluations of lbfgs.
+    quantile : float or array-like of float
+        The quantile that ``loss="quantile"`` predicts, in (0, 1); of several, each is a column of the prediction, and they never
+        cross.
+    delta : float
+        Where Huber's loss becomes linear.
+    dropout : float
+        The share of activations that are dropped in training behind each hidden layer.
+    batch_norm, layer_norm : bool
+        Whether to normalize between the sum and the activation of each hidden layer.
+    residual : bool
+        Whether hidden layers as wide as the one before add their input to their output.
+    clip_norm : float, optional
+        The largest global norm of the gradients of a batch.
+    average : float, optional
+        A decay in [0, 1): predictions are made with the exponential moving average of the weights over all updates.
+    scale : {"standard", "robust"}, optional
+        Scale each feature by its mean and standard deviation, or by its median and quartiles; `network_` takes scaled features.
+    dtype : dtype, optional
+        Of the network, "float32" or "float64"; None takes that of X.
+    n_jobs : int, optional
+        The number of threads, -1 for all; None leaves `backprop.set_num_threads` as it is.
+    progress : bool
+        Whether to show a progress bar.
+
+    Attributes
+    ----------
+    coefs_, intercepts_ : list of array
+        The weights and biases of each layer: views into ``network_.parameters``. Changing them changes the model, and so does
+        putting other arrays into the lists.
+    network_ : Network
+        The fitted network, whose outputs are those before the exponential of the Poisson loss.
+    loss_, best_loss_ : float
+        The loss of the last epoch, and the lowest one; the latter is None with `early_stopping`. A sum over the outputs.
+    loss_curve_ : list of float
+        The loss of each epoch.
+    validation_loss_curve_ : list of float or None
+        The loss on the validation rows, held out or given, after each epoch.
+    validation_scores_, best_validation_score_ : list of float, float, or None
+        The coefficient of determination on the validation rows, with `early_stopping`.
+    n_iter_, t_ : int
+        Epochs of the last fit, and rows seen in training.
+    n_layers_, n_outputs_, n_features_in_ : int
+        Layers with input and output, outputs, features.
+    feature_names_in_ : array of str
+        The names of the features, if X has any.
+    out_activation_ : str
+        What turns the network's outputs into predictions.
+    feature_center_, feature_scale_ : array (n_features,)
+        What is subtracted from features and what they are divided by, with `scale`.
+
+    Examples
+    --------
+    >>> from sklearn.datasets import load_diabetes
+    >>> from backprop.estimators import MLPRegressor
+    >>> X, y = load_diabetes(return_X_y=True)
+    >>> regressor = MLPRegressor(random_state=0, hidden_layer_sizes=(32,), solver="lbfgs", max_iter=20, alpha=0.1, tol=10)
+    >>> regressor.fit(X, y).score(X, y) > 0.4
+    True
+    """
+
+    _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
+        **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"})],
+        "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
+        "delta": [Interval(Real, 0, None, closed="neither")],
+    }
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: Any = "relu",
+        *,
+        solver: Any = "adam",
+        alpha: float = 0.0001,
+        batch_size: Any = "auto",
+        learning_rate: Any = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: Any = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: Any = 10,
+        max_fun: int = 15000,
+        quantile: Any = 0.5,
+        delta: float = 1.0,
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        layer_norm: bool = False,
+        residual: bool = False,
+        clip_norm: float | None = None,
+        average: float | None = None,
+        scale: str | None = None,
+        dtype: Any = None,
+        n_jobs: int | None = None,
+        progress: bool = False,
+    ) -> None:
+        self._keep(vars())
+
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
+        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=FLOATS, reset=reset)
+        if y.ndim == 2 and y.shape[1] == 1:
+            y = column_or_1d(y, warn=True)
+        targets = np.asarray(y, np.float64).reshape(len(y), -1)
+        quantiles = self._quantiles()
+        if len(quantiles) > 1:
+            if targets.shape[1] > 1:
+                raise ValueError(f"several quantiles need one target, got {targets.shape[1]}")
+            targets = np.repeat(targets, len(quantiles), axis=1)
+        if self.loss == "poisson" and (targets < 0).any():
+            raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson', which needs y >= 0.")
+        self.n_outputs_ = targets.shape[1]
+        return X, targets
+
+    def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
+        outputs = self.n_outputs_
+        X, targets = self._validate_input(X, y, True, False)
+        if self.n_outputs_ != outputs:
+            self.n_outputs_, found = outputs, self.n_outputs_
+            raise ValueError(f"y_val has {found} outputs, y has {outputs}")
+        return X, targets
+
+    def _quantiles(self) -> list[float]:
+        """Return the quantiles to predict; without the loss for them, none."""
+        if self.loss != "quantile":
+            return []
+        quantiles = [float(q) for q in np.ravel(self.quantile)]
+        if not quantiles or not all(0 < q < 1 for q in quantiles):
+            raise ValueError(f"quantile must be in (0, 1), got {self.quantile}")
+        return quantiles
+
+    def _out_activation(self) -> str:
+        return "exp" if self.loss == "poisson" else "identity"
+
+    def _make_loss(self) -> losses.Loss:
+        if self.loss == "huber":
+            return losses.Huber(delta=self.delta)
+        if self.loss == "quantile":
+            quantiles = self._quantiles()
+            return losses.Quantile(q=quantiles[0] if len(quantiles) == 1 else quantiles)
+        return {"squared_error": losses.HalfMSE, "poisson": losses.Poisson, "absolute_error": losses.MAE}[self.loss]()
+
+    def _link(self, outputs: Array) -> Array:
+        if self.out_activation_ == "exp":
+            with np.errstate(over="ignore"):
+                outputs = np.exp(outputs)
+        places = self._crossings(outputs)
+        return outputs if places is None else np.take_along_axis(outputs, places, axis=1)
+
+    def _crossings(self, outputs: Array) -> Any:
+        """Return for each row which output is which quantile, None unless there are several.
+
+        In their order they never cross, and their pinball loss is no larger than that of the outputs as they come: Chernozhukov,
+        Fernandez-Val and Galichon, "Quantile and probability curves without crossing", Econometrica 78, 2010.
+        """
+        quantiles = self._quantiles()
+        if len(quantiles) < 2:
+            return None
+        ranks = np.argsort(np.argsort(quantiles))
+        return np.argsort(outputs, axis=1, kind="stable")[:, ranks]
+
+    def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
+        if self.out_activation_ == "exp":
+            jacobian = jacobian * np.exp(outputs)[:, :, np.newaxis]
+        places = self._crossings(outputs)
+        return jacobian if places is None else np.take_along_axis(jacobian, places[:, :, np.newaxis], axis=1)
+
+    def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
+        predicted = self._link(outputs)
+        if not np.isfinite(predicted).all():
+            return float("nan")
+        return self._score_predictions(targets, predicted, sample_weight)
+
+    def _score_predictions(self, targets: Any, predicted: Any, sample_weight: Any) -> float:
+        quantiles = self._quantiles()
+        if len(quantiles) < 2:
+            return float(r2_score(targets, predicted, sample_weight=sample_weight))
+        y = np.asarray(targets).reshape(len(targets), -1)[:, 0]
+        pairs = zip(quantiles, predicted.T, strict=True)
+        return float(np.mean([d2_pinball_score(y, column, sample_weight=sample_weight, alpha=q) for q, column in pairs]))
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination of the predictions; of several quantiles, the mean D2 of their pinball losses.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the rows.
+
+        Returns
+        -------
+        float
+        """
+        return self._score_predictions(y, self.predict(X), sample_weight)
+
+    @stochastic_only
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any, sample_weight: Any = None) -> Any:
+        """Train for one epoch on these rows, going on from the last call.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+        y : array-like (n_samples,) or (n_samples, n_outputs)
+            Numbers.
+        sample_weight : array-like (n_samples,), optional
+            Weights of the rows, not negative.
+
+        Returns
+        -------
+        self
+        """
+        return self._fit(X, y, sample_weight, incremental=True)
+
+    def predict(self, X: Any) -> Any:
+        """Return the predicted numbers.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix (n_samples, n_features)
+            Inputs.
+
+        Returns
+        -------
+        array (n_samples,) or (n_samples, n_outputs)
+        """
+        outputs = self._link(self._outputs(X))
+        return outputs.ravel() if outputs.shape[1] == 1 else outputs
