@@ -3,6 +3,7 @@ from . import callbacks as callbacks
 from . import convert as convert
 from . import data as data
 from . import datasets as datasets
+from . import ensemble as ensemble
 from . import explain as explain
 from . import export as export
 from . import initializers as initializers
@@ -27,6 +28,8 @@ from .callbacks import LambdaCallback as LambdaCallback
 from .clipping import clip_grad_norm as clip_grad_norm
 from .clipping import clip_grad_value as clip_grad_value
 from .data import batches as batches
+from .ensemble import Ensemble as Ensemble
+from .ensemble import fit_many as fit_many
 from .explain.choosing import compare as compare
 from .explain.choosing import lr_range_test as lr_range_test
 from .explain.diagnosis import Monitor as Monitor

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ._files import replace_file
 
 FORMAT_VERSION = 1
-KINDS = ("model", "checkpoint", "table")
+KINDS = ("model", "checkpoint", "table", "ensemble")
 
 _DTYPES = {
     "F64": "<f8",

@@ -105,6 +105,8 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
             f"{os.fspath(path)}: it holds a network with the encoding of its table: backprop.tabular.TableModel.load reads it, "
             "and `.network` of what that returns is the network"
         )
+    if content["kind"] == "ensemble":
+        raise ModelFormatError(f"{os.fspath(path)}: it holds an ensemble: backprop.Ensemble.load reads it")
     return network_in(path, tensors, content, layers)
 
 

@@ -140,6 +140,28 @@ def test_classes_that_hold_independently_have_a_label_each(runtime: str) -> None
     assert_near(probabilities, net.predict_proba(x), "float32")
 
 
+@pytest.mark.parametrize(("k", "loss"), [(3, "cross_entropy"), (1, "binary_cross_entropy"), (2, "mse")])
+def test_an_ensemble_gives_the_mean_of_its_members(k: int, loss: str) -> None:
+    many = bp.Ensemble(lambda seed: bp.mlp([4, 6, k], seed=seed), members=3, seed=0)
+    for net in many.members:
+        net.parameters *= 3
+        net.loss = loss
+    x = np.random.default_rng(0).normal(size=(50, 4)).astype(np.float32)
+    model = bp.export.onnx(many)
+    assert "members.2.layers.1.weight" in {tensor.name for tensor in model.graph.initializer}
+    results = run(model, x, "onnxruntime")
+    if loss == "mse":
+        assert_near(results[0], many.predict(x), "float32")
+        return
+    p = many.predict_proba(x)
+    p = np.hstack([1 - p, p]) if k == 1 else p
+    assert_near(results[1], p, "float32")
+    assert results[0].tolist() == p.argmax(axis=1).tolist()
+    for other in (bp.export.c, bp.export.js):
+        with pytest.raises(TypeError, match="model must be a Network or a TableModel, got Ensemble"):
+            other(many)
+
+
 def test_what_the_outputs_mean_follows_the_loss_unless_it_is_said() -> None:
     def names(net: bp.Network, **options: Any) -> list[str]:
         return [output.name for output in bp.export.onnx(net, **options).graph.output]

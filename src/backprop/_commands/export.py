@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .._files import check_writable
 from .._model_file import read_file
+from ..ensemble import Ensemble
 from ..export import c, js, onnx
 from ..serialization import load
 from ..tabular import TableModel
 
 WRITERS: dict[str, Callable[..., object]] = {".onnx": onnx, ".c": c, ".js": js, ".mjs": js}
+LOADERS: dict[str, Callable[[str], object]] = {"table": TableModel.load, "ensemble": Ensemble.load}
 OPTIONS = {
     "opset": (".onnx",),
     "dtype": (".onnx",),
@@ -25,7 +28,7 @@ OPTIONS = {
 
 
 def read_kind(path: str) -> str:
-    """Return what a file holds: "model", "checkpoint" or "table"."""
+    """Return what a file holds: "model", "checkpoint", "table" or "ensemble"."""
     _, content = read_file(path)
     return str(content["kind"])
 
@@ -41,7 +44,7 @@ def run(arguments: argparse.Namespace) -> None:
             raise ValueError(f"--{name} is for {', '.join(OPTIONS[name])} files, not for {arguments.out}")
     check_writable(arguments.out)
     try:
-        model = TableModel.load(arguments.model) if read_kind(arguments.model) == "table" else load(arguments.model)
+        model: Any = LOADERS.get(read_kind(arguments.model), load)(arguments.model)
         WRITERS[suffix](model, arguments.out, **given)
     except (ImportError, TypeError) as error:  # the package onnx is missing; the model has code of its own
         raise ValueError(str(error)) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib import import_module
 from math import sqrt
 from typing import Any
@@ -16,6 +17,7 @@ from .._numpy import erf
 from .._numpy.activations import FAR, GELU_C, SELU_ALPHA, SELU_SCALE
 from .._version import __version__
 from ..activations import ActivationFunction
+from ..ensemble import Ensemble
 from ..layers import Layer
 from ..network import Network
 from ..tabular import TableModel
@@ -41,7 +43,7 @@ _OLDEST_OPSET = 17  # the first with LayerNormalization
 
 
 def onnx(
-    model: Network | TableModel,
+    model: Network | TableModel | Ensemble,
     path: StrPath | None = None,
     *,
     opset: int = 17,
@@ -59,9 +61,11 @@ def onnx(
     they stand, and an empty one, or one of the words that the table has for it, is a missing value. What training has not seen
     counts as none of the known categories.
 
+    An `Ensemble` gives the mean of its members' outputs or probabilities; weights are called ``members.0.layers.0.weight``.
+
     Parameters
     ----------
-    model : Network or TableModel
+    model : Network, TableModel or Ensemble
         The model, as it predicts now.
     path : str or path, optional
         The file; by custom it ends in ``.onnx``. It holds the old content or the whole new one at any moment.
@@ -112,7 +116,8 @@ def onnx(
         raise ValueError(f"opset must be an int from {_OLDEST_OPSET} to {newest}, which the installed onnx knows, got {opset!r}")
     if not isinstance(input_name, str) or not input_name:
         raise ValueError(f"input_name must be a name, got {input_name!r}")
-    program = lower(model, outputs)
+    programs = _programs(model, outputs)
+    program = programs[0]
     if program.encoder is not None and input_name != "input":
         raise ValueError(f"input_name is for a network; the inputs of a table are called as its columns, got {input_name!r}")
     names = [input_name] if program.encoder is None else [feature.name for feature in program.encoder.features]
@@ -122,12 +127,35 @@ def onnx(
         x, described = inputs[0], [Described(input_name, graph.dtype, ("batch", program.n_inputs))]
     else:
         x, described = encode(program.encoder, inputs)
-    y = _Writer(graph, opset, dict(handlers or {})).steps(program.steps, x)
-    proto = _model(library, graph, described, _describe_results(graph, program, y, results), opset, program.checksum())
+    writer = _Writer(graph, opset, dict(handlers or {}))
+    y, meaning = _averaged([writer.steps(one.steps, x) for one in programs], program.meaning)
+    outcome = _describe_results(graph, replace(program, meaning=meaning), y, results)
+    proto = _model(library, graph, described, outcome, opset, "+".join(one.checksum() for one in programs))
     library.checker.check_model(proto, full_check=True)
     if path is not None:
         replace_file(path, proto.SerializeToString())
     return proto
+
+
+def _programs(model: Any, outputs: str) -> list[Program]:
+    """The programs whose outputs are averaged: one, but for an ensemble."""
+    if isinstance(model, Ensemble):
+        return [lower(net, outputs, f"members.{index}.layers") for index, net in enumerate(model.members)]
+    return [lower(model, outputs)]
+
+
+def _averaged(outputs: list[Value], meaning: Meaning) -> tuple[Value, Meaning]:
+    """The mean of the outputs, or of the probabilities that are made of them, and what it means."""
+    if len(outputs) == 1:
+        return outputs[0], meaning
+    if meaning.link is not None:
+        outputs = [
+            y.graph.add(meaning.link.capitalize(), y, **({"axis": -1} if meaning.link == "softmax" else {})) for y in outputs
+        ]
+    total = outputs[0]
+    for y in outputs[1:]:
+        total = total + y
+    return total * (1 / len(outputs)), meaning._replace(link=None)
 
 
 def _library() -> Any:

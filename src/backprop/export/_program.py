@@ -152,7 +152,7 @@ class Program:
         return digest.hexdigest()
 
 
-def lower(model: Network | TableModel, outputs: str = "auto") -> Program:
+def lower(model: Network | TableModel, outputs: str = "auto", prefix: str = "layers") -> Program:
     """Return the program of a network, or of a network with its table.
 
     Parameters
@@ -160,6 +160,8 @@ def lower(model: Network | TableModel, outputs: str = "auto") -> Program:
     model : Network or TableModel
     outputs : {"auto", "raw", "classes"}
         Whether the outputs mean classes; "auto" goes by the target of a table, or the loss that the network was trained with.
+    prefix : str
+        What the names of a network's layers begin with.
 
     Raises
     ------
@@ -181,7 +183,7 @@ def lower(model: Network | TableModel, outputs: str = "auto") -> Program:
     if replaced:
         what = f"{type(net).__name__} replaces {replaced[0]}, which is code and cannot be exported"
         raise TypeError(f"{what}: make a Network of its layers")
-    steps = tuple(_lowered(net.layers, "layers"))
+    steps = tuple(_lowered(net.layers, prefix))
     return Program(steps, net.n_inputs, net.n_outputs, net.dtype, _meaning(net, outputs))
 
 

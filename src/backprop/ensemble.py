@@ -1,0 +1,631 @@
+"""Many networks: whole fits side by side on threads, and networks that predict together.
+
+Kernels hold no interpreter lock, so the fits of different networks run on as many threads as there are processors. What each of
+them computes does not depend on the number of threads, or on the others.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from contextvars import copy_context
+from threading import Event, Lock
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from . import kernels
+from ._arrays import check_choice, check_count, check_flag, check_seed
+from ._class_weights import ClassWeight
+from ._frames import as_array
+from ._model_file import ModelFormatError, StrPath, complaints_about, expect, read_file, write_file
+from ._suggestions import suggests_options
+from ._types import Array
+from .history import History
+from .layers import Noise, walk
+from .losses import Loss, LossFunction
+from .metrics import MetricSpec
+from .network import Network
+from .optimizers import Optimizer
+from .serialization import LayerTypes, architecture, network_from
+from .training import Trainer
+
+__all__ = ["Ensemble", "fit_many"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+Callbacks = Sequence[Any] | Callable[[int], Sequence[Any]]
+_PATIENCE = 0.05  # seconds between reminders to stop
+
+
+@suggests_options
+def fit_many(
+    trainers: Sequence[Trainer],
+    x: Any,
+    y: npt.ArrayLike | None = None,
+    *,
+    rows: Sequence[npt.ArrayLike | None] | None = None,
+    validation_rows: Sequence[npt.ArrayLike | None] | None = None,
+    threads: int | None = None,
+    errors: str = "raise",
+    epochs: int = 1,
+    batch_size: int = 32,
+    validation_data: Any = None,
+    validation_split: float = 0.0,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    class_weight: ClassWeight | None = None,
+    sample_weight: npt.ArrayLike | None = None,
+    callbacks: Callbacks = (),
+    seed: int | None = None,
+    steps_per_epoch: int | None = None,
+    verbose: bool | None = None,
+    check_finite: bool = True,
+) -> list[Any]:
+    """Call `Trainer.fit` of many trainers, several at a time, each on a thread of its own.
+
+    The results are those of one fit after the other, bit for bit, for any number of threads.
+
+    Parameters
+    ----------
+    trainers : sequence of Trainer
+        Trainers of different networks.
+    x, y : array-like
+        As for `Trainer.fit`. Without y, x is a function that returns an iterable of batches, or a list of batches.
+    rows : sequence of array of int, optional
+        For each trainer the positions of the rows it trains on, such as the folds of a cross validation, or None for all.
+    validation_rows : sequence of array of int, optional
+        For each trainer the positions of the rows that are evaluated after each epoch, or None for none.
+    threads : int, optional
+        How many fits run at a time; by default as many as the kernels may use.
+    errors : {"raise", "return"}
+        What becomes of the exception that ends a fit. "raise" ends the others after their epochs and raises the first one; "return"
+        lets the others go on, and puts it in place of the history.
+    epochs, batch_size, shuffle, drop_last, steps_per_epoch, check_finite : optional
+        As for `Trainer.fit`.
+    validation_data, validation_split, class_weight, sample_weight : optional
+        As for `Trainer.fit`.
+    callbacks : sequence of callbacks, or callable
+        Each fit gets copies of these; or what the callable returns for the position of its trainer.
+    seed : int, optional
+        Fixes the order of the rows for all: every trainer gets a seed that follows from this one and its position. By default it
+        follows from the networks' seeds.
+    verbose : bool, optional
+        Whether to show a progress bar over the epochs of all fits; None shows it on a terminal only.
+
+    Returns
+    -------
+    list of History
+        In the order of the trainers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        When the trainers are not trainers of different networks, or an argument does not fit them.
+    DivergenceError
+        When a fit diverges; a note says which.
+
+    Examples
+    --------
+    >>> import backprop as bp
+    >>> trainers = [bp.Trainer(bp.mlp([1, 8, 1], seed=seed), loss="mse") for seed in range(4)]
+    >>> histories = bp.fit_many(trainers, [[0.0], [1.0]], [1.0, 3.0], epochs=5)
+    >>> len(histories), len(histories[0]["loss"])
+    (4, 5)
+    """
+    trainers = _checked_trainers(trainers)
+    count = len(trainers)
+    check_choice("errors", errors, ("raise", "return"))
+    threads = check_count("threads", kernels.backend().threads if threads is None else threads)
+    epochs = check_count("epochs", epochs)
+    verbose = None if verbose is None else check_flag("verbose", verbose)
+    picked, judged = _checked_rows("rows", rows, count), _checked_rows("validation_rows", validation_rows, count)
+    if (rows is not None or validation_rows is not None) and y is None:
+        raise ValueError("rows and validation_rows need y; batches cannot be taken apart")
+    if validation_rows is not None and (validation_data is not None or validation_split):
+        raise ValueError("validation_rows excludes validation_data and validation_split")
+    if y is None and not callable(x) and iter(x) is x:
+        raise ValueError("an iterator serves one fit only: give a list of batches, or a function that returns an iterable of them")
+    data = _Data(x, y, sample_weight)
+    seeds = [None] * count if seed is None else _seeds(check_seed(seed), count)
+    bar = _Bar(verbose, epochs * count)
+    given = [callbacks(index) if callable(callbacks) else copy.deepcopy(list(callbacks)) for index in range(count)]
+
+    def fit(index: int) -> History:
+        weight = data.weight
+        if picked[index] is None:
+            inputs, targets = x, y
+        else:
+            inputs, targets, weight = data.take(picked[index])
+        validation = validation_data
+        if judged[index] is not None:
+            *pair, own_weight = data.take(judged[index])
+            validation = (*pair, own_weight) if own_weight is not None else tuple(pair)
+        return trainers[index].fit(
+            inputs,
+            targets,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            class_weight=class_weight,
+            sample_weight=weight,
+            callbacks=[*given[index], *bar.callbacks()],
+            seed=seeds[index],
+            steps_per_epoch=steps_per_epoch,
+            verbose=False,
+            check_finite=check_finite,
+        )
+
+    try:
+        return _run(trainers, fit, min(threads, count), errors == "return")
+    finally:
+        bar.close()
+
+
+def _run(trainers: Sequence[Trainer], fit: Callable[[int], History], threads: int, keep_errors: bool) -> list[Any]:
+    """The results of all fits; when one ends with an exception, or this thread is interrupted, the others end after their epoch."""
+    cancelled = Event()
+
+    def job(index: int) -> Any:
+        if cancelled.is_set():
+            return None
+        try:
+            return fit(index)
+        except Exception as error:
+            error.add_note(f"in trainers[{index}]")
+            if keep_errors:
+                return error
+            raise
+
+    with ThreadPoolExecutor(threads, "backprop-fit") as pool:
+        jobs: list[Future[Any]] = [pool.submit(copy_context().run, job, index) for index in range(len(trainers))]
+        try:
+            wait(jobs, return_when=FIRST_EXCEPTION)
+            return [future.result() for future in jobs if future.done() and future.exception() is not None] or [
+                future.result() for future in jobs
+            ]
+        except BaseException:
+            cancelled.set()
+            for future in jobs:
+                future.cancel()
+            while not all(future.done() for future in jobs):
+                for trainer, future in zip(trainers, jobs, strict=True):
+                    if future.running():
+                        trainer.stop_training = True
+                wait(jobs, timeout=_PATIENCE)
+            raise
+
+
+def _checked_trainers(trainers: Any) -> list[Trainer]:
+    if isinstance(trainers, Trainer) or not isinstance(trainers, Sequence):
+        raise TypeError(f"trainers must be a sequence of Trainer, got {type(trainers).__name__}")
+    if not trainers:
+        raise ValueError("trainers must hold at least one Trainer")
+    seen: dict[int, int] = {}
+    for index, trainer in enumerate(trainers):
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"trainers[{index}] must be a Trainer, got {type(trainer).__name__}")
+        if id(trainer.net) in seen:
+            raise ValueError(f"trainers[{seen[id(trainer.net)]}] and trainers[{index}] train one and the same network")
+        seen[id(trainer.net)] = index
+    return list(trainers)
+
+
+def _checked_rows(name: str, rows: Any, count: int) -> list[npt.NDArray[np.intp] | None]:
+    if rows is None:
+        return [None] * count
+    given = list(rows)
+    if len(given) != count:
+        raise ValueError(f"{name} must have an entry for each of the {count} trainers, got {len(given)}")
+    found: list[npt.NDArray[np.intp] | None] = []
+    for index, entry in enumerate(given):
+        if entry is None:
+            found.append(None)
+            continue
+        positions = np.asarray(entry)
+        if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
+            raise ValueError(f"{name}[{index}] must hold positions of rows, got {positions.dtype} of shape {positions.shape}")
+        found.append(positions.astype(np.intp))
+    return found
+
+
+def _seeds(seed: int, count: int) -> list[Any]:
+    """A seed for each position; they are the same whatever the count."""
+    return [int(np.random.SeedSequence([seed, index]).generate_state(1, np.uint64)[0]) for index in range(count)]
+
+
+class _Data(NamedTuple):
+    """Rows that parts are taken of."""
+
+    x: Any
+    y: Any
+    weight: Any
+
+    def take(self, rows: npt.NDArray[np.intp] | None) -> tuple[Any, Any, Any]:
+        assert rows is not None
+        return _part(self.x, rows, "x"), _part(self.y, rows, "y"), _part(self.weight, rows, "sample_weight")
+
+
+def _part(values: Any, rows: npt.NDArray[np.intp], name: str) -> Any:
+    if values is None:
+        return None
+    array = as_array(values, name)
+    array = np.asarray(values) if array is None else array
+    if rows.min() < -len(array) or rows.max() >= len(array):
+        raise ValueError(f"rows must be positions in {name}, which has {len(array)} rows, got {rows.min()} to {rows.max()}")
+    return array[rows]
+
+
+class _Bar:
+    """A progress bar over the epochs of all fits."""
+
+    def __init__(self, verbose: bool | None, total: int) -> None:
+        self._bar: Any = None
+        self._lock = Lock()
+        if verbose or (verbose is None and sys.stderr is not None and sys.stderr.isatty()):
+            from tqdm import tqdm  # type: ignore[import-untyped]
+
+            self._bar = tqdm(total=total, unit="epoch", dynamic_ncols=True)
+
+    def callbacks(self) -> list[Any]:
+        """What a fit needs to move the bar: nothing without one."""
+        return [] if self._bar is None else [self]
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        with self._lock:
+            self._bar.update(1)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+class Ensemble:
+    """Networks of one architecture, trained from different initial weights, that predict together.
+
+    The mean of several networks errs less than one of them, and their spread tells where they know little.
+
+    Parameters
+    ----------
+    net_factory : callable
+        Returns a new `Network`, given a seed. If it takes no arguments, the initial weights of its networks are drawn anew.
+    members : int
+        The number of networks.
+    bootstrap : bool
+        Whether each network learns from rows of its own, drawn from all with replacement.
+    seed : int, optional
+        Fixes everything, for any number of threads: weights, dropout, orders, drawn rows. None draws one; `seed` tells which.
+
+    Attributes
+    ----------
+    members : tuple of Network
+    bootstrap : bool
+    seed : int
+    histories : list of History
+        Of the last `fit`, one for each network.
+
+    Notes
+    -----
+    Lakshminarayanan, Pritzel and Blundell, "Simple and scalable predictive uncertainty estimation using deep ensembles",
+    NeurIPS 2017, arXiv:1612.01474; with `bootstrap`: Breiman, "Bagging predictors", Machine Learning 24, 1996.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import backprop as bp
+    >>> x = np.linspace(-1, 1, 64)[:, None]
+    >>> ensemble = bp.Ensemble(lambda seed: bp.mlp([1, 16, 1], activation="tanh", seed=seed), members=4, seed=0)
+    >>> ensemble = ensemble.fit(x, np.sin(3 * x), loss="mse", optimizer=bp.Adam(lr=0.02), epochs=60)
+    >>> ensemble.predict(x).shape, ensemble.predict_std(x).shape
+    ((64, 1), (64, 1))
+    >>> bool(ensemble.predict_std([[4.0]])[0, 0] > ensemble.predict_std([[0.5]])[0, 0])  # far from the data they disagree
+    True
+    """
+
+    def __init__(
+        self, net_factory: Callable[..., Network], members: int = 8, bootstrap: bool = False, *, seed: int | None = None
+    ) -> None:
+        members = check_count("members", members)
+        self.bootstrap = check_flag("bootstrap", bootstrap)
+        self.seed = check_seed(seed)
+        self._adopt([_made(net_factory, own) for own in _seeds(self.seed, members)])
+
+    def _adopt(self, members: Sequence[Network]) -> None:
+        first = members[0]
+        for index, net in enumerate(members):
+            if any(net is other for other in members[:index]):
+                raise ValueError("net_factory must return a new Network each time, it returned one twice")
+            if (net.n_inputs, net.n_outputs, net.dtype) != (first.n_inputs, first.n_outputs, first.dtype):
+                raise ValueError(f"the networks must have the same inputs, outputs and dtype, got {first!r} and {net!r}")
+        self.members = tuple(members)
+        self.histories: list[History] = []
+
+    @suggests_options
+    def fit(
+        self,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        *,
+        loss: str | Loss | LossFunction,
+        optimizer: str | Optimizer = "adam",
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        metrics: Sequence[MetricSpec] | None = None,
+        accumulate_steps: int = 1,
+        l2: float = 0.0,
+        threads: int | None = None,
+        epochs: int = 1,
+        batch_size: int = 32,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        drop_last: bool = False,
+        class_weight: ClassWeight | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        callbacks: Callbacks = (),
+        steps_per_epoch: int | None = None,
+        verbose: bool | None = None,
+        check_finite: bool = True,
+    ) -> Self:
+        """Train all members, several at a time.
+
+        Parameters
+        ----------
+        x, y : array-like
+            As for `Network.fit`.
+        loss, optimizer : str or object
+            As for `Network.fit`; each member gets a copy.
+        clip_norm, clip_value, metrics, accumulate_steps, l2 : optional
+            As for `Trainer`.
+        threads : int, optional
+            How many members train at a time, see `fit_many`; it does not change the result.
+        epochs, batch_size, shuffle, drop_last, steps_per_epoch, check_finite : optional
+            As for `Network.fit`.
+        validation_data, validation_split, class_weight, sample_weight : optional
+            As for `Network.fit`.
+        callbacks : sequence of callbacks, or callable
+            See `fit_many`.
+        verbose : bool, optional
+            Whether to show a progress bar; None shows it on a terminal only.
+
+        Returns
+        -------
+        Ensemble
+            Itself.
+
+        Raises
+        ------
+        TypeError, ValueError
+            When an argument does not fit, as `Network.fit` raises it.
+        DivergenceError
+            When a member diverges; a note says which.
+        """
+        rows = None
+        if self.bootstrap:
+            if y is None:
+                raise ValueError("bootstrap draws rows, so it needs arrays x and y, not batches")
+            array = as_array(y, "y")
+            count = len(np.asarray(y) if array is None else array)
+            rows = [np.random.default_rng([seed, 1]).integers(count, size=count) for seed in self._member_seeds()]
+        trainers = [
+            Trainer(
+                net,
+                loss=copy.deepcopy(loss),
+                optimizer=copy.deepcopy(optimizer),
+                clip_norm=clip_norm,
+                clip_value=clip_value,
+                metrics=metrics,
+                accumulate_steps=accumulate_steps,
+                l2=l2,
+            )
+            for net in self.members
+        ]
+        self.histories = fit_many(
+            trainers,
+            x,
+            y,
+            rows=rows,
+            threads=threads,
+            epochs=epochs,
+            batch_size=batch_size,
+            validation_data=validation_data,
+            validation_split=validation_split,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            callbacks=callbacks,
+            seed=self.seed,
+            steps_per_epoch=steps_per_epoch,
+            verbose=verbose,
+            check_finite=check_finite,
+        )
+        return self
+
+    def _member_seeds(self) -> list[int]:
+        return _seeds(self.seed, len(self.members))
+
+    def predict(self, x: npt.ArrayLike, *, check_finite: bool = False) -> Array:
+        """Return the mean of the members' raw outputs.
+
+        Parameters
+        ----------
+        x : array-like (n, n_inputs)
+            n may be zero.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x.
+
+        Returns
+        -------
+        array (n, n_outputs)
+            In the dtype of the networks; summed in float64.
+        """
+        return self._moments(x, check_finite)[0].astype(self.members[0].dtype)
+
+    def predict_std(self, x: npt.ArrayLike, *, check_finite: bool = False) -> Array:
+        """Return the standard deviation of the members' raw outputs: how much they disagree.
+
+        Parameters
+        ----------
+        x : array-like (n, n_inputs)
+            n may be zero.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x.
+
+        Returns
+        -------
+        array (n, n_outputs)
+            The root of the mean squared deviation from `predict`.
+        """
+        return self._moments(x, check_finite)[1].astype(self.members[0].dtype)
+
+    def _moments(self, x: npt.ArrayLike, check_finite: bool) -> tuple[Array, Array]:
+        """Mean and standard deviation in float64, by Welford's recurrence."""
+        mean = self.members[0].predict(x, check_finite=check_finite).astype(np.float64)
+        squares = np.zeros_like(mean)
+        for count, net in enumerate(self.members[1:], 2):
+            outputs = net.predict(x).astype(np.float64)
+            step = outputs - mean
+            mean += step / count
+            squares += step * (outputs - mean)
+        return mean, np.sqrt(squares / len(self.members))
+
+    def predict_proba(self, x: npt.ArrayLike, *, link: str | None = None, check_finite: bool = False) -> Array:
+        """Return the mean of the members' probabilities.
+
+        Parameters
+        ----------
+        x : array-like (n, n_inputs)
+            n may be zero.
+        link : str, optional
+            As for `Network.predict_proba`.
+        check_finite : bool
+            Whether to refuse NaN and infinity in x.
+
+        Returns
+        -------
+        array (n, n_outputs)
+        """
+        total = self.members[0].predict_proba(x, link=link, check_finite=check_finite).astype(np.float64)
+        for net in self.members[1:]:
+            total += net.predict_proba(x, link=link)
+        return (total / len(self.members)).astype(self.members[0].dtype)
+
+    def save(self, path: StrPath, *, metadata: Mapping[str, Any] | None = None) -> None:
+        """Write all members to one file, whole or not at all.
+
+        Parameters
+        ----------
+        path : str or path
+            By custom it ends in ``.safetensors``.
+        metadata : mapping, optional
+            Anything that JSON can hold, for `backprop.serialization.read_metadata`.
+
+        Raises
+        ------
+        TypeError
+            When a layer's config or the metadata holds something that JSON cannot.
+        OSError
+            When writing fails; an older file is then as it was.
+        """
+        tensors = {
+            f"members.{index}.{name}": array for index, net in enumerate(self.members) for name, array in net.state_dict().items()
+        }
+        content = {
+            "kind": "ensemble",
+            "architecture": {"members": [architecture(net) for net in self.members]},
+            "ensemble": {"bootstrap": self.bootstrap, "seed": self.seed},
+            "metadata": dict(metadata or {}),
+        }
+        write_file(path, tensors, content)
+
+    @classmethod
+    def load(cls, path: StrPath, *, layers: LayerTypes | None = None) -> Self:
+        """Read an ensemble that `save` wrote.
+
+        Parameters
+        ----------
+        path : str or path
+            The file.
+        layers : mapping of str to type, optional
+            The classes of custom layers, by name.
+
+        Raises
+        ------
+        ModelFormatError
+            When the file is damaged, or holds no ensemble.
+        TypeError
+            When it holds a custom layer and `layers` does not say which class that is.
+        FileNotFoundError
+            When there is no such file.
+        """
+        tensors, content = read_file(path)
+        if content["kind"] != "ensemble":
+            raise ModelFormatError(f"{path}: it holds a {content['kind']}, not an ensemble")
+        with complaints_about(path):
+            described = expect(list, content["architecture"].get("members"), "the list of members")
+            options = expect(dict, content.get("ensemble"), "the options of the ensemble")
+            parts: list[dict[str, Any]] = [{} for _ in described]
+            for name, tensor in tensors.items():
+                prefix, number, rest = name.split(".", 2)
+                if prefix != "members" or not number.isdecimal() or int(number) >= len(parts):
+                    raise ValueError(f"it has a tensor {name} that belongs to no member")
+                parts[int(number)][rest] = tensor
+            if not described:
+                raise ValueError("it has no members")
+            ensemble = cls.__new__(cls)
+            ensemble.bootstrap = check_flag("bootstrap", options["bootstrap"])
+            ensemble.seed = check_seed(expect(int, options["seed"], "the seed"))
+            made = []
+            for entry, part in zip(described, parts, strict=True):
+                made.append(network_from(expect(dict, entry, "a member"), part, layers))
+            ensemble._adopt(made)
+            return ensemble
+
+    def __repr__(self) -> str:
+        """Return the number of members and what they are in one line."""
+        net = self.members[0]
+        sizes = f"{net.n_inputs} -> {net.n_outputs}, {net.parameters.size} parameters each"
+        return f"Ensemble({len(self.members)} members, {sizes}, bootstrap={self.bootstrap}, seed={self.seed})"
+
+
+def _made(net_factory: Callable[..., Network], seed: int) -> Network:
+    """A network of the factory; without a parameter for the seed, with its initial values drawn anew."""
+    if not callable(net_factory):
+        raise TypeError(f"net_factory must be a function that returns a Network, got {type(net_factory).__name__}")
+    takes_seed = _takes_seed(net_factory)
+    net = net_factory(seed) if takes_seed else net_factory()
+    if not isinstance(net, Network):
+        raise TypeError(f"net_factory must return a Network, it returned {type(net).__name__}")
+    return net if takes_seed else _redrawn(net, seed)
+
+
+def _takes_seed(net_factory: Callable[..., Network]) -> bool:
+    try:
+        inspect.signature(net_factory).bind(0)
+    except TypeError:
+        return False
+    except ValueError:  # a builtin that does not say
+        return True
+    return True
+
+
+def _redrawn(net: Network, seed: int) -> Network:
+    """A network with the same layers, initialized from another seed."""
+    layers = copy.deepcopy(net.layers)
+    for _, layer in walk(layers, "layers"):
+        layer.__dict__["_preset"] = {}
+    made = Network.__new__(type(net))
+    made._assemble(layers, net.dtype, Noise(seed), initialize=True)
+    made.loss = copy.deepcopy(net.loss)
+    return made
