@@ -149,9 +149,8 @@ def _averaged(outputs: list[Value], meaning: Meaning) -> tuple[Value, Meaning]:
     if len(outputs) == 1:
         return outputs[0], meaning
     if meaning.link is not None:
-        outputs = [
-            y.graph.add(meaning.link.capitalize(), y, **({"axis": -1} if meaning.link == "softmax" else {})) for y in outputs
-        ]
+        options: dict[str, Any] = {"axis": -1} if meaning.link == "softmax" else {}
+        outputs = [y.graph.add(meaning.link.capitalize(), y, **options) for y in outputs]
     total = outputs[0]
     for y in outputs[1:]:
         total = total + y
