@@ -3,6 +3,7 @@
 Everything else is in pyproject.toml. Environment switches:
 
 BACKPROP_REQUIRE_EXT=1   a failed compilation is an error; otherwise the package installs without the extension, on NumPy
+BACKPROP_PURE=1          compile nothing: a wheel is then py3-none-any, which installs everywhere (Pyodide, for one), on NumPy
 BACKPROP_PLAIN=1         compile without vector extensions, as other compilers do
 BACKPROP_BUILD_ISA       compile only these, separated by commas (x86-64 is always built: it detects the processor);
                          "native" compiles one module, for the best level that this processor runs
@@ -35,7 +36,8 @@ LEVELS = {
     "x86-64-v3": ("backprop._core_v3", ["-march=x86-64-v3"]),
     "x86-64-v4": ("backprop._core_v4", ["-march=x86-64-v4", "-mprefer-vector-width=512"]),
 }
-PLAIN, DEBUG, REQUIRED = (os.environ.get(f"BACKPROP_{switch}") == "1" for switch in ("PLAIN", "DEBUG", "REQUIRE_EXT"))
+SWITCHES = ("PURE", "PLAIN", "DEBUG", "REQUIRE_EXT")
+PURE, PLAIN, DEBUG, REQUIRED = (os.environ.get(f"BACKPROP_{switch}") == "1" for switch in SWITCHES)
 X86 = platform.machine().lower() in ("x86_64", "amd64") and os.name == "posix" and not PLAIN
 ISA = os.environ.get("BACKPROP_BUILD_ISA", ",".join(LEVELS)).split(",")
 SANITIZE = [f"-fsanitize={names}" for names in [os.environ.get("BACKPROP_SANITIZE")] if names]
@@ -136,6 +138,10 @@ class BuildLevels(build_ext):
 
 def extensions():
     """The baseline, and what this processor family and compiler have beyond it."""
+    if PURE and REQUIRED:
+        raise SystemExit("BACKPROP_PURE=1 and BACKPROP_REQUIRE_EXT=1 exclude each other")
+    if PURE:
+        return
     unknown = set(ISA) - {*LEVELS, "native"}
     if unknown:
         raise SystemExit(f"BACKPROP_BUILD_ISA must be native, or of {', '.join(LEVELS)}, got {', '.join(sorted(unknown))}")
