@@ -21,7 +21,7 @@ FLOORS = [
     ["_compiled", "_frames", "_model_file", "_numpy", "_overrides", "_settings"],
     ["kernels"],
     ["_arrays", "_spans"],
-    ["_class_weights", "_direction", "_registry", "clipping", "data", "initializers"],
+    ["_class_weights", "_direction", "_parquet", "_registry", "clipping", "data", "initializers"],
     ["activations", "metrics", "schedules", "datasets"],
     ["layers", "losses", "optimizers"],
     ["_plan", "_summary", "history"],

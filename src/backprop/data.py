@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from . import kernels
 from ._arrays import as_real_array, check_count, check_flag, check_number, check_seed
+from ._parquet import ParquetBatches, parquet
 
-__all__ = ["Batches", "batches", "split"]
+__all__ = ["Batches", "ParquetBatches", "batches", "parquet", "split"]
 
 
 def __dir__() -> list[str]:
