@@ -23,7 +23,7 @@ from ..activations import ActivationFunction
 from ..network import Network
 from ..tabular import TableEncoder, TableModel
 from . import _c_table
-from ._c_text import literal, string, wrapped
+from ._c_text import literal, literals, string, wrapped
 from ._program import (
     ActivationStep,
     DenseStep,
@@ -330,7 +330,7 @@ class _File:
     def array(self, name: str, values: Array) -> str:
         """Define a constant array of float32 and return its name."""
         name = f"{self.name}_{name.replace('.', '_')}"
-        items = wrapped(map(literal, values.ravel()))
+        items = wrapped(literals(values))
         self.constants.append(f"static const float {name}[{values.size}] = {{\n{items}\n}};")
         self.flash += 4 * values.size
         return name
@@ -462,7 +462,7 @@ class _File:
         allowed = literal(size * _TEST_TOLERANCE + abs(meaning.mean) * 1e-6)
         arrays = []
         for label, values in (("x", x), ("y", y)):
-            items = wrapped(map(literal, values.ravel()))
+            items = wrapped(literals(values))
             arrays.append(f"static const float {name}_test_{label}[{values.size}] = {{\n{items}\n}};")
         body = [
             f"int {name}_test(void) {{",

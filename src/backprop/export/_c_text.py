@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 _LINE = 120
 
@@ -18,12 +19,12 @@ def literal(value: float | np.floating[Any]) -> str:
     >>> literal(np.float32(0.1)), literal(np.float32(3)), literal(np.float32(1e-20))
     ('0.1f', '3.0f', '1e-20f')
     """
-    number = np.float32(value)
-    if np.isnan(number):
-        return "(0.0f / 0.0f)"
-    plain = np.format_float_positional(number, trim="0")
-    scientific = np.format_float_scientific(number, trim="-", exp_digits=1)
-    return f"{min(plain, scientific, key=len)}f"
+    return literals(np.array([value]))[0]
+
+
+def literals(values: npt.NDArray[Any]) -> list[str]:
+    """Return `literal` of each number."""
+    return ["(0.0f / 0.0f)" if text == "nan" else f"{text}f" for text in values.astype(np.float32).ravel().astype(str).tolist()]
 
 
 def string(text: str) -> str:
