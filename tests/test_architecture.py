@@ -28,7 +28,7 @@ FLOORS = [
     ["network"],
     ["_gradcheck", "serialization"],
     ["_training", "callbacks", "training"],
-    ["ensemble", "tabular"],
+    ["distributed", "ensemble", "tabular"],
     ["convert", "estimators", "explain", "export"],
     ["_bench", "_commands", "cli"],
     ["__init__", "__main__"],

@@ -14,6 +14,7 @@ _MODULES = (
     "convert",
     "data",
     "datasets",
+    "distributed",
     "ensemble",
     "explain",
     "export",

@@ -3,6 +3,7 @@ from . import callbacks as callbacks
 from . import convert as convert
 from . import data as data
 from . import datasets as datasets
+from . import distributed as distributed
 from . import ensemble as ensemble
 from . import explain as explain
 from . import export as export

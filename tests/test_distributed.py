@@ -1,0 +1,330 @@
+"""Ranks train one network together: as one rank trains on the joined batches, and no rank waits for another that has failed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import backprop as bp
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(48, 3))
+Y = np.sin(X.sum(axis=1, keepdims=True))
+WEIGHT = RNG.uniform(0.5, 2.0, 48)
+
+
+class World:
+    """Ranks as threads of one process."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = threading.Barrier(size, timeout=30)
+        self.slots: list[Any] = [None] * size
+        self.aborted = False
+
+
+class Comm:
+    """What is used of mpi4py's communicator, for a rank that is a thread."""
+
+    def __init__(self, world: World, rank: int) -> None:
+        self.world, self.rank, self.size = world, rank, world.size
+
+    def allgather(self, sendobj: Any) -> list[Any]:
+        self.world.slots[self.rank] = sendobj
+        self.world.barrier.wait()
+        found = list(self.world.slots)
+        self.world.barrier.wait()
+        return found
+
+    def Allreduce(self, sendbuf: np.ndarray, recvbuf: np.ndarray) -> None:  # noqa: N802
+        parts = self.allgather(sendbuf.copy())
+        recvbuf[...] = sum(parts[1:], parts[0].copy())
+
+    def Bcast(self, buf: np.ndarray, root: int = 0) -> None:  # noqa: N802
+        buf[...] = self.allgather(buf.copy())[root]
+
+    def Abort(self, errorcode: int = 0) -> None:  # noqa: N802
+        self.world.aborted = True
+        self.world.barrier.abort()
+
+
+def on_ranks(size: int, work: Callable[[Comm], Any]) -> tuple[list[Any], World]:
+    """What `work` returns or raises on each rank."""
+    world, results = World(size), [None] * size
+
+    def run(rank: int) -> None:
+        try:
+            results[rank] = work(Comm(world, rank))
+        except Exception as error:
+            results[rank] = error
+            if isinstance(error, threading.BrokenBarrierError):
+                return
+
+    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(size)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    return results, world
+
+
+def make(seed: int = 0, **options: Any) -> bp.Trainer:
+    net = bp.mlp([3, 8, 1], activation="tanh", dtype="float64", seed=seed)
+    return bp.Trainer(net, **{"loss": "mse", "optimizer": bp.Adam(lr=0.01), **options})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_ranks_on_shards_learn_what_one_learns_on_the_joined_batches(size: int, weighted: bool) -> None:
+    batch = 12
+    weight = WEIGHT if weighted else None
+    options = {"clip_norm": 0.5}
+
+    def work(comm: Comm) -> tuple[np.ndarray, dict[str, list[float]]]:
+        trainer, mine = make(seed=comm.rank, **options), bp.distributed.shard(len(X), comm)
+        own = None if weight is None else weight[mine]
+        data = (X[mine], Y[mine]) if weight is None else (X[mine], Y[mine], own)
+        history = bp.distributed.fit(
+            trainer,
+            X[mine],
+            Y[mine],
+            comm=comm,
+            epochs=3,
+            batch_size=batch // size,
+            shuffle=False,
+            sample_weight=own,
+            validation_data=data,
+        )
+        return trainer.net.parameters.copy(), {key: history[key] for key in ("loss", "val_loss", "lr")}
+
+    results, _ = on_ranks(size, work)
+    alone = make(**options)
+    data = (X, Y) if weight is None else (X, Y, weight)
+    history = alone.fit(X, Y, epochs=3, batch_size=batch, shuffle=False, sample_weight=weight, validation_data=data)
+    for parameters, logs in results:
+        assert (parameters == results[0][0]).all()
+        assert logs == results[0][1]
+        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
+        for key, values in logs.items():
+            np.testing.assert_allclose(values, history[key], rtol=1e-12)
+    assert alone.optimizer.steps == 12
+
+
+def test_uneven_shards_take_part_to_the_end() -> None:
+    parts = [np.arange(0, 25), np.arange(25, 30), np.arange(0)]
+
+    def work(comm: Comm) -> Any:
+        trainer, mine = make(), parts[comm.rank]
+        history = bp.distributed.fit(trainer, X[mine], Y[mine], comm=comm, epochs=2, batch_size=10, seed=1)
+        return trainer.net.parameters.copy(), trainer.optimizer.steps, history["loss"]
+
+    results, _ = on_ranks(3, work)
+    assert all((parameters == results[0][0]).all() and steps == 6 for parameters, steps, _ in results)
+    assert results[0][2] == results[2][2]
+
+
+def test_statistics_are_averaged_and_dropout_differs_between_ranks() -> None:
+    masks: dict[int, np.ndarray] = {}
+
+    class Look(bp.Callback):
+        def __init__(self, rank: int) -> None:
+            self.rank = rank
+
+        def on_epoch_end(self, epoch: int, logs: Any) -> None:
+            masks[self.rank] = self.trainer.net.buffers.copy()
+
+    def work(comm: Comm) -> Any:
+        layers = [bp.Dropout(0.5), bp.Dense(3, 8), bp.BatchNorm(8), bp.Activation("relu"), bp.Dense(8, 1)]
+        trainer = bp.Trainer(bp.Network(layers, seed=0), loss="mse")
+        bp.distributed.fit(trainer, X[:16], Y[:16], comm=comm, batch_size=8, shuffle=False, callbacks=[Look(comm.rank)])
+        return trainer.net
+
+    results, _ = on_ranks(2, work)
+    assert (results[0].buffers == results[1].buffers).all()
+    assert results[0].dropout_step == results[1].dropout_step == 4
+    alone = bp.Trainer(bp.Network([bp.Dropout(0.5), *make_tail()], seed=0), loss="mse")
+    alone.fit(X[:16], Y[:16], batch_size=8, shuffle=False)
+    assert not np.allclose(results[0].buffers, alone.net.buffers)  # equal rows on both ranks, unequal masks
+
+
+def make_tail() -> list[bp.Layer]:
+    return [bp.Dense(3, 8), bp.BatchNorm(8), bp.Activation("relu"), bp.Dense(8, 1)]
+
+
+def test_early_stopping_stops_all_and_rank_0_alone_writes(tmp_path: Path) -> None:
+    def work(comm: Comm) -> Any:
+        trainer, mine = make(), bp.distributed.shard(len(X), comm)
+        path = tmp_path / f"rank{comm.rank}.safetensors"
+        callbacks = [
+            bp.EarlyStopping(monitor="loss", min_delta=1e3, patience=2),
+            bp.Checkpoint(path),
+            bp.CSVLogger(tmp_path / f"{comm.rank}.csv"),
+        ]
+        bp.distributed.fit(trainer, X[mine], Y[mine], comm=comm, epochs=50, callbacks=callbacks)
+        return trainer.epoch
+
+    results, _ = on_ranks(2, work)
+    assert results[0] == results[1] < 50
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.csv", "rank0.safetensors"]
+
+
+def test_what_rank_0_saved_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
+    def train(size: int, trainers: Callable[[], bp.Trainer], epochs: int) -> bp.Trainer:
+        def work(comm: Comm) -> bp.Trainer:
+            trainer, mine = trainers(), bp.distributed.shard(len(X), comm)
+            bp.distributed.fit(trainer, X[mine], Y[mine], comm=comm, epochs=epochs, batch_size=12 // size, shuffle=False)
+            return trainer
+
+        return on_ranks(size, work)[0][0]
+
+    train(2, make, 2).save(tmp_path / "run.safetensors")
+    more = train(3, lambda: bp.Trainer.load(tmp_path / "run.safetensors"), 2)
+    assert more.epoch == 4
+    np.testing.assert_allclose(more.net.parameters, train(1, make, 4).net.parameters, rtol=1e-12, atol=1e-12)
+
+
+def wide() -> bp.Trainer:
+    return bp.Trainer(bp.mlp([3, 9, 1], activation="tanh", dtype="float64", seed=0), loss="mse", optimizer=bp.Adam(lr=0.01))
+
+
+@pytest.mark.parametrize(
+    ("second", "options", "message"),
+    [
+        (wide, {}, "all ranks must have the same layers: rank 1 has"),
+        (lambda: make(loss="mae"), {}, "all ranks must have the same loss: rank 1 has MAE"),
+        (lambda: make(optimizer="sgd"), {}, "all ranks must have the same optimizer: rank 1 has SGD"),
+        (make, {"epochs": 2}, "all ranks must have the same epochs: rank 1 has 2, rank 0 has 1"),
+        (make, {"sample_weight": np.ones(48)}, "all ranks must have the same kind of sample_weight"),
+        (make, {"batch_size": 0}, "rank 1 cannot train: ValueError: batch_size must be"),
+        (make, {"validation_data": X}, "rank 1 cannot train: ValueError: validation_data must be a tuple"),
+        (lambda: make(l2=0.1), {}, "rank 1 cannot train: ValueError: accumulate_steps and l2 have no place"),
+        (make, {"callbacks": [bp.EMA(0.9)]}, "rank 1 cannot train: ValueError: EMA has no place"),
+    ],
+)
+def test_what_differs_is_an_error_on_all_ranks(second: Callable[[], bp.Trainer], options: dict[str, Any], message: str) -> None:
+    def work(comm: Comm) -> None:
+        trainer = second() if comm.rank else make()
+        bp.distributed.fit(trainer, X, Y, comm=comm, **(options if comm.rank else {}))
+
+    results, world = on_ranks(2, work)
+    assert isinstance(results[0], ValueError)
+    assert isinstance(results[1], ValueError)
+    assert message in str(results[0])
+    assert not world.aborted
+
+
+def test_rows_that_do_not_fit_are_named() -> None:
+    def work(comm: Comm) -> None:
+        bp.distributed.fit(make(), X[:0], Y[:0], comm=comm)
+
+    results, _ = on_ranks(2, work)
+    assert "x must have at least one batch of rows" in str(results[0])
+    with pytest.raises(ValueError, match="x and y must have the same number of rows, got 48 and 47"):
+        bp.distributed.fit(make(), X, Y[:47], comm=Comm(World(1), 0))
+    net = bp.Network(make_tail(), seed=0)
+    with pytest.raises(ValueError, match="BatchNorm needs at least 2 rows of each rank"):
+        bp.distributed.fit(bp.Trainer(net, loss="mse"), X[:5], Y[:5], comm=Comm(World(1), 0), batch_size=4)
+
+
+def test_divergence_is_seen_by_all_ranks() -> None:
+    def work(comm: Comm) -> None:
+        trainer = make(optimizer=bp.SGD(lr=1e200))
+        bp.distributed.fit(trainer, X, Y, comm=comm, epochs=20)
+
+    results, world = on_ranks(2, work)
+    assert all(isinstance(result, bp.DivergenceError) for result in results)
+    assert not world.aborted
+
+
+def test_a_rank_that_raises_ends_the_others(capsys: pytest.CaptureFixture[str]) -> None:
+    class Fails(bp.Callback):
+        def on_epoch_end(self, epoch: int, logs: Any) -> None:
+            raise RuntimeError("the disk is full")
+
+    def work(comm: Comm) -> None:
+        callbacks = [Fails()] if comm.rank == 1 else []
+        bp.distributed.fit(make(), X, Y, comm=comm, epochs=1000, callbacks=callbacks)
+
+    results, world = on_ranks(3, work)
+    assert world.aborted
+    assert str(results[1]) == "the disk is full"
+    errors = capsys.readouterr().err
+    assert "rank 1 of 3 ends all ranks" in errors
+    assert "RuntimeError: the disk is full" in errors
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from mpi4py import MPI
+import backprop as bp
+
+comm = MPI.COMM_WORLD
+rng = np.random.default_rng(0)
+x = rng.normal(size=(48, 3))
+y = np.sin(x.sum(axis=1, keepdims=True))
+net = bp.mlp([3, 8, 1], activation="tanh", dtype="float64", seed=comm.rank)
+trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=0.01))
+mine = bp.distributed.shard(len(x), comm)
+
+
+class Fails(bp.Callback):
+    def on_epoch_end(self, epoch, logs):
+        if comm.rank == 1 and "fail" in sys.argv:
+            raise RuntimeError("the disk is full")
+
+
+bp.distributed.fit(trainer, x[mine], y[mine], comm=comm, epochs=3, batch_size=12 // comm.size, shuffle=False, callbacks=[Fails()])
+np.save(f"rank{comm.rank}.npy", net.parameters)
+"""
+
+
+@pytest.fixture
+def mpiexec(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the program on so many ranks."""
+    beside = Path(sys.executable).parent / "mpiexec"
+    command = str(beside) if beside.exists() else shutil.which("mpiexec")
+    if command is None or find_spec("mpi4py") is None:
+        pytest.skip("mpi4py and mpiexec are not installed")
+    (tmp_path / "train.py").write_text(PROGRAM)
+    source = str(Path(bp.__file__).parent.parent)
+    allowed = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "BACKPROP_NUM_THREADS": "1"}
+    spare = {"OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
+    environment = {**os.environ, **allowed, **spare, "PYTHONPATH": source}
+
+    def run(ranks: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+        words = [command, "-n", str(ranks), sys.executable, "train.py", *arguments]
+        return subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
+
+    return run
+
+
+def test_processes_under_mpiexec_learn_the_same(mpiexec: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path) -> None:
+    done = mpiexec(3)
+    assert done.returncode == 0, done.stderr
+    found = [np.load(tmp_path / f"rank{rank}.npy") for rank in range(3)]
+    alone = make()
+    alone.fit(X, Y, epochs=3, batch_size=12, shuffle=False)
+    for parameters in found:
+        assert (parameters == found[0]).all()
+        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
+
+
+def test_under_mpiexec_a_rank_that_raises_ends_all(
+    mpiexec: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    done = mpiexec(2, "fail")
+    assert done.returncode != 0
+    assert "rank 1 of 2 ends all ranks" in done.stderr
+    assert "RuntimeError: the disk is full" in done.stderr
+    assert not list(tmp_path.glob("*.npy"))
