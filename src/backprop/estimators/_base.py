@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
+from math import isfinite
 from numbers import Integral, Real
 from typing import Any, ClassVar
 
@@ -479,7 +480,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         net = self._current_network()
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype == net.dtype and X.shape[1] == self.n_features_in_:
             flat = X.ravel()
-            if "feature_names_in_" not in self.__dict__ and len(X) and np.isfinite(flat.dot(flat)):
+            if "feature_names_in_" not in self.__dict__ and len(X) and isfinite(flat.dot(flat)):
                 return net.predict(X if self.scale is None else self._scaled(X))
         X = self._scaled(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
         if not isinstance(X, np.ndarray):

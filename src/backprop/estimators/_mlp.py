@@ -305,7 +305,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         if outputs.shape[1] > 1 and self.out_activation_ == "softmax":
             return self.classes_.take(outputs.argmax(axis=1))
         if outputs.shape[1] == 1 and len(self.classes_) == 2:
-            return self.classes_.take((outputs[:, 0] > 0).view(np.int8))
+            return self.classes_.take((outputs.ravel() > 0).view(np.int8))
         return self._label_binarizer.inverse_transform((outputs > 0).astype(np.float64).reshape(len(outputs), -1))
 
     def predict_proba(self, X: Any) -> Any:
