@@ -347,8 +347,16 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         dtype = self.network_.dtype
         x = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X.tocsr().astype(dtype, copy=False)
         weight = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype)
-        targets = targets if targets.ndim == 1 else np.ascontiguousarray(targets, dtype)
+        targets = targets if targets.ndim == 1 else np.ascontiguousarray(self._softened(targets), dtype)
         return Data(x, targets, weight)
+
+    @property
+    def _smooths(self) -> bool:
+        return getattr(self, "label_smoothing", 0.0) > 0
+
+    def _softened(self, targets: Any) -> Any:
+        """Return the targets of outputs to train with."""
+        return targets
 
     @property
     def _factor(self) -> int:
@@ -358,7 +366,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _fit_lbfgs(self, data: Data) -> None:
         net, factor = self.network_, self._factor
         loss = net.loss
-        value = Value(loss, factor)
+        value = Value(loss, factor, self._smooths)
         x = data.x if isinstance(data.x, np.ndarray) else dense_rows(data.x)
         total = float(len(x)) if data.weight is None else float(data.weight.sum())
         matrices = [entry for entry in net.layout if len(entry.shape) == 2]
@@ -574,7 +582,7 @@ class _Fit:
         self.random_state = random_state
         self.incremental = incremental
         self.factor = estimator._factor
-        self.value = Value(trainer.loss, self.factor)
+        self.value = Value(trainer.loss, self.factor, estimator._smooths)
         self.by_score = estimator.early_stopping
         self.averaged = self.net.copy() if estimator.average is not None else None
         self.best = self.state() if self.by_score else None

@@ -239,6 +239,9 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)[numbers]
         return weight if sample_weight is None else weight * sample_weight
 
+    def _softened(self, targets: Any) -> Any:
+        return targets if not self.label_smoothing else targets + self.label_smoothing * (0.5 - targets)
+
     # What the network computes.
 
     def _out_activation(self) -> str:

@@ -27,12 +27,13 @@ class Value:
     factor : int
         What its values are multiplied by: the number of outputs, where the library takes the mean over outputs and scikit-learn
         the sum.
+    smoothed : bool
+        Whether labels are smoothed, which scikit-learn has not.
     """
 
-    def __init__(self, loss: losses.Loss, factor: int) -> None:
+    def __init__(self, loss: losses.Loss, factor: int, smoothed: bool) -> None:
         self._loss = loss
         self._factor = factor
-        smoothed = getattr(loss, "label_smoothing", 0.0) > 0
         self._clips = isinstance(loss, losses.CrossEntropy | losses.BinaryCrossEntropy) and not smoothed
 
     @property

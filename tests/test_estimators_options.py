@@ -1,0 +1,238 @@
+"""What the estimators have beside scikit-learn's parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+sklearn = pytest.importorskip("sklearn", minversion="1.6")
+
+import scipy.sparse  # noqa: E402
+from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification  # noqa: E402
+from sklearn.preprocessing import StandardScaler  # noqa: E402
+
+import backprop as bp  # noqa: E402
+from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
+from backprop.optimizers import NAMES  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+IRIS = load_iris(return_X_y=True)
+X_D, Y_D = load_diabetes(return_X_y=True)
+DIABETES = X_D, (Y_D - Y_D.mean()) / Y_D.std()
+QUICK = {"hidden_layer_sizes": (16,), "random_state": 0, "max_iter": 30, "scale": "standard", "learning_rate_init": 0.02}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"activation": "gelu"},
+        {"activation": bp.activations.get("leaky_relu")},
+        {"solver": "adamw"},
+        {"solver": bp.NAdam(lr=0.02)},
+        {"learning_rate": bp.schedules.Cosine(0.05, steps=30)},
+        {"learning_rate": lambda step: 0.05 / (1 + step)},
+        {"dropout": 0.2},
+        {"batch_norm": True},
+        {"batch_norm": True, "batch_size": 149},
+        {"layer_norm": True},
+        {"residual": True, "hidden_layer_sizes": (16, 16)},
+        {"clip_norm": 0.5},
+        {"average": 0.9},
+        {"average": 0.9, "early_stopping": True},
+        {"dtype": "float32"},
+        {"dtype": np.float64},
+        {"n_jobs": 1},
+        {"n_jobs": -1},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_an_option_trains_and_is_reproducible(kind: Any, options: dict[str, Any]) -> None:
+    X, y = IRIS if kind is MLPClassifier else DIABETES
+    threads = bp.backend().threads
+    first, again = (kind(**{**QUICK, **options}).fit(X, y) for _ in range(2))
+    plain = kind(**QUICK).fit(X, y)
+    np.testing.assert_array_equal(first.predict(X), again.predict(X))
+    assert first.score(X, y) > (0.7 if kind is MLPClassifier else 0.3)
+    if "n_jobs" not in options and options != {"dtype": np.float64}:
+        assert np.abs(first.coefs_[0] - plain.coefs_[0]).max() > 0
+    assert bp.backend().threads == threads
+
+
+@pytest.mark.parametrize("solver", NAMES)
+def test_every_optimizer_is_a_solver(solver: str) -> None:
+    ours = MLPRegressor(solver=solver, hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(*DIABETES)
+    assert ours._optimizer.name == solver
+    assert np.isfinite(ours.loss_)
+
+
+def test_an_optimizer_given_as_an_object_is_copied() -> None:
+    optimizer = bp.AdamW(lr=0.01)
+    MLPRegressor(solver=optimizer, max_iter=2, random_state=0).fit(*DIABETES)
+    assert optimizer.steps == 0
+
+
+def test_a_moving_average_is_what_predictions_are_made_with() -> None:
+    X, y = DIABETES
+    parameters = {"hidden_layer_sizes": (4,), "random_state": 0, "batch_size": 100, "shuffle": False}
+    net = MLPRegressor(**parameters, max_iter=1, learning_rate_init=1e-300).fit(X, y).network_  # still the initial weights
+    trainer = bp.Trainer(net, loss="half_mse", optimizer=bp.Adam(1e-3, eps_corrected=False), l2=1e-4)
+    average = net.parameters.copy()
+    for start_row in range(0, len(X), 100):
+        rows = slice(start_row, start_row + 100)
+        trainer.step(X[rows], y[rows])
+        average = 0.8 * average + 0.2 * net.parameters
+    ours = MLPRegressor(**parameters, max_iter=1, average=0.8).fit(X, y)
+    np.testing.assert_allclose(ours.network_.parameters, average, rtol=1e-9, atol=1e-12)
+
+
+# Losses.
+
+
+@pytest.mark.parametrize(("loss", "options"), [("absolute_error", {}), ("huber", {"delta": 0.5}), ("quantile", {"quantile": 0.5})])
+def test_robust_losses_ignore_outliers(loss: str, options: dict[str, Any]) -> None:
+    X = np.linspace(-1, 1, 200)[:, None]
+    y = np.where(np.arange(200) % 10 == 0, 100.0, X[:, 0])
+    ours = MLPRegressor(loss, (), learning_rate_init=0.05, random_state=0, max_iter=300, alpha=0, **options).fit(X, y)
+    assert np.abs(ours.predict(X) - X[:, 0]).max() < 0.5
+
+
+@pytest.mark.parametrize("quantiles", [[0.1, 0.5, 0.9], [0.9, 0.1]])
+def test_several_quantiles_hold_their_share_and_never_cross(quantiles: list[float]) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (600, 1))
+    y = X[:, 0] + rng.normal(size=600) * (1 + X[:, 0])
+    ours = MLPRegressor("quantile", (16,), quantile=quantiles, learning_rate_init=0.02, random_state=0, max_iter=60).fit(X, y)
+    predicted = ours.predict(X)
+    shares = (y[:, None] <= predicted).mean(axis=0)
+    np.testing.assert_allclose(shares, quantiles, atol=0.08)
+    assert (np.diff(predicted[:, np.argsort(quantiles)], axis=1) >= 0).all()
+    assert 0 < ours.score(X, y) < 1
+    jacobian = ours.predict_jacobian(X[:5])
+    difference = (ours.predict(X[:5] + 1e-6) - ours.predict(X[:5] - 1e-6)) / 2e-6
+    np.testing.assert_allclose(jacobian[:, :, 0], difference, atol=1e-5)
+
+
+def test_wrong_quantiles_are_refused() -> None:
+    X, y = DIABETES
+    with pytest.raises(ValueError, match="quantile must be in"):
+        MLPRegressor("quantile", quantile=[0.1, 1.5]).fit(X, y)
+    with pytest.raises(ValueError, match="several quantiles need one target"):
+        MLPRegressor("quantile", quantile=[0.1, 0.5]).fit(X, np.c_[y, y])
+
+
+def test_weights_of_classes_multiply_those_of_rows() -> None:
+    X, y = IRIS
+    weight = {0: 1.0, 1: 5.0, 2: 0.5}
+    rows = np.array([weight[label] for label in y])
+    ours = MLPClassifier(class_weight=weight, random_state=0, max_iter=5).fit(X, y, sample_weight=rows)
+    other = MLPClassifier(random_state=0, max_iter=5).fit(X, y, sample_weight=rows**2)
+    np.testing.assert_allclose(ours.predict_proba(X), other.predict_proba(X))
+    keep = np.r_[0:50, 50:60, 100:150]
+    balanced = MLPClassifier(class_weight="balanced", random_state=0, max_iter=5, solver="lbfgs").fit(X[keep], y[keep])
+    shares = np.bincount(y[keep])
+    other = MLPClassifier(random_state=0, max_iter=5, solver="lbfgs").fit(X[keep], y[keep], len(keep) / (3 * shares[y[keep]]))
+    np.testing.assert_allclose(balanced.predict_proba(X), other.predict_proba(X))
+    labels = make_multilabel_classification(50, random_state=0)
+    with pytest.raises(ValueError, match="class_weight needs one class"):
+        MLPClassifier(class_weight="balanced").fit(*labels)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_label_smoothing_bounds_the_certainty(classes: int) -> None:
+    X, y = IRIS
+    rows = y < classes
+    options = {"random_state": 0, "max_iter": 300, "learning_rate_init": 0.05, "scale": "standard", "tol": 0.0, "alpha": 0.0}
+    ours = MLPClassifier(label_smoothing=0.2, **options).fit(X[rows], y[rows])
+    assert 0.7 < np.median(ours.predict_proba(X[rows]).max(axis=1)) < 0.95
+    assert np.median(MLPClassifier(**options).fit(X[rows], y[rows]).predict_proba(X[rows]).max(axis=1)) > 0.98
+
+
+# Scaling, derivatives, validation, callbacks.
+
+
+@pytest.mark.parametrize("scale", ["standard", "robust"])
+@pytest.mark.parametrize("sparse", [False, True])
+def test_features_are_scaled_inside(scale: str, sparse: bool) -> None:
+    X, y = IRIS
+    given = scipy.sparse.csr_matrix(1000 * X) if sparse else 1000 * X
+    ours = MLPClassifier(scale=scale, random_state=0, max_iter=5).fit(given, y)
+    same = MLPClassifier(scale=scale, random_state=0, max_iter=5).fit(given / 1000, y)
+    np.testing.assert_allclose(ours.predict_proba(given), same.predict_proba(given / 1000), rtol=1e-9)
+    if scale == "standard":
+        scaler = StandardScaler(with_mean=not sparse).fit(given)
+        other = MLPClassifier(random_state=0, max_iter=5).fit(scaler.transform(given), y)
+        np.testing.assert_allclose(ours.predict_proba(given[:1]), other.predict_proba(scaler.transform(given[:1])), rtol=1e-9)
+
+
+@pytest.mark.parametrize("scale", [None, "standard"])
+@pytest.mark.parametrize(
+    ("ours", "y"),
+    [
+        (MLPClassifier(), IRIS[1]),
+        (MLPClassifier(), IRIS[1] > 0),
+        (MLPClassifier(), np.c_[IRIS[1] > 0, IRIS[1] > 1].astype(int)),
+        (MLPRegressor(), IRIS[0][:, 0]),
+        (MLPRegressor("poisson"), IRIS[0][:, :2]),
+    ],
+    ids=["classes", "two classes", "labels", "number", "counts"],
+)
+def test_the_jacobian_is_that_of_the_predictions(ours: Any, y: Any, scale: str | None) -> None:
+    X = IRIS[0]
+    ours.set_params(scale=scale, activation="tanh", random_state=0, max_iter=5).fit(X, y)
+    predict = getattr(ours, "predict_proba", ours.predict)
+    jacobian = ours.predict_jacobian(X[:4])
+    for feature in range(4):
+        shift = 1e-6 * np.eye(4)[feature]
+        difference = (predict(X[:4] + shift) - predict(X[:4] - shift)).reshape(4, -1) / 2e-6
+        np.testing.assert_allclose(jacobian[:, :, feature], difference, atol=1e-7)
+
+
+def test_validation_rows_that_are_given_decide_when_to_stop() -> None:
+    X, y = IRIS
+    options = {"random_state": 0, "early_stopping": True, "max_iter": 60, "learning_rate_init": 0.02, "n_iter_no_change": 5}
+    ours = MLPClassifier(**options).fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    assert ours.score(X[1::2], y[1::2]) == ours.best_validation_score_ == max(ours.validation_scores_)
+    assert len(ours.validation_loss_curve_) == len(ours.validation_scores_) == ours.n_iter_
+    loose = MLPClassifier(**{**options, "early_stopping": False}).fit(X[::2], y[::2], X_val=X[1::2], y_val=y[1::2])
+    from sklearn.metrics import log_loss
+
+    np.testing.assert_allclose(loose.validation_loss_curve_[-1], log_loss(y[1::2], loose.predict_proba(X[1::2])), rtol=1e-9)
+    assert loose.validation_scores_ is None
+    plain = MLPClassifier(**{**options, "early_stopping": False}).fit(X[::2], y[::2])
+    np.testing.assert_array_equal(plain.loss_curve_, loose.loss_curve_)
+    assert plain.validation_loss_curve_ is None
+
+
+def test_a_progress_bar_is_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+    MLPClassifier(max_iter=3, random_state=0, progress=True).fit(*IRIS)
+    assert "epoch 3/3" in capsys.readouterr().err
+    MLPClassifier(max_iter=3, random_state=0).fit(*IRIS)
+    assert capsys.readouterr().err == ""
+
+
+def test_callbacks_of_scikit_learn_follow_the_epochs() -> None:
+    callback = pytest.importorskip("sklearn.callback")
+    X, y = IRIS
+    monitor = callback.ScoringMonitor(scoring="accuracy")
+    ours = MLPClassifier(max_iter=4, random_state=0).set_callbacks(monitor).fit(X, y)
+    scores = [row["accuracy"] for row in monitor.get_logs().data if row["task_name"] == "epoch"]
+    assert len(scores) == 4
+    assert scores[-1] == ours.score(X, y)
+    assert ours.coefs_[0].base is not None
+
+
+def test_a_callback_stops_training() -> None:
+    pytest.importorskip("sklearn.callback")
+
+    class Stop:
+        def setup(self, estimator: Any, context: Any) -> None: ...
+        def teardown(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
+            return context.task_name == "epoch" and estimator.n_iter_ == 2
+
+    assert MLPClassifier(random_state=0).set_callbacks(Stop()).fit(*IRIS).n_iter_ == 2
