@@ -93,6 +93,7 @@ def fit(
     sample_weight: npt.ArrayLike | None = None,
     callbacks: Sequence[Any] = (),
     seed: int | None = None,
+    sync_batch_norm: bool = True,
     verbose: bool | None = None,
 ) -> History:
     """Train one network on the rows of all ranks.
@@ -100,8 +101,7 @@ def fit(
     Parameters and running statistics of rank 0 are copied to all at the start. Ranks may have different numbers of rows, also none:
     a rank whose rows are used up adds nothing to the last steps of an epoch. Every number of the history is that of all rows.
 
-    Each rank normalizes by the batch of its own in `BatchNorm`; running statistics are averaged after every epoch. Dropout drops
-    something else on every rank.
+    `BatchNorm` normalizes by the rows of all ranks, and dropout drops something else on every rank.
 
     Parameters
     ----------
@@ -128,6 +128,9 @@ def fit(
         are no batch hooks, and no `EMA`.
     seed : int, optional
         Fixes the order of the rows, with the rank. By default it follows from the seed of rank 0's network.
+    sync_batch_norm : bool
+        Whether `BatchNorm` takes mean and variance over the rows of all ranks, which costs three more sums for each such layer in a
+        step. False takes those of the rank's own batch, and averages running statistics after every epoch.
     verbose : bool, optional
         Whether rank 0 shows a progress bar; None shows it on a terminal only.
 
@@ -167,6 +170,7 @@ def fit(
             check_flag("shuffle", shuffle),
             check_flag("drop_last", drop_last),
             None if seed is None else check_seed(seed),
+            check_flag("sync_batch_norm", sync_batch_norm),
             None if verbose is None else check_flag("verbose", verbose),
         )
         run = _Run(trainer, comm, x, y, sample_weight, validation_data, callbacks, options)
@@ -193,6 +197,7 @@ class _Options(NamedTuple):
     shuffle: bool
     drop_last: bool
     seed: int | None
+    sync_batch_norm: bool
     verbose: bool | None
 
 
@@ -225,6 +230,57 @@ class _Part(NamedTuple):
 
     def take(self, rows: Any) -> _Part:
         return _Part(self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows])
+
+
+class _SyncedNorm:
+    """Takes the place of forward and backward of a batch normalization: mean and variance are those of all ranks' rows."""
+
+    def __init__(self, layer: BatchNorm, comm: Communicator) -> None:
+        self.layer, self.comm = layer, comm
+        self.kept: tuple[Array, Array, float] | None = None
+
+    def install(self) -> None:
+        setattr(self.layer, "forward", self.forward)  # noqa: B010  (mypy refuses the assignment)
+        setattr(self.layer, "backward", self.backward)  # noqa: B010
+
+    def remove(self) -> None:
+        for name in ("forward", "backward"):
+            if name in vars(self.layer):
+                delattr(self.layer, name)
+
+    def forward(self, x: Array, training: bool) -> Array:
+        layer = self.layer
+        if not training:
+            return layer._normalized(x)
+        sums = self._sum(np.append(x.sum(axis=0, dtype=np.float64), len(x)))
+        n = float(sums[-1])
+        if n < 2:
+            raise ValueError(f"{layer!r} needs at least 2 rows of all ranks together in training, got {n:g}")
+        mean = sums[:-1] / n
+        centred = x - mean
+        squares = self._sum(np.sum(centred * centred, axis=0))
+        inv_std = 1 / np.sqrt(squares / n + layer.eps)
+        x_hat = centred * inv_std
+        self.kept = x_hat, inv_std, n
+        layer.running_mean[...] += layer.momentum * (mean - layer.running_mean)
+        layer.running_var[...] += layer.momentum * (squares / (n - 1) - layer.running_var)
+        y: Array = (layer.weight * x_hat + layer.bias).astype(x.dtype)
+        return y
+
+    def backward(self, grad_outputs: Array) -> Array:
+        layer = self.layer
+        assert self.kept is not None
+        x_hat, inv_std, n = self.kept
+        own = np.stack([np.sum(grad_outputs * x_hat, axis=0), grad_outputs.sum(axis=0, dtype=np.float64)])
+        layer.grad_weight[...], layer.grad_bias[...] = own if layer.trainable else np.zeros_like(own)
+        weight_sum, bias_sum = self._sum(own)
+        grad_x: Array = (layer.weight * inv_std / n * (n * grad_outputs - bias_sum - x_hat * weight_sum)).astype(grad_outputs.dtype)
+        return grad_x
+
+    def _sum(self, own: Array) -> Array:
+        total = np.empty_like(own)
+        self.comm.Allreduce(own, total)
+        return total
 
 
 class _Run:
@@ -264,8 +320,10 @@ class _Run:
         self.callbacks = [one for one in given if comm.rank == 0 or not isinstance(one, Checkpoint | CSVLogger)]
         rows = len(self.data.x)
         self.steps = count_batches(rows, options.batch_size, options.drop_last)
-        alone = rows % options.batch_size == 1 and not options.drop_last
-        if (alone or options.batch_size == 1) and any(isinstance(layer, BatchNorm) for _, layer in walk(self.net.layers, "layers")):
+        norms = [layer for _, layer in walk(self.net.layers, "layers") if isinstance(layer, BatchNorm)]
+        self.synced = [_SyncedNorm(layer, comm) for layer in norms] if options.sync_batch_norm else []
+        alone = options.batch_size == 1 or (rows % options.batch_size == 1 and not options.drop_last)
+        if norms and not self.synced and alone:
             raise ValueError(
                 "BatchNorm needs at least 2 rows of each rank in a batch: choose another batch_size, or drop_last=True"
             )
@@ -291,6 +349,7 @@ class _Run:
             "clip_norm": str(trainer.clip_norm),
             "clip_value": str(trainer.clip_value),
             "epochs": str(options.epochs),
+            "sync_batch_norm": str(options.sync_batch_norm),
             "kind of validation_data": "none" if self.validation is None else "rows",
             "kind of sample_weight": "none" if self.data.weight is None else "weights",
         }
@@ -333,6 +392,8 @@ class _Run:
         trainer._callbacks = hooks
         progress = Progress(False if comm.rank else self.options.verbose, self.options.epochs, self.most_steps)
         try:
+            for norm in self.synced:
+                norm.install()
             for index in range(self.options.epochs):
                 progress.begin_epoch(index)
                 hooks.call("on_epoch_begin", trainer.epoch, {})
@@ -346,6 +407,8 @@ class _Run:
             hooks.end(logs, error)
             raise
         finally:
+            for norm in self.synced:
+                norm.remove()
             progress.close()
             trainer._callbacks = None
             net.dropout_step = self.first_forward + self.forwards * comm.size
@@ -377,24 +440,10 @@ class _Run:
 
     def _step(self, batch: _Part) -> tuple[float, float]:
         """Do one update with the batches of all ranks; return the sum of their losses, and their weight."""
-        trainer, net, sent = self.trainer, self.net, self.sent
-        size, total = net.parameters.size, batch.total
-        sent[...] = 0
-        if total:
-            net.dropout_step = self.first_forward + self.forwards * self.comm.size + self.comm.rank
-            outputs = net.forward(batch.x, training=True)
-            loss, grad = trainer.loss(outputs, batch.y, sample_weight=batch.weight)
-            if math.isfinite(loss):
-                net._backward(grad, input_gradient=False)
-                np.multiply(net.gradients, total, out=sent[:size])
-            sent[size:] = loss * total, total, len(batch.x)
-        self.forwards += 1
-        self.comm.Allreduce(sent, self.summed)
-        loss, weight, rows = map(float, self.summed[size:])
-        self._require_finite("loss", loss)
+        trainer, net = self.trainer, self.net
+        loss, weight = self._sum_synced(batch) if self.synced else self._sum(batch)
         if not weight:
             return 0.0, 0.0
-        np.multiply(self.summed[:size], 1 / (rows * self.mean_weight), out=net.gradients)
         if trainer.clip_norm is not None:
             self._require_finite("gradient norm", clip_grad_norm(net, trainer.clip_norm))
         else:
@@ -405,6 +454,46 @@ class _Run:
         trainer.optimizer.step(net)
         return loss, weight
 
+    def _forward(self, batch: _Part) -> Array:
+        self.net.dropout_step = self.first_forward + self.forwards * self.comm.size + self.comm.rank
+        return self.net.forward(batch.x, training=True)
+
+    def _sum(self, batch: _Part) -> tuple[float, float]:
+        """Fill the gradients with those of the rows of all ranks, by one sum; return the sum of their losses, and their weight."""
+        net, sent, size, total = self.net, self.sent, self.net.parameters.size, batch.total
+        sent[...] = 0
+        if total:
+            loss, grad = self.trainer.loss(self._forward(batch), batch.y, sample_weight=batch.weight)
+            if math.isfinite(loss):
+                net._backward(grad, input_gradient=False)
+                np.multiply(net.gradients, total, out=sent[:size])
+            sent[size:] = loss * total, total, len(batch.x)
+        self.forwards += 1
+        self.comm.Allreduce(sent, self.summed)
+        loss, weight, rows = map(float, self.summed[size:])
+        self._require_finite("loss", loss)
+        if weight:
+            np.multiply(self.summed[:size], 1 / (rows * self.mean_weight), out=net.gradients)
+        return loss, weight
+
+    def _sum_synced(self, batch: _Part) -> tuple[float, float]:
+        """As `_sum`, where all ranks go through the layers together, also those without rows."""
+        net, size, total = self.net, self.net.parameters.size, batch.total
+        outputs = self._forward(batch)
+        loss, grad = 0.0, np.zeros_like(outputs)
+        if total:
+            loss, grad = self.trainer.loss(outputs, batch.y, sample_weight=batch.weight)
+        self.forwards += 1
+        self.comm.Allreduce(np.array([loss * total, total, len(batch.x)], net.dtype), self.summed[size:])
+        loss, weight, rows = map(float, self.summed[size:])
+        self._require_finite("loss", loss)
+        if weight:
+            net._backward(grad * net.dtype.type(total / (rows * self.mean_weight)), input_gradient=False)
+            self.sent[:size] = net.gradients
+            self.comm.Allreduce(self.sent[:size], self.summed[:size])
+            net.gradients[...] = self.summed[:size]
+        return loss, weight
+
     def _require_finite(self, what: str, value: float) -> None:
         if not math.isfinite(value):
             raise self.trainer._divergence(what, value)
@@ -412,7 +501,7 @@ class _Run:
     def _average_buffers(self) -> None:
         """Let running statistics be the mean of those of the ranks, by their rows."""
         buffers = self.net.buffers
-        if not buffers.size:
+        if not buffers.size or self.synced:  # then they are equal
             return
         rows = float(len(self.data.x))
         sent = np.append(buffers.astype(np.float64) * rows, rows)
