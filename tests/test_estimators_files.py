@@ -34,6 +34,8 @@ FITTED = {
     "sparse labels": (MLPClassifier(**SHORT), scipy.sparse.csr_matrix(np.c_[Y > 0, Y > 1].astype(int))),
     "lbfgs": (MLPRegressor(**SHORT, solver="lbfgs"), X[:, 0]),
     "counts": (MLPRegressor("poisson", **SHORT, scale="standard"), NUMBERS),
+    "gaussian": (MLPRegressor("gaussian", **SHORT), X[:, 0]),
+    "focal": (MLPClassifier(loss="focal", **SHORT), Y),
     "quantiles": (MLPRegressor("quantile", quantile=[0.1, 0.9], **SHORT), X[:, 0]),
     "objects": (
         MLPRegressor(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 sklearn = pytest.importorskip("sklearn", minversion="1.6")
 
 import scipy.sparse  # noqa: E402
+import sklearn.neural_network as theirs  # noqa: E402
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 import backprop as bp  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
+from backprop.estimators._losses import Focal, Gamma, Gaussian  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -114,6 +117,85 @@ def test_several_quantiles_hold_their_share_and_never_cross(quantiles: list[floa
     jacobian = ours.predict_jacobian(X[:5])
     difference = (ours.predict(X[:5] + 1e-6) - ours.predict(X[:5] - 1e-6)) / 2e-6
     np.testing.assert_allclose(jacobian[:, :, 0], difference, atol=1e-5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("loss", "outputs", "targets"),
+    [
+        (Focal(2.0), 3, np.array([0, 1, 2, 2])),
+        (Focal(0.5), 3, np.array([0, 1, 2, 2])),
+        (Focal(2.0), 2, np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])),
+        (Gamma(), 2, np.array([[0.5, 1.0], [1.0, 3.0], [1.0, 1.0], [2.0, 0.1]])),
+        (Gaussian(), 4, np.array([[0.5, 1.0], [1.0, 3.0], [1.0, 1.0], [2.0, 0.1]])),
+    ],
+    ids=["focal", "focal 0.5", "focal of labels", "gamma", "gaussian"],
+)
+def test_gradients_of_losses_are_their_derivatives(loss: Any, outputs: int, targets: Any, weighted: bool) -> None:
+    rng = np.random.default_rng(0)
+    z, weight = rng.normal(size=(4, outputs)), np.array([1.0, 0.5, 0.0, 2.0]) if weighted else None
+    _, gradient = loss(z, targets, sample_weight=weight)
+    for place in np.ndindex(z.shape):
+        shift = np.zeros_like(z)
+        shift[place] = 1e-5
+        values = [loss(z + sign * shift, targets, sample_weight=weight)[0] for sign in (1, -1)]
+        np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / 2e-5, atol=1e-9)
+    assert np.isfinite(loss(1e3 * np.sign(z), targets)[0]) or not isinstance(loss, Focal)
+
+
+def test_focal_loss_without_gamma_is_the_log_loss() -> None:
+    X, y = IRIS
+    for labels in (y, y > 0):
+        focal = MLPClassifier(loss="focal", gamma=0.0, random_state=0, max_iter=20).fit(X, labels)
+        plain = MLPClassifier(random_state=0, max_iter=20).fit(X, labels)
+        np.testing.assert_allclose(focal.loss_curve_, plain.loss_curve_, rtol=1e-9)
+        sharper = MLPClassifier(loss="focal", gamma=3.0, random_state=0, max_iter=200).fit(X, labels)
+        assert sharper.score(X, labels) > 0.9
+        assert sharper.loss_ < focal.loss_
+    with pytest.raises(ValueError, match="label_smoothing needs"):
+        MLPClassifier(loss="focal", label_smoothing=0.1).fit(X, y)
+
+
+def test_gamma_regression_is_that_of_the_linear_model() -> None:
+    from sklearn.linear_model import GammaRegressor
+
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (300, 2))
+    y = rng.gamma(2.0, np.exp(X @ [1.0, -0.5]))
+    weight = rng.uniform(0.1, 1, 300)
+    model = GammaRegressor(alpha=0, tol=1e-8).fit(X, y, weight)
+    ours = MLPRegressor("gamma", (), solver="lbfgs", alpha=0.0, tol=1e-8, random_state=0, max_iter=500).fit(X, y, weight)
+    np.testing.assert_allclose(ours.predict(X), model.predict(X), rtol=1e-3)
+    with pytest.raises(ValueError, match="y > 0"):
+        MLPRegressor("gamma").fit(X, y - y.min())
+
+
+@pytest.mark.parametrize("outputs", [1, 2])
+def test_gaussian_regression_knows_how_sure_it_is(outputs: int) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, (2000, 1))
+    noise = np.where(X > 0, 1.0, 0.2)
+    y = X + noise * rng.normal(size=(2000, outputs))
+    y = y.ravel() if outputs == 1 else y
+    options = {"learning_rate_init": 0.01, "random_state": 0, "max_iter": 60, "alpha": 0.0}
+    ours = pickle.loads(pickle.dumps(MLPRegressor("gaussian", (16,), **options).fit(X, y)))
+    mean, std = ours.predict(X, return_std=True)
+    assert mean.shape == std.shape == y.shape
+    np.testing.assert_array_equal(mean, ours.predict(X))
+    assert 0.8 < std[X[:, 0] > 0.2].mean() < 1.2
+    assert 0.15 < std[X[:, 0] < -0.2].mean() < 0.3
+    np.testing.assert_allclose(ours.predict_jacobian(X[:50]).shape, (50, outputs, 1))
+    ours.partial_fit(X, y)
+    with pytest.raises(ValueError, match="return_std needs loss='gaussian'"):
+        MLPRegressor(max_iter=1).fit(X, y).predict(X, return_std=True)
+
+
+def test_the_penalty_of_partial_fit_is_that_of_now() -> None:
+    X, y = DIABETES
+    pair = [kind(random_state=0) for kind in (theirs.MLPRegressor, MLPRegressor)]
+    for estimator in pair:
+        estimator.partial_fit(X, y).set_params(alpha=100.0).partial_fit(X, y)
+    np.testing.assert_allclose(pair[1].loss_curve_, pair[0].loss_curve_, rtol=1e-9)
 
 
 def test_wrong_quantiles_are_refused() -> None:

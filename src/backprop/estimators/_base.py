@@ -432,10 +432,10 @@ class BaseMLP(CallbackSupport, BaseEstimator):
                 optimizer=make_optimizer(self, factor),
                 metrics=[],
                 clip_norm=clip_norm,
-                l2=float(self.alpha) / factor,
             )
             self._trainer = trainer
             self._optimizer = trainer.optimizer
+        trainer.l2 = float(self.alpha) / factor
         self._continues = incremental
         return trainer
 
@@ -553,6 +553,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         """Restore what `__getstate__` returned."""
         super().__setstate__(state)
         if "network_" in self.__dict__:
+            self.network_.loss = self._make_loss()
             self.__dict__.update(self._parts_of(self.network_))
 
 

@@ -15,6 +15,7 @@ from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Re
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
+from ._losses import SummedLoss
 
 ACTIVATIONS = {"logistic": "sigmoid"}  # scikit-learn's names for those of the library
 OUT_ACTIVATIONS = {"logistic": "sigmoid", "softmax": "softmax", "exp": "exp"}
@@ -110,4 +111,4 @@ def scale_velocity(optimizer: Optimizer, lr: float) -> None:
 
 def sums_outputs(loss: losses.Loss) -> bool:
     """Whether the loss of a row is the sum over its outputs, and not their mean."""
-    return isinstance(loss, losses.CrossEntropy | losses.HalfMSE)
+    return isinstance(loss, losses.CrossEntropy | losses.HalfMSE | SummedLoss)

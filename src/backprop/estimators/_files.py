@@ -235,11 +235,11 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     plain = all(type(layer) is Dense for layer in net.layers)
     if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
         raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
-    if getattr(estimator, "loss", "log_loss") == "quantile" and estimator.n_outputs_ > 1:
-        raise ValueError("scikit-learn has no estimator of several quantiles")
+    if estimator.loss == "gaussian" or (estimator.loss == "quantile" and estimator.n_outputs_ > 1):
+        raise ValueError("scikit-learn's estimator returns its outputs, and has no variances or several quantiles")
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name in theirs().get_params()}
-    if parameters.get("loss", "squared_error") not in ("squared_error", "poisson"):
-        parameters["loss"] = "squared_error"
+    if "loss" in parameters and estimator.loss != "poisson":
+        parameters["loss"] = "poisson" if estimator.out_activation_ == "exp" else "squared_error"
     if not isinstance(estimator.solver, str) or estimator.solver not in ("lbfgs", "sgd", "adam"):
         parameters["solver"] = "adam"
     if not isinstance(estimator.learning_rate, str):

@@ -17,15 +17,23 @@ from sklearn.utils.validation import validate_data
 from .. import activations, losses
 from .._types import Array
 from ._base import BaseMLP, stochastic_only
+from ._losses import Focal, Gamma, Gaussian
 
 FLOATS = (np.float64, np.float32)
+MADE = {
+    "squared_error": losses.HalfMSE,
+    "poisson": losses.Poisson,
+    "absolute_error": losses.MAE,
+    "gamma": Gamma,
+    "gaussian": Gaussian,
+}
 
 
 class MLPClassifier(ClassifierMixin, BaseMLP):
     """A multi-layer perceptron for classification, in place of `sklearn.neural_network.MLPClassifier`.
 
     With the same parameters, data and `random_state` it computes what scikit-learn's does, several times faster. Parameters from
-    `class_weight` on are its own.
+    `loss` on are its own.
 
     Parameters
     ----------
@@ -75,6 +83,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The number of epochs without improvement after which training stops.
     max_fun : int
         The largest number of evaluations of lbfgs.
+    loss : {"log_loss", "focal"}
+        What is minimized: the negative log-likelihood; or that times ``(1 - p)^gamma``, with p the probability of the right
+        class, so that rows which are right already weigh less.
+    gamma : float
+        Of the focal loss; 0 makes it the log loss.
     class_weight : dict, "balanced" or None
         Weights of the classes; "balanced" makes the classes weigh the same.
     label_smoothing : float
@@ -138,6 +151,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
+        "loss": [StrOptions({"log_loss", "focal"})],
+        "gamma": [Interval(Real, 0, None, closed="left")],
         "class_weight": [dict, StrOptions({"balanced"}), None],
         "label_smoothing": [Interval(Real, 0, 1, closed="left")],
     }
@@ -168,6 +183,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         epsilon: float = 1e-8,
         n_iter_no_change: Any = 10,
         max_fun: int = 15000,
+        loss: str = "log_loss",
+        gamma: float = 2.0,
         class_weight: Any = None,
         label_smoothing: float = 0.0,
         dropout: float = 0.0,
@@ -248,6 +265,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return "softmax" if self._label_binarizer.y_type_ == "multiclass" else "logistic"
 
     def _make_loss(self) -> losses.Loss:
+        if self.loss == "focal":
+            return Focal(float(self.gamma))
         if self._out_activation() == "softmax":
             return losses.CrossEntropy(label_smoothing=self.label_smoothing)
         return losses.BinaryCrossEntropy()
@@ -266,6 +285,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return np.concatenate([-jacobian, jacobian], axis=1) if jacobian.shape[1] == 1 else jacobian
 
     # Public methods.
+
+    def _check_combinations(self, incremental: bool) -> None:
+        super()._check_combinations(incremental)
+        if self.loss == "focal" and self.label_smoothing:
+            raise ValueError("label_smoothing needs loss='log_loss', got loss='focal'")
 
     @stochastic_only
     @_fit_context(prefer_skip_nested_validation=True)
@@ -359,9 +383,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     Parameters
     ----------
-    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile"}
+    loss : {"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma", "gaussian"}
         What is minimized, as a sum over outputs: half the squared error; half the Poisson deviance of the exponential of the
-        outputs; the absolute error; Huber's loss; the pinball loss.
+        outputs; the absolute error; Huber's loss; the pinball loss; half the gamma deviance of the exponential of the outputs, for
+        positive y; the negative log-likelihood of a normal distribution, of which the network has mean and variance.
     hidden_layer_sizes : int or array-like of int
         The width of each hidden layer; ``()`` makes a linear model.
     activation : str or ActivationFunction
@@ -470,7 +495,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
 
     _parameter_constraints: ClassVar[dict[str, list[Any]]] = {
         **BaseMLP._parameter_constraints,
-        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile"})],
+        "loss": [StrOptions({"squared_error", "poisson", "absolute_error", "huber", "quantile", "gamma", "gaussian"})],
         "quantile": [Interval(Real, 0, 1, closed="neither"), "array-like"],
         "delta": [Interval(Real, 0, None, closed="neither")],
     }
@@ -529,7 +554,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             targets = np.repeat(targets, len(quantiles), axis=1)
         if self.loss == "poisson" and (targets < 0).any():
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson', which needs y >= 0.")
-        self.n_outputs_ = targets.shape[1]
+        if self.loss == "gamma" and not (targets > 0).all():
+            raise ValueError("Some value(s) of y are out of the valid range of the loss 'gamma', which needs y > 0.")
+        self.n_outputs_ = targets.shape[1] * (2 if self.loss == "gaussian" else 1)
         return X, targets
 
     def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
@@ -550,7 +577,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return quantiles
 
     def _out_activation(self) -> str:
-        return "exp" if self.loss == "poisson" else "identity"
+        return "exp" if self.loss in ("poisson", "gamma") else "identity"
 
     def _make_loss(self) -> losses.Loss:
         if self.loss == "huber":
@@ -558,12 +585,14 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if self.loss == "quantile":
             quantiles = self._quantiles()
             return losses.Quantile(q=quantiles[0] if len(quantiles) == 1 else quantiles)
-        return {"squared_error": losses.HalfMSE, "poisson": losses.Poisson, "absolute_error": losses.MAE}[self.loss]()
+        return MADE[self.loss]()
 
     def _link(self, outputs: Array) -> Array:
         if self.out_activation_ == "exp":
             with np.errstate(over="ignore"):
                 outputs = np.exp(outputs)
+        if self.loss == "gaussian":
+            outputs = outputs[:, : outputs.shape[1] // 2]
         places = self._crossings(outputs)
         return outputs if places is None else np.take_along_axis(outputs, places, axis=1)
 
@@ -582,6 +611,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
         if self.out_activation_ == "exp":
             jacobian = jacobian * np.exp(outputs)[:, :, np.newaxis]
+        if self.loss == "gaussian":
+            jacobian = jacobian[:, : jacobian.shape[1] // 2]
         places = self._crossings(outputs)
         return jacobian if places is None else np.take_along_axis(jacobian, places[:, :, np.newaxis], axis=1)
 
@@ -637,17 +668,26 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """
         return self._fit(X, y, sample_weight, incremental=True)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Return the predicted numbers.
 
         Parameters
         ----------
         X : array-like or sparse matrix (n_samples, n_features)
             Inputs.
+        return_std : bool
+            Whether to return standard deviations beside the numbers; needs ``loss="gaussian"``.
 
         Returns
         -------
-        array (n_samples,) or (n_samples, n_outputs)
+        array (n_samples,) or (n_samples, n_outputs), or two of them
         """
-        outputs = self._link(self._outputs(X))
-        return outputs.ravel() if outputs.shape[1] == 1 else outputs
+        outputs = self._outputs(X)
+        numbers = self._link(outputs)
+        numbers = numbers.ravel() if numbers.shape[1] == 1 else numbers
+        if not return_std:
+            return numbers
+        if self.loss != "gaussian":
+            raise ValueError(f"return_std needs loss='gaussian', got loss={self.loss!r}")
+        std = np.exp(outputs[:, outputs.shape[1] // 2 :] / 2)
+        return numbers, std.reshape(numbers.shape)
