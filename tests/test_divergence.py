@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop._training import divergence
+from backprop._training import rewind
 
 BAD = 1e200  # a learning rate after which every loss overflows
 
@@ -96,10 +96,10 @@ def data(rng):
 def copies(request, monkeypatch):
     """Whether the state is copied once, or before every stretch of steps."""
     if request.param == "frequent":
-        monkeypatch.setattr(divergence, "LEAST_SECONDS", 0.0)
-        monkeypatch.setattr(divergence, "SHARE", 1e9)
+        monkeypatch.setattr(rewind, "LEAST_SECONDS", 0.0)
+        monkeypatch.setattr(rewind, "SHARE", 1e9)
     else:
-        monkeypatch.setattr(divergence, "LEAST_SECONDS", 1e9)
+        monkeypatch.setattr(rewind, "LEAST_SECONDS", 1e9)
     return request.param
 
 
@@ -215,7 +215,7 @@ def test_settings_that_a_callback_changes_between_epochs_do_no_harm(update, data
 @pytest.mark.parametrize("kind", ["noisy layer", "reused batches", "clipped weights"])
 def test_where_steps_cannot_be_taken_again_the_last_copy_is_restored(kind, data, monkeypatch):
     """A state that training has been in, with a finite loss after it; the error tells which."""
-    monkeypatch.setattr(divergence, "LEAST_SECONDS", 1e9)
+    monkeypatch.setattr(rewind, "LEAST_SECONDS", 1e9)
     net, states = _net(layer=_Noisy if kind == "noisy layer" else None), [_net().parameters]
     trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=_spoilt_at(5)))
 
@@ -283,7 +283,7 @@ def test_an_update_with_a_finite_loss_after_it_stays(data, backend):
         trainer.fit(x, data[1], batch_size=4, shuffle=False, callbacks=[witness], check_finite=False)
     assert trainer.optimizer.steps == 1
     np.testing.assert_array_equal(trainer.net.parameters, witness.states[1][0])
-    assert not trainer._has_gathered
+    assert not trainer._has_accumulated
 
 
 @pytest.mark.usefixtures("copies")
@@ -360,10 +360,10 @@ def test_a_divergence_of_another_network_undoes_nothing(data):
 def test_copies_take_a_small_share_of_the_time(data, monkeypatch):
     """A clock that goes on by 1 ms at every look: one copy takes 1 ms, so that the next comes after 100 ms."""
     clock = iter(np.arange(100_000) * 1e-3)
-    monkeypatch.setattr(divergence, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(rewind, "perf_counter", lambda: next(clock))
     copied = []
-    of = divergence.State.of
-    monkeypatch.setattr(divergence.State, "of", lambda trainer: copied.append(trainer.optimizer.steps) or of(trainer))
+    of = rewind.State.of
+    monkeypatch.setattr(rewind.State, "of", lambda trainer: copied.append(trainer.optimizer.steps) or of(trainer))
     stream = [(data[0], data[1])] * 1000
     _net().fit(stream, loss="mse")
     assert 8 <= len(copied) <= 11

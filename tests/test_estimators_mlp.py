@@ -106,7 +106,7 @@ def test_a_fit_is_that_of_scikit_learn(case: str, weighted: bool) -> None:
     weight = {"sample_weight": np.random.default_rng(0).uniform(0.1, 3, len(X))} if weighted else {}
     reference, ours = both(kind, **parameters)
     assert_same(reference.fit(X, y, **weight), ours.fit(X, y, **weight), X)
-    assert ours._trainer._planned is not None
+    assert ours._trainer._step_plan is not None
 
 
 @pytest.mark.parametrize("case", ["adam", "invscaling", "several labels", "regression"])

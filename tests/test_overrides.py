@@ -680,7 +680,7 @@ def test_a_network_with_its_own_forward_trains_and_predicts_by_it(how, x, backen
     trainer = bp.Trainer(net, loss="half_mse", optimizer=bp.SGD(lr=0.1))
     if how in ("assigned", "patched"):
         trainer.forward(x)  # by now there are plans
-        trainer._training_plan()
+        trainer._current_plan()
         net.predict(x)
     override.begin(net)
     np.testing.assert_allclose(net.predict(x), wanted, rtol=1e-12)
@@ -706,7 +706,7 @@ def test_a_network_with_its_own_forward_trains_and_predicts_by_it(how, x, backen
     if how in ("assigned", "patched"):
         net.parameters = before
         np.testing.assert_allclose(net.predict(x), wanted / 2, rtol=1e-12)
-        assert kernels.compiled() is None or trainer._training_plan() is not None
+        assert kernels.compiled() is None or trainer._current_plan() is not None
 
 
 @pytest.mark.parametrize("how", HOWS)

@@ -81,10 +81,10 @@ def test_training(case, rows, batch_size, layer_by_layer):
         return trainer, trainer.fit(x, y, epochs=3, batch_size=batch_size, sample_weight=weight, seed=case, shuffle=case % 5 > 0)
 
     trainer, history = train(net)
-    assert trainer._planned is not None
+    assert trainer._step_plan is not None
     layer_by_layer()
     other, other_history = train(others)
-    assert other._planned is None
+    assert other._step_plan is None
     assert trainer.optimizer.steps == other.optimizer.steps > 0
     assert net.dropout_step == others.dropout_step
     # Optimizers that divide by the size of gradients magnify those that are rounding alone, such as of a bias before a batch norm.
@@ -110,7 +110,7 @@ def test_gradients_that_are_not_finite_stop_it_before_the_update(rows, width):
     before = net.parameters.copy()
     with pytest.raises(bp.DivergenceError, match="gradient norm"):
         trainer.step(x, y)
-    assert trainer._planned is not None
+    assert trainer._step_plan is not None
     np.testing.assert_array_equal(net.parameters, before)
 
 
@@ -196,7 +196,7 @@ def test_a_layer_that_changes(change, layer_by_layer):
     trainer = bp.Trainer(net, loss="mse", optimizer=bp.SGD(0.1))
     trainer.step(x, np.zeros((9, 4)))
     trainer.step(x, np.zeros((9, 4)))
-    plan, planned = net._plan, trainer._planned
+    plan, planned = net._plan, trainer._step_plan
     assert planned.is_current()
     change(net)
     assert not planned.is_current()
@@ -251,7 +251,7 @@ def test_copies_have_plans_of_their_own():
     np.testing.assert_array_equal(net.predict(x), outputs)
     trainer = bp.Trainer(net, loss="mse")
     trainer.step(x, np.zeros((1, 2)))
-    assert pickle.loads(pickle.dumps(trainer))._planned is None
+    assert pickle.loads(pickle.dumps(trainer))._step_plan is None
 
 
 @pytest.mark.parametrize(

@@ -203,26 +203,35 @@ def test_a_plan_is_made_of_arrays_that_belong_together(made_of):
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_a_training_plan_is_made_of_arrays_that_belong_together(optimizer, made_of):
     trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
-    arguments = made_of("TrainingPlan", trainer._training_plan)
-    plan, column, moments, spans, ages = arguments[0], arguments[3], *arguments[6:9]
+    arguments = made_of("TrainingPlan", trainer._current_plan)
+    plan, column, moments, spans, ages = arguments[0], arguments[3], *arguments[7:10]
 
     def make(**changed: Any) -> None:
         core.TrainingPlan(*[changed.get(str(place), given) for place, given in enumerate(arguments)])
 
     make()
-    bad: list[dict[str, Any]] = [{"0": None}, {"1": "unknown"}, {"4": None}, {"5": None}, {"6": None}, {"7": None}, {"0": column}]
+    bad: list[dict[str, Any]] = [
+        {"0": None},
+        {"1": "unknown"},
+        {"4": None},
+        {"5": None},
+        {"6": None},
+        {"7": None},
+        {"8": None},
+        {"0": column},
+    ]
     bad += [{"3": given} for given in everything(column).values() if given is not None and not is_like(given, column)]
-    bad += [{"7": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
+    bad += [{"8": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
     for field, number in (("offset", -1), ("offset", 10**9), ("length", -1), ("length", 2**63 - 1)):
         changed = spans.copy()
         changed[field][0] = number
-        bad += [{"7": changed}, {"8": [(0, changed)]}]
-    bad += [{"8": given} for given in (None, (), [3], [(0, None)], [("a", spans)], ages * (1 + core.MOST_UPDATE_AGES))]
+        bad += [{"8": changed}, {"9": [(0, changed)]}]
+    bad += [{"9": given} for given in (None, (), [3], [(0, None)], [("a", spans)], ages * (1 + core.MOST_UPDATE_AGES))]
     if moments[0] is not None:
-        bad.append({"6": ()})
+        bad.append({"7": ()})
         for given in everything(moments[0]).values():
             if not is_like(given, moments[0], written=True):
-                bad.append({"6": (given, *moments[1:])})
+                bad.append({"7": (given, *moments[1:])})
     for changed in bad:
         with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
             make(**changed)
@@ -276,7 +285,7 @@ def test_fast_faces_of_plans_leave_to_others_what_they_do_not_take():
     x, y = numbers()
     trainer = classifier()
     trainer.step(x, y)
-    net, planned, plan = trainer.net, trainer._planned, trainer.net._plan
+    net, planned, plan = trainer.net, trainer._step_plan, trainer.net._plan
     state = pickle.dumps(net), trainer.optimizer.steps
     for given in everything(x).values():
         if type(given) is not np.ndarray or not is_matrix(given, 4):
@@ -327,7 +336,7 @@ def run_arguments(loss: str) -> tuple[bp.Trainer, dict[str, Any]]:
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_a_run_checks_its_arrays(loss):
     trainer, arguments = run_arguments(loss)
-    plan = trainer._training_plan()
+    plan = trainer._current_plan()
     plan.run(*arguments.values())
     optional = {"weight": None, "order": None, "outputs": None}
     before = trainer.net.parameters.copy()
@@ -354,7 +363,7 @@ def test_a_run_checks_its_arrays(loss):
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_a_run_checks_its_tally(loss):
     trainer, arguments = run_arguments(loss)
-    plan = trainer._training_plan()
+    plan = trainer._current_plan()
     weight, origin, measured = np.ones(12, np.float32), np.zeros(6), np.zeros(2)
     tallies = {
         "decisions": ("decisions", False, 0.0, weight, np.zeros(0), np.zeros(1), measured),
@@ -390,7 +399,7 @@ def test_a_run_checks_its_tally(loss):
 @pytest.mark.parametrize("label", [-3, 3, 10**9, -(2**63)])
 def test_a_run_stops_at_a_label_of_no_class(label):
     trainer, arguments = run_arguments("cross_entropy")
-    plan = trainer._training_plan()
+    plan = trainer._current_plan()
     arguments["targets"][4] = label  # of the second step, in either order
     for order, rows in ((arguments["order"], 10), (None, 12)):
         before = trainer.net.parameters.copy()
@@ -402,7 +411,7 @@ def test_a_run_stops_at_a_label_of_no_class(label):
 @compiled
 def test_plans_are_neither_copied_nor_made_of_nothing():
     trainer = classifier()
-    for plan in (trainer._training_plan(), trainer.net._plan):
+    for plan in (trainer._current_plan(), trainer.net._plan):
         for call in (copy.copy, copy.deepcopy, pickle.dumps, lambda plan: type(plan).__new__(type(plan))):
             with pytest.raises(TypeError):
                 call(plan)

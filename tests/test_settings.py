@@ -45,7 +45,13 @@ ARGUMENTS = {
     schedules.ReduceOnPlateau: lambda: {"lr": 0.1},
     schedules.Step: lambda: {"lr": 0.1, "step_size": 3},
 }
-BASES = {bp.Layer, losses.Loss, optimizers.Optimizer, schedules.Schedule}  # which have no instances of their own
+BASES = {
+    bp.Layer,
+    losses.Loss,
+    optimizers.Optimizer,
+    schedules.Schedule,
+    *bp.Trainer.__mro__[1:],
+}  # which have no instances of their own
 ATTRIBUTES = {(bp.Dense, "bias"): "use_bias"}  # of constructor arguments, where another name
 NUMBERS = [-1, 0, 0.5, 2, 1e9, -1.0, float("nan"), float("inf"), True]
 GIVEN = [None, "x", "max", "relu", "mse", "sgd", *NUMBERS, (2.0, 3.0), [-1], {0: -1.0}]
@@ -348,7 +354,7 @@ def test_an_assignment_to_a_trainer_takes_effect_in_the_next_step(rng, backend):
     for name, value in (("clip_norm", 1e-3), ("clip_value", 1e-3), ("loss", "huber"), ("optimizer", "sgd")):
         later, made = bp.Trainer(bp.mlp([2, 1], seed=0), loss="mse"), {"loss": "mse", name: value}
         with_it = bp.Trainer(bp.mlp([2, 1], seed=0), **made)
-        later._training_plan()  # a plan without it
+        later._current_plan()  # a plan without it
         setattr(later, name, value)
         np.testing.assert_array_equal(stepped(later), stepped(with_it))
 

@@ -217,13 +217,13 @@ def test_fit_is_steps_in_the_order_of_the_seed(data, dtype):
 
 
 def test_steps_are_handed_over_in_slices_that_grow_to_what_takes_long_enough(data, monkeypatch):
-    from backprop._training.chunks import Run
+    from backprop._training.chunks import Chunks
 
     seconds = iter(np.arange(1000) * 0.005)  # every look at the clock is 5 ms after the last, so every slice takes as long
     monkeypatch.setattr("backprop._training.epochs.perf_counter", lambda: next(seconds))
     slices = []
-    train = Run.train
-    monkeypatch.setattr(Run, "train", lambda run, order, losses: slices.append(len(order)) or train(run, order, losses))
+    train = Chunks.train
+    monkeypatch.setattr(Chunks, "train", lambda run, order, losses: slices.append(len(order)) or train(run, order, losses))
     bp.Trainer(_net(), loss="cross_entropy").fit(*data, epochs=2, batch_size=2)
     assert slices == [2, 20, 2, 24]
 
@@ -1039,3 +1039,53 @@ assert ("tqdm" in sys.modules) == {shown}
     assert run.stdout == ""
     assert ("epoch 2/2" in run.stderr and "loss=" in run.stderr) == shown
     assert bool(run.stderr) == shown
+
+
+# --- between gradient and update
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_on_gradients_sees_the_gradients_of_each_update_before_clipping(data, backend, accumulate):
+    seen = []
+    options = {"loss": "cross_entropy", "optimizer": "sgd", "clip_norm": 1e-3, "accumulate_steps": accumulate}
+    trainer = bp.Trainer(_net(), **options, on_gradients=lambda gradients: seen.append(gradients.copy()))
+    reference = bp.Trainer(_net(), **options)
+    for _ in range(4):
+        loss = trainer.step(*data)
+        assert loss == pytest.approx(reference.step(*data), rel=1e-6)
+    assert len(seen) == trainer.optimizer.steps == 4 // accumulate
+    assert min(np.linalg.norm(gradients) for gradients in seen) > 1e-2
+    np.testing.assert_allclose(trainer.net.parameters, reference.net.parameters, rtol=1e-5, atol=1e-7)
+
+
+def test_on_gradients_may_change_them_in_place(data, backend):
+    net = _net()
+    before = net.parameters.copy()
+    trainer = bp.Trainer(net, loss="cross_entropy", optimizer=bp.SGD(lr=0.5), on_gradients=lambda gradients: gradients.fill(2.0))
+    trainer.fit(*data, batch_size=24)
+    np.testing.assert_allclose(net.parameters, before - 1.0, rtol=1e-6)
+
+
+def test_gradients_that_on_gradients_spoils_are_refused(data, backend):
+    net = _net()
+    before = net.parameters.copy()
+    trainer = bp.Trainer(net, loss="cross_entropy", on_gradients=lambda gradients: gradients.fill(np.nan))
+    with pytest.raises(bp.DivergenceError, match="gradient norm is nan"):
+        trainer.step(*data)
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+def test_on_gradients_can_be_assigned_and_is_asked_for_when_a_trainer_is_loaded(data, tmp_path):
+    trainer = bp.Trainer(_net(), loss="cross_entropy")
+    trainer.step(*data)
+    seen = []
+    trainer.on_gradients = seen.append
+    trainer.step(*data)
+    assert len(seen) == 1
+    with pytest.raises(TypeError, match="on_gradients must be a function of the gradients, got int"):
+        trainer.on_gradients = 3
+    trainer.save(tmp_path / "run.safetensors")
+    with pytest.raises(TypeError, match="trained with a function on_gradients, which is not saved"):
+        bp.Trainer.load(tmp_path / "run.safetensors")
+    again = bp.Trainer.load(tmp_path / "run.safetensors", on_gradients=seen.append)
+    assert again.step(*data) == trainer.step(*data)

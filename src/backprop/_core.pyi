@@ -78,6 +78,7 @@ class TrainingPlan:
         lr: npt.NDArray[np.float64],
         updates: int,
         noise: int,
+        mean_weight: float,
         check_finite: bool,
         losses: npt.NDArray[np.float64],
         weights: npt.NDArray[np.float64],

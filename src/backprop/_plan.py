@@ -7,30 +7,43 @@ thrown away when a layer changes (`Network._changed`), and it is never copied or
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from . import kernels, losses
+from . import kernels
 from ._overrides import is_built_in
-from ._spans import weight_spans
+from ._spans import FlatNetwork
 from .layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 
 if TYPE_CHECKING:
+    from ._core import Plan
     from ._types import Array
-    from .losses import Loss
-    from .network import Network
-    from .optimizers._base import Optimizer
 
 INPUT, OUTPUT = -1, -2  # where prediction reads x and writes the result; other places are registers
+
+
+class LayeredNetwork(FlatNetwork, Protocol):
+    """What a plan needs of a network."""
+
+    @property
+    def layers(self) -> Sequence[Layer]: ...
+    @property
+    def n_inputs(self) -> int: ...
+    @property
+    def buffers(self) -> Array: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def _buffer_layout(self) -> Sequence[Any]: ...
 
 
 class UntranslatableError(Exception):
     """A layer that only Python knows how to run."""
 
 
-def translate(net: Network) -> Any | None:
+def translate(net: LayeredNetwork) -> Plan | None:
     """Return the `_core.Plan` of a network; None where there is none and it goes layer by layer.
 
     Asked for within `use_backend("numpy")`, the answer is None as well.
@@ -48,7 +61,7 @@ def translate(net: Network) -> Any | None:
     return table.plan(net, net.gradients)
 
 
-def translate_probe(net: Network) -> Any:
+def translate_probe(net: LayeredNetwork) -> Plan:
     """Return another plan of a network that has one, whose backward computes dL/dx alone and leaves the gradients as they are."""
     core: Any = kernels.compiled()
     table = _Table(core, net)
@@ -61,21 +74,22 @@ def translate_probe(net: Network) -> Any:
 class _Table:
     """The operations of a network, row by row."""
 
-    def __init__(self, core: Any, net: Network) -> None:
+    def __init__(self, core: Any, net: LayeredNetwork) -> None:
         self.core = core
         self.rows: list[dict[str, Any]] = []
         self.width = net.n_inputs
         entries = (*net.layout, *net._buffer_layout)
         self.offsets = {(entry.layer, entry.name.rpartition(".")[2]): entry.offset for entry in entries}
 
-    def plan(self, net: Network, gradients: Array) -> Any:
+    def plan(self, net: LayeredNetwork, gradients: Array) -> Plan:
         """Return the plan of these operations."""
         operations = np.zeros(len(self.rows), self.core.OPERATION)
         for operation, row in zip(operations, self.rows, strict=True):
             for name, value in row.items():
                 operation[name] = value
         _assign_registers(operations, self.core.KINDS)
-        return self.core.Plan(operations, net.parameters, gradients, net.buffers, net.seed, kernels.chosen)
+        plan: Plan = self.core.Plan(operations, net.parameters, gradients, net.buffers, net.seed, kernels.chosen)
+        return plan
 
     def add(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
@@ -167,38 +181,3 @@ def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
         last = operation
     if last is not None:
         last["target"] = OUTPUT
-
-
-def translate_training(
-    net: Network, loss: Loss, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, l2: float
-) -> Any | None:
-    """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
-
-    None where there is none: for a custom optimizer, or when the network has no plan. With a custom loss, it can only finish
-    steps. It serves as long as the network's plan and the settings of loss and optimizer stay what they are.
-    """
-    plan = net._ready_plan()
-    if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
-        return None
-    name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
-    spans = optimizer.attach(net)
-    moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
-    core: Any = kernels.compiled()
-    if len(optimizer._parts) > core.MOST_UPDATE_AGES:
-        return None
-    return core.TrainingPlan(
-        plan,
-        name,
-        getattr(loss, loss.parameter) if loss.parameter else 0.0,
-        None if name is None else loss.per_output(net.n_outputs, net.dtype),
-        loss.target_range,
-        vars(loss),
-        optimizer,
-        moments,
-        spans,
-        optimizer._parts,
-        clip_norm or 0.0,
-        clip_value or 0.0,
-        l2,
-        weight_spans(net),
-    )

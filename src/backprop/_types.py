@@ -1,6 +1,9 @@
-"""The array types that kernels take."""
+"""The types that modules of several floors share: the arrays that kernels take, and the hook on gradients."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -8,6 +11,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.floating]
 Labels = npt.NDArray[np.int64]
 Spans = npt.NDArray[np.void]
+GradientHook = Callable[[Array], Any]
+"""What sees the flat gradients between backward and update."""
 
 SPAN = np.dtype(
     [

@@ -38,9 +38,9 @@ from ._settings import Converted, Options, call_of, fixed, option, optional
 from .metrics import better_is
 
 if TYPE_CHECKING:
+    from ._training.state import TrainingState
     from ._types import Array
     from .network import Network
-    from .training import Trainer
 
 __all__ = ["EMA", "CSVLogger", "Callback", "Checkpoint", "EarlyStopping", "LambdaCallback"]
 
@@ -81,10 +81,10 @@ class Callback(Options):
         The trainer that calls, from `set_trainer` on.
     """
 
-    trainer: Trainer
+    trainer: TrainingState
     _REMEDY: ClassVar[str] = "make a new callback"
 
-    def set_trainer(self, trainer: Trainer) -> None:
+    def set_trainer(self, trainer: TrainingState) -> None:
         """Take note of the trainer that calls."""
         self.trainer = trainer
 
@@ -557,7 +557,7 @@ class CallbackList:
 
     HOOKS = ("on_train_begin", "on_epoch_begin", "on_train_batch_end", "on_epoch_end", "on_train_end")
 
-    def __init__(self, callbacks: Any, trainer: Trainer) -> None:
+    def __init__(self, callbacks: Any, trainer: TrainingState) -> None:
         self._trainer = trainer
         self._callbacks = _listed(callbacks)
         self._begun: list[Any] = []

@@ -34,7 +34,7 @@ from ._plan import translate, translate_probe
 from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._summary import Summary, summary_of
-from ._types import Array
+from ._types import Array, GradientHook
 from ._version import __version__
 from .activations import ActivationFunction
 from .layers import (
@@ -55,6 +55,7 @@ from .losses import Loss
 
 if TYPE_CHECKING:
     from ._class_weights import ClassWeight
+    from ._core import Plan
     from .history import History
     from .losses import LossFunction
     from .metrics import MetricSpec
@@ -212,7 +213,7 @@ class Network(Options, metaclass=Overridable):
         self._noise = noise
         self._forget_threads()
         self._seeds = np.empty((0, self.n_outputs), dtype)  # identity matrices, for `jacobian`
-        self._plan: Any = None
+        self._plan: Plan | None = None
         self._probes: list[Any] = []  # more plans, for `jacobian` and its like
         self._translated = False  # whether it is known if there is a plan
         self._replaces_methods = False  # whether one was assigned to the network itself
@@ -280,7 +281,7 @@ class Network(Options, metaclass=Overridable):
         if self._work.under_way == LOSS:
             raise RuntimeError(f"{what} cannot be assigned while {LOSS}: the backward needs what the forward was made with")
 
-    def _ready_plan(self) -> Any:
+    def _ready_plan(self) -> Plan | None:
         """Return the plan to run now, or None where the way is layer by layer."""
         if not self._translated and kernels.compiled() is not None:
             self._plan = None if self._replaces_methods else translate(self)
@@ -920,6 +921,7 @@ class Network(Options, metaclass=Overridable):
         metrics: Sequence[MetricSpec] | None = None,
         accumulate_steps: int = 1,
         l2: float = 0.0,
+        on_gradients: GradientHook | None = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: Any = None,
@@ -954,6 +956,8 @@ class Network(Options, metaclass=Overridable):
             Update only after so many steps, with the gradient of all their rows together.
         l2 : float
             The L2 penalty of the weights, divided by the rows of a batch; see `Trainer`.
+        on_gradients : callable, optional
+            Is called with the flat gradients between backward and update; see `Trainer`.
         epochs : int
             The number of epochs.
         batch_size : int
@@ -1012,6 +1016,7 @@ class Network(Options, metaclass=Overridable):
             metrics=metrics,
             accumulate_steps=accumulate_steps,
             l2=l2,
+            on_gradients=on_gradients,
         )
         return trainer.fit(
             x,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,18 +11,19 @@ from .. import losses, optimizers
 from .. import metrics as metric_functions
 from .._model_file import ModelFormatError, StrPath, complaints_about, expect, plain, read_file, write_file
 from .._overrides import is_of_this_package
+from .._types import GradientHook
 from ..layers import Layer
 from ..losses import Loss, LossFunction
 from ..metrics import MetricSpec
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..serialization import architecture, network_in
+from .state import TrainingState
 
-if TYPE_CHECKING:
-    from ..training import Trainer
+T = TypeVar("T", bound=TrainingState)
 
 
-def save_trainer(trainer: Trainer, path: StrPath) -> None:
+def save_trainer(trainer: TrainingState, path: StrPath) -> None:
     """Write a checkpoint."""
     state = trainer.optimizer.state_dict()
     moments = {key: value for key, value in state.items() if isinstance(value, np.ndarray)}
@@ -40,17 +41,17 @@ def save_trainer(trainer: Trainer, path: StrPath) -> None:
     write_file(path, tensors, _content(trainer) | {"trainer": _settings(trainer) | counts | {"callbacks": callbacks}})
 
 
-def check_savable(trainer: Trainer) -> None:
+def check_savable(trainer: TrainingState) -> None:
     """Raise the TypeError that `save_trainer` would raise for a setting that a file cannot hold."""
     for key, value in (_content(trainer) | {"trainer": _settings(trainer)}).items():
         plain(value, key)
 
 
-def _content(trainer: Trainer) -> dict[str, Any]:
+def _content(trainer: TrainingState) -> dict[str, Any]:
     return {"kind": "checkpoint", "architecture": architecture(trainer.net), "metadata": {}}
 
 
-def _settings(trainer: Trainer) -> dict[str, Any]:
+def _settings(trainer: TrainingState) -> dict[str, Any]:
     return {
         "loss": trainer.loss.config() if trainer.loss.is_saved else None,
         "optimizer": _saved_optimizer(trainer.optimizer),
@@ -59,6 +60,7 @@ def _settings(trainer: Trainer) -> dict[str, Any]:
         "metrics": None if trainer.metrics is None else [_saved_metric(metric) for metric in trainer.metrics],
         "accumulate_steps": trainer.accumulate_steps,
         "l2": trainer.l2,
+        "on_gradients": trainer.on_gradients is not None,
     }
 
 
@@ -80,13 +82,14 @@ def _saved_metric(metric: MetricSpec) -> str | dict[str, str]:
 
 
 def load_trainer(
-    kind: type[Trainer],
+    kind: type[T],
     path: StrPath,
     layers: Mapping[str, type[Layer]] | None,
     loss: str | Loss | LossFunction | None,
     optimizer: Optimizer | None,
     metrics: Sequence[MetricSpec] | None,
-) -> Trainer:
+    on_gradients: GradientHook | None,
+) -> T:
     """Make a trainer from a checkpoint."""
     tensors, content = read_file(path)
     if content["kind"] != "checkpoint":
@@ -109,6 +112,8 @@ def load_trainer(
             f"{path}: it was trained with custom metric functions, {', '.join(custom)}, which are not saved: give all metrics as "
             "metrics="
         )
+    if on_gradients is None and saved.get("on_gradients"):
+        raise TypeError(f"{path}: it was trained with a function on_gradients, which is not saved: give it as on_gradients=")
     with complaints_about(path):
         trainer = kind(
             net,
@@ -119,6 +124,7 @@ def load_trainer(
             metrics=saved["metrics"] if metrics is None else metrics,
             accumulate_steps=saved["accumulate_steps"],
             l2=saved.get("l2", 0.0),
+            on_gradients=on_gradients,
         )
         moments = {key.removeprefix("optimizer."): value for key, value in tensors.items() if key.startswith("optimizer.")}
         trainer.optimizer.load_state_dict(expect(dict, saved["optimizer_state"], "its optimizer's state") | moments)

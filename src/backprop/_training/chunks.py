@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from .._types import Array, Labels
 from ..data import Indices
 from ..metrics._tally import Tally
 from .evaluation import Meter
-from .rows import Batch, Rows
+from .rows import Rows
+from .step import Numbers, Results, TrainingStep
 
-if TYPE_CHECKING:
-    from ..training import Trainer
-
-Numbers = npt.NDArray[np.float64]
-LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how a stretch of steps can end, in _kernels/plans/steps.pxi
 CHUNK_STEPS = 1024  # so many losses are added up together
 CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together
 CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed
 
 
-class Report(NamedTuple):
-    """Where steps leave what they found: loss and weight of each; outputs of their rows, or sums over them, if wanted."""
-
-    losses: Numbers
-    weights: Numbers
-    outputs: Array | None = None
-    tally: Tally | None = None
-
-
-class Run:
+class Chunks:
     """Trains on rows, as many steps at a time as an order has.
 
     What the meter needs gathers in chunks whose size depends on the batch size alone, so that its sums do not depend on how
     many steps are handed over at a time. Where they can, steps keep a tally for it instead of outputs.
     """
 
-    def __init__(self, trainer: Trainer, rows: Rows, batch_size: int, meter: Meter) -> None:
+    def __init__(self, trainer: TrainingStep, rows: Rows, batch_size: int, meter: Meter) -> None:
         self._trainer = trainer
         self._rows = rows
         self._batch_size = batch_size
@@ -54,13 +39,13 @@ class Run:
         size = min(self._room * batch_size, rows.count + batch_size) if self._keeps_rows else 0
         if self._keeps_rows:
             outputs = np.empty((size, trainer.net.n_outputs), trainer.net.dtype)
-        self._chunk = Report(np.empty(self._room), np.empty(self._room), outputs, self._tally)
+        self._chunk = Results(np.empty(self._room), np.empty(self._room), outputs, self._tally)
         self._numbers = np.empty(size, np.intp)
         self._steps = self._count = 0  # steps and rows that the chunk has
 
     def _begin_tally(self) -> Tally | None:
         """Return a tally if steps go by plan and metrics can do with it."""
-        training, formula = self._trainer._training_plan(), self._meter.formula
+        training, formula = self._trainer._current_plan(), self._meter.formula
         if self._data is None or formula is None or training is None or not training.has_loss:
             return None
         n_outputs = self._trainer.net.n_outputs
@@ -86,7 +71,7 @@ class Run:
         for start in range(0, len(losses), self._room):
             part = losses[start : start + self._room]
             rows = slice(start * self._batch_size, (start + len(part)) * self._batch_size)
-            self._take(order[rows], Report(part, np.empty(len(part))))
+            self._take(order[rows], Results(part, np.empty(len(part))))
         return losses
 
     def close(self) -> None:
@@ -117,89 +102,41 @@ class Run:
         if outputs is not None:
             self._numbers[rows] = order
             outputs = outputs[rows]
-        report = Report(chunk.losses[steps], chunk.weights[steps], outputs, chunk.tally)
+        results = Results(chunk.losses[steps], chunk.weights[steps], outputs, chunk.tally)
         try:
-            self._take(order, report)
+            self._take(order, results)
         finally:
-            losses[...] = report.losses
+            losses[...] = results.losses
         self._steps, self._count = steps.stop, rows.stop
 
-    def _take(self, order: Indices, report: Report) -> None:
+    def _take(self, order: Indices, results: Results) -> None:
         """Take the steps on rows, by plan where there is one."""
-        training = self._trainer._training_plan()
+        training = self._trainer._current_plan()
         if training is None or not training.has_loss:
-            self._step_by_step(order, report)
+            self._step_by_step(order, results)
             return
         self._trainer._interrupts.begin()
         try:
-            self._by_plan(training, order, report)
+            self._by_plan(training, order, results)
         finally:
             self._trainer._interrupts.end()
 
-    def _by_plan(self, training: Any, order: Indices, report: Report) -> None:
+    def _by_plan(self, training: Any, order: Indices, results: Results) -> None:
         if self._data is None:  # there is something to convert
-            take_steps(self._trainer, training, self._rows.take(order), None, self._batch_size, report)
+            self._trainer._run_plan(training, self._rows.take(order), None, self._batch_size, results)
             return
         numbers = self._rows.numbers(order)
-        done = take_steps(self._trainer, training, self._data, numbers, self._batch_size, report, self._rows.unchecked)
-        if done < len(report.losses):  # a batch of x is not finite: taken like any other, it is refused
+        done = self._trainer._run_plan(training, self._data, numbers, self._batch_size, results, self._rows.unchecked)
+        if done < len(results.losses):  # a batch of x is not finite: taken like any other, it is refused
             self._rows.take(order[done * self._batch_size : (done + 1) * self._batch_size])
 
-    def _step_by_step(self, order: Indices, report: Report) -> None:
-        for step in range(len(report.losses)):
+    def _step_by_step(self, order: Indices, results: Results) -> None:
+        for step in range(len(results.losses)):
             rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
             batch = self._rows.take(order[rows])
-            report.losses[step], outputs = self._trainer._train_uninterrupted(batch)
-            report.weights[step] = 0.0 if outputs is None else batch.total_weight()
-            if outputs is not None and report.outputs is not None:
-                report.outputs[rows] = outputs
-            elif outputs is not None and report.tally is not None:  # the plan is gone since the tally began
+            results.losses[step], outputs = self._trainer._train_on_uninterrupted(batch)
+            results.weights[step] = 0.0 if outputs is None else batch.total_weight()
+            if outputs is not None and results.outputs is not None:
+                results.outputs[rows] = outputs
+            elif outputs is not None and results.tally is not None:  # the plan is gone since the tally began
                 self._meter.add_rows(outputs, batch.measured, batch.sample_weight)
-
-
-def take_steps(
-    trainer: Trainer,
-    training: Any,
-    data: Batch,
-    order: Indices | None,
-    batch_size: int,
-    report: Report,
-    check_finite: bool = False,
-) -> int:
-    """Train on the rows of ``data`` in ``order``, None for all of them; return how many steps were taken.
-
-    That is fewer than there are if ``check_finite`` finds a batch of x that is not finite.
-
-    Raises
-    ------
-    DivergenceError
-        If the loss or the gradient is not finite.
-    ValueError
-        If a label is none of the classes any more: labels have been checked before, but they are the caller's.
-    """
-    net, optimizer = trainer.net, trainer.optimizer
-    rates = optimizer.learning_rates(len(report.losses))
-    done, updates, end = training.run(
-        *data[:3], order, batch_size, rates, optimizer.steps, net.dropout_step, data.mean_weight, check_finite, *report
-    )
-    if updates:
-        optimizer.steps += updates
-        net.dropout_step += updates
-        trainer.last_lr = float(rates[updates - 1])
-    if end == LOSS_NOT_FINITE:
-        raise trainer._divergence("loss", float(report.losses[done]))
-    if end == GRADIENT_NOT_FINITE:
-        raise trainer._gradient_divergence()
-    if end == LABEL_OUT_OF_RANGE:
-        rows = np.arange(len(data.x)) if order is None else order
-        raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)
-    return int(done)
-
-
-def _label_error(labels: Labels, rows: Indices, n_classes: int) -> ValueError:
-    """What to raise when steps have found a label among these rows that is no class."""
-    wrong = rows[(labels[rows] < 0) | (labels[rows] >= n_classes)]
-    found = f", got {labels[wrong[0]]} in row {wrong[0]}" if len(wrong) else ""
-    return ValueError(
-        f"y must hold class labels in [0, {n_classes}){found}; they were when training began, and must not change during it"
-    )

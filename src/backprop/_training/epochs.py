@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,14 +15,13 @@ from ..data import Indices, count_batches, epoch_rng, row_order
 from ..history import History
 from ..layers import BatchNorm, walk
 from ..schedules import ReduceOnPlateau
-from .chunks import Numbers, Run
-from .divergence import Rewind
+from .chunks import Chunks
 from .evaluation import Meter, make_metrics
 from .progress import Progress
+from .rewind import Rewind
 from .rows import Batch, Rows, Stream
-
-if TYPE_CHECKING:
-    from ..training import Trainer
+from .state import TrainingState
+from .step import Numbers
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
 GROWTH = 16  # how many times as long a slice may be as the one before: the first steps are not typical
@@ -51,7 +50,7 @@ class _Pace:
 
 
 def run_fit(
-    trainer: Trainer, data: Rows | Stream, validation: Rows | Stream | None, callbacks: Any, options: FitOptions
+    trainer: TrainingState, data: Rows | Stream, validation: Rows | Stream | None, callbacks: Any, options: FitOptions
 ) -> History:
     """Train for some epochs and return their history."""
     if isinstance(data, Rows):
@@ -89,7 +88,7 @@ def run_fit(
                 if trainer.stop_training:
                     break
         except BaseException as error:
-            trainer._discard_gathered()
+            trainer._discard_accumulated()
             hooks.end(logs, error)
             raise
         finally:
@@ -101,7 +100,7 @@ def run_fit(
 
 @contextmanager
 def _under_way(
-    trainer: Trainer, data: Rows | Stream, validation: Rows | Stream | None, options: FitOptions, hooks: CallbackList
+    trainer: TrainingState, data: Rows | Stream, validation: Rows | Stream | None, options: FitOptions, hooks: CallbackList
 ) -> Iterator[None]:
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
@@ -117,7 +116,7 @@ def _under_way(
         trainer.batch_size = trainer.shuffle = trainer._diverged = None
 
 
-def _begin(trainer: Trainer, hooks: CallbackList) -> None:
+def _begin(trainer: TrainingState, hooks: CallbackList) -> None:
     """Tell callbacks that training begins; if one of them refuses, the network is left as it was."""
     previous, trainer.net.loss = trainer.net.loss, trainer.loss
     try:
@@ -133,7 +132,7 @@ def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
     return count_batches(data.count, options.batch_size, options.drop_last) if isinstance(data, Rows) else data.steps
 
 
-def _count_epoch(trainer: Trainer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
+def _count_epoch(trainer: TrainingState, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
     """Let trainer, optimizer and schedule know that an epoch is done."""
     trainer.epoch += 1
     trainer.optimizer.epoch += 1
@@ -142,7 +141,13 @@ def _count_epoch(trainer: Trainer, monitored: ReduceOnPlateau | None, logs: Mapp
 
 
 def _train_epoch(
-    trainer: Trainer, data: Rows | Stream, hooks: CallbackList, progress: Progress, options: FitOptions, pace: _Pace, rewind: Rewind
+    trainer: TrainingState,
+    data: Rows | Stream,
+    hooks: CallbackList,
+    progress: Progress,
+    options: FitOptions,
+    pace: _Pace,
+    rewind: Rewind,
 ) -> dict[str, float]:
     """Train one epoch and return the loss and metrics over it."""
     meter = Meter(make_metrics(trainer.metrics, trainer.loss, streaming_only=True))
@@ -158,14 +163,14 @@ def _train_epoch(
         progress.advance(len(losses))
 
     if isinstance(data, Rows):
-        run = Run(trainer, data, options.batch_size, meter)
+        chunks = Chunks(trainer, data, options.batch_size, meter)
         for order in _slices(trainer, data, options, None if each_step else pace):
             with rewind:
                 rewind.renew_if_due()
-                losses = rewind.log(-(-len(order) // options.batch_size), partial(_again, run, order, options.batch_size))
-                run.train(order, losses)
+                losses = rewind.log(-(-len(order) // options.batch_size), partial(_again, chunks, order, options.batch_size))
+                chunks.train(order, losses)
             finished(losses)
-        run.close()
+        chunks.close()
     else:
         for ready in data.epoch():
             with rewind:
@@ -174,9 +179,9 @@ def _train_epoch(
                 losses[0] = trainer._train_and_measure(ready, meter)
             finished(losses)
     with rewind:
-        if trainer._has_gathered:
+        if trainer._has_accumulated:
             rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
-        trainer._flush()
+        trainer._apply_accumulated()
         trainer._check_parameters()
     return meter.result()
 
@@ -184,27 +189,27 @@ def _train_epoch(
 # How to take again what `Rewind` has logged: steps ``first`` to ``last - 1``.
 
 
-def _again(run: Run, order: Indices, batch_size: int, first: int, last: int) -> Numbers:
-    return run.again(order[first * batch_size : last * batch_size])
+def _again(chunks: Chunks, order: Indices, batch_size: int, first: int, last: int) -> Numbers:
+    return chunks.again(order[first * batch_size : last * batch_size])
 
 
-def _batch_again(trainer: Trainer, batch: Batch, first: int, last: int) -> Numbers:
-    return np.array([trainer._train_uninterrupted(batch)[0]])
+def _batch_again(trainer: TrainingState, batch: Batch, first: int, last: int) -> Numbers:
+    return np.array([trainer._train_on_uninterrupted(batch)[0]])
 
 
-def _flush_again(trainer: Trainer, first: int, last: int) -> Numbers:
-    trainer._flush()
+def _flush_again(trainer: TrainingState, first: int, last: int) -> Numbers:
+    trainer._apply_accumulated()
     return np.zeros(1)
 
 
 def _count_epoch_again(
-    trainer: Trainer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float], first: int, last: int
+    trainer: TrainingState, monitored: ReduceOnPlateau | None, logs: Mapping[str, float], first: int, last: int
 ) -> Numbers:
     _count_epoch(trainer, monitored, logs)
     return np.zeros(0)
 
 
-def _slices(trainer: Trainer, data: Rows, options: FitOptions, pace: _Pace | None) -> Iterator[Indices]:
+def _slices(trainer: TrainingState, data: Rows, options: FitOptions, pace: _Pace | None) -> Iterator[Indices]:
     """Yield the row numbers of one epoch in their order, as many steps at a time as the pace says, which learns, or one."""
     rng = epoch_rng(options.seed, trainer.epoch) if options.shuffle else None
     for order in row_order(data.count, options.batch_size, rng, options.drop_last):
@@ -219,7 +224,7 @@ def _slices(trainer: Trainer, data: Rows, options: FitOptions, pace: _Pace | Non
             start = stop
 
 
-def _check_batches(trainer: Trainer, rows: int, options: FitOptions) -> None:
+def _check_batches(trainer: TrainingState, rows: int, options: FitOptions) -> None:
     """Refuse batch sizes that leave nothing to train on, or a batch too small for batch normalization."""
     if count_batches(rows, options.batch_size, options.drop_last) == 0:
         raise ValueError(f"drop_last leaves no batch of {options.batch_size}: there are {rows} rows")
@@ -232,14 +237,14 @@ def _check_batches(trainer: Trainer, rows: int, options: FitOptions) -> None:
         )
 
 
-def _keys(trainer: Trainer, validated: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _keys(trainer: TrainingState, validated: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the keys that are measured in training, and all keys of the history."""
     training = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss, streaming_only=True))]
     full = ["loss", *(metric.name for metric in make_metrics(trainer.metrics, trainer.loss))]
     return tuple(training), (*training, *(f"val_{key}" for key in full if validated), "lr")
 
 
-def _check_schedule(trainer: Trainer) -> ReduceOnPlateau | None:
+def _check_schedule(trainer: TrainingState) -> ReduceOnPlateau | None:
     """The learning rate schedule, if it follows results."""
     schedule = trainer.optimizer.lr
     if not isinstance(schedule, ReduceOnPlateau):

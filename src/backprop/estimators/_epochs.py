@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._training.chunks import Report, take_steps
 from .._training.rows import Batch
+from .._training.step import Results
 from .._types import Array
 from ..data import Indices
 
@@ -87,7 +87,7 @@ class Epochs:
             last = min(count, step + self._steps)
             rows = slice(step * size, last * size)
             began = perf_counter()
-            self._take(order[rows], Report(losses[step:last], weights[step:last], None if outputs is None else outputs[rows]))
+            self._take(order[rows], Results(losses[step:last], weights[step:last], None if outputs is None else outputs[rows]))
             if self._after_step is not None:
                 self._after_step()
             else:
@@ -99,7 +99,7 @@ class Epochs:
         steps = max(1, int(self._steps * min(LONG_ENOUGH / max(seconds, 1e-9), GROWTH)))
         self._steps = min(steps, self._most)
 
-    def _take(self, order: Indices, report: Report) -> None:
+    def _take(self, order: Indices, results: Results) -> None:
         """Take whole steps; an interrupt waits for their end."""
         trainer, data, numbers = self._trainer, self._data, order
         if self._sparse:
@@ -107,23 +107,23 @@ class Epochs:
             data, numbers = part._replace(x=dense_rows(part.x)), np.arange(len(order))
         trainer._interrupts.begin()
         try:
-            plan = trainer._training_plan()
+            plan = trainer._current_plan()
             if plan is not None and plan.has_loss:
                 batch = Batch(data.x, data.targets, data.weight, None)
-                take_steps(trainer, plan, batch, numbers, self._batch_size, report)
+                trainer._run_plan(plan, batch, numbers, self._batch_size, results)
             else:
-                self._step_by_step(data, numbers, report)
+                self._step_by_step(data, numbers, results)
         finally:
             trainer._interrupts.end()
 
-    def _step_by_step(self, data: Data, order: Indices, report: Report) -> None:
-        for step in range(len(report.losses)):
+    def _step_by_step(self, data: Data, order: Indices, results: Results) -> None:
+        for step in range(len(results.losses)):
             rows = slice(step * self._batch_size, (step + 1) * self._batch_size)
             batch = Batch(*data.take(order[rows]), None)
-            report.losses[step], outputs = self._trainer._train_batch(batch)
-            report.weights[step] = 0.0 if outputs is None else batch.total_weight()
-            if report.outputs is not None:
-                report.outputs[rows] = 0 if outputs is None else outputs
+            results.losses[step], outputs = self._trainer._train_on(batch)
+            results.weights[step] = 0.0 if outputs is None else batch.total_weight()
+            if results.outputs is not None:
+                results.outputs[rows] = 0 if outputs is None else outputs
 
 
 def dense_rows(matrix: Any) -> Array:

@@ -1,0 +1,181 @@
+"""How far training has come: what epochs, callbacks and checkpoints work with."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy.typing as npt
+
+from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_seed
+from .._model_file import StrPath
+from .._settings import Converted, count, option, optional
+from .._types import Array, GradientHook
+from ..losses import Loss, LossFunction
+from ..metrics import MetricSpec
+from ..network import Network
+from ..optimizers import Optimizer
+from .divergence import DivergenceError
+from .evaluation import Meter, evaluate_batches, make_metrics
+from .interrupts import Interrupts
+from .rows import Batch, ClassVector, Converter, Rows, Stream
+from .step import TrainingStep
+
+EVALUATION_BATCH = 1024
+# None but during `fit` or between `forward` and `backward_step`, or made again
+_PASSING = (
+    *("training_data", "validation_data", "batch_size", "shuffle"),
+    *("_callbacks", "error", "_diverged", "_step_plan", "_awaited"),
+)
+
+
+class Diverged(NamedTuple):
+    """The network when training diverged, before anything was undone, and the number of updates and whole epochs then."""
+
+    updates: int
+    epoch: int
+    parameters: Array
+    buffers: Array
+
+
+class _WithStates(Protocol):
+    """Callbacks whose states are saved with the trainer."""
+
+    def state_dict(self) -> dict[str, Mapping[str, Any]]: ...
+
+
+def _checked_metrics(name: str, metrics: Any) -> tuple[MetricSpec, ...]:
+    if isinstance(metrics, str) or callable(metrics):
+        raise TypeError(f"{name} must be a list of names and functions, got {metrics!r}")
+    return tuple(metrics)
+
+
+class TrainingState(TrainingStep):
+    """A training step, and how far training with it has come: `Trainer` as epochs, callbacks and checkpoints see it."""
+
+    metrics: Converted[tuple[MetricSpec, ...] | None, Sequence[MetricSpec] | None] = option(optional(_checked_metrics))
+    stop_training: bool = count(check_flag)
+
+    def __init__(
+        self,
+        net: Network,
+        loss: str | Loss | LossFunction,
+        optimizer: str | Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        metrics: Sequence[MetricSpec] | None,
+        accumulate_steps: int,
+        l2: float,
+        on_gradients: GradientHook | None,
+    ) -> None:
+        self.stop_training = False
+        self.metrics = metrics
+        super().__init__(net, loss, optimizer, clip_norm, clip_value, accumulate_steps, l2, on_gradients)
+        self.training_data: Rows | Stream | None = None
+        self.validation_data: Rows | Stream | None = None
+        self.shuffle: bool | None = None
+        self.batch_size: int | None = None
+        self.history_keys: tuple[str, ...] = ()
+        self._training_keys: tuple[str, ...] = ()  # those of history_keys that are measured while the parameters change
+        self.error: BaseException | None = None
+        self._diverged: Diverged | None = None
+        self._callbacks: _WithStates | None = None  # during `fit`
+        self._callback_states: dict[str, Mapping[str, Any]] = {}  # read from a file, for the callbacks of the next `fit`
+        self._seed: int | None = None
+        self._split_seed: int | None = None  # of validation_split, instead of the network's seed
+        self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        make_metrics(self.metrics, self.loss)
+
+    def _assigned(self, name: str) -> None:
+        """Discard what was made of the options."""
+        super()._assigned(name)
+        if name == "loss":
+            self.__dict__["_class_vector"] = None
+
+    def _check_validation(self, loss: float) -> None:
+        """Raise a DivergenceError if the validation loss is NaN."""
+        if math.isnan(loss):
+            found = f"the validation loss is nan after update {self.optimizer.steps} in epoch {self.epoch + 1}"
+            raise DivergenceError._of("loss", found, self.last_lr)
+
+    def _train_and_measure(self, batch: Batch, meter: Meter) -> float:
+        """Train on a batch, uninterrupted, let the meter have its loss and outputs, and return the loss."""
+        loss, outputs = self._train_on_uninterrupted(batch)
+        if outputs is not None:
+            meter.add(loss, outputs, batch)
+        return loss
+
+    def _evaluation_data(
+        self, converter: Converter, x: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+    ) -> Rows | Stream:
+        class_weight = self.loss.row_class_weight if self._class_vector is None else self._class_vector
+        if y is None:
+            return Stream(converter, x, None, class_weight)
+        data = Rows(converter, x, y, sample_weight)
+        data.use_class_weight(class_weight)
+        return data
+
+    def _evaluate_prepared(self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
+        """Return the loss and the metrics on prepared data."""
+        batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
+        return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
+
+    def _progress_state(self) -> tuple[Array | None, dict[str, Any]]:
+        """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""
+        counts = {
+            "epoch": self.epoch,
+            "seed": self._seed,
+            "split_seed": self._split_seed,
+            "gathered_steps": self._accumulated_steps,
+            "gathered_weight": self._accumulated_weight,
+            "class_vector": None if self._class_vector is None else self._class_vector.tolist(),
+        }
+        return self._accumulated, counts
+
+    def _load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
+        """Restore what `_progress_state` returned."""
+        self.epoch = check_count("epoch", counts["epoch"], 0)
+        self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
+        self._split_seed = None if counts["split_seed"] is None else check_seed(counts["split_seed"])
+        self._accumulated_steps = check_count("gathered_steps", counts["gathered_steps"], 0)
+        self._accumulated_weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
+        vector = counts["class_vector"]
+        self._class_vector = None if vector is None else self.loss.class_weight_vector(vector, (), self.net.n_outputs)
+        if gathered is not None:
+            self._accumulated = aligned_zeros(self.net.gradients.size, self.net.dtype)
+            self._accumulated[...] = as_parameter(gathered, "trainer.gathered", self._accumulated.shape, self.net.dtype)
+
+    def save(self, path: StrPath) -> None:
+        """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.
+
+        During `fit`, the state of the callbacks that have one is saved with it. Functions of a program are not saved: a custom loss
+        and custom metrics have to be given to `load`. `backprop.load` reads the network alone from such a file.
+
+        Raises
+        ------
+        TypeError
+            If something is there that a file cannot hold, such as a learning rate that is a function.
+        OSError
+            If the file cannot be written; an older one is then as it was.
+        """
+        from .checkpoint import save_trainer
+
+        save_trainer(self, path)
+
+    def _check_savable(self) -> None:
+        """Raise the error of `save` if there is something that a file cannot hold."""
+        from .checkpoint import check_savable
+
+        check_savable(self)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
+        return {key: value for key, value in self.__dict__.items() if key not in ("_interrupts", *_PASSING)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Restore what `__getstate__` returned."""
+        self.__dict__.update(state, _interrupts=Interrupts(), **dict.fromkeys(_PASSING))

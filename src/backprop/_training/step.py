@@ -1,0 +1,509 @@
+"""One training step: every way through it.
+
+A step goes forward, computes the loss, goes backward, clips the gradients and updates the parameters. Which code does each part
+depends on what is trained. "C" stands for one call into the compiled backend, in which Python does not run.
+
+=========================================================  ==============  ========  ==================================
+case                                                       forward         loss      backward, clip, update
+=========================================================  ==============  ========  ==================================
+`TrainingStep.step`, arrays that need no conversion        C               C         C: ``TrainingPlan.step``
+`TrainingStep.step` otherwise, and `fit`                   C               C         C: ``TrainingPlan.run``, many steps a call
+a custom loss                                              C               Python    C: ``TrainingPlan.finish``
+`TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
+accumulated steps, ``on_gradients``, a custom optimizer    C               a kernel  C, then a kernel each
+custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
+=========================================================  ==============  ========  ==================================
+
+All of them give the same numbers up to rounding. `TrainingStep._current_plan` says whether there is a plan, and whether it has the
+loss. What happens between gradient and update stands in two places: `TrainingStep._clip_and_update`, and for plans
+``_kernels/plans/steps.pxi``.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from threading import get_ident
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import kernels, losses, optimizers
+from .._arrays import aligned_zeros, as_matrix, check_count, check_nonnegative, check_positive
+from .._settings import Converted, Options, count, fixed, made_by, option, optional
+from .._spans import slices, weight_spans
+from .._types import Array, GradientHook, Labels
+from ..clipping import grad_norm, is_finite, scale_to_norm
+from ..data import Indices
+from ..losses import FunctionLoss, Loss, LossFunction
+from ..metrics._tally import Tally
+from ..network import LOSS, Network
+from ..optimizers import Optimizer
+from .divergence import DivergenceError
+from .interrupts import Interrupts
+from .plan import translate_training
+from .rows import Batch, Converter
+
+if TYPE_CHECKING:
+    from .._core import TrainingPlan
+
+Numbers = npt.NDArray[np.float64]
+LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
+
+
+class Results(NamedTuple):
+    """Where steps leave what they found: loss and weight of each; outputs of their rows, or sums over them, if wanted."""
+
+    losses: Numbers
+    weights: Numbers
+    outputs: Array | None = None
+    tally: Tally | None = None
+
+
+class _Exclusively:
+    """Holds a network's lock, so that no other thread trains it; refused in the middle of a forward, a loss or a backward."""
+
+    __slots__ = ("_call", "_lock", "_net")
+
+    def __init__(self, net: Network, call: str) -> None:
+        self._net = net
+        self._call = call
+
+    def __enter__(self) -> None:
+        net = self._net
+        self._lock = net._in_training
+        if not self._lock.acquire(blocking=False):
+            if net._process == os.getpid():
+                raise RuntimeError(
+                    "this network is being trained by another thread; give each thread a network and trainer of its own"
+                )
+            net._forget_threads()
+            self._lock = net._in_training
+            self._lock.acquire()
+        try:
+            net._check_idle(self._call)
+        except RuntimeError:
+            self._lock.release()
+            raise
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+def _checked_net(name: str, net: Any) -> Network:
+    if not isinstance(net, Network):
+        raise TypeError(f"{name} must be a Network, got {type(net).__name__}")
+    return net
+
+
+def _checked_hook(name: str, hook: Any) -> GradientHook:
+    if not callable(hook):
+        raise TypeError(f"{name} must be a function of the gradients, got {type(hook).__name__}")
+    checked: GradientHook = hook
+    return checked
+
+
+class TrainingStep(Options):
+    """A network with all that a training step needs, and the step: `Trainer` without epochs."""
+
+    net: Network = fixed(_checked_net, remedy="make a new Trainer")
+    loss: Converted[Loss, str | Loss | LossFunction] = option(made_by(losses.get))
+    optimizer: Converted[Optimizer, str | Optimizer] = option(made_by(optimizers.get))
+    clip_norm: float | None = option(optional(check_positive))
+    clip_value: float | None = option(optional(check_positive))
+    accumulate_steps: int = option(check_count)
+    l2: float = option(check_nonnegative)
+    on_gradients: GradientHook | None = option(optional(_checked_hook))
+    epoch: int = count(check_count, 0)
+
+    def __init__(
+        self,
+        net: Network,
+        loss: str | Loss | LossFunction,
+        optimizer: str | Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        accumulate_steps: int,
+        l2: float,
+        on_gradients: GradientHook | None,
+    ) -> None:
+        self.epoch = 0
+        self.net = net
+        self.loss = loss
+        self.clip_norm = clip_norm
+        self.clip_value = clip_value
+        self.accumulate_steps = accumulate_steps
+        self.l2 = l2
+        self.on_gradients = on_gradients
+        self.optimizer = optimizer
+        self.last_lr = self.optimizer.learning_rate
+        self._step_plan: TrainingPlan | None = None
+        self._interrupts = Interrupts()
+        self._accumulated: Array | None = (
+            None  # the mean gradient of the steps that wait for their update; None: they had no weight
+        )
+        self._accumulated_steps = 0
+        self._accumulated_weight = 0.0
+        self._before_forward: tuple[Array | None, int] = (None, 0)
+        self._awaited: Any = None  # the network's forward that `forward` made
+
+    def _check_options(self) -> None:
+        self.loss.check_activation(self.net.output_activation)
+        if self.clip_norm is not None and self.clip_value is not None:
+            raise ValueError(f"clip_norm and clip_value exclude each other, got {self.clip_norm!r} and {self.clip_value!r}")
+        self.optimizer.attach(self.net)
+
+    def _assigned(self, name: str) -> None:
+        """Discard the plan, which was made of the options."""
+        if name in self._options and not self._options[name].is_count:
+            self.__dict__["_step_plan"] = None
+
+    def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
+        """Train on one batch: forward, loss, backward, clip, update.
+
+        Parameters
+        ----------
+        x : array (n, n_inputs)
+        y : array
+            Targets, as the loss takes them; n rows.
+        sample_weight : array (n,), optional
+            Weights of the rows, of which only the ratios count: the loss is ``sum_i w_i l_i / sum_i |w_i|``. A batch whose weights
+            are all zero changes nothing; it counts as one of ``accumulate_steps``.
+
+        Returns
+        -------
+        float
+            The loss before the update.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss or the gradient is not finite. This call then changes nothing; the update that spoilt the parameters may
+            be that of the call before, which is not undone.
+        RuntimeError
+            If another thread is training the network; if it is called by a loss or layer of the network at work.
+        """
+        planned, net = self._step_plan, self.net
+        if planned is not None and sample_weight is None and not net._work.under_way and net._in_training.acquire(blocking=False):
+            try:
+                loss = planned.step(x, y, net._noise) if planned.has_loss else self._step_with_function(planned, x, y)
+            finally:
+                net._in_training.release()
+            if loss is not None:
+                if net.loss is not self.loss:
+                    net.loss = self.loss
+                self.__dict__["last_lr"] = planned.lr
+                return float(loss)
+        with self._exclusively("trainer.step"):
+            batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.row_class_weight)
+            self.net.loss = self.loss
+            return self._train_on(batch)[0]
+
+    def forward(self, x: npt.ArrayLike) -> Array:
+        """Return the outputs in training mode; `backward_step` takes it from there.
+
+        The two are for losses that need more than targets: compute dL/doutputs in between. The network may predict in between, but
+        go neither forward nor backward, and its layers and parameters must stay as they are.
+        """
+        with self._exclusively("trainer.forward"):
+            self._note_state()
+            outputs = self.net._attempt(x, training=True, check_finite=True)
+            if outputs is None:
+                outputs = self.net.forward(as_matrix(x, "x", self.net.dtype, self.net.n_inputs), training=True)
+            self.__dict__["_awaited"] = self.net._work.pending
+            return outputs
+
+    def backward_step(self, grad_outputs: npt.ArrayLike) -> None:
+        """Go backward from dL/doutputs of the last `forward`, clip and update.
+
+        Raises
+        ------
+        RuntimeError
+            If there was no `forward` since the last backward, or the network went forward or changed after it.
+        DivergenceError
+            If the gradient is not finite; nothing is updated then, and the forward is undone.
+        """
+        with self._exclusively("trainer.backward_step"):
+            awaited = self._awaited
+            self.__dict__["_awaited"] = None
+            if awaited is None:
+                raise RuntimeError("each backward_step needs a forward of its own before it: call trainer.forward(x) first")
+            try:
+                self._check_forward(awaited)
+                if not self._complete_by_plan(grad_outputs, awaited):
+                    grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
+                    self.net.backward(grad)
+                    self._use_gradients(float(len(grad)))
+            except BaseException:
+                self._undo_forward()
+                raise
+
+    def _train_on(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
+        if batch.weight is not None and not batch.weight.any():
+            if self.accumulate_steps > 1 or self._accumulated_steps:
+                self._accumulate(None, batch.divisor())
+            return 0.0, None
+        training = self._current_plan()
+        if training is not None and training.has_loss and training.takes(len(batch.x)):
+            outputs = np.empty((len(batch.x), self.net.n_outputs), self.net.dtype)
+            results = Results(np.empty(1), np.empty(1), outputs)
+            self._run_plan(training, batch, None, len(batch.x), results)
+            return float(results.losses[0]), outputs
+        self._note_state()
+        try:
+            outputs = self.net._forward(batch.x, training=True)
+            given = outputs.copy() if self.loss.custom else outputs  # a custom loss may change what it is given
+            return self._complete(given, batch), outputs
+        except BaseException:
+            self._undo_forward()
+            raise
+
+    def _current_plan(self) -> TrainingPlan | None:
+        """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
+        if self._step_plan is None or not self._step_plan.is_current():
+            self._step_plan = None
+            if self.accumulate_steps == 1 and not self._accumulated_steps and self.on_gradients is None:
+                self._step_plan = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
+        return self._step_plan
+
+    def _run_plan(
+        self,
+        plan: TrainingPlan,
+        data: Batch,
+        order: Indices | None,
+        batch_size: int,
+        results: Results,
+        check_finite: bool = False,
+    ) -> int:
+        """Train on the rows of ``data`` in ``order``, None for all of them; return how many steps were taken.
+
+        That is fewer than there are if ``check_finite`` finds a batch of x that is not finite.
+
+        Raises
+        ------
+        DivergenceError
+            If the loss or the gradient is not finite.
+        ValueError
+            If a label is none of the classes any more: labels have been checked before, but they are the caller's.
+        """
+        net, optimizer = self.net, self.optimizer
+        rates = optimizer.learning_rates(len(results.losses))
+        done, updates, end = plan.run(
+            data.x,
+            data.targets,
+            data.weight,
+            order,
+            batch_size,
+            rates,
+            optimizer.steps,
+            net.dropout_step,
+            data.mean_weight,
+            check_finite,
+            results.losses,
+            results.weights,
+            results.outputs,
+            results.tally,
+        )
+        if updates:
+            optimizer.steps += updates
+            net.dropout_step += updates
+            self.last_lr = float(rates[updates - 1])
+        if end == LOSS_NOT_FINITE:
+            raise self._divergence("loss", float(results.losses[done]))
+        if end == GRADIENT_NOT_FINITE:
+            raise self._gradient_divergence()
+        if end == LABEL_OUT_OF_RANGE:
+            rows = np.arange(len(data.x)) if order is None else order
+            raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)
+        return int(done)
+
+    def _step_with_function(self, plan: TrainingPlan, x: Any, y: Any) -> float | None:
+        """Train on a batch that needs no conversion, the loss being a function; None for any other batch."""
+        if type(self.loss) is not FunctionLoss or not plan.plain(x, y) or (self.net.n_outputs == 1 and y.shape[1] != 1):
+            return None
+        self._note_state()
+        outputs = self.net._attempt(x, training=True)
+        if outputs is None:
+            return None
+        try:
+            return self._complete(outputs, Batch(outputs, y, None, None))
+        except BaseException:
+            self._undo_forward()
+            raise
+
+    def _complete(self, outputs: Array, batch: Batch) -> float:
+        """Compute the loss of the last forward and take the second half of the step; ``batch.x`` is only counted."""
+        grad_outputs = np.empty_like(outputs)
+        work = self.net._work
+        awaited, work.under_way, work.thread = work.pending, LOSS, get_ident()
+        try:
+            loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
+        finally:
+            work.under_way = None
+        if not math.isfinite(loss):
+            raise self._divergence("loss", loss)
+        if batch.weight is not None and batch.mean_weight:
+            grad_outputs *= batch.total_weight() / batch.divisor()
+        self._check_forward(awaited)
+        penalty = self._penalty()
+        if not self._complete_by_plan(grad_outputs, awaited, batch.divisor()):
+            self.net._backward(grad_outputs, input_gradient=False)
+            self._use_gradients(batch.divisor())
+        return loss + penalty / batch.total_weight()
+
+    def _penalty(self) -> float:
+        """Return l2 / 2 times the sum of squares of the weights, which the divisor of the batch divides."""
+        if not self.l2:
+            return 0.0
+        penalty = self.l2 / 2 * kernels.active().squared_norm(self.net.parameters, weight_spans(self.net))
+        if not math.isfinite(penalty):
+            raise self._divergence("loss", penalty)
+        return penalty
+
+    def _check_forward(self, awaited: Any) -> None:
+        """Refuse to go backward unless the network's last forward is the awaited one, and the network has not changed since."""
+        pending = self.net._work.pending
+        if pending is not awaited:
+            reason = pending if isinstance(pending, str) else "the network went forward or backward since"
+            raise RuntimeError(f"{reason}: its backward needs trainer.forward(x), or a whole step, again")
+
+    def _complete_by_plan(self, grad_outputs: npt.ArrayLike, awaited: Any, divisor: float = 0.0) -> bool:
+        """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
+        planned = self._current_plan()
+        if planned is None:
+            return False
+        lr = self.optimizer.learning_rate
+        if self.net._work.pending is not awaited:  # the learning rate may be a function that does anything
+            self._check_forward(awaited)
+        finite = planned.finish(grad_outputs, lr, divisor)
+        if finite is None:
+            return False
+        self.net._work.pending = None
+        if not finite:
+            raise self._gradient_divergence()
+        self.__dict__["last_lr"] = lr
+        return True
+
+    def _train_on_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on a batch as `_train_on` does; an interrupt waits for its end."""
+        self._interrupts.begin()
+        try:
+            return self._train_on(batch)
+        finally:
+            self._interrupts.end()
+
+    def _use_gradients(self, divisor: float) -> None:
+        """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
+        if self.l2:
+            for part in slices(weight_spans(self.net)):
+                self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
+        if self.accumulate_steps == 1 and not self._accumulated_steps:
+            self._clip_and_update()
+        else:
+            self._accumulate(self.net.gradients, divisor)
+
+    def _accumulate(self, gradients: Array | None, divisor: float) -> None:
+        """Add the gradients of a batch to the mean of those that wait for their update; None is a batch without weight."""
+        self._accumulated_steps += 1
+        self._accumulated_weight += divisor
+        share = divisor / self._accumulated_weight if divisor else 0.0
+        if gradients is not None and self._accumulated is None:
+            self._accumulated = aligned_zeros(self.net.gradients.size, self.net.dtype)
+        if self._accumulated is not None:
+            self._accumulated *= 1 - share
+        if self._accumulated is not None and gradients is not None:
+            self._accumulated += share * gradients
+        if self._accumulated_steps >= self.accumulate_steps:
+            self._apply_accumulated()
+
+    def _apply_accumulated(self) -> None:
+        """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
+        gathered = self._accumulated
+        self._discard_accumulated()
+        if gathered is not None:
+            self.net.gradients[...] = gathered
+            self._clip_and_update()
+
+    @property
+    def _has_accumulated(self) -> bool:
+        """Whether gradients wait for their update: then there was a finite loss since the last one."""
+        return self._accumulated is not None
+
+    def _accumulated_state(self) -> tuple[Array | None, int, float]:
+        """Return the gradients that wait for their update, of how many steps they are, and their weight."""
+        gathered = None if self._accumulated is None else self._accumulated.copy()
+        return gathered, self._accumulated_steps, self._accumulated_weight
+
+    def _load_accumulated_state(self, gathered: Array | None, steps: int, weight: float) -> None:
+        """Restore what `_accumulated_state` returned."""
+        self._accumulated, self._accumulated_steps, self._accumulated_weight = gathered, steps, weight
+
+    def _discard_accumulated(self) -> None:
+        """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
+        self._accumulated, self._accumulated_steps, self._accumulated_weight = None, 0, 0.0
+
+    def _clip_and_update(self) -> None:
+        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
+        if self.on_gradients is not None:
+            self.on_gradients(gradients)
+        norm = grad_norm(gradients, spans)
+        if not math.isfinite(norm) and (self.clip_norm is not None or not is_finite(gradients, spans)):
+            raise self._divergence("gradient norm", norm)
+        if self.clip_norm is not None:
+            scale_to_norm(gradients, spans, norm, self.clip_norm)
+        elif self.clip_value is not None:
+            kernels.active().clip_value(spans, gradients, self.clip_value)
+        if self.optimizer._excess(gradients, spans):
+            raise self._gradient_divergence()
+        self.last_lr = self.optimizer.learning_rate
+        self.optimizer.step(self.net)
+
+    def _note_state(self) -> None:
+        """Note what a forward in training mode changes beside the parameters."""
+        buffers = self.net.buffers
+        self._before_forward = buffers.copy() if buffers.size else None, self.net.dropout_step
+
+    def _undo_forward(self) -> None:
+        """Undo the last forward, when what follows it has failed."""
+        buffers, dropout_step = self._before_forward
+        if buffers is not None:
+            self.net.buffers[...] = buffers
+        self.net.dropout_step = dropout_step
+
+    def _exclusively(self, call: str) -> _Exclusively:
+        return _Exclusively(self.net, call)
+
+    def _divergence(self, what: str, value: float) -> DivergenceError:
+        """Return the error to raise when the loss or the gradient norm of a step is not finite."""
+        found = f"the {what} is {value} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
+        return DivergenceError._of("loss" if what == "loss" else "gradient", found, self.optimizer.learning_rate)
+
+    def _gradient_divergence(self) -> DivergenceError:
+        """Return the error to raise when the gradients of a step are not finite, or too large for the optimizer."""
+        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
+        excess = self.optimizer._excess(gradients, spans) if is_finite(gradients, spans) else ""
+        if not excess:
+            return self._divergence("gradient norm", grad_norm(gradients, spans))
+        found = f"{excess} at update {self.optimizer.steps + 1} in epoch {self.epoch + 1}"
+        return DivergenceError._of("gradient", found, self.optimizer.learning_rate)
+
+    def _is_finite(self) -> bool:
+        """Tell whether all parameters and buffers are finite."""
+        return bool(np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all())
+
+    def _check_parameters(self) -> None:
+        """Raise a DivergenceError if a parameter or buffer is no longer finite."""
+        if not self._is_finite():
+            found = f"parameters are no longer finite after update {self.optimizer.steps} in epoch {self.epoch + 1}"
+            raise DivergenceError._of("parameters", found, self.last_lr)
+
+
+def _label_error(labels: Labels, rows: Indices, n_classes: int) -> ValueError:
+    """What to raise when steps have found a label among these rows that is no class."""
+    wrong = rows[(labels[rows] < 0) | (labels[rows] >= n_classes)]
+    found = f", got {labels[wrong[0]]} in row {wrong[0]}" if len(wrong) else ""
+    return ValueError(
+        f"y must hold class labels in [0, {n_classes}){found}; they were when training began, and must not change during it"
+    )
