@@ -28,6 +28,7 @@ from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
+X_NAN = np.full((6, 2), np.nan)
 WEIGHTED = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 7)  # older ones take no weights
 
 
@@ -335,6 +336,9 @@ def test_it_shows_itself() -> None:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
+        ({"hidden_layer_sizes": (2.5,)}, r"hidden_layer_sizes must hold integers, got \[2.5\]"),
+        ({"hidden_layer_sizes": True}, "hidden_layer_sizes must hold integers"),
+        ({"hidden_layer_sizes": [[3]]}, "hidden_layer_sizes must hold integers"),
         ({"hidden_layer_sizes": (0,)}, r"hidden_layer_sizes must be > 0, got \[0\]"),
         ({"activation": "ghost"}, "'activation' parameter"),
         ({"solver": "ghost"}, "'solver' parameter"),
@@ -368,6 +372,48 @@ def test_wrong_weights_are_refused(kind: Any) -> None:
         kind().fit(X, y, X_val=X)
     with pytest.raises(ValueError, match="sample_weight_val needs"):
         kind().fit(X, y, sample_weight_val=y)
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"X": X_NAN}, "NaN"),
+        ({"y": ["a"]}, "inconsistent numbers"),
+        ({"sample_weight": -np.ones(6)}, "Negative"),
+        ({"X_val": np.zeros((2, 5)), "y_val": [0, 1]}, "features"),
+        ({"X_val": np.zeros((2, 2)), "y_val": [7, 8]}, "classes not in"),
+        ({"y": np.arange(6) % 2 == 1, "sample_weight": np.zeros(6)}, "non-zero"),
+    ],
+)
+def test_a_call_that_is_refused_changes_nothing(changes: dict[str, Any], message: str, first: bool) -> None:
+    ours = MLPClassifier(random_state=0, max_iter=3)
+    X = np.random.default_rng(0).normal(size=(6, 2 if first else 3))
+    if not first:
+        ours.fit(X, list("abcabc"))
+    before = {name: copy.deepcopy(value) for name, value in vars(ours).items()}
+    arguments = {"X": np.zeros((6, 2)), "y": np.arange(6) % 2, **changes}
+    with pytest.raises(ValueError, match=message):
+        ours.fit(**arguments)
+    assert vars(ours).keys() == before.keys()
+    if not first:
+        assert list(ours.classes_) == list("abc")
+        np.testing.assert_array_equal(ours.predict_proba(X), before["network_"].predict_proba(X))
+
+
+def test_a_partial_fit_that_is_refused_changes_nothing() -> None:
+    ours = MLPClassifier(random_state=0)
+    for arguments in ({"X": X_NAN, "y": [0, 1] * 3}, {"X": np.zeros((6, 2)), "y": [0, 5] * 3}):
+        with pytest.raises(ValueError, match=r"NaN|not in"):
+            ours.partial_fit(**arguments, classes=[0, 1])
+        assert not hasattr(ours, "classes_")
+
+
+def test_training_by_steps_goes_on_after_lbfgs() -> None:
+    X, y = data("words")
+    ours = MLPClassifier(solver="lbfgs", warm_start=True, random_state=0, max_iter=3).fit(X, y)
+    ours.set_params(solver="adam").fit(X, y)
+    assert len(ours.loss_curve_) == 3
 
 
 def test_negative_counts_are_refused() -> None:

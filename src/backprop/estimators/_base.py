@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from copy import copy
 from itertools import pairwise
 from math import isfinite
 from numbers import Integral, Real
@@ -37,7 +38,15 @@ from ._callbacks import CallbackSupport, FitTask
 from ._epochs import Data, Epochs, dense_rows, outputs_of
 from ._values import Value
 
-STOCHASTIC = ("sgd", "adam")
+STARTS: dict[str, Any] = {
+    "t_": 0,
+    "loss_curve_": [],
+    "validation_loss_curve_": None,
+    "validation_scores_": None,
+    "best_validation_score_": None,
+    "best_loss_": None,
+    "_no_improvement_count": 0,
+}
 NOT_FINITE = "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 
 
@@ -171,6 +180,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _hidden_sizes(self) -> list[int]:
         sizes = self.hidden_layer_sizes
         sizes = list(sizes) if hasattr(sizes, "__iter__") else [sizes]
+        for size in sizes:
+            if not isinstance(size, Integral) or isinstance(size, bool):
+                raise ValueError(f"hidden_layer_sizes must hold integers, got {sizes}.")
         if any(size <= 0 for size in sizes):
             raise ValueError(f"hidden_layer_sizes must be > 0, got {sizes}.")
         return [int(size) for size in sizes]
@@ -195,7 +207,37 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         validation: tuple[Any, Any, Any] = (None, None, None),
         tells: bool = False,
     ) -> Any:
-        hidden, given = self._hidden_sizes(), (X, y)
+        with self._unchanged_by_errors():
+            train = self._prepare(X, y, sample_weight, incremental, validation)
+        task = FitTask(self, X, y, lambda: self._parts_of(self.network_.copy())) if tells else None
+        return self._train(train, task)
+
+    def _train(self, train: Callable[[FitTask | None], None], task: FitTask | None = None) -> Any:
+        """Run what trains, on as many threads as it shall have."""
+        with self._threads():
+            train(task)
+        if task is not None:
+            task.end()
+        if not np.isfinite(self.network_.parameters).all():
+            raise ValueError(NOT_FINITE)
+        return self
+
+    @contextmanager
+    def _unchanged_by_errors(self) -> Iterator[None]:
+        """Restore all attributes if an error shows that the data or parameters are not valid."""
+        before = self.__dict__.copy()
+        try:
+            yield
+        except BaseException:
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            raise
+
+    def _prepare(
+        self, X: Any, y: Any, sample_weight: Any, incremental: bool, validation: tuple[Any, Any, Any]
+    ) -> Callable[[FitTask | None], None]:
+        """Check the data, make the network if it is to be new, and return what trains it."""
+        hidden = self._hidden_sizes()
         self._check_combinations(incremental)
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, targets = self._validate_input(X, y, incremental, reset=first_pass)
@@ -211,19 +253,12 @@ class BaseMLP(CallbackSupport, BaseEstimator):
             raise ValueError(f"coefs_[0] takes {net.n_inputs} features, but X has {X.shape[1]}")
         if self.n_outputs_ != net.n_outputs:
             raise ValueError(f"y has {self.n_outputs_} outputs, but {type(self).__name__} was fitted with {net.n_outputs}")
-        if self.solver == "lbfgs" and net.dtype != np.float64:
+        if self.solver != "lbfgs":
+            return self._prepare_stochastic(X, targets, sample_weight, random_state, incremental, validation)
+        if net.dtype != np.float64:
             self._install(net.astype(np.float64))
-        task = FitTask(self, *given, lambda: self._parts_of(self.network_.copy())) if tells else None
-        with self._threads():
-            if self.solver == "lbfgs":
-                self._fit_lbfgs(self._data(X, targets, self._with_class_weight(sample_weight, targets)))
-            else:
-                self._fit_stochastic(X, targets, sample_weight, random_state, incremental, validation, task)
-        if task is not None:
-            task.end()
-        if not np.isfinite(self.network_.parameters).all():
-            raise ValueError(NOT_FINITE)
-        return self
+        data = self._data(X, targets, self._with_class_weight(sample_weight, targets))
+        return lambda task: self._fit_lbfgs(data)
 
     def _check_combinations(self, incremental: bool) -> None:
         """Refuse parameters that exclude each other, before anything changes."""
@@ -399,7 +434,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
-    def _fit_stochastic(
+    def _prepare_stochastic(
         self,
         X: Any,
         targets: Any,
@@ -407,8 +442,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         random_state: np.random.RandomState,
         incremental: bool,
         given: tuple[Any, Any, Any],
-        task: FitTask | None,
-    ) -> None:
+    ) -> Callable[[FitTask | None], None]:
+        """Divide the rows into those to train on and those to look at, and return what trains."""
         net, factor = self.network_, self._factor
         trainer = self._ready_trainer(net, factor, incremental)
         data = self._data(X, targets, self._with_class_weight(sample_weight, targets))
@@ -419,7 +454,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
             part = data.take(held_out)
             validation = Validation(part, None if sample_weight is None else sample_weight[held_out])
         batch_size = self._batch_size_for(len(rows))
-        _Fit(self, trainer, data, rows, batch_size, validation, random_state, incremental, task).run()
+        return _Fit(self, trainer, data, rows, batch_size, validation, random_state, incremental).run
 
     def _ready_trainer(self, net: Network, factor: int, incremental: bool) -> Trainer:
         """Return the trainer of an earlier `partial_fit` or `fit` to go on with, or a new one."""
@@ -570,10 +605,9 @@ class _Fit:
         validation: Validation | None,
         random_state: np.random.RandomState,
         incremental: bool,
-        task: FitTask | None,
     ) -> None:
         self.estimator = estimator
-        self.task = task
+        self.task: FitTask | None = None
         self.trainer = trainer
         self.net = trainer.net
         self.data = data
@@ -594,8 +628,6 @@ class _Fit:
             keeps_outputs=self.value.needs_outputs,
             after_step=None if self.averaged is None else self.follow,
         )
-        batches = -(-len(rows) // batch_size)
-        self.progress = Progress(estimator.progress, 1 if incremental else estimator.max_iter, batches)
 
     @property
     def evaluated(self) -> Network:
@@ -616,14 +648,19 @@ class _Fit:
         """Give the network these parameters and buffers."""
         self.net.parameters[...], self.net.buffers[...] = state
 
-    def run(self) -> None:
-        """Train until the rules say that it is enough."""
+    def run(self, task: FitTask | None) -> None:
+        """Train until the rules say that it is enough, and tell callbacks."""
+        self.task = task
         estimator = self.estimator
+        for name, value in STARTS.items():
+            if name not in vars(estimator):  # after lbfgs, or with weights that a program has set
+                setattr(estimator, name, copy(value))
         if self.validation is not None and estimator.validation_loss_curve_ is None:
             estimator.validation_loss_curve_ = []
         count = len(self.rows)
         order = np.arange(count)
         epochs = 1 if self.incremental else estimator.max_iter
+        self.progress = Progress(estimator.progress, epochs, -(-count // self.batch_size))
         estimator.n_iter_ = 0
         if self.by_score and estimator.validation_scores_ is None:  # the fit before went without
             estimator.validation_scores_, estimator.best_validation_score_ = [], -np.inf
