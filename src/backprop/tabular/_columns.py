@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cached_property
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from . import _dates, _spelling
 from ._rows import Table, check_names, named_columns
 from ._spelling import PLAIN, Spelling
+from ._words import Words
 
 MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "<na>", "nan", "nat", "none", "null"})
 """Words that stand for a missing value, in lower case."""
@@ -59,10 +60,28 @@ class Column:
         self._table = table
         self._rows: Sequence[int] | None = None  # in the table
         self._numbers: dict[Spelling, Numbers | None] = {}
-        self.categorical, self.values = _read(name, values)
+        if isinstance(values, Words):
+            plain = not any(self.options.get(key) for key in ("thousands", "commas")) and self.options.get("decimal") != ","
+            self.categorical, self.values = False, _of_texts(values, missing, plain)
+        else:
+            self.categorical, self.values = _read(name, values)
+        self._forget_numbers_that_mean_missing()
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """How the file of the column spells numbers; empty if it comes from no file."""
+        return self._table.options if self._table is not None else {}
+
+    def _forget_numbers_that_mean_missing(self) -> None:
+        if self.missing is MISSING or not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
+            return
+        for number in _numbers_in(self.missing):
+            hidden = self.values == number
+            if hidden.any():
+                self.values = np.where(hidden, np.nan, self.values)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Column:
         """Return the rows with these positions; what has been read of them is kept."""
@@ -146,11 +165,14 @@ class Column:
     def _plain(self) -> Numbers | None:
         """The numbers of a list of texts that all read as Python's do."""
         items = self.values
-        try:
-            found = np.array([float(item) for item in items], np.float64)  # the frequent case: no gaps, or gaps that float knows
-            return None if any("_" in item for item in items if isinstance(item, str)) else found
-        except (TypeError, ValueError):
-            pass
+        if self.missing is MISSING or not _numbers_in(self.missing):
+            try:
+                found = np.array(
+                    [float(item) for item in items], np.float64
+                )  # the frequent case: no gaps, or gaps that float knows
+                return None if any("_" in item for item in items if isinstance(item, str)) else found
+            except (TypeError, ValueError):
+                pass
         try:
             found = np.array([math.nan if text is None else float(text) for text in self.texts], np.float64)
         except ValueError:
@@ -318,6 +340,61 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
     return False, _of_items(name, array.tolist())
 
 
+def _of_texts(texts: Words, missing: frozenset[str], plain: bool) -> Any:
+    """Numbers where all texts are plain ones, else a list of the texts."""
+    parts: list[Numbers] = []
+    for part in texts.parts if plain else ():
+        array = part if isinstance(part, np.ndarray) else None
+        if array is None or not array.size:
+            known = {text: float_of(text) for text in set(part)}
+            if None in known.values() or any(_CODE.fullmatch(text.strip()) for text in known if isinstance(text, str)):
+                return list(texts)
+            parts.append(np.array([known[text] for text in part], np.float64))
+            continue
+        characters = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
+        if (characters == ord("_")).any() or _looks_like_code(characters):
+            return list(texts)
+        empty = array == b""
+        try:
+            numbers = np.full(len(array), np.nan)
+            numbers[~empty] = array[~empty].astype(np.float64)
+        except ValueError:
+            words = np.char.lower(np.char.strip(array))
+            empty = np.isin(words, [word.encode() for word in missing if word.isascii()])
+            try:
+                numbers[~empty] = array[~empty].astype(np.float64)
+            except ValueError:
+                return list(texts)
+        if (np.abs(numbers) > _EXACT).any():
+            return list(texts)
+        parts.append(numbers)
+    return np.concatenate(parts) if parts else list(texts)
+
+
+def _looks_like_code(characters: npt.NDArray[np.uint8]) -> bool:
+    """Whether a text of digits begins with a zero: a matrix with the bytes of a text in each row."""
+    if characters.shape[1] < 2:
+        return False
+    digits = (characters >= ord("0")) & (characters <= ord("9"))
+    return bool(((characters[:, 0] == ord("0")) & digits[:, 1] & (digits | (characters == 0)).all(axis=1)).any())
+
+
+def float_of(text: str) -> float | None:
+    """Return the number that a text is, NaN for an empty one, None for anything else."""
+    if not text or text.isspace():
+        return math.nan
+    try:
+        return None if "_" in text else float(text)
+    except ValueError:
+        return None
+
+
+def _numbers_in(words: frozenset[str]) -> list[float]:
+    """The words for missing values that are numbers, such as -999."""
+    found = [float_of(word) for word in words]
+    return [number for number in found if number is not None and number == number]
+
+
 def _of_items(name: str, items: list[Any]) -> Any:
     kinds = set(map(type, items))
     if kinds <= {str, type(None)} or kinds <= {bool, type(None)}:
@@ -363,8 +440,3 @@ def _objects(items: list[Any]) -> npt.NDArray[np.object_]:
 def as_column(name: str, values: Any, missing: frozenset[str] = MISSING, table: Table | None = None) -> Column:
     """Return the values as a column, unless they are one."""
     return values if isinstance(values, Column) else Column(name, values, missing=missing, table=table)
-
-
-def missing_of(table: Any) -> frozenset[str]:
-    """Return the words for missing values that a table from a file comes with."""
-    return missing_words(table.options.get("missing")) if isinstance(table, Table) else MISSING

@@ -1,36 +1,78 @@
-"""CSV files with a header: to columns of text and back."""
+"""Files of rows: CSV in its many dialects, and Parquet; to named columns of text, and back."""
 
 from __future__ import annotations
 
 import csv
+import gzip
+import io
+import re
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import chain
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO
+from typing import Any, BinaryIO, NamedTuple, TextIO
 
 from ._rows import Table
+from ._words import Words
 
 DELIMITERS = ",;\t|"
+_SAMPLE = 50  # records from which the delimiter is judged
+_CHUNK = 8192  # records
+_NUMBER = re.compile(r"[+-]?\d+,\d+")
+_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
-def read_csv(path: str, delimiter: str | None = None) -> Table:
+class Options(NamedTuple):
+    """How a file is read; None is found out."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
+    missing: tuple[str, ...] | None = None
+
+
+def read_csv(
+    path: str,
+    delimiter: str | None = None,
+    *,
+    encoding: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    missing: Iterable[str] | None = None,
+) -> Table:
     r"""Read a CSV file with a header into its columns, the values as they stand in the file.
 
-    UTF-8, with or without a byte order mark. Fields may be quoted, and hold delimiters and line breaks then. Blank lines are
-    skipped; a column without a name is called after its position, ``column 1``. ``"-"`` reads standard input.
+    Fields may be quoted, and hold delimiters and line breaks then. A line ``sep=;`` before the header is obeyed. Blank lines are
+    skipped; in a file of one column they are missing values, but for those at the end. A column without a name is called after
+    its position, ``column 1``. ``"-"`` reads standard input; a name that ends in ``.gz`` is decompressed.
 
     Parameters
     ----------
     path : str
         The file, or ``"-"``.
     delimiter : str, optional
-        What separates the fields; by default the one of comma, semicolon, tab and bar that the header holds most.
+        What separates the fields; by default comma, semicolon, tab or bar, whichever fits the header and the first rows.
+    encoding : str, optional
+        Of the text, such as "latin-1", "cp1252" or "utf-16"; by default UTF-8, with or without a byte order mark.
+    decimal, thousands : str, optional
+        The characters that separate decimals and groups of thousands in numbers; recognised where that is possible.
+    missing : iterable of str, optional
+        The words that stand for a missing value, in any case, beside the empty field; by default those of the module.
+
+    Returns
+    -------
+    Table
+        A dict of the columns, each a list of str, which knows the lines of the rows and how numbers are spelled, so that
+        messages name the line of the file.
 
     Raises
     ------
     ValueError
-        When the file is empty, is not UTF-8, has a name twice, or a row has more or fewer fields than the header.
+        When the file is empty, is not text of this encoding, has a name twice, a quote that is not closed, or a row that has more
+        or fewer fields than the header. The message names the line.
 
     Examples
     --------
@@ -42,51 +84,286 @@ def read_csv(path: str, delimiter: str | None = None) -> Table:
     >>> read_csv(path)
     {'rooms': ['3', '5'], 'city': ['Rome', 'Oslo']}
     """
+    words = None if missing is None else tuple(missing)
+    table = read_table(path, Options(delimiter, encoding, decimal, thousands, words), text=True)
+    return Table({name: list(column) for name, column in table.items()}, table.source, table.lines, None, table.options)
+
+
+def read_table(path: str, options: Options, *, text: bool = False, progress: Callable[[int], None] | None = None) -> Table:
+    """Read a CSV file, or a Parquet file unless only text will do, as a whole; its columns are compact sequences of text."""
+    if not text and is_parquet(path):
+        return next(parquet_chunks(path, options, None))
+    return next(read_chunks(path, options, None, progress))
+
+
+def read_chunks(path: str, options: Options, rows: int | None, progress: Callable[[int], None] | None = None) -> Iterator[Table]:
+    """Read a CSV file in tables of so many rows, or in one; at least one, which may be empty.
+
+    Parameters
+    ----------
+    path : str
+        The file, or ``"-"``.
+    options : Options
+    rows : int or None
+        The number of rows in each table but the last.
+    progress : callable, optional
+        Is called with the number of bytes read since the last call.
+    """
     source = "standard input" if path == "-" else repr(path)
     try:
-        with _open(path) as file:
-            return _columns(file, delimiter, source)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{source} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        with _opened(path, progress) as file, _long_fields():
+            yield from _tables(file, options, rows, source)
     except (csv.Error, ValueError) as error:
         raise ValueError(f"{source}: {error}") from error
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ValueError(f"{source} is not a whole gzip file: {error}") from error
 
 
-def write_csv(file: TextIO, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a header and rows as CSV, quoted where needed."""
+def is_parquet(path: str) -> bool:
+    """Whether the name of a file says that it is a Parquet file."""
+    return path.lower().endswith((".parquet", ".pq"))
+
+
+def parquet_chunks(path: str, options: Options, rows: int | None) -> Iterator[Table]:
+    """Read a Parquet file in tables of so many rows, or in one."""
+    try:
+        import pyarrow as pa  # type: ignore[import-untyped]
+        import pyarrow.parquet as pq  # type: ignore[import-untyped]
+    except ImportError:
+        raise ValueError(f"{path!r} is a Parquet file, and reading it needs pyarrow: pip install 'backprop[parquet]'") from None
+    found = _table_options(options, None)
+    try:
+        file = pq.ParquetFile(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{path!r} is not a whole Parquet file: {error}") from error
+    with file:
+        batches = [file.read()] if rows is None else file.iter_batches(batch_size=rows)
+        first = 1
+        for batch in batches:
+            columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield Table(columns, repr(path), (), range(first, first + batch.num_rows), found)
+            first += batch.num_rows
+        if first == 1 and rows is not None:
+            yield Table({name: [] for name in file.schema_arrow.names}, repr(path), (), (), found)
+
+
+def write_csv(file: TextIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:
+    """Write a header, unless it is None, and rows as CSV, quoted where needed."""
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
+    if header is not None:
+        writer.writerow(header)
     writer.writerows(rows)
 
 
-def _open(path: str) -> TextIO:
-    """The file as text, without its byte order mark and with its own line ends, as the csv module wants it."""
+@contextmanager
+def _opened(path: str, progress: Callable[[int], None] | None) -> Iterator[BinaryIO]:
     if path == "-":
-        return open(sys.stdin.fileno(), encoding="utf-8-sig", newline="", closefd=False)
-    return Path(path).open(encoding="utf-8-sig", newline="")
+        with open(sys.stdin.fileno(), "rb", closefd=False) as standard:
+            yield standard
+        return
+    with Path(path).open("rb") as plain:
+        counted: Any = plain if progress is None else io.BufferedReader(_Counted(plain, progress), 1 << 18)
+        if path.lower().endswith(".gz"):
+            with gzip.open(counted) as file:
+                yield file  # type: ignore[misc]
+        else:
+            yield counted
 
 
-def _columns(file: TextIO, delimiter: str | None, source: str) -> Table:
-    first = file.readline()
+class _Counted(io.RawIOBase):
+    """A file that tells how much of it has been read."""
+
+    def __init__(self, file: BinaryIO, progress: Callable[[int], None]) -> None:
+        self._file, self._progress = file, progress
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        self._progress(len(data))
+        return len(data)
+
+
+@contextmanager
+def _long_fields() -> Iterator[None]:
+    """Let fields be as long as they are: the module's limit of 128 KB is for files that nobody looks at."""
+    before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
+def _lines(file: BinaryIO, encoding: str | None) -> Iterator[str]:
+    """The lines of a file with their ends, decoded one by one, so that an error names the line."""
+    name = encoding or "utf-8"
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError(f"there is no encoding {name!r}") from None
+    if "\n".encode(name) != b"\n":  # a byte of the line end may be part of a character
+        try:
+            yield from io.TextIOWrapper(file, name, newline="")
+        except UnicodeError as error:
+            raise ValueError(f"it is not {name} text: {error}") from error
+        return
+    number = 0
+    for data in file:
+        number += 1
+        if number == 1 and encoding is None and data[:2] in _BOMS:
+            raise ValueError(f"it is not UTF-8 text but {_BOMS[data[:2]]}: say --encoding utf-16 (encoding= in Python)")
+        try:
+            line = data.decode(name)
+        except UnicodeDecodeError as error:
+            hint = "" if encoding else ": say --encoding cp1252, latin-1 or what it is (encoding= in Python)"
+            what = "UTF-8" if encoding is None else encoding
+            raise ValueError(
+                f"line {number} is not {what} text, {error.reason} at its byte {error.start + 1} "
+                f"({data[max(0, error.start - 10) : error.start + 10]!r}){hint}"
+            ) from error
+        if number == 1:
+            line = line.removeprefix("\ufeff")
+        if "\r" in line[:-2]:  # a file with the line ends of old Macs is one line
+            pieces = list(io.StringIO(line, newline=""))
+            number += len(pieces) - 1
+            yield from pieces
+        else:
+            yield line
+
+
+def _tables(file: BinaryIO, options: Options, rows: int | None, source: str) -> Iterator[Table]:
+    lines = _lines(file, options.encoding)
+    skipped, delimiter = 0, options.delimiter
+    first = next(lines, "")
+    if re.fullmatch(r"sep=.\s*", first):
+        delimiter, skipped, first = delimiter or first[4], 1, next(lines, "")
     if not first.strip():
         raise ValueError("the first line must name the columns, it is empty")
-    reader = csv.reader(chain([first], file), delimiter=delimiter or _delimiter(first), strict=True)
-    names = [name.strip() or f"column {position}" for position, name in enumerate(next(reader), 1)]
+    sample = list(islice(lines, _SAMPLE))
+    guessed = delimiter or _delimiter(first, sample)
+    reader = csv.reader(chain([first], sample, lines), delimiter=guessed, strict=True)
+    records = _records(reader, skipped)
+    header, _ = next(records)
+    names = [name.strip() or f"column {position}" for position, name in enumerate(header, 1)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"the header names {', '.join(map(repr, twice))} more than once")
-    columns: list[list[str]] = [[] for _ in names]
-    lines: list[int] = []
-    for row in reader:
-        if not row:
+    found = _table_options(options, guessed)
+    count = 0
+    how = (
+        "" if options.delimiter else f" (the delimiter seems to be {_NAMES.get(guessed, repr(guessed))}; --delimiter tells another)"
+    )
+    for columns, ends in _collected(records, len(names), rows, how):
+        table = dict(zip(names, columns, strict=True))
+        if found["prefer"] == "," and not found["commas"]:
+            found["commas"] = any(_has_decimal_comma(column) for column in columns)
+        yield Table(table, source, ends, range(count + 1, count + 1 + len(ends)), found)
+        count += len(ends)
+
+
+def _records(reader: Any, skipped: int) -> Iterator[tuple[list[str], int]]:
+    """The records of a file, each with the number of the line on which it begins."""
+    begin = 1
+    try:
+        for record in reader:
+            yield record, begin + skipped
+            begin = reader.line_num + 1
+    except csv.Error as error:
+        if "unexpected end of data" in str(error):
+            raise ValueError(f"line {begin + skipped} opens a quote that is not closed (unexpected end of data)") from error
+        what = (
+            "a quote that does not end its field: double it inside a quoted field" if "expected after" in str(error) else str(error)
+        )
+        raise ValueError(f"line {reader.line_num + skipped}: {what}") from error
+
+
+def _collected(
+    records: Iterator[tuple[list[str], int]], width: int, rows: int | None, how: str
+) -> Iterator[tuple[list[Words], list[int]]]:
+    """Columns of so many records, or of all, with the lines of the records."""
+    columns, lines = [Words() for _ in range(width)], []
+    buffer: list[list[str]] = []
+    blank: list[int] = []  # lines of a file with one column: values if others follow
+    yielded = False
+
+    def flush() -> None:
+        for column, values in zip(columns, zip(*buffer, strict=True), strict=False):
+            column.extend(values)
+        buffer.clear()
+
+    for record, line in records:
+        if not record or (len(record) == 1 and width > 1 and not record[0].strip()):
+            if width == 1:
+                blank.append(line)
             continue
-        if len(row) != len(names):
-            raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header names {len(names)} columns")
-        for column, value in zip(columns, row, strict=True):
-            column.append(value)
-        lines.append(reader.line_num)
-    return Table(dict(zip(names, columns, strict=True)), source, lines)
+        if len(record) != width:
+            raise ValueError(f"line {line} has {len(record)} fields, the header names {width} columns{how}")
+        for missing in blank:
+            buffer.append([""])
+            lines.append(missing)
+        blank.clear()
+        buffer.append(record)
+        lines.append(line)
+        if len(buffer) >= _CHUNK:
+            flush()
+        if rows is not None and len(lines) >= rows:
+            flush()
+            yield columns, lines
+            yielded = True
+            columns, lines = [Words() for _ in range(width)], []
+    flush()
+    if lines or not yielded:
+        yield columns, lines
 
 
-def _delimiter(header: str) -> str:
-    return max(DELIMITERS, key=lambda delimiter: len(next(csv.reader([header], delimiter=delimiter))))
+def _delimiter(header: str, sample: Sequence[str]) -> str:
+    """The delimiter that gives the first records the number of fields that the header has; of these, the most fields."""
+    scores = {}
+    for delimiter in DELIMITERS:
+        width = len(_parsed([header], delimiter)[0])
+        counts = [len(record) for record in _parsed(sample, delimiter) if record and (len(record) > 1 or record[0].strip())]
+        fitting = sum(count == width for count in counts) / len(counts) if counts else 1.0
+        several = sum(count > 1 for count in counts) / len(counts) if counts else 1.0
+        numbers = delimiter == "," and width == 1 and all(_NUMBER.fullmatch(line.strip()) for line in sample if line.strip())
+        if width > 1 and fitting > 0.9:
+            scores[delimiter] = (2, width)
+        elif several > 0.9 and not numbers:  # rows of another width than the header: an error that names them
+            scores[delimiter] = (1, width)
+        else:
+            scores[delimiter] = (0, width if not counts else 0)
+    return max(DELIMITERS, key=lambda delimiter: scores[delimiter])
+
+
+def _parsed(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    records = []
+    try:
+        for record in csv.reader(lines, delimiter=delimiter):
+            records.append(record)
+    except csv.Error:
+        pass
+    return records or [[]]
+
+
+def _table_options(options: Options, delimiter: str | None) -> dict[str, Any]:
+    """What the columns of a table need: programs that write semicolons do so where commas are decimals."""
+    return {
+        "decimal": options.decimal,
+        "thousands": options.thousands,
+        "missing": options.missing,
+        "prefer": {";": ",", ",": "."}.get(delimiter or ""),
+        "commas": False,
+    }
+
+
+def _has_decimal_comma(column: Words, most: int = 200) -> bool:
+    """Whether commas in the first values of a column can only be decimals."""
+    values = [value.strip() for value in islice(column, most)]
+    numbers = [value for value in values if _NUMBER.fullmatch(value)]
+    return len(numbers) > 0.5 * len(values) and any(
+        len(value.rpartition(",")[2]) != 3 or value.startswith("0") for value in numbers
+    )
+
+
+_NAMES = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a bar"}

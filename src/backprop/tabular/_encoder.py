@@ -124,9 +124,6 @@ class TableEncoder:
         check_names(given, [*settings.kinds, *settings.dates, *ignored])
         if isinstance(given, Table):
             missing = given.options.get("missing") if missing is None else missing
-            settings = settings._replace(
-                decimal=decimal or given.options.get("decimal"), thousands=thousands or given.options.get("thousands")
-            )
         words = _columns.missing_words(missing)
         columns = _columns.columns(given, [name for name in given if name not in ignored], words)
         if not any(len(column) for column in columns.values()) and not ignored:
@@ -198,7 +195,10 @@ class TableEncoder:
         row = self._row(table)
         if row is not None:
             return np.array([row], dtype)
-        raw = _columns.columns(table, [feature.name for feature in self.features], self.missing)
+        words = self.missing
+        if isinstance(table, Table) and table.options.get("missing") is not None:
+            words = _columns.missing_words(table.options["missing"])
+        raw = _columns.columns(table, [feature.name for feature in self.features], words)
         matrix = np.empty((len(next(iter(raw.values()))), len(self.names)), dtype)
         start = 0
         for feature in self.features:

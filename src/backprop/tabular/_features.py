@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from . import _columns, _dates
+from . import _columns, _dates, _spelling
 from ._columns import Column, Numbers
 from ._spelling import Spelling
 
@@ -123,10 +123,12 @@ class NumericFeature:
 
     def _read(self, column: Column) -> Numbers | None:
         spelling = Spelling(self.decimal, self.thousands)
-        for numbers in (column.numbers(spelling), column.numbers(), column.booleans()):
-            if numbers is not None:
-                return numbers
-        return None
+        numbers = column.numbers(spelling)
+        if numbers is None:
+            numbers = column.numbers()
+        if numbers is None:
+            numbers = column.booleans()
+        return _read_otherwise(column) if numbers is None else numbers
 
 
 @dataclass(frozen=True)
@@ -382,6 +384,16 @@ _RANGES = ((25, _NORMAL_RANGE), (10, 2.5631031310892007), (5, 3.2897072539029444
 
 def _flag(feature: Feature) -> tuple[str, ...]:
     return (f"{feature.name} missing",) if feature.flagged else ()
+
+
+def _read_otherwise(column: Column) -> Numbers | None:
+    """The numbers of a column that spells them in another way than the training data did."""
+    try:
+        options = column.options
+        spelling = _spelling.find(column.distinct(), options.get("decimal"), options.get("thousands"), prefer=options.get("prefer"))
+    except _spelling.AmbiguousNumberError:
+        return None
+    return None if spelling is None else column.numbers(spelling)
 
 
 def _robust_scale(values: Numbers) -> float:

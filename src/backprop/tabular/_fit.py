@@ -55,7 +55,6 @@ def prepare(
     check_names(given, [target])
     if isinstance(given, Table):
         missing = given.options.get("missing") if missing is None else missing
-        decimal, thousands = decimal or given.options.get("decimal"), thousands or given.options.get("thousands")
     labels, notes = _target_of(given, target, missing)
     known = np.flatnonzero(labels.present)
     if not known.size:

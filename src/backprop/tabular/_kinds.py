@@ -82,10 +82,14 @@ def spelling_of(column: Column, settings: Settings) -> Spelling | None:
     """Return how a column spells its numbers, None if it holds something else."""
     if not isinstance(column.values, list):
         return None if column.numbers() is None else _spelling.PLAIN
-    if settings.decimal in (None, ".") and settings.thousands is None and column.numbers() is not None:
+    options = column.options
+    decimal = settings.decimal or options.get("decimal")
+    thousands = settings.thousands if settings.thousands is not None else options.get("thousands")
+    commas = bool(options.get("commas"))
+    if decimal in (None, ".") and not thousands and not commas and column.numbers() is not None:
         return _spelling.PLAIN
     try:
-        found = _spelling.find(column.distinct(), settings.decimal, settings.thousands)
+        found = _spelling.find(column.distinct(), decimal, thousands, prefer=options.get("prefer"), commas=commas)
     except _spelling.AmbiguousNumberError as error:
         raise ValueError(
             f"column {column.name!r}: {error}: say which with --decimal or --thousands (decimal=, thousands= in Python)"

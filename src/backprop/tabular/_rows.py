@@ -46,7 +46,7 @@ class Table(dict[str, Any]):
     def take(self, rows: Iterable[int]) -> Table:
         """Return the rows with these positions."""
         rows = list(rows)
-        columns = {name: [column[row] for row in rows] for name, column in self.items()}
+        columns = {name: _taken(column, rows) for name, column in self.items()}
         lines = [self.lines[row] for row in rows] if self.lines else ()
         return Table(columns, self.source, lines, [self.rows[row] for row in rows], self.options)
 

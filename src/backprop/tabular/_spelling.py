@@ -51,7 +51,14 @@ def parse(text: str, spelling: Spelling) -> float | None:
     return -value if match["sign"] in ("-", _MINUS) or match["open"] else value
 
 
-def find(texts: Collection[str], decimal: str | None = None, thousands: str | None = None) -> Spelling | None:
+def find(
+    texts: Collection[str],
+    decimal: str | None = None,
+    thousands: str | None = None,
+    *,
+    prefer: str | None = None,
+    commas: bool = False,
+) -> Spelling | None:
     """Return the spelling in which all texts are numbers, None if there is none.
 
     Parameters
@@ -60,27 +67,42 @@ def find(texts: Collection[str], decimal: str | None = None, thousands: str | No
         Different values of a column.
     decimal, thousands : str, optional
         The characters, where they are known.
+    prefer : str, optional
+        The decimal character that decides where two spellings fit.
+    commas : bool
+        Whether other columns of the table have decimal commas, so that 1.234 is no decimal.
 
     Raises
     ------
     AmbiguousNumberError
         If two spellings fit and give different numbers, such as 1,234.
     """
-    known = [Spelling(decimal or ".", thousands)] if thousands and decimal else SPELLINGS
-    if thousands and not decimal:
+    if decimal and thousands is not None:
+        known = [Spelling(decimal, thousands)]
+    elif decimal:
+        known = [spelling for spelling in SPELLINGS if spelling.decimal == decimal]
+        prefer, commas = decimal, decimal == ","
+    elif thousands:
         known = [spelling for spelling in SPELLINGS if spelling.thousands in ("", thousands) and spelling.decimal != thousands]
-    if decimal:
-        # A dot in front of three digits is a group where commas are decimals: that reading comes first.
-        known = sorted((s for s in known if s.decimal == decimal), key=lambda s: len(s.thousands), reverse=True)
-        known += [] if thousands else [PLAIN]
+    else:
+        known = SPELLINGS
+    if PLAIN not in known:
+        known = [*known, PLAIN]
     fitting = [spelling for spelling in known if all(_pattern(spelling).fullmatch(text) for text in texts)]
     if not fitting:
         return None
-    simplest = min(fitting, key=lambda s: len(s.thousands))  # of equal readings
-    first = fitting[0]
-    if decimal or thousands or not _differ(texts, fitting):
-        return first if decimal and _differ(texts, [first, simplest]) else simplest
-    if any("$" in text or "£" in text for text in texts):
+    simplest = min(fitting, key=lambda spelling: len(spelling.thousands))
+    if not _differ(texts, fitting):
+        return simplest
+    if (decimal or thousands) and fitting[0] != PLAIN:
+        grouped = [spelling for spelling in fitting if spelling.thousands and spelling != PLAIN]
+        return grouped[0] if grouped else fitting[0]
+    if PLAIN in fitting and not commas:
+        return PLAIN
+    preferred = [spelling for spelling in fitting if spelling.decimal == prefer and spelling != PLAIN]
+    if preferred:
+        return max(preferred, key=lambda spelling: len(spelling.thousands))
+    if any("$" in text or "\u00a3" in text for text in texts):
         return Spelling(".", ",")
     text = next(text for text in sorted(texts) if len({parse(text, spelling) for spelling in fitting}) > 1)
     one, two = sorted({parse(text, spelling) or 0.0 for spelling in fitting})[:2]
