@@ -84,7 +84,7 @@ def test_a_regression_from_file_to_file(capsys: pytest.CaptureFixture[str], hous
     output, _ = run(capsys, "predict", model, houses, "--out", out)
     assert output == ""
     prices = np.array([float(row["price"]) for row in read(houses)])
-    predicted = np.array([float(row["prediction"]) for row in read(out)])
+    predicted = np.array([float(row["price"]) for row in read(out)])
     complete = np.array([row["area, m2"] != "" for row in read(houses)])
     assert np.sqrt(np.mean((predicted - prices)[complete] ** 2)) < 0.2 * prices.std()
 
@@ -97,12 +97,12 @@ def test_a_classification_from_file_to_file(capsys: pytest.CaptureFixture[str], 
 
     run(capsys, "predict", model, flowers, "--proba", "--out", out)
     truth, rows = read(flowers), read(out)
-    assert list(rows[0]) == ["prediction", "probability of iris", "probability of rare one", "probability of rose"]
-    assert np.mean([row["prediction"] == true["kind"] for row, true in zip(rows, truth, strict=True) if true["kind"]]) > 0.97
+    assert list(rows[0]) == ["kind", "probability of iris", "probability of rare one", "probability of rose"]
+    assert np.mean([row["kind"] == true["kind"] for row, true in zip(rows, truth, strict=True) if true["kind"]]) > 0.97
     probabilities = np.array([[float(value) for value in list(row.values())[1:]] for row in rows])
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     labels = ["iris", "rare one", "rose"]
-    assert [labels[index] for index in probabilities.argmax(axis=1)] == [row["prediction"] for row in rows]
+    assert [labels[index] for index in probabilities.argmax(axis=1)] == [row["kind"] for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +211,13 @@ def test_new_rows_may_have_gaps_unknown_words_and_other_columns(
     new = write(tmp_path / "new.csv", [{"town": "Paris", "more": "?", "garden": "", "area, m2": "NA"}])
     output, _ = run(capsys, "predict", path, new)
     header, prediction = output.splitlines()
-    assert header == "prediction"
+    assert header == "price"
     assert np.isfinite(float(prediction))
 
 
 def test_no_rows_give_no_predictions(capsys: pytest.CaptureFixture[str], model: Path, tmp_path: Path) -> None:
     (tmp_path / "empty.csv").write_text("x,y\n")
-    assert run(capsys, "predict", model, tmp_path / "empty.csv")[0] == "prediction\n"
+    assert run(capsys, "predict", model, tmp_path / "empty.csv")[0] == "kind\n"
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ def test_ctrl_c_ends_training_in_one_line(flowers: Path, tmp_path: Path) -> None
         _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
     assert errors == b"\nbackprop: interrupted\n"
-    assert not model.exists()
+    assert TableModel.load(model).classes == ("iris", "rare one", "rose")
 
 
 def test_the_demo_learns_and_compares(capsys: pytest.CaptureFixture[str]) -> None:

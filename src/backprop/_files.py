@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _TEMPORARY = re.compile(r"\.backprop-[0-9a-f]{16}\.tmp")
 _STALE_AFTER = 3600.0  # seconds without a write
@@ -45,6 +46,44 @@ def replace_file(path: StrPath, data: bytes) -> None:
         except FileNotFoundError:  # no name could be given, or the process was stopped for an hour and its file removed as stale
             _replace(target, data, mode, nameless=False)
         _sync_folder(target.parent)
+
+
+@contextmanager
+def replacing(path: StrPath) -> Iterator[BinaryIO]:
+    """Open a file that takes the place of `path` at the end of the block; after an exception `path` is as it was.
+
+    For output that does not fit in memory; `replace_file` says what becomes of links, permissions, devices and pipes.
+
+    Raises
+    ------
+    OSError
+        As `replace_file` raises it.
+    """
+    with _errors_that_name(path):
+        status = _inspect(path)
+        replaced = status is None or stat.S_ISREG(status.st_mode)
+        target = _resolve(path) if replaced else Path(os.fsdecode(path))
+        temporary = _temporary(target.parent) if replaced else target
+        file = temporary.open("xb" if replaced else "wb")
+    try:
+        with file:
+            yield file
+            with _errors_that_name(path):
+                file.flush()
+                if replaced and status is not None and hasattr(os, "fchmod"):
+                    with suppress(PermissionError):  # a file system without permissions
+                        os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+                if replaced:
+                    os.fsync(file.fileno())
+        if replaced:
+            with _errors_that_name(path):
+                temporary.replace(target)
+                _sync_folder(target.parent)
+    except BaseException:
+        if replaced:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        raise
 
 
 def check_writable(path: StrPath) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,8 @@ def _column(column: Any, name: str, place: str) -> AnyArray:
         full: AnyArray = column.to_numpy(dtype={"b": np.bool_, "i": np.int64, "u": np.uint64, "f": np.float64}[kind])
         return full
     array = np.asarray(column)
+    if isinstance(dtype, np.dtype) and dtype.kind == "O" and all(value is None or isinstance(value, Real) for value in array):
+        array = np.array([np.nan if value is None else float(value) for value in array])
     if not isinstance(dtype, np.dtype) and isinstance(kind, str) and kind not in NUMERIC:
         array = array.astype(object)  # categories, even of numbers, are not numbers
     if array.dtype.kind == "O" and str(dtype).lower() in ("boolean", "bool"):  # with missing values

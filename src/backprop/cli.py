@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,38 +21,45 @@ def __dir__() -> list[str]:
 DESCRIPTION = "Dense neural networks on the CPU, from the command line."
 
 TRAIN = """\
-Train a network to predict one column of a CSV file from the others, and save
-it together with all that `backprop predict` needs to take new rows as they are.
+Train a network to predict one column of a file of rows from the others, and
+save it together with all that `backprop predict` needs to take new rows as they
+are. DATA is a CSV file with a header (also .csv.gz) or a Parquet file.
 
-The file has a header. Columns of numbers are standardised; true/false columns
-become 0 and 1; of text, each of the 64 most frequent values gets an input of
-its own. Missing values (empty, NA, NaN, null, None, ?) are filled in (median,
-or most frequent value) and flagged by a further input. Columns with one value
-only and text that hardly ever repeats are left out; what was done is printed.
+Columns of numbers are standardised; true/false columns become 0 and 1; of text,
+each of the most frequent values gets an input of its own; dates and times
+become year, month, weekday, hour and elapsed time. Missing values are filled in
+(median, or most frequent value) and flagged by a further input. Row numbers,
+identifiers, columns with one value only and text that hardly ever repeats are
+left out; what was done is printed, and what makes a result too good to be true.
 
 The target decides the task: text, true/false and few different whole numbers
 make a classification, other numbers a regression. Training stops when the loss
 on the validation rows, drawn at random in every class's proportion, has not
-improved for --patience epochs, and keeps the best weights."""
+improved for --patience epochs, and keeps the best weights. The result stands
+beside that of the naive answer: the most frequent class, or the mean."""
 
 TRAIN_EXAMPLES = """\
 examples:
   backprop train houses.csv --target price
   backprop train houses.csv --target price --hidden 128,64 --dropout 0.1 \\
       --ignore id,address --out houses.safetensors
+  backprop train houses.csv --target price --test 0.2 --report houses.html
+  backprop train verkauf.csv --target Preis --decimal , --encoding cp1252
   backprop train churn.csv --target left --class-weight balanced \\
       --categorical zip,branch"""
 
 PREDICT = """\
-Predict the target for the rows of a CSV file with a model that `backprop train`
+Predict the target for the rows of a file with a model that `backprop train`
 made. The file needs the columns the model was trained on, in any order; others
 are passed over. Values of text columns that training never saw count as none of
-those known. The predictions are a CSV file with one row for each row of data."""
+those known; how many rows have some is said. The predictions are a CSV file
+with one row for each row of data and the target's name above them."""
 
 PREDICT_EXAMPLES = """\
 examples:
   backprop predict houses.safetensors new.csv
   backprop predict churn.safetensors new.csv --proba --out predictions.csv
+  backprop predict churn.safetensors new.csv --keep id,branch
   head -100 new.csv | backprop predict churn.safetensors -"""
 
 EXPORT = """\
@@ -66,6 +74,15 @@ examples:
   backprop export digits.safetensors digits.onnx
   backprop export digits.safetensors digits.c --weights int8
   backprop export houses.safetensors houses.mjs"""
+
+EVALUATE = """\
+Judge a model that `backprop train` made on rows whose target is known, beside
+the naive answer: the most frequent class, or the mean of the training rows."""
+
+EVALUATE_EXAMPLES = """\
+examples:
+  backprop evaluate churn.safetensors last-month.csv
+  backprop evaluate houses.safetensors sold.csv --importance"""
 
 DEMO = """\
 Train a network on handwritten digits that ship with the package: progress,
@@ -118,6 +135,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; errors of data and files are one line on standard error."""
     try:
         try:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, io.TextIOWrapper):  # a terminal may lack the letters of a column's name
+                    stream.reconfigure(errors="backslashreplace")
             arguments = _parser().parse_args(argv)
             arguments.command(arguments)
         finally:
@@ -168,6 +188,12 @@ def _predict(arguments: argparse.Namespace) -> None:
     from ._commands.tables import predict
 
     predict(arguments)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from ._commands.tables import evaluate
+
+    evaluate(arguments)
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -222,10 +248,17 @@ def _parser() -> argparse.ArgumentParser:
 
     predict = command("predict", _predict, help="predict with a trained model", description=PREDICT, epilog=PREDICT_EXAMPLES)
     predict.add_argument("model", metavar="MODEL", help="a file that `backprop train` wrote")
-    predict.add_argument("data", metavar="DATA.csv", help="rows to predict for, - for standard input")
+    predict.add_argument("data", metavar="DATA", help="rows to predict for, - for standard input")
     predict.add_argument("--out", metavar="FILE", help="write here instead of to standard output")
+    predict.add_argument("--keep", type=_text, action="append", default=[], metavar="A,B", help="columns to copy into the output")
     predict.add_argument("--proba", action="store_true", help="add the probability of every class (classification only)")
-    _add_delimiter(predict)
+    _add_reading(predict.add_argument_group("the table"))
+
+    evaluate = command("evaluate", _evaluate, help="judge a trained model", description=EVALUATE, epilog=EVALUATE_EXAMPLES)
+    evaluate.add_argument("model", metavar="MODEL", help="a file that `backprop train` wrote")
+    evaluate.add_argument("data", metavar="DATA", help="rows with a value of the target, - for standard input")
+    evaluate.add_argument("--importance", action="store_true", help="say how much each column matters")
+    _add_reading(evaluate.add_argument_group("the table"))
 
     export = command("export", _export, help="write a model for ONNX, C or JavaScript", description=EXPORT, epilog=EXPORT_EXAMPLES)
     _add_export_arguments(export)
@@ -278,15 +311,24 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
 def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     from . import activations, optimizers
 
-    train.add_argument("data", metavar="DATA.csv", help="the training rows, - for standard input")
+    train.add_argument("data", metavar="DATA", help="the training rows, - for standard input")
     train.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
     train.add_argument("--out", default="model.safetensors", metavar="FILE", help="where to save the model")
+    train.add_argument("--report", metavar="FILE", help="write a page about data, training, result and columns there (HTML)")
 
     table = train.add_argument_group("the table")
     table.add_argument("--task", choices=("auto", "classification", "regression"), default="auto", help="what to predict")
-    table.add_argument("--ignore", type=_names, default="", metavar="A,B", help="columns not to learn from")
-    table.add_argument("--categorical", type=_names, default="", metavar="A,B", help="columns of numbers that are but names")
-    _add_delimiter(table)
+    ignored = "columns not to learn from"
+    table.add_argument("--ignore", type=_text, action="append", default=[], metavar="A,B", help=ignored)
+    categorical = "columns of numbers that are but names"
+    table.add_argument("--categorical", type=_text, action="append", default=[], metavar="A,B", help=categorical)
+    numeric = "columns that are numbers to learn from, such as a year that rises by one from row to row"
+    table.add_argument("--numeric", type=_text, action="append", default=[], metavar="A,B", help=numeric)
+    dates = "how a column spells its dates, such as sold=%%d/%%m/%%Y; may be given several times"
+    table.add_argument("--date", type=_date, action=_Merge, default={}, metavar="COLUMN=FORMAT", help=dates)
+    categories = "how many values of a text column get an input of their own"
+    table.add_argument("--max-categories", type=_count, default=64, metavar="N", help=categories)
+    _add_reading(table)
 
     network = train.add_argument_group("the network")
     network.add_argument("--hidden", type=_widths, default="64,32", metavar="N,N", help="widths of the hidden layers, or none")
@@ -304,13 +346,70 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     training.add_argument("--weight-decay", type=_nonnegative, default=0.0, metavar="X", help="pull of weights toward zero")
     training.add_argument("--class-weight", choices=("balanced",), help="let every class count the same in the loss")
     training.add_argument("--validation", type=_share, default=0.2, metavar="SHARE", help="share of rows kept aside to judge by")
+    test = "a share of the rows, or a file of others, that nothing is learned from or chosen by, to judge the model"
+    training.add_argument("--test", type=_share_or_file, metavar="SHARE|FILE", help=test)
+    folds = "train K further networks, each judged on another part of the rows"
+    training.add_argument("--folds", type=_folds, metavar="K", help=folds)
+    training.add_argument("--importance", action="store_true", help="say how much each column matters to the model")
     training.add_argument("--patience", type=_count, default=20, metavar="N", help="epochs without improvement before stopping")
     training.add_argument("--seed", type=_seed, default=0, metavar="N", help="same seed, same model")
     training.add_argument("--quiet", action="store_true", help="print errors only")
 
 
-def _add_delimiter(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--delimiter", type=_delimiter, metavar="C", help="what separates fields, instead of what the header shows")
+def _add_reading(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument("--delimiter", type=_delimiter, metavar="C", help="what separates fields, instead of what the file shows")
+    parser.add_argument("--encoding", metavar="NAME", help="such as latin-1, cp1252 or utf-16, instead of UTF-8")
+    decimal = "the decimal character of numbers: , or . instead of what the column shows"
+    parser.add_argument("--decimal", choices=(",", "."), metavar="C", help=decimal)
+    thousands = "what separates groups of thousands: , or . or ' or a space"
+    parser.add_argument("--thousands", choices=(",", ".", "'", " "), metavar="C", help=thousands)
+    missing = "words for a missing value beside the empty field, instead of NA, N/A, NaN, null, None and ?"
+    parser.add_argument("--missing", type=_missing, action=_Extend, metavar="A,B", help=missing)
+
+
+class _Merge(argparse.Action):
+    """Collect pairs in a dict."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, {**getattr(namespace, self.dest), **dict([values])})
+
+
+class _Extend(argparse.Action):
+    """Collect the items of tuples in one tuple."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, (*(getattr(namespace, self.dest) or ()), *values))
+
+
+def _text(text: str) -> str:
+    return text
+
+
+def _missing(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(","))
+
+
+def _date(text: str) -> tuple[str, str]:
+    column, equals, form = text.rpartition("=")
+    if not (equals and column and "%" in form):
+        raise argparse.ArgumentTypeError(f"must be COLUMN=FORMAT, such as sold=%d/%m/%Y, got {text!r}".replace("%", "%%"))
+    return column, form
+
+
+def _share_or_file(text: str) -> float | str:
+    try:
+        float(text)
+    except ValueError:
+        return text
+    return _share(text)
+
+
+def _folds(text: str) -> int:
+    return _checked(int, text, lambda value: value >= 2, "a whole number, at least 2")
 
 
 def _count(text: str) -> int:
@@ -339,10 +438,6 @@ def _share(text: str) -> float:
 
 def _widths(text: str) -> tuple[int, ...]:
     return () if text == "none" else tuple(_count(part) for part in text.split(","))
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _delimiter(text: str) -> str:

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import optimizers
 from .._files import check_writable
-from ..datasets import digits
+from ..explain.command import Task, _load
 from ..explain.comparisons import clipping, race, vanishing
 from ..explain.live import laboratory as write_laboratory
 from ..explain.recorded_page import write_page
 from ..explain.recording import record
-from ..explain.toys import TOYS
 from ..network import mlp
-from ..tabular import TableEncoder, fit_target, read_csv
 
 MAX_NUMBERS = 60_000
 """About how many recorded numbers the page may hold: it stays well below two megabytes."""
@@ -52,30 +48,6 @@ _LOWER = {
     },
     "mse": {"sgd": 0.05},
 }
-
-_TASKS = {
-    "xor": "The task, called xor: is exactly one of the two inputs positive? Class 1 means yes; no straight line can tell.",
-    "circles": "The task: is a point of the plane in the disc (class 1) or in the ring around it (class 0)?",
-    "spirals": "The task: on which of two spirals around each other does a point of the plane lie?",
-    "digits": "The task: which digit is it, on an image of 8 times 8 pixels? Each pixel is an input.",
-}
-
-
-@dataclass(frozen=True)
-class _Data:
-    """What to learn, and how to speak about it."""
-
-    name: str
-    task: str
-    """In a sentence."""
-    x: npt.NDArray[Any]
-    y: npt.NDArray[Any]
-    n_outputs: int
-    loss: str
-    hidden: tuple[int, ...]
-    epochs: int
-    class_names: tuple[str, ...] | None = None
-    image_shape: tuple[int, int] | None = None
 
 
 def run(
@@ -201,25 +173,25 @@ def explain(
         _open(Path(out))
 
 
-def _rule(task: _Data, optimizer: str, lr: float | None) -> dict[str, Any]:
+def _rule(task: Task, optimizer: str, lr: float | None) -> dict[str, Any]:
     """The optimizer with the learning rate that was given, or one that suits the data."""
     rates = _RATES | _LOWER.get(task.name, {}) | _LOWER.get(task.loss, {})
     rate = lr or rates.get(optimizer)
     return {"name": optimizer} | ({} if rate is None else {"lr": rate})
 
 
-def _hidden(task: _Data, activation: str) -> tuple[int, ...]:
+def _hidden(task: Task, activation: str) -> tuple[int, ...]:
     """Units that are 0 for every row do not come back: with activations that have a flat side it takes more of them."""
     few = activation in ("relu", "relu6", "hardtanh") and task.n_outputs == 1
     return tuple(max(8, width) for width in task.hidden) if few else task.hidden
 
 
-def _batch_size(task: _Data, optimizer: str) -> int:
+def _batch_size(task: Task, optimizer: str) -> int:
     """Rprop compares the signs of one gradient and the next, which means nothing where they come from different rows."""
     return len(task.x) if optimizer == "rprop" else 16
 
 
-def _vanishing(task: _Data, sizes: Sequence[int], activation: str, seed: int) -> dict[str, Any]:
+def _vanishing(task: Task, sizes: Sequence[int], activation: str, seed: int) -> dict[str, Any]:
     """The user's data, and a network as wide as the user's but deep."""
     names = list(dict.fromkeys(["sigmoid", "tanh", "relu", activation]))
     rows = np.random.default_rng(seed).permutation(len(task.x))[:400]
@@ -229,41 +201,7 @@ def _vanishing(task: _Data, sizes: Sequence[int], activation: str, seed: int) ->
     )
 
 
-def _load(name: str, target: str | None) -> _Data:
-    if name in TOYS:
-        x, y = TOYS[name]()
-        hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]
-        return _Data(name, _TASKS[name], x, y[:, None], 1, "binary_cross_entropy", hidden, epochs)
-    if name == "digits":
-        (images, labels), _ = digits()
-        names = tuple("0123456789")
-        return _Data(
-            "handwritten digits", _TASKS[name], images[:800], labels[:800], 10, "cross_entropy", (16, 16), 30, names, (8, 8)
-        )
-    if not Path(name).suffix and not Path(name).exists():
-        raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
-    return _load_csv(name, target)
-
-
-def _load_csv(path: str, target: str | None) -> _Data:
-    table = read_csv(path)
-    column = list(table)[-1] if target is None else target
-    if column not in table:
-        raise ValueError(f"target must be one of the columns {', '.join(table)}, got {target!r}")
-    values = table.pop(column)
-    wanted = fit_target(column, values)
-    encoder = TableEncoder.fit(table)
-    x: npt.NDArray[Any] = encoder.transform(table, np.float64)
-    y: npt.NDArray[Any] = wanted.transform(values)
-    inputs = ", ".join(encoder.names[:4]) + (", ..." if len(encoder.names) > 4 else "")
-    sentence = f"The task: {column}, from {inputs}, of {Path(path).name}; numbers are standardised."
-    classes = getattr(wanted, "classes", None)
-    loss = "mse" if classes is None else "cross_entropy"
-    names = None if classes is None else tuple(map(str, classes))
-    return _Data(Path(path).name, sentence, x[:2000], y[:2000], wanted.n_outputs, loss, (4, 4), 100, names)
-
-
-def _examples(task: _Data) -> list[int]:
+def _examples(task: Task) -> list[int]:
     """Up to four rows to trace: of each class as many, spread over the data."""
     if task.name == "xor":  # the corners come first
         return [0, 1, 2, 3]

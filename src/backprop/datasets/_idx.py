@@ -29,8 +29,8 @@ def idx(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Arra
 
     The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
     ``t10k-labels-idx1-ubyte``; a prefix (``emnist-letters-train-...``), ``.idx`` for ``-idx`` and ``test`` for ``t10k`` are
-    understood too. Each may end in ``.gz``. Plain files are memory-mapped, so data sets larger than
-    memory work; compressed ones are read into memory.
+    understood too. Each may end in ``.gz``; hidden files, such as those that macOS puts beside others, are passed over. Plain files
+    are memory-mapped, so data sets larger than memory work; compressed ones are read into memory.
 
     Returns
     -------
@@ -52,7 +52,7 @@ def idx(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Arra
 
 
 def read_idx(path: str | os.PathLike[str]) -> Array:
-    """Read one IDX file of any type and shape: memory-mapped when plain, into memory when its name ends in ``.gz``.
+    """Read one IDX file of any type and shape: memory-mapped when plain, into memory when gzip has compressed it.
 
     Raises
     ------
@@ -61,11 +61,12 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
     """
     path = Path(path)
     try:
-        if path.suffix == ".gz":
-            with gzip.open(path) as file:
-                return _decompressed(file, path.stat().st_size)
-        with path.open("rb") as file:
-            return _mapped(file)
+        with path.open("rb") as plain:
+            if plain.read(2) != b"\x1f\x8b":  # also a file that a browser has decompressed and left its name
+                plain.seek(0)
+                return _mapped(plain)
+        with gzip.open(path) as file:
+            return _decompressed(file, path.stat().st_size)
     except (ValueError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{str(path)!r} is not a whole IDX file: {error}") from error
 
@@ -122,7 +123,7 @@ def _find(folder: Path, names: tuple[str, ...], content: str, dimensions: int) -
     """The one file of this content; a plain file wins over its compressed copy."""
     patterns = [f"*{name}-{content}[-.]idx{dimensions}-ubyte" for name in names]
     for ending in ("", ".gz"):
-        found = [path for pattern in patterns for path in sorted(folder.glob(pattern + ending))]
+        found = [path for pattern in patterns for path in sorted(folder.glob(pattern + ending)) if path.name[0] != "."]
         if len(found) > 1:
             raise ValueError(f"folder {str(folder)!r} holds several candidates: {', '.join(path.name for path in found)}")
         if found:

@@ -78,7 +78,7 @@ class Column:
     def _forget_numbers_that_mean_missing(self) -> None:
         if self.missing is MISSING or not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
             return
-        for number in _numbers_in(self.missing):
+        for number in numbers_in(self.missing):
             hidden = self.values == number
             if hidden.any():
                 self.values = np.where(hidden, np.nan, self.values)
@@ -165,7 +165,7 @@ class Column:
     def _plain(self) -> Numbers | None:
         """The numbers of a list of texts that all read as Python's do."""
         items = self.values
-        if self.missing is MISSING or not _numbers_in(self.missing):
+        if self.missing is MISSING or not numbers_in(self.missing):
             try:
                 found = np.array(
                     [float(item) for item in items], np.float64
@@ -389,8 +389,8 @@ def float_of(text: str) -> float | None:
         return None
 
 
-def _numbers_in(words: frozenset[str]) -> list[float]:
-    """The words for missing values that are numbers, such as -999."""
+def numbers_in(words: frozenset[str]) -> list[float]:
+    """Return the words for missing values that are numbers, such as -999."""
     found = [float_of(word) for word in words]
     return [number for number in found if number is not None and number == number]
 

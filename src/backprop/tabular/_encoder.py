@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -147,12 +148,12 @@ class TableEncoder:
             if reason:
                 self.ignored[name] = reason
                 continue
-            features.append(_fitted(fitted, kind, settings))
+            features.append(_fitted(fitted, column, kind, settings))
             notes += [kind.note] if kind.note else []
         if not features and identifiers:  # better than nothing
             column, kind = identifiers[0]
             notes.append(f"{column.name}: {self.ignored.pop(column.name)}, but is the only column there is")
-            features.append(_fitted(column, kind, settings))
+            features.append(_fitted(column, column, kind, settings))
         if not features:
             why = "; ".join(f"{name!r} {reason}" for name, reason in self.ignored.items())
             raise ValueError(f"table has no column to learn from: {why}")
@@ -267,11 +268,11 @@ class TableEncoder:
             raise ValueError(f"the saved description of the table is damaged: {error!r}") from error
 
 
-def _fitted(column: Column, kind: Kind, settings: Settings) -> Feature:
+def _fitted(column: Column, whole: Column, kind: Kind, settings: Settings) -> Feature:
     if kind.name == "numeric":
         return NumericFeature.fit(column, kind.spelling)
     if kind.name == "boolean":
         return BooleanFeature.fit(column)
     if kind.name == "date":
         return DateFeature.fit(column, kind.form)
-    return CategoricalFeature.fit(column, settings.max_categories)
+    return replace(CategoricalFeature.fit(column, settings.max_categories), seen=len(whole.distinct()))

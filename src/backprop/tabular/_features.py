@@ -98,7 +98,9 @@ class NumericFeature:
 
     def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
         """Return the writer of one value to the columns from `start` on."""
-        centre, scale, clip, fill, flagged, plain = self.centre, self.scale, self.clip, self.fill, self.flagged, self.decimal == "."
+        centre, scale, clip, fill, flagged = self.centre, self.scale, self.clip, self.fill, self.flagged
+        plain = (self.decimal, self.thousands) == Spelling()
+        hidden = frozenset(_columns.numbers_in(missing))
 
         def write(row: list[float], value: Any) -> bool:
             kind = type(value)
@@ -112,6 +114,8 @@ class NumericFeature:
                 except ValueError:
                     return False
             elif kind is not float and kind is not int:
+                return False
+            if hidden and value in hidden:
                 return False
             z = (value - centre) / scale
             if not -_LARGEST < z < _LARGEST:  # too large, or NaN

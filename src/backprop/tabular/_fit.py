@@ -1,4 +1,4 @@
-"""From a table to a trained network: the rows that are used, the encoding, the split, the training."""
+"""From a table to a trained network: the rows that are used, their parts, the encoding, the training."""
 
 from __future__ import annotations
 
@@ -15,15 +15,47 @@ from ..history import History
 from ..network import Network, mlp
 from ..optimizers import Optimizer
 from . import _columns
+from ._columns import Column
 from ._encoder import TableEncoder
 from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
 
 Array = npt.NDArray[Any]
+Rows = npt.NDArray[np.intp]
+
+
+class Source(NamedTuple):
+    """A table whose target is known: its columns, and what the network shall learn.
+
+    Attributes
+    ----------
+    features : dict of str to Column
+        The columns but the target, of all rows.
+    rows : array of int
+        The positions of the rows with a value of the target.
+    target : Target
+    y : array (len(rows), ...)
+        The target as the network learns it.
+    encoding : dict
+        Options of `TableEncoder.fit`.
+    notes : tuple of str
+    """
+
+    features: dict[str, Column]
+    rows: Rows
+    target: Target
+    y: Array
+    encoding: dict[str, Any]
+    notes: tuple[str, ...]
+
+    @property
+    def classes(self) -> Array | None:
+        """The class of each row, for a split that keeps shares; None for numbers."""
+        return self.y if isinstance(self.target, ClassTarget) else None
 
 
 class Prepared(NamedTuple):
-    """A table ready for training: encoder and target, the matrices of the two parts, and what was noticed."""
+    """Encoder and target, and the matrices of the parts: to learn from, to choose the best epoch by, and to judge by."""
 
     encoder: TableEncoder
     target: Target
@@ -31,67 +63,75 @@ class Prepared(NamedTuple):
     y_learn: Array
     x_judge: Array
     y_judge: Array
+    x_test: Array
+    y_test: Array
     notes: tuple[str, ...]
 
 
-def prepare(
+def read_source(
     table: Any,
     target: str,
     *,
     task: str = "auto",
     ignore: Iterable[str] = (),
-    validation: float = 0.2,
-    seed: int = 0,
     missing: Iterable[str] | None = None,
     decimal: str | None = None,
     thousands: str | None = None,
     **encoding: Any,
-) -> Prepared:
-    """Find the encoding of a table, split its rows and encode them; see `TableModel.fit` for the parameters.
-
-    Kinds of columns come from all rows, everything that is learned from those that are not set apart.
-    """
+) -> Source:
+    """Read a table whose target is to be learned; see `TableModel.fit` for the parameters."""
     given = named_columns(table)
-    check_names(given, [target])
-    if isinstance(given, Table):
-        missing = given.options.get("missing") if missing is None else missing
+    ignored = tuple(ignore)
+    check_names(given, [target, *ignored])
+    place = given if isinstance(given, Table) else None
+    if place is not None and missing is None:
+        missing = place.options.get("missing")
     labels, notes = _target_of(given, target, missing)
     known = np.flatnonzero(labels.present)
     if not known.size:
         raise ValueError(f"the table must have rows with a value of {target!r}, has none")
-    known_labels = labels if len(known) == len(labels) else labels.take(known)
-    goal = fit_target(target, known_labels, task, decimal=decimal, thousands=thousands)
-    y: Array = goal.transform(known_labels)
+    labels = labels if len(known) == len(labels) else labels.take(known)
+    goal = fit_target(target, labels, task, decimal=decimal, thousands=thousands)
+    y: Array = goal.transform(labels)
     if len(y) < 2:
         raise ValueError(f"the table must have at least 2 rows with a value of {target!r}, has {len(y)}")
-    learn, judge = split(len(y), validation, stratify=y if isinstance(goal, ClassTarget) else None, seed=seed)
-    features = given.without([target]) if isinstance(given, Table) else {name: given[name] for name in given if name != target}
-    encoder = TableEncoder.fit(
-        features, ignore=ignore, missing=missing, decimal=decimal, thousands=thousands, rows=known[learn], **encoding
-    )
-    columns = _columns.columns(features, [feature.name for feature in encoder.features], encoder.missing)
-    x_learn, x_judge = (
-        encoder.transform({name: column.take(known[part]) for name, column in columns.items()}) for part in (learn, judge)
-    )
-    return Prepared(encoder, goal, x_learn, y[learn], x_judge, y[judge], (*notes, *encoder.notes))
+    used = [name for name in given if name != target and name not in ignored]
+    features = _columns.columns(given, used, _columns.missing_words(missing))
+    for name, column in features.items():
+        if len(column) != len(given[target]):
+            raise ValueError(
+                f"columns must have equal lengths, got {len(column)} in {name!r} and {len(given[target])} in {target!r}"
+            )
+    settings = {"missing": missing, "decimal": decimal, "thousands": thousands, "ignored": ignored, **encoding}
+    return Source(features, known, goal, y, settings, tuple(notes))
 
 
-def _target_of(table: Mapping[str, Any], target: str, missing: Iterable[str] | None) -> tuple[_columns.Column, list[str]]:
-    """The target's column, and a note about the rows that are left out.
+def divide(source: Source, share: float, seed: int, among: Rows | None = None) -> tuple[Rows, Rows]:
+    """Split the rows of a source, or those at some positions, in two; classes keep their shares."""
+    among = np.arange(len(source.y)) if among is None else among
+    classes = None if source.classes is None else source.classes[among]
+    first, second = split(len(among), share, stratify=classes, seed=seed)
+    return among[first], among[second]
 
-    From Python, words such as "none" are classes of a target; from a file, where every value is text, they are missing.
+
+def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) -> Prepared:
+    """Encode the parts of a source, given by positions in its `y`.
+
+    Kinds of columns come from all rows, everything that is learned from the first part.
     """
-    from_file = isinstance(table, Table)
-    words = _columns.missing_words(missing) if from_file or missing is not None else frozenset({""})
-    column = _columns.Column(target, table[target], missing=words, table=table if isinstance(table, Table) else None)
-    unknown = len(column) - int(column.present.sum())
-    if not unknown:
-        return column, []
-    left_out = ""
-    if from_file:
-        raw = {text.strip() for text, there in zip(table[target], column.present, strict=True) if not there} - {""}
-        left_out = f" (empty, or {', '.join(map(repr, sorted(raw)))}: --missing tells which words are missing)" if raw else ""
-    return column, [f"left out {unknown:,} rows without a value of {target!r}{left_out}"]
+    settings = dict(source.encoding)
+    ignored = settings.pop("ignored")
+    encoder = TableEncoder.fit(source.features, rows=source.rows[learn], **settings)
+    encoder.ignored = {**dict.fromkeys(ignored, "as asked"), **encoder.ignored}
+    columns = {feature.name: source.features[feature.name] for feature in encoder.features}
+    test = np.empty(0, np.intp) if test is None else test
+
+    def encoded(part: Rows) -> Array:
+        return encoder.transform({name: column.take(source.rows[part]) for name, column in columns.items()})
+
+    y = source.y
+    parts = encoded(learn), y[learn], encoded(judge), y[judge], encoded(test), y[test]
+    return Prepared(encoder, source.target, *parts, (*source.notes, *encoder.notes))
 
 
 def make_network(
@@ -136,3 +176,21 @@ def train_network(
         verbose=verbose,
     )
     return history, stopping
+
+
+def _target_of(table: Mapping[str, Any], target: str, missing: Iterable[str] | None) -> tuple[Column, list[str]]:
+    """The target's column, and a note about the rows that are left out.
+
+    From Python, words such as "none" are classes of a target; from a file, where every value is text, they are missing.
+    """
+    from_file = isinstance(table, Table)
+    words = _columns.missing_words(missing) if from_file or missing is not None else frozenset({""})
+    column = Column(target, table[target], missing=words, table=table if isinstance(table, Table) else None)
+    unknown = len(column) - int(column.present.sum())
+    if not unknown:
+        return column, []
+    left_out = ""
+    if from_file:
+        raw = {str(text).strip() for text, there in zip(table[target], column.present, strict=True) if not there} - {"", "None"}
+        left_out = f" (also {', '.join(map(repr, sorted(raw)[:5]))}: --missing tells which words mean that)" if raw else ""
+    return column, [f"left out {unknown:,} rows without a value of {target!r}{left_out}"]

@@ -164,7 +164,7 @@ class TableModel:
         TypeError
             If the table has none of these forms, or a column holds something else than numbers, text, booleans, dates and times.
         """
-        prepared = _fit.prepare(
+        source = _fit.read_source(
             rows,
             target,
             task=task,
@@ -175,9 +175,8 @@ class TableModel:
             missing=missing,
             decimal=decimal,
             thousands=thousands,
-            validation=validation,
-            seed=seed,
         )
+        prepared = _fit.prepare(source, *_fit.divide(source, validation, seed))
         if lr is not None and not isinstance(optimizer, str):
             raise ValueError(f"lr is for an optimizer given by name; give it to the {type(optimizer).__name__} itself")
         net = _fit.make_network(prepared, hidden=hidden, activation=activation, dropout=dropout, batch_norm=batch_norm, seed=seed)

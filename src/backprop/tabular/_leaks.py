@@ -1,0 +1,105 @@
+"""What makes a model look better than it is: a column that gives the target away, copies of columns and of rows, rare classes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ._encoder import TableEncoder
+from ._targets import ClassTarget, Target
+
+Array = npt.NDArray[Any]
+
+_GIVES_AWAY = 0.995  # of the naive error, that one column takes away
+_MIN_ROWS = 50
+_ROWS_PER_GROUP = 4
+_MOST = 100  # groups of a column
+_SHARED = 0.01  # of the rows to judge by
+_RARE = 0.1  # share of a class
+
+
+def warnings(encoder: TableEncoder, target: Target, x_learn: Array, y_learn: Array, x_judge: Array, y_judge: Array) -> list[str]:
+    """Return a sentence about each thing that a person should look at before the model is trusted."""
+    found = _giving_away(encoder, target, x_learn, y_learn)
+    found += _copies_of_columns(encoder, x_learn)
+    found += _shared_rows(x_learn, y_learn, x_judge, y_judge)
+    return found + _rare_classes(target)
+
+
+def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> list[str]:
+    if len(y) < _MIN_ROWS:
+        return []
+    found = []
+    for name, columns in encoder.columns.items():
+        groups = _groups(x[:, columns])
+        n_groups = int(groups.max()) + 1
+        if n_groups * _ROWS_PER_GROUP > len(y):
+            continue
+        if isinstance(target, ClassTarget):
+            counts = np.zeros((n_groups, target.n_outputs))
+            np.add.at(counts, (groups, y), 1)
+            wrong = 1 - counts.max(axis=1).sum() / len(y)
+            naive = 1 - np.bincount(y).max() / len(y)
+        else:
+            values = y[:, 0]
+            sizes = np.bincount(groups, minlength=n_groups)
+            means = np.bincount(groups, values, minlength=n_groups) / np.maximum(sizes, 1)
+            wrong, naive = float(np.mean((values - means[groups]) ** 2)), float(np.var(values))
+        if naive > 0 and wrong <= (1 - _GIVES_AWAY) * naive:
+            found.append(f"{name} alone tells the target ({1 - wrong / naive:.1%}): is it known when the prediction is to be made?")
+    return found
+
+
+def _groups(part: Array) -> npt.NDArray[np.intp]:
+    """The rows in groups of equal values; numbers with many values in groups of equal size."""
+    if part.shape[1] <= 2:
+        values = part[:, 0]
+        distinct = np.unique(values)
+        if len(distinct) > _MOST:
+            edges = np.unique(np.quantile(values, np.linspace(0, 1, _MOST + 1)[1:-1]))
+            return np.searchsorted(edges, values, side="right")
+        return np.searchsorted(distinct, values)
+    _, groups = np.unique(_keys(part), return_inverse=True)
+    return groups
+
+
+def _copies_of_columns(encoder: TableEncoder, x: Array) -> list[str]:
+    same: dict[tuple[int, bytes], list[str]] = defaultdict(list)
+    for name, columns in encoder.columns.items():
+        part = np.round(x[:, columns].astype(np.float64), 4) + 0.0
+        if len(columns) <= 2 and part.size and part[np.flatnonzero(part[:, 0])[:1], 0].sum() < 0:  # the same with another sign
+            part[:, 0] = -part[:, 0] + 0.0
+        same[(len(columns), part.tobytes())].append(name)
+    return [f"{', '.join(names[1:])} says the same as {names[0]}" for names in same.values() if len(names) > 1]
+
+
+def _shared_rows(x_learn: Array, y_learn: Array, x_judge: Array, y_judge: Array) -> list[str]:
+    if not len(x_judge):
+        return []
+    known = set(_keys(np.column_stack((x_learn, y_learn))).tolist())
+    shared = sum(key in known for key in _keys(np.column_stack((x_judge, y_judge))).tolist())
+    if shared < max(1, _SHARED * len(x_judge)):
+        return []
+    return [f"{shared:,} of the {len(x_judge):,} rows to judge by are also among those to learn from: the result is too good"]
+
+
+def _keys(rows: Array) -> npt.NDArray[Any]:
+    """Each row as one value that equals that of an equal row."""
+    rows = np.ascontiguousarray(rows + 0.0)  # -0 and 0 are equal
+    return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
+
+
+def _rare_classes(target: Target) -> list[str]:
+    if not isinstance(target, ClassTarget) or target.n_outputs > 10:
+        return []
+    rare = [
+        (share, name) for share, name in zip(target.shares, target.classes, strict=False) if share < _RARE / target.n_outputs * 2
+    ]
+    return [
+        f"class {name!r} has {share:.1%} of the rows: look at its recall rather than at the accuracy; "
+        "--class-weight balanced gives it more weight"
+        for share, name in sorted(rare)[:3]
+    ]
