@@ -87,7 +87,7 @@ def train(options: argparse.Namespace) -> None:
     if options.report:
         from .report import write_report
 
-        write_report(options.report, Run(model, source, prepared, progress, validation, test, folds, importance, found), options)
+        write_report(options.report, Run(model, source, prepared, progress, validation, test, folds, importance, found))
         say(f"report      {options.report}")
     if interrupted:
         raise KeyboardInterrupt
@@ -137,6 +137,7 @@ class Progress(Callback):
         self.losses: list[float] = []
         self.training_losses: list[float] = []
         self.seconds = 0.0
+        self.end = ""  # why training ended
         self._say = say if not _is_terminal() else _silent
         self._began = self._told = time.monotonic()
 
@@ -178,6 +179,7 @@ def _train(net: Network, prepared: _fit.Prepared, options: argparse.Namespace, p
         end = "stopped at the limit" + (", still improving: more --epochs may give a better model" if improving else "")
     else:
         end = f"no better for {options.patience} epochs"
+    progress.end = end
     say(f"epochs      {epochs} of at most {options.epochs}, the best is {best}; {end}; {progress.seconds:.1f} s")
     return interrupted
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -129,9 +130,19 @@ def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) 
     def encoded(part: Rows) -> Array:
         return encoder.transform({name: column.take(source.rows[part]) for name, column in columns.items()})
 
-    y = source.y
+    target, y = _of_learned_rows(source, learn)
     parts = encoded(learn), y[learn], encoded(judge), y[judge], encoded(test), y[test]
-    return Prepared(encoder, source.target, *parts, (*source.notes, *encoder.notes))
+    return Prepared(encoder, target, *parts, (*source.notes, *encoder.notes))
+
+
+def _of_learned_rows(source: Source, learn: Rows) -> tuple[Target, Array]:
+    """The target with the mean and scale, or the shares, of the rows to learn from, and all rows as it gives them."""
+    if isinstance(source.target, ClassTarget):
+        counts = np.bincount(source.y[learn], minlength=source.target.n_outputs)
+        return replace(source.target, shares=tuple((counts / len(learn)).tolist())), source.y
+    target = source.target
+    centre, scale = _columns.mean_and_scale(target.name, source.y[learn, 0])
+    return replace(target, mean=target.mean + target.scale * centre, scale=target.scale * scale), (source.y - centre) / scale
 
 
 def make_network(
