@@ -37,6 +37,7 @@ def blocks(one: Report, several: Report | None) -> dict[str, str]:
     found = {"machine": "\n".join(f"- {line}" for line in one.heading().splitlines()[:3])}
     tables = {table.title.split(",")[0].split(" (")[0]: table for table in one.tables()}
     found |= {"training": tables["training with Adam"].markdown(), "prediction": tables["prediction"].markdown()}
+    found["long training"] = tables["long training with Adam"].markdown()
     parts = []
     for table in (table for table in one.tables() if table.title.startswith("kernels")):
         shown = table._replace(rows=[row for row in table.rows if KERNELS.search(row[0])])

@@ -18,6 +18,7 @@ import pytest
 from backprop import cli, kernels
 from backprop._bench import measure, peers
 from backprop._bench.kernel_cases import KERNELS, KernelCase, Size, Work, kernel_run, make_array
+from backprop._bench.long_runs import LongRun, epoch_run, first_and_last
 from backprop._bench.machine import Peak, describe, measure_peak
 from backprop._bench.measure import Plan, Row
 from backprop._bench.network_cases import NETWORKS, PREDICTION, TRAINING, NetworkCase, fit_run, predict_run, step_run
@@ -105,6 +106,7 @@ import numpy as np
 warnings.simplefilter("ignore")
 from backprop._bench import peers
 from backprop._bench.kernel_cases import KERNELS
+from backprop._bench.long_runs import LongRun
 from backprop._bench.network_cases import NetworkCase
 
 small = NetworkCase((64, 16, 10), "relu", 8, lr=1e-2)
@@ -121,6 +123,11 @@ for name, peer in peers.installed_peers(threads=1).items():
     tell(f"{name} step float32", peer.step, small)
     tell(f"{name} step float64", peer.step, small._replace(activation="tanh", dtype="float64"))
     tell(f"{name} predict", peer.predict, small)
+    try:
+        peer.epoch(LongRun(epochs=1))()
+        found.setdefault("long training", []).append(name)
+    except peers.NotOfferedError:
+        pass
     for case in KERNELS:
         try:
             peer.kernel(case, "tiny")()
@@ -166,6 +173,11 @@ def test_peers_predict_the_same(at_work: dict[str, Any], name: str) -> None:
     assert outputs.shape == (8, 10)
     if name != "scikit-learn":
         np.testing.assert_allclose(outputs, predict_run(SMALL, measure.ourselves())(), rtol=1e-4, atol=1e-5)
+
+
+def test_pytorch_takes_part_in_long_training(at_work: dict[str, Any]) -> None:
+    need("PyTorch")
+    assert at_work["long training"] == ["PyTorch"]
 
 
 def test_pytorch_does_the_work_of_some_kernels(at_work: dict[str, Any]) -> None:
@@ -255,6 +267,8 @@ def report() -> Report:
     rows = [
         Row("training", "4-2 relu, 1 row", "fit", "float32", {"cython": 1e-6, "PyTorch": 1.5e-4}, Work(1e-5, "GFLOP")),
         Row("training", "4-2 relu, 1 row", "step", "float64", {"cython": 2e-6}, Work(1e-5, "GFLOP")),
+        Row("long training", "digits", "first", "float32", {"cython": 4e-5, "PyTorch": 2e-4}, Work(1e-3, "GFLOP")),
+        Row("long training", "digits", "last", "float32", {"cython": 4.2e-5, "PyTorch": 6e-4}, Work(1e-3, "GFLOP")),
         Row("kernels", "activation_forward tanh", "small", "float32", {"cython": 2e-7, "PyTorch": 1e-7}, Work(1000, "element")),
         Row("kernels", "adam", "large", "float32", {"cython": 0.01}, Work(0.2, "GB")),
     ]
@@ -262,12 +276,14 @@ def report() -> Report:
 
 
 def test_tables_of_a_report(report: Report) -> None:
-    training, small, large = report.tables()
+    training, long_training, small, large = report.tables()
     assert training.heads == ["", "ours", "rate", "of peak", "PyTorch"]
     assert training.rows == [
         ["4-2 relu, 1 row, fit", "1 us", "10 GFLOP/s", "5 %", "150 x"],
         ["4-2 relu, 1 row, step, float64", "2 us", "5 GFLOP/s", "5 %", ""],
     ]
+    assert long_training.heads == ["", "first epochs", "last epochs", "last / first", "PyTorch: last / first"]
+    assert long_training.rows == [["digits", "40 us", "42 us", "1.05", "3.00"]]
     assert small.rows == [["activation_forward tanh", "200 ns", "0.2 ns/element", "", "0.50 x"]]
     assert large.rows == [["adam", "10 ms", "20 GB/s", ""]]
     assert "100 GFLOP/s in float32, 50 GFLOP/s in float64, copies 12.0 GB/s" in report.heading()
@@ -298,9 +314,10 @@ def test_bench_prints_times_rates_and_ratios(capsys: pytest.CaptureFixture[str],
     assert re.search(r"^dense_forward +\S+ [mun]s +\S+ GFLOP/s", printed, re.MULTILINE)
     assert re.search(r"^adam +\S+ [mun]s +\S+ GB/s", printed, re.MULTILINE)
     assert re.search(r"^4-32-32-2 tanh, 32 rows, fit +\S+ [mun]s", printed, re.MULTILINE)
+    assert re.search(r"^digits, 64-128-64-10 relu, 32 rows +\S+ [mun]s +\S+ [mun]s +\d\.\d\d", printed, re.MULTILINE)
     assert (measure.TWIN in printed) == ("cython" in kernels.available())
     found = Report.load(tmp_path / "all.json")
-    assert {row.table for row in found.rows} == {"training", "prediction", "kernels"}
+    assert {row.table for row in found.rows} == {"training", "prediction", "long training", "kernels"}
 
 
 @pytest.mark.usefixtures("alone")
@@ -310,6 +327,16 @@ def test_bench_takes_only_what_it_is_told_to(capsys: pytest.CaptureFixture[str])
     assert [line.split("  ")[0] for line in lines[5:] if line] == [
         "prediction", "4-32-32-2 tanh, 1 row", "kernels, tiny (batch 3, 4 x 5; 20 parameters)", "lion",
     ]  # fmt: skip
+
+
+@pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
+def test_a_step_takes_the_same_time_at_the_end_of_long_training_as_at_the_beginning() -> None:
+    case = LongRun(weight_decay=0.01, epochs=120)
+    for _attempt in range(3):  # another process may take the processor
+        first, last = first_and_last({"ours": Contestant(epoch_run(case, "cython"), case.steps)}, case.epochs)
+        if last["ours"] < 1.1 * first["ours"]:
+            return
+    pytest.fail(f"first {first}, last {last}")
 
 
 def test_float64_and_all_batches_are_there() -> None:

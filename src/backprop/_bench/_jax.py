@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from .kernel_cases import KernelCase
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .peers import NotOfferedError
 from .timing import Run
@@ -44,6 +45,10 @@ class Jax:
             return value.block_until_ready()
 
         return run
+
+    def epoch(self, case: LongRun) -> Run:
+        """Offer none: its compiled step has one batch."""
+        raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
         """Forward only."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._types import Array
 from .kernel_cases import KernelCase
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .peers import NotOfferedError
 from .timing import Run
@@ -64,6 +65,10 @@ class NumPy:
             return loss
 
         return run
+
+    def epoch(self, case: LongRun) -> Run:
+        """Take no part: the NumPy twin does."""
+        raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
         """Forward only."""

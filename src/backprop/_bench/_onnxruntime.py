@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .kernel_cases import KernelCase
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .peers import NotOfferedError
 from .timing import Run
@@ -21,6 +22,10 @@ class OnnxRuntime:
         self.threads = threads
 
     def step(self, case: NetworkCase) -> Run:
+        """Offer none."""
+        raise NotOfferedError
+
+    def epoch(self, case: LongRun) -> Run:
         """Offer none."""
         raise NotOfferedError
 

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from .kernel_cases import KernelCase, make_array
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .peers import NotOfferedError
 from .timing import Run
@@ -48,6 +49,21 @@ class PyTorch:
             loss.backward()
             optimizer.step()
             return loss.detach()
+
+        return run
+
+    def epoch(self, case: LongRun) -> Run:
+        """Every row once, in an order of its own each time."""
+        net, torch = self.network(case.network), self.torch
+        optimizer = torch.optim.Adam(net.parameters(), lr=case.network.lr, weight_decay=case.weight_decay, fused=True)
+        cross_entropy = torch.nn.CrossEntropyLoss()
+        x, y = (torch.from_numpy(array) for array in case.data())
+
+        def run() -> None:
+            for rows in torch.randperm(len(x)).split(case.network.batch):
+                optimizer.zero_grad()
+                cross_entropy(net(x[rows]), y[rows]).backward()
+                optimizer.step()
 
         return run
 
@@ -127,6 +143,10 @@ class CompiledPyTorch(PyTorch):
                 return compiled(*state)
 
         return self._tried(run)
+
+    def epoch(self, case: LongRun) -> Run:
+        """Take no part: eager PyTorch does."""
+        raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
         """Forward only."""

@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from .kernel_cases import KernelCase
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .peers import NotOfferedError
 from .timing import Run
@@ -26,6 +27,10 @@ class ScikitLearn:
             return classifier.partial_fit(x, y, classes=classes).loss_
 
         return run
+
+    def epoch(self, case: LongRun) -> Run:
+        """Offer none."""
+        raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
         """One call of predict_proba."""

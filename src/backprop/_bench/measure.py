@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from .. import kernels
 from .kernel_cases import KERNELS, Work, kernel_run
+from .long_runs import LONG_RUNS, LongRun, epoch_run, first_and_last
 from .network_cases import PREDICTION, TRAINING, NetworkCase, fit_run, predict_run, step_run
 from .peers import NotOfferedError, Peer
 from .timing import Contestant, Run, best_times
@@ -18,9 +19,9 @@ TWIN = "NumPy twin"
 class Row(NamedTuple):
     """One case: the seconds of each contestant, ourselves first, and how much work it is."""
 
-    table: str  # "kernels", "training" or "prediction"
+    table: str  # "kernels", "training", "long training" or "prediction"
     name: str
-    detail: str  # the size, or how the library is called
+    detail: str  # the size, how the library is called, or which epochs
     dtype: str
     seconds: dict[str, float]
     work: Work
@@ -56,6 +57,7 @@ class Plan(NamedTuple):
     sizes: Sequence[str] = ("small", "medium", "large")
     training: Sequence[NetworkCase] = tuple(TRAINING)
     prediction: Sequence[NetworkCase] = tuple(PREDICTION)
+    long_training: Sequence[LongRun] = tuple(LONG_RUNS)
     seconds: float = 0.3  # for a network and contestant; a tenth for a kernel
     rest: float = 0.0
     most_steps: int = 2_000  # of a call of fit
@@ -83,6 +85,9 @@ def rows(plan: Plan, peers: Mapping[str, Peer], skipped: Callable[[str], object]
     for network in plan.training:
         if plan.wants("training", network.name, network.dtype):
             yield from take.training(network)
+    for run in plan.long_training:
+        if plan.wants("long training", run.name):
+            yield from take.long_training(run)
     for network in plan.prediction:
         if plan.wants("prediction", network.name, network.dtype):
             contestants = take.contestants(partial(predict_run, network), "predict", network)
@@ -121,3 +126,11 @@ class _Taker(NamedTuple):
         work = Work(1e-9 * case.training_flops, "GFLOP")
         yield Row("training", case.name, "fit", case.dtype, {ourselves(): by_fit} | others, work)
         yield Row("training", case.name, "step", case.dtype, {ourselves(): by_step} | others, work)
+
+    def long_training(self, case: LongRun) -> Iterator[Row]:
+        """A step in the first epochs, and one in the last."""
+        contestants = self.contestants(partial(epoch_run, case), "epoch", case)
+        contestants = {name: Contestant(contestant.run, case.steps) for name, contestant in contestants.items()}
+        work = Work(1e-9 * case.network.training_flops, "GFLOP")
+        for detail, seconds in zip(("first", "last"), first_and_last(contestants, case.epochs), strict=True):
+            yield Row("long training", case.name, detail, case.network.dtype, seconds, work)

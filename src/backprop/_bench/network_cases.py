@@ -76,7 +76,7 @@ def step_run(case: NetworkCase, backend: str) -> Run:
     """One call of `Trainer.step`; returns the loss."""
     x, y = case.data()
     trainer = _trainer(case)
-    return _on(backend, lambda: trainer.step(x, y))
+    return on_backend(backend, lambda: trainer.step(x, y))
 
 
 def fit_run(case: NetworkCase, backend: str, most_steps: int = 2_000) -> Contestant:
@@ -84,22 +84,22 @@ def fit_run(case: NetworkCase, backend: str, most_steps: int = 2_000) -> Contest
     steps = int(np.clip(1e9 / case.training_flops, 2, most_steps))
     x, y = case.data(steps)
     trainer = _trainer(case)
-    return Contestant(_on(backend, lambda: trainer.fit(x, y, batch_size=case.batch, verbose=False)), steps)
+    return Contestant(on_backend(backend, lambda: trainer.fit(x, y, batch_size=case.batch, verbose=False)), steps)
 
 
 def predict_run(case: NetworkCase, backend: str) -> Run:
     """One call of `Network.predict`; returns the outputs."""
     x, _ = case.data()
     net = case.network()
-    return _on(backend, lambda: net.predict(x))
+    return on_backend(backend, lambda: net.predict(x))
 
 
 def _trainer(case: NetworkCase) -> Trainer:
     return Trainer(case.network(), loss="cross_entropy", optimizer=Adam(lr=case.lr))
 
 
-def _on(backend: str, run: Callable[[], object]) -> Run:
-    """The run itself where the backend is the one in use, so that the choice of another costs nothing in the measurement."""
+def on_backend(backend: str, run: Callable[[], object]) -> Run:
+    """Return the run itself where the backend is the one in use, so that the choice of another costs nothing in the measurement."""
     if kernels.backend().name == backend:
         return run
 

@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Protocol
 
 from .kernel_cases import KernelCase
+from .long_runs import LongRun
 from .network_cases import NetworkCase
 from .timing import Run
 
@@ -25,6 +26,9 @@ class Peer(Protocol):
 
     def step(self, case: NetworkCase) -> Run:
         """Make one training step, ready to be timed; it returns the loss."""
+
+    def epoch(self, case: LongRun) -> Run:
+        """Make one epoch of training, ready to be called again and again: each goes on where the last one ended."""
 
     def predict(self, case: NetworkCase) -> Run:
         """Make one prediction, ready to be timed; it returns the outputs."""

@@ -37,11 +37,13 @@ class Report(NamedTuple):
         )
 
     def tables(self) -> Iterator[Table]:
-        """Training, prediction, and kernels by size; of each what there is."""
+        """Training, prediction, long training, and kernels by size; of each what there is."""
         for title, table in (("training with Adam, a step", "training"), ("prediction", "prediction")):
             rows = [row for row in self.rows if row.table == table]
             if rows:
                 yield self._table(title, rows)
+        if any(row.table == "long training" for row in self.rows):
+            yield self._long_training()
         for size in SIZES:
             rows = [row for row in self.rows if row.table == "kernels" and row.detail == size]
             if rows:
@@ -51,6 +53,17 @@ class Report(NamedTuple):
         others = [name for name in [TWIN, *NAMES] if any(name in row.seconds for row in rows)]
         heads = ["", "ours", "rate", "of peak", *others]
         return Table(title, heads, [[_label(row), duration(row.ours), *self._rate(row), *_ratios(row, others)] for row in rows])
+
+    def _long_training(self) -> Table:
+        """A step in the first epochs and in the last; of others, the ratio of the two alone."""
+        rows = [row for row in self.rows if row.table == "long training"]
+        others = [name for name in [TWIN, *NAMES] if any(name in row.seconds for row in rows)]
+        lines = []
+        for first, last in zip(rows[::2], rows[1::2], strict=True):
+            grown = [f"{last.seconds[name] / first.seconds[name]:.2f}" if name in first.seconds else "" for name in others]
+            lines.append([first.name, duration(first.ours), duration(last.ours), f"{last.ours / first.ours:.2f}", *grown])
+        heads = ["", "first epochs", "last epochs", "last / first", *(f"{name}: last / first" for name in others)]
+        return Table("long training with Adam, a step", heads, lines)
 
     def _rate(self, row: Row) -> tuple[str, str]:
         """Our rate, and that of products as a share of the peak of the cores in use."""

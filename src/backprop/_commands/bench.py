@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from .. import kernels
 from .._bench import measure, peers
+from .._bench.long_runs import LONG_RUNS
 from .._bench.machine import describe, measure_peak, versions
 from .._bench.network_cases import PREDICTION, TRAINING
 from .._bench.report import Report
@@ -27,8 +28,8 @@ def bench(
     threads : int, optional
         For us and for the peers; by default as many as the kernels use anyway.
     only : sequence of str
-        Leave out every row that contains none of these words. A row's words are its table (kernels, training or prediction), its
-        name, and its size or dtype.
+        Leave out every row that contains none of these words. A row's words are its table (kernels, training, long training or
+        prediction), its name, and its size or dtype.
     compile_pytorch : bool
         Whether `torch.compile` takes part; it compiles for up to a minute for each row.
     json : str, optional
@@ -43,6 +44,7 @@ def bench(
     plan = measure.Plan(only=only, rest=0.005 if threads > 1 else 0.0)
     if quick:
         plan = plan._replace(sizes=["tiny"], training=TRAINING[:2], prediction=PREDICTION[:2], seconds=0.02, most_steps=50)
+        plan = plan._replace(long_training=[LONG_RUNS[0]._replace(epochs=6)])
     report = Report(describe(), versions(DISTRIBUTIONS), kernels.backend().isa, threads, measure_peak(plan.seconds / 3), [])
     reasons: dict[str, None] = {}
     contestants = peers.installed_peers(threads, compile_pytorch=compile_pytorch)

@@ -10,6 +10,8 @@
 #ifndef BACKPROP_TEAM_H
 #define BACKPROP_TEAM_H
 
+#include "denormals.h"
+
 #include <limits.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,7 +25,7 @@
 typedef void (*share_t)(void *work, int part, int parts);
 
 /* One piece of work on several threads. Its program is a sequence of numbered stages, and a stage is so many pieces. Every thread runs
-   the program, takes pieces of the stage it has come to until none is left, and goes on when all are done, whoever did them. */
+   the program, takes pieces of the stage it has come to until none is left, and goes on when all are done, by any thread. */
 typedef struct team_t {
     uint64_t stage;     /* the number of the stage, and in the lower half one bit for each piece that is taken */
     int done;           /* pieces of the stage that are done */
@@ -159,6 +161,7 @@ static team_t *join_team(int *part) {
 
 static void *help(void *nothing) {
     (void)nothing;
+    flush_denormals(); /* helpers serve plans alone */
     for (;;) {
         int part;
         team_t *team = join_team(&part);

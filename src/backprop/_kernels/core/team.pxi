@@ -49,6 +49,12 @@ cdef extern from "_kernels/core/team.h" nogil:
     int add_to(int *count, int n)               # returns the sum
     bint replace(int *count, int old, int new)
 
+cdef extern from "_kernels/core/denormals.h" nogil:
+    ctypedef unsigned long long float_mode_t    # how this thread rounds and flushes
+    float_mode_t flush_denormals()              # returns the mode before
+    float_mode_t float_mode()
+    void set_float_mode(float_mode_t mode)
+
 cdef extern from "Python.h":
     long PyThread_get_thread_ident() noexcept nogil
 
@@ -125,17 +131,22 @@ cdef inline int threads_for(double flops) noexcept nogil:
 
 
 cdef void run(Share share, void *work, double flops, Py_ssize_t steps, int most, team_t *team) noexcept:
-    """Run a stretch of work on as many threads as it is worth: each step is worth its ``flops``, and there is room for ``most``."""
+    """Run a stretch of work on as many threads as it is worth: each step is worth its ``flops``, and there is room for ``most``.
+
+    Denormal numbers are zeros meanwhile. ``share`` calls Python, if at all, in the caller's mode.
+    """
     cdef double total = flops * steps
+    cdef float_mode_t mode = flush_denormals()
     if total < FLOPS_WITH_GIL:
         share(work, 0, 1)
-        return
-    with nogil:
-        if total < FLOPS_OF_A_TEAM or value_of(&thread_limit) == 1:
-            share(work, 0, 1)
-        else:
-            run_team(team, share, work, join_budget(min(most, threads_for(flops))))
-            leave_budget()
+    else:
+        with nogil:
+            if total < FLOPS_OF_A_TEAM or value_of(&thread_limit) == 1:
+                share(work, 0, 1)
+            else:
+                run_team(team, share, work, join_budget(min(most, threads_for(flops))))
+                leave_budget()
+    set_float_mode(mode)
 
 
 # Faces.

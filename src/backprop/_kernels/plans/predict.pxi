@@ -29,6 +29,7 @@ cdef struct prediction_t:
     Py_ssize_t slice  # rows of the largest
     int taken  # slices, by any thread
     double look  # when to look for signals next
+    float_mode_t mode  # of the caller
     bint interrupted  # whether there was one, and its handler has raised an exception
     team_t team
     char *memory  # of all threads, each with
@@ -106,8 +107,10 @@ cdef void predict_walk(prediction_t *p, const real *x, real *outputs, int part) 
 
 cdef void look_for_signals(prediction_t *p) noexcept nogil:
     """Run the handlers of signals that have come, as Python does between two instructions; Ctrl-C leaves no slice to take."""
+    set_float_mode(p.mode)
     with gil:
         p.interrupted = PyErr_CheckSignals() != 0
+    flush_denormals()
     if p.interrupted:
         add_to(&p.taken, p.slices)
     p.look = monotonic() + SECONDS_BETWEEN_LOOKS
@@ -130,6 +133,7 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
     p.net, p.x, p.outputs, p.n, p.taken, p.interrupted = net, x, outputs, n, 0, False
     slice_rows(&p, threads)
     p.look = monotonic() + SECONDS_BETWEEN_LOOKS if p.slices > 1 else 0
+    p.mode = float_mode()
     if threads * p.size <= STACK_BYTES:
         p.memory = aligned(stack)
     else:
