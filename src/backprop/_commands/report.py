@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from .._files import replace_file
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumericFeature
-
-if TYPE_CHECKING:
-    from ..tabular._features import Feature
-    from .tables import Run
+from ..tabular._features import Feature
+from .runs import Run
 
 _WIDTH, _HEIGHT, _MARGIN = 560, 260, 46
 _MOST_POINTS = 1500

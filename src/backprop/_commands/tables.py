@@ -5,12 +5,11 @@ from __future__ import annotations
 import argparse
 import io
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -28,32 +27,17 @@ from ..tabular._features import FEATURES, Feature
 from ..tabular._judge import judge
 from ..tabular._leaks import warnings
 from ..tabular._rows import Table, check_names
+from .runs import Progress, Run, Say, is_terminal, silent
 
 Target = ClassTarget | NumberTarget
-Say = Callable[[str], None]
 
 _CHUNK = 20_000  # rows that are predicted at a time
 _LARGE = 20_000_000  # bytes: reading such a file shows a bar
-_SIGN_EVERY = 5.0  # seconds
-
-
-class Run(NamedTuple):
-    """What `train` has made: for what it prints and for the report."""
-
-    model: TableModel
-    source: _fit.Source
-    prepared: _fit.Prepared
-    progress: Progress
-    validation: Judgement
-    test: Judgement | None
-    folds: list[Judgement]
-    importance: Importance | None
-    warnings: list[str]
 
 
 def train(options: argparse.Namespace) -> None:
     """Train a network on a file of rows and save it with its encoding; the options are those of the command line."""
-    say = _silent if options.quiet else partial(print, flush=True)
+    say = silent if options.quiet else partial(print, flush=True)
     for path in (options.out, options.report):
         if path is not None:
             check_writable(path)  # before the work, not after it
@@ -127,39 +111,6 @@ def evaluate(options: argparse.Namespace) -> None:
         rows = np.flatnonzero(known.present)
         x = model.encoder.transform(table)[rows]
         _tell_importance(_importance_of(model.network, model.encoder, x, model.target.transform(known.take(rows))), print)
-
-
-class Progress(Callback):
-    """Keeps the losses of the epochs, and where there is no terminal says every few seconds that training goes on."""
-
-    def __init__(self, epochs: int, say: Say) -> None:
-        self.epochs = epochs
-        self.losses: list[float] = []
-        self.training_losses: list[float] = []
-        self.seconds = 0.0
-        self.end = ""  # why training ended
-        self._say = say if not _is_terminal() else _silent
-        self._began = self._told = time.monotonic()
-
-    @property
-    def best_epoch(self) -> int:
-        """The number of the epoch with the lowest validation loss, from 1; 0 if there was none."""
-        finite = [loss if loss == loss else np.inf for loss in self.losses]
-        return 1 + int(np.argmin(finite)) if finite else 0
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Note the losses."""
-        self.losses.append(logs["val_loss"])
-        self.training_losses.append(logs["loss"])
-        now = time.monotonic()
-        self.seconds = now - self._began
-        if now - self._told >= _SIGN_EVERY:
-            self._told = now
-            best = self.best_epoch
-            self._say(
-                f"epoch       {len(self.losses)} of at most {self.epochs}: validation loss {logs['val_loss']:.4g}, "
-                f"best {self.losses[best - 1]:.4g} in epoch {best}; {self.seconds:.0f} s"
-            )
 
 
 def _train(net: Network, prepared: _fit.Prepared, options: argparse.Namespace, progress: Progress, say: Say) -> bool:
@@ -256,7 +207,7 @@ def _bar(path: str) -> Iterator[Callable[[int], None] | None]:
     size = 0
     with suppress(OSError):
         size = Path(path).stat().st_size
-    if not _is_terminal() or size < _LARGE:
+    if not is_terminal() or size < _LARGE:
         yield None
         return
     from tqdm import tqdm  # type: ignore[import-untyped]
@@ -521,10 +472,6 @@ def _check_not_read(path: str, inputs: Iterable[str | None]) -> None:
                 raise ValueError(f"{path!r} is the file that is read: write to another one")
 
 
-def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
-
-
 def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
@@ -532,7 +479,3 @@ def _listed(names: Sequence[str], most: int = 8) -> str:
 def _optimizer(options: argparse.Namespace) -> Optimizer:
     settings = {"name": options.optimizer, "weight_decay": options.weight_decay}
     return optimizers.get(settings if options.lr is None else {**settings, "lr": options.lr})
-
-
-def _silent(text: str) -> None:
-    pass
