@@ -36,7 +36,7 @@ _NAMES = {
     "clipping": ("clip_grad_norm", "clip_grad_value"),
     "data": ("batches",),
     "ensemble": ("Ensemble", "fit_many"),
-    "explain.choosing": ("compare", "lr_range_test"),
+    "explain.choosing": ("compare", "lr_range_test", "search"),
     "explain.diagnosis": ("Monitor", "diagnose"),
     "explain.trace": ("trace",),
     "history": ("History",),

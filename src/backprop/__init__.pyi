@@ -33,6 +33,7 @@ from .ensemble import Ensemble as Ensemble
 from .ensemble import fit_many as fit_many
 from .explain.choosing import compare as compare
 from .explain.choosing import lr_range_test as lr_range_test
+from .explain.choosing import search as search
 from .explain.diagnosis import Monitor as Monitor
 from .explain.diagnosis import diagnose as diagnose
 from .explain.trace import trace as trace

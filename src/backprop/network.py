@@ -981,7 +981,7 @@ class Network(Options, metaclass=Overridable):
         steps_per_epoch : int, optional
             Where x is an iterable: the number of batches of an epoch.
         verbose : bool, optional
-            Whether to show a progress bar; None shows it on a terminal only.
+            Whether to show a progress bar; None shows it on a terminal or in a notebook.
         check_finite : bool
             Whether to refuse NaN and infinity in x and y.
 

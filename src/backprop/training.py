@@ -183,7 +183,7 @@ class Trainer(TrainingState):
         steps_per_epoch : int, optional
             Where x is an iterable: how many batches make an epoch. None: as many as there are.
         verbose : bool, optional
-            Whether to show a progress bar; None shows it on a terminal only.
+            Whether to show a progress bar; None shows it on a terminal or in a notebook.
         check_finite : bool
             Whether to refuse NaN and infinities in x and y.
 

@@ -62,7 +62,7 @@ def test_comparing_in_threads_gives_what_training_alone_gives(digits) -> None:
     x, y = digits
     nets = {name: bp.mlp([64, 32, 10], activation=name, seed=0) for name in ("relu", "tanh", "sigmoid")}
     before = {name: net.parameters.copy() for name, net in nets.items()}
-    comparison = bp.compare(nets, x, y, loss="cross_entropy", metric="accuracy", epochs=2, seed=3, threads=3)
+    comparison = bp.compare(nets, x, y, loss="cross_entropy", metric="accuracy", epochs=2, seed=3, n_jobs=3)
     for name, net in nets.items():
         assert np.array_equal(net.parameters, before[name])
         alone = net.copy()
@@ -85,7 +85,7 @@ def test_all_candidates_are_validated_on_the_same_rows(digits) -> None:
             return super().compute(outputs, targets, weight, grad)
 
     nets = {str(seed): bp.mlp([64, 10], seed=seed) for seed in range(3)}
-    bp.compare(nets, x, y, loss=Spy(), metric="accuracy", epochs=1, threads=1)
+    bp.compare(nets, x, y, loss=Spy(), metric="accuracy", epochs=1, n_jobs=1)
     assert len(seen) == 3
     assert len(set(seen)) == 1
 
@@ -137,3 +137,181 @@ def test_both_draw_themselves(digits, trainer) -> None:
     comparison = bp.compare({"adam": "adam"}, *digits, net=trainer.net, loss="cross_entropy", epochs=2)
     assert comparison.plot().get_ylabel() == "val_loss"
     matplotlib.pyplot.close("all")
+
+
+FEW = {"epochs": 3, "loss": "cross_entropy", "metric": "accuracy"}
+
+
+@pytest.fixture(scope="module")
+def few() -> tuple[np.ndarray, np.ndarray]:
+    x, y = bp.datasets.digits()[0]
+    return x[:300], y[:300]
+
+
+def nets(*widths: int) -> dict[str, bp.Network]:
+    return {str(width): bp.mlp([64, width, 10], seed=0) for width in widths}
+
+
+def test_repeats_and_folds_give_means_and_spreads_whatever_the_number_of_jobs(few) -> None:
+    options = {**FEW, "repeats": 2, "folds": 3, "optimizer": bp.Adam(lr=0.01)}
+    alone, together = (bp.compare(nets(2, 32), *few, n_jobs=jobs, **options) for jobs in (1, 4))
+    for result in alone.results:
+        assert len(result.scores) == 6
+        assert result.score == pytest.approx(np.mean(result.scores))
+        assert result.std == pytest.approx(np.std(result.scores, ddof=1))
+        assert result.scores == together[result.name].scores
+    assert alone.best.name == "32"
+    assert str(alone).splitlines()[0].split()[2] == "+-"
+
+
+def test_each_row_is_held_out_once_and_classes_get_their_share() -> None:
+    from backprop.explain.choosing.compare import fold_rows
+
+    y = np.repeat([0, 1], [40, 20])
+    folds = list(fold_rows(y, 4, bp.losses.CrossEntropy(), seed=0))
+    assert np.array_equal(np.sort(np.concatenate([held_out for _, held_out in folds])), np.arange(60))
+    for kept, held_out in folds:
+        assert y[held_out].sum() == 5
+        assert np.array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(60))
+
+
+def test_the_first_repeat_begins_with_the_given_parameters_and_the_others_with_new_ones(few) -> None:
+    once = bp.compare(nets(8), *few, **FEW)["8"]
+    twice = bp.compare(nets(8), *few, repeats=2, **FEW)["8"]
+    assert twice.scores[0] == once.score
+    assert twice.scores[1] != once.score
+    assert np.array_equal(twice.trainer.net.parameters, once.trainer.net.parameters)
+
+
+def test_candidates_that_are_still_improving_are_marked(few) -> None:
+    slow = {"slow": bp.SGD(lr=1e-3), "quick": bp.Adam(lr=0.03)}
+    comparison = bp.compare(slow, *few, net=bp.mlp([64, 32, 10], seed=0), loss="cross_entropy", epochs=12)
+    assert comparison["slow"].improving
+    assert not comparison["quick"].improving
+    assert "Still improving when training ended: slow." in str(comparison)
+
+
+def test_patience_ends_the_training_of_a_candidate(few) -> None:
+    options = {"loss": "cross_entropy", "epochs": 60, "net": bp.mlp([64, 32, 10], seed=0)}
+    result = bp.compare({"wild": bp.Adam(lr=0.1)}, *few, patience=2, **options).best
+    assert result.epochs == result.best_epoch + 3 < 60
+    assert not result.improving
+
+
+def test_an_automatic_learning_rate_is_that_of_a_range_test(few) -> None:
+    net = bp.mlp([64, 16, 10], seed=0)
+    result = bp.compare({"sgd": bp.SGD(lr=1e-6)}, *few, net=net, lr="auto", **FEW).best
+    trainer = bp.Trainer(net.copy(), loss="cross_entropy", optimizer=bp.SGD(lr=1e-6))
+    assert result.trainer.optimizer.lr == bp.lr_range_test(trainer, *few).suggestion
+    assert result.score > bp.compare({"sgd": bp.SGD(lr=1e-6)}, *few, net=net, **FEW).best.score
+
+
+def test_the_smallest_within_one_standard_error() -> None:
+    from backprop.explain.choosing import Comparison, Result
+
+    def made(name: str, parameters: int, *scores: float) -> Result:
+        return Result(name, float(np.mean(scores)), 0, 1, 0.1, parameters, bp.History(), None, None, scores)
+
+    large, middle, small = made("large", 900, 0.90, 0.94), made("middle", 90, 0.90, 0.91), made("small", 9, 0.85, 0.86)
+    comparison = Comparison([large, middle, small], "val_accuracy")
+    assert comparison.best.name == "large"
+    assert comparison.smallest.name == "middle"
+    assert "The smallest within one standard error of the best is middle." in str(comparison)
+    assert "<th" in comparison._repr_html_()
+    assert Comparison([small, made("other", 1, 0.5)], "val_loss").smallest.name == "other"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"folds": 3, "validation_data": ([[0.0]], [0])}, "folds and validation_data"),
+        ({"folds": 1}, "folds must be"),
+        ({"folds": 400}, "folds must be at most"),
+        ({"repeats": 0}, "repeats must be"),
+        ({"n_jobs": 0}, "n_jobs must be"),
+        ({"patience": 0}, "patience must be"),
+        ({"lr": "best"}, "lr must be"),
+        ({"metric": "profit"}, "profit"),
+    ],
+)
+def test_comparing_refuses_wrong_options(few, options, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        bp.compare(nets(4), *few, **{"loss": "cross_entropy", "epochs": 1, **options})
+
+
+def test_comparing_uses_the_backend_that_joblib_was_told_to_use(few) -> None:
+    joblib = pytest.importorskip("joblib")
+    with joblib.parallel_config(backend="multiprocessing", n_jobs=2):
+        elsewhere = bp.compare(nets(4, 8), *few, loss="cross_entropy", epochs=1)
+    here = bp.compare(nets(4, 8), *few, loss="cross_entropy", epochs=1)
+    assert [(result.name, result.scores) for result in elsewhere.results] == [
+        (result.name, result.scores) for result in here.results
+    ]
+
+
+SPACE = {"hidden": [(4,), (32,), (16, 16)], "lr": (1e-4, 1e-1), "activation": ["relu", "tanh"], "dropout": (0.0, 0.3)}
+
+
+def as_list(found) -> list[tuple[object, ...]]:
+    return [tuple(trial) for trial in found.trials]
+
+
+def test_a_search_is_the_same_for_any_number_of_jobs_and_goes_on_with_the_best(few) -> None:
+    options = {"loss": "cross_entropy", "budget": 9, "epochs": 9, "metric": "accuracy"}
+    alone, together = (bp.search(SPACE, *few, n_jobs=jobs, **options) for jobs in (1, 4))
+    assert as_list(alone) == as_list(together)
+    assert np.array_equal(alone.net.parameters, together.net.parameters)
+    assert [trial.epochs for trial in alone.trials] == [9, 3, 3, *[1] * 6]
+    assert alone.best.score == max(trial.score for trial in alone.trials)
+    assert len({trial.settings["lr"] for trial in alone.trials}) == 9
+    assert as_list(bp.search(SPACE, *few, seed=1, **options)) != as_list(alone)
+    table = str(alone).splitlines()
+    assert table[0].split() == ["trial", "val_accuracy", "epochs", "parameters", "hidden", "activation", "lr", "dropout"]
+    assert len(table) == 10
+    assert alone._repr_html_().count("<tr>") == 10
+
+
+def test_an_interrupted_search_goes_on_to_the_same_result(few, tmp_path, monkeypatch) -> None:
+    options = {"loss": "cross_entropy", "budget": 9, "epochs": 9, "n_jobs": 1}
+    whole = bp.search(SPACE, *few, **options)
+    fits, fit = [], bp.Trainer.fit
+
+    def counted(self, *args, **more):
+        if len(fits) == 10:
+            raise KeyboardInterrupt
+        fits.append(self)
+        return fit(self, *args, **more)
+
+    monkeypatch.setattr(bp.Trainer, "fit", counted)
+    with pytest.raises(KeyboardInterrupt):
+        bp.search(SPACE, *few, folder=tmp_path, **options)
+    fits.clear()
+    resumed = bp.search(SPACE, *few, folder=tmp_path, **options)
+    assert len(fits) < 9
+    assert as_list(resumed) == as_list(whole)
+    assert np.array_equal(resumed.net.parameters, whole.net.parameters)
+    with pytest.raises(ValueError, match="search with other arguments"):
+        bp.search(SPACE, *few, folder=tmp_path, **{**options, "seed": 1})
+
+
+def test_a_search_ranks_what_diverged_last(few) -> None:
+    found = bp.search({"lr": [1e-3, 1e30]}, *few, loss="cross_entropy", budget=4, epochs=3)
+    assert found.best.settings["lr"] == 1e-3
+    assert np.isnan(found.trials[-1].score)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({}, "at least one of hidden"),
+        ({"width": [3]}, "got 'width'"),
+        ({"lr": (0.1, 0.01)}, "low < high"),
+        ({"lr": (0.0, 0.01)}, "0 < low < high"),
+        ({"hidden": (32, 64)}, "must be a list of choices"),
+        ({"hidden": []}, "must be a list of choices"),
+        ({"dropout": 0.5}, "must be a list of choices, or a range"),
+    ],
+)
+def test_a_search_refuses_wrong_spaces(few, space, message) -> None:
+    with pytest.raises(ValueError, match=message):
+        bp.search(space, *few, loss="cross_entropy")

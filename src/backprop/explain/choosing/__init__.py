@@ -2,8 +2,9 @@
 
 from .compare import Comparison, Result, compare
 from .lr_range import LrRange, lr_range_test
+from .search import Search, Trial, search
 
-__all__ = ["Comparison", "LrRange", "Result", "compare", "lr_range_test"]
+__all__ = ["Comparison", "LrRange", "Result", "Search", "Trial", "compare", "lr_range_test", "search"]
 
 
 def __dir__() -> list[str]:
