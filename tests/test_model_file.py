@@ -227,7 +227,7 @@ def test_mutated_files_are_refused_or_read(good, tmp_path, data):
 
 
 def signed(texts, tmp_path, tensors=None):
-    """A file whose checksum is right, made by somebody who means harm."""
+    """A malicious file whose checksum is right."""
     arrays = tensors or {}
     texts = {**META, **texts}
     texts["checksum"] = _model_file._checksum(arrays, texts)

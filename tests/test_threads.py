@@ -113,7 +113,7 @@ print(all(np.array_equal(parameters(threads), one) for threads in (2, 4, 8)))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_threads_without_a_processor_of_their_own_hold_nobody_up():
+def test_threads_without_a_processor_do_not_delay_the_others():
     assert said(CROWDED) == "True"
 
 

@@ -95,7 +95,7 @@ Time training steps and predictions of networks from 4-32-32-2 up to
 JAX, scikit-learn and onnxruntime where they are installed, each as its users
 write it for speed. Takes some minutes.
 
-Whoever is compared takes turns on the same data, and the least time counts, so
+The libraries take turns on the same data, and the least time counts, so
 that ratios hold on a busy machine where times don't. "fit" is a step inside
 Trainer.fit, "step" one call of Trainer.step. Matrix products are given in
 GFLOP/s and as a share of what the cores can do at best, which is measured too;

@@ -50,12 +50,12 @@ class Trainer(TrainingState):
         The most that any gradient may be, instead; see `clip_grad_value`.
     metrics : sequence of str or callable, optional
         What is computed beside the loss; see `backprop.metrics`. By default those that fit the loss: accuracy for classes;
-        accuracy and, outside training, auc for yes and no; mae, rmse and r2 for numbers.
+        accuracy and, outside training, auc for binary targets; mae, rmse and r2 for numbers.
     accumulate_steps : int
         Update only after so many steps, with the gradient of all their rows together.
     l2 : float
         Adds ``l2 / 2`` times the sum of squares of all weight matrices to the sum of the losses of the rows of a batch; the sum is
-        then divided by the rows, or by their weight, as ever. So it weighs less in larger batches, and belongs to the loss: it is
+        then divided by the rows, or by their weight, as without a penalty. So it weighs less in larger batches, and belongs to the loss: it is
         in the reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's ``weight_decay``
         does not depend on the batch, and covers all parameters unless groups say otherwise.
 

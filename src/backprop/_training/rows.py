@@ -225,7 +225,7 @@ class Rows:
 
     @property
     def unchecked(self) -> bool:
-        """Whether nobody has looked through x for NaN and infinities, though somebody should."""
+        """Whether x has to be, and has not been, checked for NaN and infinities."""
         return self._x_mapped and self._converter.check_finite
 
     def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
