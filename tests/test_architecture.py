@@ -41,7 +41,13 @@ INSIDE = {
     *(("explain.trace", f"explain.{view}") for view in ("recorded_page", "svg", "text")),  # a trace draws itself
     ("explain.importance", "explain.plots"),  # and so does an importance
 }
-UPWARD = {("network", "training"), ("network", "serialization"), ("network", "convert"), ("history", "explain")}
+UPWARD = {
+    ("network", "training"),
+    ("training", "distributed"),
+    ("network", "serialization"),
+    ("network", "convert"),
+    ("history", "explain"),
+}
 
 
 class Import(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import shutil
 import subprocess
@@ -125,6 +126,51 @@ def test_ranks_on_shards_learn_what_one_learns_on_the_joined_batches(size: int, 
         for key, values in logs.items():
             np.testing.assert_allclose(values, history[key], rtol=1e-12)
     assert alone.optimizer.steps == 12
+
+
+def test_a_trainer_with_a_communicator_trains_on_all_ranks() -> None:
+    def work(comm: Comm) -> Any:
+        trainer, mine = make(seed=comm.rank, comm=comm), bp.distributed.shard(len(X), comm)
+        seen: list[float] = []
+        trainer.on_gradients = lambda gradients: seen.append(float(np.abs(gradients).sum()))
+        trainer.fit(X[mine], Y[mine], epochs=3, batch_size=6, shuffle=False)
+        with pytest.raises(RuntimeError, match=r"trainer.step would train one rank alone"):
+            trainer.step(X, Y)
+        assert copy.deepcopy(trainer).comm is None
+        net = make().net
+        net.fit(X[mine], Y[mine], loss="mse", optimizer=bp.Adam(lr=0.01), comm=comm, epochs=3, batch_size=6, shuffle=False)
+        return trainer.net.parameters.copy(), net.parameters.copy(), seen
+
+    results, _ = on_ranks(2, work)
+    alone = make()
+    alone.fit(X, Y, epochs=3, batch_size=12, shuffle=False)
+    for parameters, others, seen in results:
+        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(others, alone.net.parameters, rtol=1e-12, atol=1e-12)
+        assert seen == results[0][2]
+        assert len(seen) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"validation_split": 0.2}, "validation_split has no place in distributed training"),
+        ({"class_weight": {0: 1.0}}, "class_weight has no place in distributed training"),
+        ({"steps_per_epoch": 2}, "steps_per_epoch has no place in distributed training"),
+    ],
+)
+def test_options_of_fit_that_distributed_training_lacks_are_refused(options: dict[str, Any], message: str) -> None:
+    trainer = make(comm=Comm(World(1), 0))
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(X, Y, **options)
+    with pytest.raises(ValueError, match="needs arrays x and y"):
+        trainer.fit([(X, Y)])
+    with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got int, which has no rank"):
+        trainer.comm = 3  # type: ignore[assignment]
+    trainer.comm = None
+    trainer.metrics = ["mae"]
+    with pytest.raises(ValueError, match="metrics have no place"):
+        bp.distributed.fit(trainer, X, Y, comm=Comm(World(1), 0))
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

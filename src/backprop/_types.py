@@ -1,9 +1,9 @@
-"""The types that modules of several floors share: the arrays that kernels take, and the hook on gradients."""
+"""The types that modules of several floors share: the arrays that kernels take, the hook on gradients, communicators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,26 @@ Labels = npt.NDArray[np.int64]
 Spans = npt.NDArray[np.void]
 GradientHook = Callable[[Array], Any]
 """What sees the flat gradients between backward and update."""
+
+
+class Communicator(Protocol):
+    """What is used of mpi4py's communicators."""
+
+    rank: int
+    size: int
+
+    def allgather(self, sendobj: Any) -> list[Any]:
+        """Return what every rank has sent, in their order."""
+
+    def Allreduce(self, sendbuf: Any, recvbuf: Any) -> Any:  # noqa: N802
+        """Write the sum of all ranks' arrays."""
+
+    def Bcast(self, buf: Any, root: int = 0) -> Any:  # noqa: N802
+        """Overwrite an array with the root's."""
+
+    def Abort(self, errorcode: int = 0) -> Any:  # noqa: N802
+        """End all ranks."""
+
 
 SPAN = np.dtype(
     [

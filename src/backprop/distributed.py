@@ -13,7 +13,7 @@ import math
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,7 @@ from ._arrays import as_matrix, as_table, check_count, check_flag, check_seed
 from ._class_weights import check_sample_weight
 from ._training.divergence import DivergenceError
 from ._training.progress import Progress
-from ._types import Array
+from ._types import Array, Communicator
 from .callbacks import EMA, CallbackList, Checkpoint, CSVLogger
 from .clipping import clip_grad_norm, clip_grad_value
 from .data import count_batches
@@ -35,25 +35,6 @@ __all__ = ["fit", "shard"]
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-class Communicator(Protocol):
-    """What is used of mpi4py's communicators."""
-
-    rank: int
-    size: int
-
-    def allgather(self, sendobj: Any) -> list[Any]:
-        """Return what every rank has sent, in their order."""
-
-    def Allreduce(self, sendbuf: Any, recvbuf: Any) -> Any:  # noqa: N802
-        """Write the sum of all ranks' arrays."""
-
-    def Bcast(self, buf: Any, root: int = 0) -> Any:  # noqa: N802
-        """Overwrite an array with the root's."""
-
-    def Abort(self, errorcode: int = 0) -> Any:  # noqa: N802
-        """End all ranks."""
 
 
 def shard(rows: int, comm: Communicator) -> npt.NDArray[np.intp]:
@@ -95,6 +76,7 @@ def fit(
     seed: int | None = None,
     sync_batch_norm: bool = True,
     verbose: bool | None = None,
+    check_finite: bool = True,
 ) -> History:
     """Train one network on the rows of all ranks.
 
@@ -106,7 +88,8 @@ def fit(
     Parameters
     ----------
     trainer : Trainer
-        Of the same network, loss and optimizer on all ranks; without ``accumulate_steps``, ``l2`` and class weights.
+        Of the same network, loss and optimizer on all ranks; without ``accumulate_steps``, ``l2``, metrics and class weights. Its
+        ``on_gradients`` sees the summed gradients.
     x, y : array-like
         The rows of this rank.
     comm : mpi4py.MPI.Comm
@@ -133,6 +116,8 @@ def fit(
         step. False takes those of the rank's own batch, and averages running statistics after every epoch.
     verbose : bool, optional
         Whether rank 0 shows a progress bar; None shows it on a terminal only.
+    check_finite : bool
+        Whether to refuse NaN and infinities in x and y.
 
     Returns
     -------
@@ -172,6 +157,7 @@ def fit(
             None if seed is None else check_seed(seed),
             check_flag("sync_batch_norm", sync_batch_norm),
             None if verbose is None else check_flag("verbose", verbose),
+            check_flag("check_finite", check_finite),
         )
         run = _Run(trainer, comm, x, y, sample_weight, validation_data, callbacks, options)
     except (TypeError, ValueError) as error:
@@ -191,6 +177,19 @@ def fit(
         raise
 
 
+def fit_by(trainer: Trainer, x: Any, y: Any, *, left_out: dict[str, Any], **options: Any) -> History:
+    """Return what `fit` does for a trainer with ``comm``; options of `Trainer.fit` that it does not have are refused."""
+    assert trainer.comm is not None
+    failure = None
+    for name, value in left_out.items():
+        if value:
+            failure = ValueError(f"{name} has no place in distributed training, got {value!r}")
+    if y is None:
+        failure = ValueError("distributed training needs arrays x and y, not batches")
+    _agree(trainer.comm, failure, {})
+    return fit(trainer, x, y, comm=trainer.comm, **options)
+
+
 class _Options(NamedTuple):
     epochs: int
     batch_size: int
@@ -199,6 +198,7 @@ class _Options(NamedTuple):
     seed: int | None
     sync_batch_norm: bool
     verbose: bool | None
+    check_finite: bool
 
 
 def _agree(comm: Communicator, failure: BaseException | None, signature: dict[str, str] | None) -> None:
@@ -302,6 +302,8 @@ class _Run:
         self.trainer, self.net, self.comm, self.options = trainer, trainer.net, comm, options
         if trainer.accumulate_steps != 1 or trainer.l2:
             raise ValueError("accumulate_steps and l2 have no place in distributed training: use larger batches, and weight_decay")
+        if trainer.metrics:
+            raise ValueError("metrics have no place in distributed training, which measures the loss alone")
         if trainer.loss.class_weight is not None:
             raise ValueError("class weights have no place in distributed training: give sample_weight")
         self.data = self._part(x, y, weight, "")
@@ -329,9 +331,9 @@ class _Run:
             )
 
     def _part(self, x: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | None, name: str) -> _Part:
-        net = self.net
-        rows = as_matrix(as_table(x, f"{name}x", net.n_inputs), f"{name}x", net.dtype, net.n_inputs)
-        targets = self.trainer.loss.prepare_targets(y, net.n_outputs, net.dtype, name=f"{name}y")
+        net, finite = self.net, self.options.check_finite
+        rows = as_matrix(as_table(x, f"{name}x", net.n_inputs), f"{name}x", net.dtype, net.n_inputs, finite)
+        targets = self.trainer.loss.prepare_targets(y, net.n_outputs, net.dtype, name=f"{name}y", check_finite=finite)
         if len(targets) != len(rows):
             raise ValueError(f"{name}x and {name}y must have the same number of rows, got {len(rows)} and {len(targets)}")
         return _Part(rows, targets, None if weight is None else check_sample_weight(weight, len(rows), net.dtype))
@@ -444,6 +446,8 @@ class _Run:
         loss, weight = self._sum_synced(batch) if self.synced else self._sum(batch)
         if not weight:
             return 0.0, 0.0
+        if trainer.on_gradients is not None:
+            trainer.on_gradients(net.gradients)
         if trainer.clip_norm is not None:
             self._require_finite("gradient norm", clip_grad_norm(net, trainer.clip_norm))
         else:

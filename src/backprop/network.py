@@ -34,7 +34,7 @@ from ._plan import translate, translate_probe
 from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._summary import Summary, summary_of
-from ._types import Array, GradientHook
+from ._types import Array, Communicator, GradientHook
 from ._version import __version__
 from .activations import ActivationFunction
 from .layers import (
@@ -922,6 +922,7 @@ class Network(Options, metaclass=Overridable):
         accumulate_steps: int = 1,
         l2: float = 0.0,
         on_gradients: GradientHook | None = None,
+        comm: Communicator | None = None,
         epochs: int = 1,
         batch_size: int = 32,
         validation_data: Any = None,
@@ -958,6 +959,8 @@ class Network(Options, metaclass=Overridable):
             The L2 penalty of the weights, divided by the rows of a batch; see `Trainer`.
         on_gradients : callable, optional
             Is called with the flat gradients between backward and update; see `Trainer`.
+        comm : mpi4py.MPI.Comm, optional
+            Trains on the rows of all ranks together; see `backprop.distributed.fit`.
         epochs : int
             The number of epochs.
         batch_size : int
@@ -1017,6 +1020,7 @@ class Network(Options, metaclass=Overridable):
             accumulate_steps=accumulate_steps,
             l2=l2,
             on_gradients=on_gradients,
+            comm=comm,
         )
         return trainer.fit(
             x,

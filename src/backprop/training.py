@@ -18,7 +18,7 @@ from ._training.epochs import FitOptions, run_fit
 from ._training.evaluation import evaluate_batches, make_metrics
 from ._training.rows import Converter, Rows, Stream
 from ._training.state import EVALUATION_BATCH, TrainingState
-from ._types import GradientHook
+from ._types import Communicator, GradientHook
 from .data import split
 from .history import History
 from .layers import Layer
@@ -62,10 +62,12 @@ class Trainer(TrainingState):
         ``on_gradients(gradients)`` is called between the gradient and the update, before clipping, with the flat array of all
         gradients (see `Network.gradients`), which it may read or change in place: to log it, to add noise, or to sum it over
         several machines. What it returns is ignored. Forward, loss, backward and update are then separate calls of the kernels.
+    comm : mpi4py.MPI.Comm, optional
+        Lets `fit` train on the rows of all ranks together; see `backprop.distributed.fit`. It is not saved.
 
     Attributes
     ----------
-    net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients
+    net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients, comm
         The arguments: objects in place of names, the metrics as given.
     last_lr : float
         The learning rate of the last update.
@@ -117,8 +119,9 @@ class Trainer(TrainingState):
         accumulate_steps: int = 1,
         l2: float = 0.0,
         on_gradients: GradientHook | None = None,
+        comm: Communicator | None = None,
     ) -> None:
-        super().__init__(net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients)
+        super().__init__(net, loss, optimizer, clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients, comm)
 
     def __repr__(self) -> str:
         """Return the parts, the network by its widths."""
@@ -207,6 +210,26 @@ class Trainer(TrainingState):
 
         To undo an update, one copy of the parameters and of the optimizer's moments is kept, and a second one for short times.
         """
+        if self.comm is not None:
+            from .distributed import fit_by
+
+            given = {"validation_split": validation_split, "class_weight": class_weight, "steps_per_epoch": steps_per_epoch}
+            return fit_by(
+                self,
+                x,
+                y,
+                left_out=given,
+                epochs=epochs,
+                batch_size=batch_size,
+                validation_data=validation_data,
+                shuffle=shuffle,
+                drop_last=drop_last,
+                sample_weight=sample_weight,
+                callbacks=callbacks,
+                seed=seed,
+                verbose=verbose,
+                check_finite=check_finite,
+            )
         with self._exclusively("trainer.fit"):
             converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
             validation_split = check_in("validation_split", validation_split, 0.0, 1.0, closed="left")
@@ -352,6 +375,7 @@ def fit(
     accumulate_steps: int = 1,
     l2: float = 0.0,
     on_gradients: GradientHook | None = None,
+    comm: Communicator | None = None,
     epochs: int = 1,
     batch_size: int = 32,
     validation_data: Any = None,
@@ -376,7 +400,7 @@ def fit(
         Inputs and targets; see `Trainer.fit`.
     loss, optimizer : str, or object
         See `Trainer`, also for the next line.
-    clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients : float, sequence, int, callable
+    clip_norm, clip_value, metrics, accumulate_steps, l2, on_gradients, comm : float, sequence, int, callable, communicator
         Options of `Trainer`.
     epochs, batch_size, steps_per_epoch : int
         Options of `Trainer.fit`, also all that follow.
@@ -415,6 +439,7 @@ def fit(
         accumulate_steps=accumulate_steps,
         l2=l2,
         on_gradients=on_gradients,
+        comm=comm,
         epochs=epochs,
         batch_size=batch_size,
         validation_data=validation_data,

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_seed
 from .._model_file import StrPath
 from .._settings import Converted, count, option, optional
-from .._types import Array, GradientHook
+from .._types import Array, Communicator, GradientHook
 from ..losses import Loss, LossFunction
 from ..metrics import MetricSpec
 from ..network import Network
@@ -20,11 +20,12 @@ from .divergence import DivergenceError
 from .evaluation import Meter, evaluate_batches, make_metrics
 from .interrupts import Interrupts
 from .rows import Batch, ClassVector, Converter, Rows, Stream
-from .step import TrainingStep
+from .step import TrainingStep, _Exclusively
 
 EVALUATION_BATCH = 1024
-# None but during `fit` or between `forward` and `backward_step`, or made again
+# Of this process, or None but during `fit` or between `forward` and `backward_step`, or made again
 _PASSING = (
+    "comm",
     *("training_data", "validation_data", "batch_size", "shuffle"),
     *("_callbacks", "error", "_diverged", "_step_plan", "_awaited"),
 )
@@ -51,10 +52,19 @@ def _checked_metrics(name: str, metrics: Any) -> tuple[MetricSpec, ...]:
     return tuple(metrics)
 
 
+def _checked_comm(name: str, comm: Any) -> Communicator:
+    lacking = [part for part in ("rank", "size", "allgather", "Allreduce", "Bcast", "Abort") if not hasattr(comm, part)]
+    if lacking:
+        raise TypeError(f"{name} must be a communicator of mpi4py, got {type(comm).__name__}, which has no {lacking[0]}")
+    checked: Communicator = comm
+    return checked
+
+
 class TrainingState(TrainingStep):
     """A training step, and how far training with it has come: `Trainer` as epochs, callbacks and checkpoints see it."""
 
     metrics: Converted[tuple[MetricSpec, ...] | None, Sequence[MetricSpec] | None] = option(optional(_checked_metrics))
+    comm: Communicator | None = option(optional(_checked_comm))
     stop_training: bool = count(check_flag)
 
     def __init__(
@@ -68,8 +78,10 @@ class TrainingState(TrainingStep):
         accumulate_steps: int,
         l2: float,
         on_gradients: GradientHook | None,
+        comm: Communicator | None = None,
     ) -> None:
         self.stop_training = False
+        self.comm = comm
         self.metrics = metrics
         super().__init__(net, loss, optimizer, clip_norm, clip_value, accumulate_steps, l2, on_gradients)
         self.training_data: Rows | Stream | None = None
@@ -85,6 +97,11 @@ class TrainingState(TrainingStep):
         self._seed: int | None = None
         self._split_seed: int | None = None  # of validation_split, instead of the network's seed
         self._class_vector: ClassVector | None = None  # the loss's class weights, over the training set of the last fit
+
+    def _exclusively(self, call: str) -> _Exclusively:
+        if self.comm is not None and call in ("trainer.step", "trainer.forward", "trainer.backward_step"):
+            raise RuntimeError(f"{call} would train one rank alone: a trainer with comm trains by trainer.fit")
+        return super()._exclusively(call)
 
     def _check_options(self) -> None:
         super()._check_options()
