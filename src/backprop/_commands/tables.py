@@ -220,15 +220,18 @@ def _source(table: Table, options: argparse.Namespace) -> _fit.Source:
     ignore = _columns_given(options.ignore, table)
     kinds = {name: kind for kind in ("categorical", "numeric") for name in _columns_given(getattr(options, kind), table)}
     check_names(table, [options.target, *ignore, *kinds, *options.date])
-    return _fit.read_source(
-        table,
-        options.target,
-        task=options.task,
-        ignore=ignore,
-        kinds=kinds,
-        dates=options.date,
-        max_categories=options.max_categories,
-    )
+    try:
+        return _fit.read_source(
+            table,
+            options.target,
+            task=options.task,
+            ignore=ignore,
+            kinds=kinds,
+            dates=options.date,
+            max_categories=options.max_categories,
+        )
+    except TypeError as error:  # a Parquet file may hold what no column can be
+        raise ValueError(str(error)) from error
 
 
 def _columns_given(texts: Iterable[str], table: Table) -> list[str]:

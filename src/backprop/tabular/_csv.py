@@ -8,8 +8,8 @@ import io
 import re
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
@@ -91,12 +91,12 @@ def read_csv(
 
 def read_table(path: str, options: Options, *, text: bool = False, progress: Callable[[int], None] | None = None) -> Table:
     """Read a CSV file, or a Parquet file unless only text will do, as a whole; its columns are compact sequences of text."""
-    if not text and is_parquet(path):
-        return next(parquet_chunks(path, options, None))
-    return next(read_chunks(path, options, None, progress))
+    chunks = parquet_chunks(path, options, None) if not text and is_parquet(path) else read_chunks(path, options, None, progress)
+    with closing(chunks):
+        return next(chunks)
 
 
-def read_chunks(path: str, options: Options, rows: int | None, progress: Callable[[int], None] | None = None) -> Iterator[Table]:
+def read_chunks(path: str, options: Options, rows: int | None, progress: Callable[[int], None] | None = None) -> Generator[Table]:
     """Read a CSV file in tables of so many rows, or in one; at least one, which may be empty.
 
     Parameters
@@ -124,7 +124,7 @@ def is_parquet(path: str) -> bool:
     return path.lower().endswith((".parquet", ".pq"))
 
 
-def parquet_chunks(path: str, options: Options, rows: int | None) -> Iterator[Table]:
+def parquet_chunks(path: str, options: Options, rows: int | None) -> Generator[Table]:
     """Read a Parquet file in tables of so many rows, or in one."""
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
@@ -205,7 +205,9 @@ def _lines(file: BinaryIO, encoding: str | None) -> Iterator[str]:
         raise ValueError(f"there is no encoding {name!r}") from None
     if "\n".encode(name) != b"\n":  # a byte of the line end may be part of a character
         try:
-            yield from io.TextIOWrapper(file, name, newline="")
+            wrapper = io.TextIOWrapper(file, name, newline="")
+            yield from wrapper
+            wrapper.detach()
         except UnicodeError as error:
             raise ValueError(f"it is not {name} text: {error}") from error
         return
@@ -300,10 +302,10 @@ def _collected(
             continue
         if len(record) != width:
             raise ValueError(f"line {line} has {len(record)} fields, the header names {width} columns{how}")
-        for missing in blank:
-            buffer.append([""])
-            lines.append(missing)
-        blank.clear()
+        if blank:
+            buffer.extend([[""]] * len(blank))
+            lines.extend(blank)
+            blank.clear()
         buffer.append(record)
         lines.append(line)
         if len(buffer) >= _CHUNK:
@@ -327,9 +329,11 @@ def _delimiter(header: str, sample: Sequence[str]) -> str:
         fitting = sum(count == width for count in counts) / len(counts) if counts else 1.0
         several = sum(count > 1 for count in counts) / len(counts) if counts else 1.0
         numbers = delimiter == "," and width == 1 and all(_NUMBER.fullmatch(line.strip()) for line in sample if line.strip())
-        if width > 1 and fitting > 0.9:
+        if numbers:
+            scores[delimiter] = (-1, 0)
+        elif width > 1 and fitting > 0.9:
             scores[delimiter] = (2, width)
-        elif several > 0.9 and not numbers:  # rows of another width than the header: an error that names them
+        elif several > 0.9:  # rows of another width than the header: an error that names them
             scores[delimiter] = (1, width)
         else:
             scores[delimiter] = (0, width if not counts else 0)

@@ -204,11 +204,14 @@ class TableEncoder:
         start = 0
         for feature in self.features:
             part = matrix[:, start : start + len(feature.names)]
+            start += len(feature.names)
+            if isinstance(feature, CategoricalFeature):  # without a matrix of its own, which may be large
+                feature._encode_into(part, raw[feature.name])
+                continue
             with np.errstate(over="ignore"):
                 part[:] = feature.encode(raw[feature.name])
             if not np.isfinite(part).all():
                 raise ValueError(f"column {feature.name!r} holds numbers that are too large for {matrix.dtype}")
-            start += len(feature.names)
         return matrix
 
     def _row(self, table: Any) -> list[float] | None:

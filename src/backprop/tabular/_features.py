@@ -9,6 +9,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -243,13 +244,17 @@ class CategoricalFeature:
 
     def encode(self, column: Column) -> Numbers:
         """Return the columns `names`."""
-        hot = self.find(column.texts)
-        encoded = np.zeros((len(hot), len(self.names)))
-        known = np.flatnonzero(hot >= 0)
-        encoded[known, hot[known]] = 1.0
-        if self.flagged:
-            encoded[:, -1] = ~column.present
+        encoded = np.empty((len(column), len(self.names)))
+        self._encode_into(encoded, column)
         return encoded
+
+    def _encode_into(self, part: npt.NDArray[np.floating], column: Column) -> None:
+        hot = self.find(column.texts)
+        part[...] = 0.0
+        known = np.flatnonzero(hot >= 0)
+        part[known, hot[known]] = 1.0
+        if self.flagged:
+            part[:, -1] = ~column.present
 
     def find(self, texts: Sequence[str | None]) -> npt.NDArray[np.intp]:
         """Return the position of each text's category, -1 for a value that has none; a missing value counts as `fill`."""
@@ -369,6 +374,8 @@ class DateFeature:
         width = len(self.names)
 
         def write(row: list[float], value: Any) -> bool:
+            if not (value is None or isinstance(value, str | date | np.datetime64)):
+                return False
             row[start : start + width] = self.encode(Column(self.name, [value], missing=missing))[0].tolist()
             return True
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..metrics import auc
 from ._encoder import TableEncoder
 from ._targets import ClassTarget, Target
 
@@ -15,7 +16,7 @@ Array = npt.NDArray[Any]
 
 _GIVES_AWAY = 0.995  # of the naive error, that one column takes away
 _MIN_ROWS = 50
-_ROWS_PER_GROUP = 4
+_ROWS_PER_GROUP = 8
 _MOST = 100  # groups of a column
 _SHARED = 0.01  # of the rows to judge by
 _RARE = 0.1  # share of a class
@@ -34,7 +35,7 @@ def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> l
         return []
     found = []
     for name, columns in encoder.columns.items():
-        groups = _groups(x[:, columns])
+        groups = _groups(x[:, columns], min(_MOST, len(y) // _ROWS_PER_GROUP))
         n_groups = int(groups.max()) + 1
         if n_groups * _ROWS_PER_GROUP > len(y):
             continue
@@ -43,6 +44,8 @@ def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> l
             np.add.at(counts, (groups, y), 1)
             wrong = 1 - counts.max(axis=1).sum() / len(y)
             naive = 1 - np.bincount(y).max() / len(y)
+            if target.n_outputs == 2 and len(columns) <= 2 and len(np.unique(y)) == 2 and _overlap(x[:, columns[0]], y) < 1e-4:
+                wrong = 0.0
         else:
             values = y[:, 0]
             sizes = np.bincount(groups, minlength=n_groups)
@@ -53,13 +56,19 @@ def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> l
     return found
 
 
-def _groups(part: Array) -> npt.NDArray[np.intp]:
+def _overlap(values: Array, labels: Array) -> float:
+    """How far two classes are from being told apart by one threshold: 0 where all values of one lie above those of the other."""
+    area = auc(values, labels)
+    return min(area, 1 - area)
+
+
+def _groups(part: Array, most: int) -> npt.NDArray[np.intp]:
     """The rows in groups of equal values; numbers with many values in groups of equal size."""
-    if part.shape[1] <= 2:
+    if part.shape[1] <= 2:  # a number or a truth value, and its flag
         values = part[:, 0]
         distinct = np.unique(values)
-        if len(distinct) > _MOST:
-            edges = np.unique(np.quantile(values, np.linspace(0, 1, _MOST + 1)[1:-1]))
+        if len(distinct) > most:
+            edges = np.unique(np.quantile(values, np.linspace(0, 1, most + 1)[1:-1]))
             return np.searchsorted(edges, values, side="right")
         return np.searchsorted(distinct, values)
     _, groups = np.unique(_keys(part), return_inverse=True)

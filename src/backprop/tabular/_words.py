@@ -69,7 +69,7 @@ def _packed(texts: Sequence[str]) -> npt.NDArray[np.bytes_] | list[str]:
         array = np.array(texts, np.bytes_)  # refuses what is not ASCII
     except UnicodeEncodeError:
         return list(texts)
-    if array.itemsize > _WIDEST or any(text.endswith("\0") for text in texts):
+    if array.itemsize > _WIDEST or "\0" in "".join(texts):
         return list(texts)
     return array
 

@@ -1,0 +1,273 @@
+"""Files and columns as people and programs write them: read as what they are, or refused in a line that says what to do."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backprop.tabular import (
+    CategoricalFeature,
+    DateFeature,
+    NumericFeature,
+    TableEncoder,
+    TableModel,
+    fit_target,
+    read_csv,
+)
+
+ODD = [3.25, 1.5, -2.75, 1000.5, 1345.5]
+
+
+def numbers(texts: list[str], **options: Any) -> list[float]:
+    """What a column of these texts is standardised from."""
+    encoder = TableEncoder.fit({"x": texts}, **options)
+    (feature,) = encoder.features
+    assert isinstance(feature, NumericFeature), encoder
+    found = encoder.transform({"x": texts}, np.float64)[:, 0] * feature.scale + feature.centre
+    assert not feature.clip
+    return found.round(6).tolist()
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["3,25", "1,5", "-2,75", "1000,5", "1345,5"],
+        ["3,25", "1,5", "-2,75", "1.000,5", "1.345,5"],
+        ["3.25", "1.5", "-2.75", "1,000.5", "1,345.5"],
+        ["3,25", "1,5", "\u22122,75", "1\u202f000,5", "1\u00a0345,5"],
+        ["3.25", "1.5", "-2.75", "1'000.5", "1\u2019345.5"],
+        ["$3.25", "$1.50", "-$2.75", "$1,000.50", "$1,345.50"],
+        ["3,25 \u20ac", "1,50 \u20ac", "-2,75 \u20ac", "1.000,50 \u20ac", "1.345,50 \u20ac"],
+        ["3.25 %", "1.5%", "-2.75 %", "1000.5 %", "1345.5 %"],
+        ["3.25", "1.5", "(2.75)", "1,000.5", "1,345.5"],
+        ["325e-2", "1.5", "-2.75", "1000.5", "+1345.5"],
+    ],
+)
+def test_a_number_is_read_in_any_spelling_that_a_column_keeps(texts: list[str]) -> None:
+    assert numbers(texts) == pytest.approx(ODD)
+    target = fit_target("y", texts, "regression")
+    assert target.inverse(target.transform(texts)) == pytest.approx(ODD)
+
+
+def test_a_spelling_holds_for_new_rows_too() -> None:
+    encoder = TableEncoder.fit({"x": ["3,5", "1.234,5", "12,0"]})
+    expected = encoder.transform({"x": [1234.5, 2.0]})
+    for texts in (["1.234,5", "2"], ["1234.5", "2.0"], ["1234,5", "2,0"]):
+        np.testing.assert_array_equal(encoder.transform({"x": texts}), expected)
+    plain = TableEncoder.fit({"x": [3.5, 1234.5, 12.0]})
+    np.testing.assert_array_equal(plain.transform({"x": ["1234,5", "2,0"]}), plain.transform({"x": [1234.5, 2.0]}))
+
+
+def test_numbers_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which() -> None:
+    texts = ["1,234", "5,678", "9,012"]
+    with pytest.raises(ValueError, match=r"column 'x': '1,234' may be 1.234 or 1234: say which with --decimal or --thousands"):
+        TableEncoder.fit({"x": texts})
+    assert numbers(texts, decimal=",") == [1.234, 5.678, 9.012]
+    assert numbers(texts, thousands=",") == [1234, 5678, 9012]
+
+
+@pytest.mark.parametrize(
+    ("texts", "moments"),
+    [
+        (["2024-02-29", "2023-12-31", "2022-01-05"], ["2024-02-29", "2023-12-31", "2022-01-05"]),
+        (["2024-02-29T13:30:00Z", "2023-12-31 23:15", "2022-01-05"], ["2024-02-29T13:30", "2023-12-31T23:15", "2022-01-05"]),
+        (["2024-02-29T13:30:00+02:00", "2023-12-31T23:15:00-01:00"], ["2024-02-29T11:30", "2024-01-01T00:15"]),
+        (["29.2.2024", "31.12.2023"], ["2024-02-29", "2023-12-31"]),
+        (["29/02/2024 1:05 pm", "31/12/2023 12:00 am"], ["2024-02-29T13:05", "2023-12-31T00:00"]),
+        (["02/29/24", "12/31/23"], ["2024-02-29", "2023-12-31"]),
+        (["29 Feb 2024", "31-Dec-23"], ["2024-02-29", "2023-12-31"]),
+        (["February 29, 2024", "Dec 31 2023"], ["2024-02-29", "2023-12-31"]),
+        (["13:30", "23:15"], ["1970-01-01T13:30", "1970-01-01T23:15"]),
+    ],
+)
+def test_dates_and_times_are_read_in_the_common_spellings(texts: list[str], moments: list[str]) -> None:
+    encoder = TableEncoder.fit({"when": texts})
+    (feature,) = encoder.features
+    assert isinstance(feature, DateFeature)
+    same = np.array(moments, "M8[m]")
+    np.testing.assert_allclose(encoder.transform({"when": texts}, np.float64), encoder.transform({"when": same}, np.float64))
+
+
+def test_a_date_is_taken_apart_and_cyclic_where_it_is() -> None:
+    days = np.arange("2022-01-01", "2024-01-01", dtype="M8[D]")
+    encoder = TableEncoder.fit({"day": days})
+    assert encoder.names == (
+        "day elapsed",
+        "day year",
+        "day month sin",
+        "day month cos",
+        "day weekday sin",
+        "day weekday cos",
+    )
+    matrix = encoder.transform({"day": days}, np.float64)
+    by_name = dict(zip(encoder.names, matrix.T, strict=True))
+    monday, january = days == np.datetime64("2022-01-03"), days == np.datetime64("2022-01-01")
+    assert by_name["day weekday sin"][monday] == 0
+    assert by_name["day weekday cos"][monday] == 1
+    assert by_name["day month sin"][january] == 0
+    assert (np.diff(by_name["day elapsed"]) > 0).all()
+
+
+def test_dates_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which() -> None:
+    texts = ["01/02/2024", "03/04/2024"]
+    with pytest.raises(ValueError, match="day and month of '01/02/2024' can be read either way around: say --date when="):
+        TableEncoder.fit({"when": texts})
+    (feature,) = TableEncoder.fit({"when": texts}, dates={"when": "%d/%m/%Y"}).features
+    assert isinstance(feature, DateFeature)
+    assert "month" in feature.parts
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "reason"),
+    [
+        ("anything", list(range(7, 47)), "numbers the rows"),
+        ("", [str(index) for index in range(40)], "numbers the rows"),
+        ("PassengerId", [index * 7 % 41 for index in range(40)], "is an identifier"),
+        ("row_no", [index * 7 % 41 + 10**6 for index in range(40)], "is an identifier"),
+        ("shuffled", [index * 7 % 40 for index in range(40)], "numbers the rows, in another order"),
+    ],
+)
+def test_numbers_that_only_name_the_rows_are_left_out_and_named(name: str, values: list[Any], reason: str) -> None:
+    table = {name: values, "x": [index**2 % 17 for index in range(40)]}
+    encoder = TableEncoder.fit(table)
+    assert encoder.names == ("x",)
+    assert encoder.ignored[name].startswith(reason)
+    assert name in TableEncoder.fit(table, kinds={name: "numeric"}).names
+
+
+def test_a_column_of_row_numbers_is_kept_if_there_is_no_other() -> None:
+    encoder = TableEncoder.fit({"x": list(range(40))})
+    assert encoder.names == ("x",)
+    assert "the only column" in encoder.notes[0]
+
+
+def test_codes_are_categories() -> None:
+    table = {
+        "zip": ["01234", "94105"] * 20,
+        "branch_code": [100, 200, 300, 400] * 10,
+        "x": [index**2 % 17 for index in range(40)],
+    }
+    kinds = {feature.name: feature.kind for feature in TableEncoder.fit(table).features}
+    assert kinds == {"zip": "categorical", "branch_code": "categorical", "x": "numeric"}
+
+
+def test_equal_values_are_one_value_however_they_are_given() -> None:
+    encoder = TableEncoder.fit({"c": ["7", "7.0", "1", "8"] * 3}, kinds={"c": "categorical"})
+    (feature,) = encoder.features
+    assert isinstance(feature, CategoricalFeature)
+    assert feature.categories == ("1", "7", "8")
+    for values in ([7, 1], [7.0, True], ["7", "1.0"], ["7.00", "true"]):
+        assert encoder.transform({"c": values}).argmax(axis=1).tolist() == [1, 0]
+
+
+def test_heavy_tails_are_scaled_by_quantiles_and_bounded() -> None:
+    x = [*np.random.default_rng(0).normal(size=200), 1e12]
+    (feature,) = TableEncoder.fit({"x": x}).features
+    assert isinstance(feature, NumericFeature)
+    encoded = TableEncoder((feature,)).transform({"x": x}, np.float64)[:, 0]
+    assert 0.5 < encoded[:200].std() < 1.5
+    assert encoded[200] == pytest.approx(feature.clip)
+    (normal,) = TableEncoder.fit({"x": x[:200]}).features
+    assert isinstance(normal, NumericFeature)
+    assert normal.clip == 0
+
+
+@pytest.mark.parametrize("word", ["-", "#DIV/0!", "n.a.", "unknown"])
+def test_a_few_words_among_numbers_are_named_with_their_place_and_what_to_do(tmp_path: Path, word: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "".join(f"{word if row == 20 else row % 7 / 2},{row * 37 % 11 / 3}\n" for row in range(40)))
+    table = read_csv(str(path))
+    with pytest.raises(ValueError, match=r"column 'x' holds numbers, but also .*row 21 \(line 22\): .*--missing"):
+        TableModel.fit(table, "y", epochs=1, verbose=False)
+    model = TableModel.fit(read_csv(str(path), missing=[word]), "y", epochs=1, verbose=False)
+    assert model.encoder.names == ("x", "x missing")
+
+
+def test_a_number_may_stand_for_a_missing_value() -> None:
+    table = {"x": [1.0, 2.0, -999.0, 4.0], "t": ["1", "-999", "3", "4"]}
+    encoder = TableEncoder.fit(table, missing=["-999"])
+    assert encoder.names == ("x", "x missing", "t", "t missing")
+    many, one = encoder.transform({"x": [-999, -999], "t": ["-999"] * 2}), encoder.transform({"x": -999, "t": "-999"})
+    np.testing.assert_array_equal(many[:1], one)
+    assert one[0, 1] == one[0, 3] == 1
+
+
+def test_words_for_missing_values_are_classes_of_a_target_from_python_and_missing_in_a_file(tmp_path: Path) -> None:
+    words = ["none", "some", "all"] * 10
+    target = fit_target("y", words)
+    assert getattr(target, "classes", None) == ("all", "none", "some")
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n" + "".join(f"{row**2 % 13},{word}\n" for row, word in enumerate(words)))
+    assert TableModel.fit(read_csv(str(path)), "y", epochs=1, verbose=False).classes == ("all", "some")
+    model = TableModel.fit(read_csv(str(path), missing=["NA"]), "y", epochs=1, verbose=False)
+    assert model.classes == ("all", "none", "some")
+
+
+def test_an_encoding_can_be_told_and_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    for encoding in ("latin-1", "cp1252", "utf-16"):
+        path.write_bytes("Größe;Ort\n3;Köln\n".encode(encoding))
+        assert read_csv(str(path), encoding=encoding) == {"Größe": ["3"], "Ort": ["Köln"]}
+        with pytest.raises(ValueError, match=r"t\.csv'.* not UTF-8 text.*--encoding"):
+            read_csv(str(path))
+    path.write_bytes(b"x,y\n1,a\n2,\xe4\n")
+    with pytest.raises(ValueError, match="line 3 is not UTF-8 text"):
+        read_csv(str(path))
+    with pytest.raises(ValueError, match="no encoding 'utf-9'"):
+        read_csv(str(path), encoding="utf-9")
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("sep=|\na|b,c\n1|2\n", {"a": ["1"], "b,c": ["2"]}),
+        ("a;b\n1,5;2,5\n3,5;4,5\n", {"a": ["1,5", "3,5"], "b": ["2,5", "4,5"]}),
+        ("x (a;b;c),y\n1,2\n", {"x (a;b;c)": ["1"], "y": ["2"]}),
+        ("x\n1,5\n2,5\n", {"x": ["1,5", "2,5"]}),
+        ("x\n1\n\n3\n\n\n", {"x": ["1", "", "3"]}),
+        ("x,y\r1,2\r3,4\r", {"x": ["1", "3"], "y": ["2", "4"]}),
+        ("x,y\n1,2\n   \n\n3,4\n", {"x": ["1", "3"], "y": ["2", "4"]}),
+        (f"x,y\n{'z' * 200_000},2\n", {"x": ["z" * 200_000], "y": ["2"]}),
+    ],
+)
+def test_files_in_many_dialects_are_read(tmp_path: Path, text: str, columns: dict[str, list[str]]) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text, newline="")
+    assert read_csv(str(path)) == columns
+    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(text.encode()))
+    assert read_csv(str(tmp_path / "t.csv.gz")) == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('a,b\n1,2\n3,"4\n5,6\n', "line 3 opens a quote that is not closed"),
+        ('a,b\n1,2\n3,"4" 5\n', "line 3: a quote that does not end its field"),
+        ("Title\n\na,b\n1,2\n", "line 3 has 2 fields, the header names 1 columns.*the delimiter seems to be a comma"),
+        ('a,b\n1,"2\n\n"\n3\n', "line 5 has 1 fields"),
+    ],
+)
+def test_a_file_that_cannot_be_parsed_names_the_line_and_what_was_guessed(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=f"t\\.csv'.*{message}"):
+        read_csv(str(path))
+
+
+def test_messages_name_the_line_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text('x,note\n1,"two\nlines"\n\n2,a\nmany,a\n')
+    encoder = TableEncoder.fit({"x": [1, 2], "note": ["a", "b"]})
+    with pytest.raises(ValueError, match=r"row 3 holds 'many' \(line 6\)"):
+        encoder.transform(read_csv(str(path)))
+
+
+def test_a_target_of_words_that_hardly_ever_repeat_is_refused_unless_asked_for() -> None:
+    names = [f"name {index}" for index in range(40)]
+    with pytest.raises(ValueError, match="hardly ever repeats"):
+        fit_target("y", names)
+    assert fit_target("y", names, "classification").n_outputs == 40
