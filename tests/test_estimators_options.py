@@ -16,6 +16,7 @@ from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classific
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 import backprop as bp  # noqa: E402
+from backprop import estimators  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 from backprop.estimators._losses import Focal, Gamma, Gaussian  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
@@ -248,6 +249,52 @@ def test_features_are_scaled_inside(scale: str, sparse: bool) -> None:
         scaler = StandardScaler(with_mean=not sparse).fit(given)
         other = MLPClassifier(random_state=0, max_iter=5).fit(scaler.transform(given), y)
         np.testing.assert_allclose(ours.predict_proba(given[:1]), other.predict_proba(scaler.transform(given[:1])), rtol=1e-9)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+@pytest.mark.parametrize("chosen", ["from_dtype", ["city", "size"], [0, 2]], ids=str)
+def test_frames_with_categories_and_gaps_are_taken_as_they_are(library: str, chosen: Any, tmp_path: Any) -> None:
+    frames = pytest.importorskip(library)
+    rng = np.random.default_rng(0)
+    city = rng.choice(["Rome", "Oslo", "Bern"], 300)
+    size = rng.choice(["s", "m"], 300)
+    number = rng.normal(size=300)
+    y = 2.0 * (city == "Rome") - 1.0 * (size == "s") + 0.5 * number
+    shown = [None if place % 17 == 0 else float(value) for place, value in enumerate(number)]
+    cities = [None if place % 23 == 0 else str(value) for place, value in enumerate(city)]
+    frame = frames.DataFrame({"city": cities, "number": shown, "size": size.tolist()})
+    options = {"hidden_layer_sizes": (8,), "random_state": 0, "learning_rate_init": 0.05, "scale": "standard", "max_iter": 60}
+    ours = MLPRegressor(categorical_features=chosen, missing="impute", **options).fit(frame, y)
+    assert ours.score(frame, y) > 0.8
+    assert ours.n_features_in_ == 3
+    assert list(ours.feature_categories_[0]) == ["Bern", "Oslo", "Rome"]
+    unseen = frames.DataFrame({"city": ["Paris"], "number": [0.0], "size": ["m"]})
+    assert np.isfinite(ours.predict(unseen)).all()
+    estimators.save(ours, tmp_path / "model")
+    np.testing.assert_array_equal(estimators.load(tmp_path / "model").predict(frame), ours.predict(frame))
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(ours)).predict(frame), ours.predict(frame))
+    with pytest.raises(ValueError, match="NaN"):
+        MLPRegressor(categorical_features=chosen, **options).fit(frame, y)
+    with pytest.raises(ValueError, match="categories have no derivatives"):
+        ours.predict_jacobian(frame)
+    with pytest.raises(ValueError, match="numbers without gaps"):
+        estimators.to_sklearn(ours)
+
+
+def test_gaps_are_filled_with_the_median_of_the_training_rows() -> None:
+    X, y = IRIS
+    gaps = X.copy()
+    gaps[::7, 1] = np.nan
+    filled = np.where(np.isnan(gaps), np.quantile(gaps[~np.isnan(gaps[:, 1]), 1], 0.5, method="inverted_cdf"), gaps)
+    ours = MLPClassifier(missing="impute", random_state=0, max_iter=5).fit(gaps, y)
+    other = MLPClassifier(random_state=0, max_iter=5).fit(filled, y)
+    np.testing.assert_array_equal(ours.predict_proba(gaps), other.predict_proba(filled))
+    with pytest.raises(ValueError, match="infinity"):
+        ours.predict(np.full((1, 4), np.inf))
+    with pytest.raises(ValueError, match="needs dense X"):
+        ours.fit(scipy.sparse.csr_matrix(X), y)
+    with pytest.raises(ValueError, match="names columns that X lacks"):
+        MLPClassifier(categorical_features=[7]).fit(X, y)
 
 
 @pytest.mark.parametrize("scale", [None, "standard"])

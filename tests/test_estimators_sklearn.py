@@ -43,7 +43,7 @@ def test_the_tests_of_scikit_learn_pass(tmp_path: Path) -> None:
         MLPClassifier(max_iter=20),
         MLPRegressor(max_iter=20),
         MLPClassifier(max_iter=20, scale="standard", layer_norm=True),
-        MLPRegressor(max_iter=20, scale="robust"),
+        MLPRegressor(max_iter=20, scale="robust", missing="impute"),
     ],
     ids=["classifier", "regressor", "scaled classifier", "scaled regressor"],
 )

@@ -13,15 +13,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 import scipy.optimize
+import scipy.sparse
 from sklearn.base import BaseEstimator, _fit_context
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import check_random_state
 from sklearn.utils._param_validation import Interval, Options, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.optimize import _check_optimize_result
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from .. import activations, kernels, losses, optimizers
 from .._processors import default_threads
@@ -36,8 +36,10 @@ from ..training import DivergenceError, Trainer
 from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_velocity, sums_outputs
 from ._callbacks import CallbackSupport, FitTask
 from ._epochs import Data, Epochs, dense_rows, outputs_of
+from ._features import Categories, categorical_columns, fills, is_frame, learn_categories, scaling, with_indicators
 from ._values import Value
 
+NO_Y = "no_validation"  # what scikit-learn's functions take for y where there is none to check
 STARTS: dict[str, Any] = {
     "t_": 0,
     "loss_curve_": [],
@@ -48,19 +50,6 @@ STARTS: dict[str, Any] = {
     "_no_improvement_count": 0,
 }
 NOT_FINITE = "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
-
-
-def _scaling(X: Any, how: str, sample_weight: Any) -> tuple[Array, Array]:
-    """Return what to subtract from each feature, and what to divide it by; sparse features are not centered."""
-    dense = isinstance(X, np.ndarray)
-    if how == "standard":
-        scaler = StandardScaler(with_mean=dense).fit(X, sample_weight=sample_weight)
-        return np.asarray(scaler.mean_) if dense else np.zeros(X.shape[1]), np.asarray(scaler.scale_)
-    columns = X.T if dense else (column.toarray().ravel() for column in X.tocsc().T)
-    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-    found = np.array([np.quantile(c, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf") for c in columns], np.float64)
-    spread = found[:, 2] - found[:, 0]
-    return found[:, 1] if dense else np.zeros(X.shape[1]), np.where(spread > 0, spread, 1.0)
 
 
 class Validation:
@@ -110,6 +99,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         "dtype": [StrOptions({"float32", "float64"}), type, np.dtype, None],
         "n_jobs": [Interval(Integral, 1, None, closed="left"), Options(Integral, {-1}), None],
         "scale": [StrOptions({"standard", "robust"}), None],
+        "categorical_features": [StrOptions({"from_dtype"}), "array-like", None],
+        "missing": [StrOptions({"impute"}), None],
         "progress": ["boolean"],
     }
 
@@ -242,9 +233,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
         X, targets = self._validate_input(X, y, incremental, reset=first_pass)
         sample_weight = self._checked_weight(sample_weight, X)
-        if self.scale is not None and (first_pass or "feature_scale_" not in self.__dict__):
-            self.feature_center_, self.feature_scale_ = _scaling(X, self.scale, sample_weight)
-        X = self._scaled(X)
+        X = self._learn_features(X, sample_weight, first_pass)
         random_state = check_random_state(self.random_state)
         if first_pass:
             self._initialize(hidden, X, random_state)
@@ -523,17 +512,51 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         net = self._current_network()
         if type(X) is np.ndarray and X.ndim == 2 and X.dtype == net.dtype and X.shape[1] == self.n_features_in_:
             flat = X.ravel()
-            if "feature_names_in_" not in self.__dict__ and len(X) and isfinite(flat.dot(flat)):
+            plain = "feature_names_in_" not in self.__dict__ and "feature_categories_" not in self.__dict__
+            if plain and len(X) and isfinite(flat.dot(flat)):
                 return net.predict(X if self.scale is None else self._scaled(X))
-        X = self._scaled(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        X = self._scaled(self._checked(X))
         if not isinstance(X, np.ndarray):
             X = X.tocsr()
         if net.dtype == np.float32 and X.dtype != np.float32:
             net = net.astype(np.float64)
         return outputs_of(net, np.ascontiguousarray(X, net.dtype) if isinstance(X, np.ndarray) else X.astype(net.dtype))
 
+    def _checked(self, X: Any, y: Any = NO_Y, *, reset: bool = False, **options: Any) -> Any:
+        """Return X as numbers, and y if it is given: both checked, and categories of X as columns of 0 and 1."""
+        options |= {"accept_sparse": ["csr", "csc"], "ensure_all_finite": "allow-nan" if self.missing else True}
+        if self.categorical_features is None or scipy.sparse.issparse(X):
+            return validate_data(self, X, y, reset=reset, **options)
+        if not is_frame(X):
+            X = check_array(X, dtype=None, ensure_all_finite=False)
+        validate_data(self, X, reset=reset, skip_check_array=True)
+        if reset or "feature_categories_" not in self.__dict__:
+            self.feature_categories_: Categories = learn_categories(X, categorical_columns(X, self.categorical_features))
+        numbers = with_indicators(X, self.feature_categories_)
+        if y is NO_Y:
+            return check_array(numbers, **options)
+        return check_X_y(numbers, y, **options)
+
+    def _learn_features(self, X: Any, sample_weight: Any, reset: bool) -> Any:
+        """Return checked X without gaps and scaled; ``reset`` takes what that needs from X."""
+        if self.missing is not None and (reset or "feature_fill_" not in self.__dict__):
+            if not isinstance(X, np.ndarray):
+                raise ValueError("missing='impute' needs dense X, got a sparse matrix")
+            self.feature_fill_ = fills(X, sample_weight)
+        if self.scale is not None and (reset or "feature_scale_" not in self.__dict__):
+            self.feature_center_, self.feature_scale_ = scaling(self._filled(X), self.scale, sample_weight)
+        return self._scaled(X)
+
+    def _filled(self, X: Any) -> Any:
+        """Return checked X with the median of the training rows in its gaps."""
+        if self.missing is None or not isinstance(X, np.ndarray):
+            return X
+        gaps = np.isnan(X)
+        return np.where(gaps, self.feature_fill_.astype(X.dtype), X) if gaps.any() else X
+
     def _scaled(self, X: Any) -> Any:
-        """Return checked X with its features scaled, if they shall be."""
+        """Return checked X without gaps, with its features scaled if they shall be."""
+        X = self._filled(X)
         if self.scale is None:
             return X
         dtype = np.float32 if X.dtype == np.float32 else np.float64
@@ -556,7 +579,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         """
         check_is_fitted(self)
         net = self._current_network()
-        x = self._scaled(validate_data(self, X, accept_sparse=["csr", "csc"], reset=False))
+        if self.categorical_features is not None:
+            raise ValueError("predict_jacobian needs categorical_features=None: categories have no derivatives")
+        x = self._scaled(self._checked(X))
         outputs, jacobian = net.value_and_jacobian(x if isinstance(x, np.ndarray) else dense_rows(x))
         jacobian = self._link_jacobian(outputs, jacobian)
         return jacobian if self.scale is None else jacobian / self.feature_scale_.astype(net.dtype)
@@ -567,7 +592,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = True
+        tags.input_tags.sparse = self.missing is None
+        tags.input_tags.allow_nan = self.missing is not None
+        tags.input_tags.categorical = tags.input_tags.string = self.categorical_features is not None
         return tags
 
     # Copies and pickles.

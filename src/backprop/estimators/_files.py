@@ -25,9 +25,10 @@ CLASSES: dict[str, Any] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRe
 FITTED = (
     *("classes_", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "loss_"),
     *("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "validation_loss_curve_"),
-    *("feature_center_", "feature_scale_", "_no_improvement_count"),
+    *("feature_center_", "feature_scale_", "feature_fill_", "feature_categories_", "_no_improvement_count"),
 )
-SHARED = frozenset(FITTED) - {"feature_center_", "feature_scale_", "validation_loss_curve_"}  # with scikit-learn's classes
+PREPROCESSING = {"feature_center_", "feature_scale_", "feature_fill_", "feature_categories_"}
+SHARED = set(FITTED) - PREPROCESSING - {"validation_loss_curve_"}  # what scikit-learn's classes have, too
 
 
 def save(estimator: BaseMLP, path: StrPath) -> None:
@@ -109,7 +110,11 @@ def load(path: StrPath) -> Any:
             labels = expect(dict, content["labels"], "its labels")
             y_type, sparse = expect(str, labels["y_type"], "the type of y"), expect(bool, labels["sparse"], "sparse")
             estimator._label_binarizer = _binarizer(estimator.classes_, y_type, sparse)
-        if net.n_inputs != estimator.n_features_in_ or net.n_outputs != estimator.n_outputs_:
+        categories = getattr(estimator, "feature_categories_", {})
+        if (
+            net.n_inputs != estimator.n_features_in_ + sum(len(found) - 1 for found in categories.values())
+            or net.n_outputs != estimator.n_outputs_
+        ):
             raise ValueError("the network does not fit what was fitted")
         estimator._install(net)
     return estimator
@@ -235,6 +240,8 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     plain = all(type(layer) is Dense for layer in net.layers)
     if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
         raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
+    if estimator.categorical_features is not None or estimator.missing is not None:
+        raise ValueError("scikit-learn's estimator takes numbers without gaps: categorical_features and missing must be None")
     if estimator.loss == "gaussian" or (estimator.loss == "quantile" and estimator.n_outputs_ > 1):
         raise ValueError("scikit-learn's estimator returns its outputs, and has no variances or several quantiles")
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name in theirs().get_params()}

@@ -12,7 +12,6 @@ from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils import column_or_1d, compute_class_weight
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
-from sklearn.utils.validation import validate_data
 
 from .. import activations, losses
 from .._types import Array
@@ -104,6 +103,11 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         A decay in [0, 1): predictions are made with the exponential moving average of the weights over all updates.
     scale : {"standard", "robust"}, optional
         Scale each feature by its mean and standard deviation, or by its median and quartiles; `network_` takes scaled features.
+    categorical_features : "from_dtype" or array-like, optional
+        Columns of X that hold categories, by name, position or as a mask; "from_dtype" takes the columns of a frame that are
+        categories or text. Each category gets a feature of 0 and 1; one that was not seen in training has none.
+    missing : {"impute"}, optional
+        Fill gaps with the median of the training rows; None refuses NaN.
     dtype : dtype, optional
         Of the network, "float32" or "float64"; None takes that of X.
     n_jobs : int, optional
@@ -136,6 +140,10 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         The names of the features, if X has any.
     out_activation_ : str
         What turns the network's outputs into predictions.
+    feature_categories_ : dict of int to array
+        The categories of each column that has them, with `categorical_features`.
+    feature_fill_ : array (n_features,)
+        What takes the place of NaN, with `missing`.
     feature_center_, feature_scale_ : array (n_features,)
         What is subtracted from features and what they are divided by, with `scale`.
 
@@ -194,6 +202,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         clip_norm: float | None = None,
         average: float | None = None,
         scale: str | None = None,
+        categorical_features: Any = None,
+        missing: str | None = None,
         dtype: Any = None,
         n_jobs: int | None = None,
         progress: bool = False,
@@ -203,7 +213,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     # Targets.
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=reset)
+        X, y = self._checked(X, y, reset=reset, multi_output=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         if not hasattr(self, "classes_") or (not self.warm_start and not incremental):
@@ -216,7 +226,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return X, targets
 
     def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, dtype=FLOATS, reset=False)
+        X, y = self._checked(X, y, reset=False, multi_output=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         self._check_known(unique_labels(y))
@@ -452,6 +462,11 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         A decay in [0, 1): predictions are made with the exponential moving average of the weights over all updates.
     scale : {"standard", "robust"}, optional
         Scale each feature by its mean and standard deviation, or by its median and quartiles; `network_` takes scaled features.
+    categorical_features : "from_dtype" or array-like, optional
+        Columns of X that hold categories, by name, position or as a mask; "from_dtype" takes the columns of a frame that are
+        categories or text. Each category gets a feature of 0 and 1; one that was not seen in training has none.
+    missing : {"impute"}, optional
+        Fill gaps with the median of the training rows; None refuses NaN.
     dtype : dtype, optional
         Of the network, "float32" or "float64"; None takes that of X.
     n_jobs : int, optional
@@ -482,6 +497,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         The names of the features, if X has any.
     out_activation_ : str
         What turns the network's outputs into predictions.
+    feature_categories_ : dict of int to array
+        The categories of each column that has them, with `categorical_features`.
+    feature_fill_ : array (n_features,)
+        What takes the place of NaN, with `missing`.
     feature_center_, feature_scale_ : array (n_features,)
         What is subtracted from features and what they are divided by, with `scale`.
 
@@ -538,6 +557,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         clip_norm: float | None = None,
         average: float | None = None,
         scale: str | None = None,
+        categorical_features: Any = None,
+        missing: str | None = None,
         dtype: Any = None,
         n_jobs: int | None = None,
         progress: bool = False,
@@ -545,7 +566,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         self._keep(vars())
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
-        X, y = validate_data(self, X, y, accept_sparse=["csr", "csc"], multi_output=True, y_numeric=True, dtype=FLOATS, reset=reset)
+        X, y = self._checked(X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
         targets = np.asarray(y, np.float64).reshape(len(y), -1)

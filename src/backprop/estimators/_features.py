@@ -1,0 +1,94 @@
+"""What becomes of features before a network takes them: columns of categories, gaps, scales."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.preprocessing import StandardScaler
+
+from .._types import Array
+
+Categories = dict[int, Any]
+
+
+def is_frame(X: Any) -> bool:
+    """Whether X has named columns, as frames of pandas and polars have."""
+    return hasattr(X, "columns") and hasattr(X, "dtypes") and not isinstance(X, np.ndarray)
+
+
+def categorical_columns(X: Any, chosen: Any) -> list[int]:
+    """Return the positions of the columns that hold categories: those chosen, or those that a frame says are text or categories."""
+    names = list(X.columns) if is_frame(X) else list(range(np.shape(X)[1]))
+    if isinstance(chosen, str):
+        return [place for place, dtype in enumerate(X.dtypes) if _is_categorical(dtype)] if is_frame(X) else []
+    wanted = np.ravel(np.asarray(chosen, dtype=object)).tolist()
+    if len(wanted) == len(names) and all(isinstance(one, bool | np.bool_) for one in wanted):
+        return [place for place, one in enumerate(wanted) if one]
+    positions = {name: place for place, name in enumerate(names)}
+    unknown = [one for one in wanted if one not in positions and not (isinstance(one, int) and 0 <= one < len(names))]
+    if unknown:
+        raise ValueError(f"categorical_features names columns that X lacks: {unknown}")
+    return sorted({positions.get(one, one) for one in wanted})
+
+
+def _is_categorical(dtype: Any) -> bool:
+    return str(dtype).lower().startswith(("category", "categorical", "enum", "object", "str"))
+
+
+def _columns(X: Any) -> Iterator[Any]:
+    if is_frame(X):
+        yield from (np.asarray(X[name].to_numpy(), dtype=object) for name in X.columns)
+    else:
+        yield from np.asarray(X, dtype=object).T
+
+
+def _is_missing(column: Any) -> Any:
+    return np.array([value is None or value != value or type(value).__name__ == "NAType" for value in column], bool)
+
+
+def learn_categories(X: Any, places: Sequence[int]) -> Categories:
+    """Return the values that columns of categories have, sorted."""
+    columns = list(_columns(X))
+    return {place: np.array(sorted(set(columns[place][~_is_missing(columns[place])]), key=str), object) for place in places}
+
+
+def with_indicators(X: Any, categories: Mapping[int, Any]) -> Array:
+    """Return X as numbers, with a column of 0 and 1 for each category; for another one these are all 0, for a gap NaN."""
+    parts = []
+    for place, column in enumerate(_columns(X)):
+        if place not in categories:
+            numbers = np.array([np.nan if gap else value for gap, value in zip(_is_missing(column), column, strict=True)])
+            parts.append(numbers.astype(np.float64)[:, np.newaxis])
+            continue
+        indicators = (column[:, np.newaxis] == categories[place][np.newaxis, :]).astype(np.float64)
+        indicators[_is_missing(column)] = np.nan
+        parts.append(indicators)
+    return np.hstack(parts)
+
+
+def fills(X: Array, sample_weight: Any) -> Array:
+    """Return the median of the numbers that each feature has; 0 where it has none."""
+    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
+    return np.array([_median(column, weight) for column in X.T], np.float64)
+
+
+def _median(column: Array, weight: Any) -> float:
+    known = ~np.isnan(column) & (weight > 0)
+    if not known.any():
+        return 0.0
+    return float(np.quantile(column[known], 0.5, weights=weight[known], method="inverted_cdf"))
+
+
+def scaling(X: Any, how: str, sample_weight: Any) -> tuple[Array, Array]:
+    """Return what to subtract from each feature, and what to divide it by; sparse features are not centered."""
+    dense = isinstance(X, np.ndarray)
+    if how == "standard":
+        scaler = StandardScaler(with_mean=dense).fit(X, sample_weight=sample_weight)
+        return np.asarray(scaler.mean_) if dense else np.zeros(X.shape[1]), np.asarray(scaler.scale_)
+    columns = X.T if dense else (column.toarray().ravel() for column in X.tocsc().T)
+    weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
+    found = np.array([np.quantile(c, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf") for c in columns], np.float64)
+    spread = found[:, 2] - found[:, 0]
+    return found[:, 1] if dense else np.zeros(X.shape[1]), np.where(spread > 0, spread, 1.0)
