@@ -110,7 +110,7 @@ class Column:
             return [None if item == "NaT" else item for item in np.datetime_as_string(values).tolist()]
         if {type(item) for item in items} <= {str, type(None)}:
             known = {item: text_of(item, self.missing) for item in set(items)}
-            return [known[item] for item in items]
+            return list(map(known.__getitem__, items))
         return [text_of(item, self.missing) for item in items]  # True and 1 are one key of a dict, and two texts
 
     @cached_property

@@ -260,7 +260,8 @@ class CategoricalFeature:
         """Return the position of each text's category, -1 for a value that has none; a missing value counts as `fill`."""
         position: dict[str | None, int] = dict(_columns.positions(self.categories).items())
         position[None] = position.get(self.fill, -1)
-        return np.array([position.get(text, -1) for text in texts], np.intp)
+        known = {text: position.get(text, -1) for text in set(texts)}
+        return np.fromiter(map(known.__getitem__, texts), np.intp, len(texts))
 
     def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
         """Return the writer of one value to the columns from `start` on."""

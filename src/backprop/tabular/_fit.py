@@ -103,6 +103,8 @@ def read_source(
             raise ValueError(
                 f"columns must have equal lengths, got {len(column)} in {name!r} and {len(given[target])} in {target!r}"
             )
+    for option in ("kinds", "dates"):  # what is said about an ignored column does not matter
+        encoding[option] = {name: value for name, value in (encoding.get(option) or {}).items() if name not in ignored}
     settings = {"missing": missing, "decimal": decimal, "thousands": thousands, "ignored": ignored, **encoding}
     return Source(features, known, goal, y, settings, tuple(notes))
 
