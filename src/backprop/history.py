@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ._html import line_chart
 from .metrics import better_is
 
 __all__ = ["History"]
@@ -100,6 +101,12 @@ class History(Mapping[str, list[float]]):
         from .explain.plots import learning_curves
 
         return learning_curves(self, *args, **options)
+
+    def _repr_html_(self) -> str:
+        """Return the curves for a notebook."""
+        pairs = [(key, f"val_{key}") for key in self.history if not key.startswith("val_") and key != "lr"]
+        charts = (line_chart({key: self.history[key] for key in pair if key in self.history}) for pair in pairs)
+        return f"<div>{''.join(charts)}</div>" if self.epoch else "<p>History of no epochs</p>"
 
     def __repr__(self) -> str:
         """Return the last value of each key."""

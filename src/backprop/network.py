@@ -29,11 +29,12 @@ from ._arrays import (
     check_seed,
     require_finite,
 )
+from ._html import table
 from ._overrides import Overridable, Shortcuts, follow_assignment, on_replacement
 from ._plan import translate, translate_probe
 from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
-from ._summary import Summary, summary_of
+from ._summary import Summary, rows_of, summary_of
 from ._types import Array, Communicator, GradientHook
 from ._version import __version__
 from .activations import ActivationFunction
@@ -1193,6 +1194,11 @@ class Network(Options, metaclass=Overridable):
         226 parameters, 226 trainable, float32, 904 bytes
         """
         return summary_of(self._named, self._parameters)
+
+    def _repr_html_(self) -> str:
+        """Return the table of the layers for a notebook."""
+        rows, total = rows_of(self._named, self._parameters)
+        return f"{table(rows)}<p>{total}</p>"
 
     def __repr__(self) -> str:
         layers = "".join(f"    {layer!r},\n" for layer in self.layers)

@@ -40,6 +40,12 @@ DRAWN = {
     "decision_boundary": lambda ax: plots.decision_boundary(NET, POINTS, LABELS, resolution=20, ax=ax),
     "confusion_matrix": lambda ax: plots.confusion_matrix(LABELS, NET.predict(POINTS), names=["a", "b", "c"], ax=ax),
     "predicted_vs_true": lambda ax: plots.predicted_vs_true(POINTS[:, 0], POINTS[:, 1], ax=ax),
+    "residuals": lambda ax: plots.residuals(POINTS[:, 0], POINTS[:, 1], ax=ax),
+    "roc_curve": lambda ax: plots.roc_curve(LABELS > 0, POINTS[:, 0], ax=ax),
+    "precision_recall_curve": lambda ax: plots.precision_recall_curve(LABELS > 0, POINTS[:, 0], ax=ax),
+    "calibration_curve": lambda ax: plots.calibration_curve(LABELS > 0, 1 / (1 + np.exp(-POINTS[:, 0])), ax=ax),
+    "idle_shares": lambda ax: plots.idle_shares({"layers.0": [0.1, 0.4]}, epochs=[0, 5], ax=ax),
+    "first_layer_weights": lambda ax: plots.first_layer_weights(bp.mlp([12, 7, 1], seed=0), shape=(3, 4), ax=ax),
     "importance": lambda ax: bp.explain.permutation_importance(NET, POINTS, LABELS, loss="cross_entropy").plot(ax=ax),
     "loss_surface": lambda ax: plots.plot_loss_surface(surface(), ax=ax),
 }
@@ -87,8 +93,11 @@ def test_a_history_plots_itself() -> None:
 
 def test_a_confusion_matrix_counts() -> None:
     ax = plots.confusion_matrix([0, 0, 1, 1, 1], [0, 1, 1, 1, 1])
-    counts = {(int(text.get_position()[1]), int(text.get_position()[0])): text.get_text() for text in ax.texts}
-    assert counts == {(0, 0): "1", (0, 1): "1", (1, 1): "3"}
+    cells = {
+        text.get_position()[::-1]: text.get_text() for text in ax.texts if all(place in (0, 1) for place in text.get_position())
+    }
+    assert cells == {(0, 0): "1", (0, 1): "1", (1, 1): "3"}
+    assert {"2, 50%", "3, 100%", "1\n100%", "4\n75%"} <= {text.get_text() for text in ax.texts}
     with pytest.raises(ValueError, match="as many rows"):
         plots.confusion_matrix([0, 1], [0, 1, 1])
 
@@ -133,3 +142,63 @@ def test_a_missing_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError, match=r"backprop\[plot\]"):
         plots.learning_curves(HISTORY)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_areas_are_those_of_scikit_learn(seed: int) -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, 100)
+    scores = np.round(rng.normal(size=100) + labels, 1)  # with ties
+    roc, precision = (
+        draw(labels, scores).get_legend().get_texts()[1].get_text() for draw in (plots.roc_curve, plots.precision_recall_curve)
+    )
+    assert roc == f"area {metrics.roc_auc_score(labels, scores):.4f}" == f"area {bp.metrics.auc(scores, labels):.4f}"
+    assert precision == f"area {metrics.average_precision_score(labels, scores):.4f}"
+
+
+def test_a_calibrated_prediction_lies_on_the_diagonal() -> None:
+    share = np.repeat([0.25, 0.75], 40)
+    labels = np.concatenate([np.arange(40) % 4 == 0, np.arange(40) % 4 != 0])
+    line = plots.calibration_curve(labels, share, bins=2).lines[1]
+    assert np.allclose(line.get_xdata(), line.get_ydata())
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: plots.residuals([1.0], [1.0, 2.0]), "same number of values"),
+        (lambda: plots.roc_curve([1, 1], [0.1, 0.2]), "both must occur"),
+        (lambda: plots.roc_curve([0, 2], [0.1, 0.2]), "0 or 1"),
+        (lambda: plots.precision_recall_curve([0, 0], [0.1, 0.2]), "both must occur"),
+        (lambda: plots.calibration_curve([0, 1], [0.1, 1.2]), r"\[0, 1\]"),
+        (lambda: plots.first_layer_weights(NET), "shape must have rows"),
+        (lambda: plots.first_layer_weights(bp.Network([bp.LayerNorm(4)])), "begins with a Dense"),
+    ],
+)
+def test_quality_plots_refuse_what_they_cannot_draw(draw: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        draw()
+
+
+def test_first_layer_weights_are_images_side_by_side() -> None:
+    net = bp.mlp([12, 3, 1], seed=0)
+    sheet = plots.first_layer_weights(net, shape=(3, 4)).images[0].get_array()
+    assert sheet.shape == (7, 9)
+    assert np.array_equal(sheet[:3, 5:], net.layers[0].weight[:, 1].reshape(3, 4))
+    assert np.ma.getmaskarray(sheet)[3].all()
+
+
+def test_a_monitor_draws_its_run_over_epochs() -> None:
+    monitor = bp.Monitor(share=0.9)
+    with pytest.raises(ValueError, match="watched no epoch"):
+        monitor.plot()
+    net = bp.mlp([2, 64, 64, 3], seed=0)
+    net.fit(POINTS, LABELS, loss="cross_entropy", epochs=300, batch_size=4, validation_split=0.3, callbacks=[monitor])
+    assert monitor.epochs
+    figure = monitor.plot()
+    assert [ax.get_xlabel() for ax in figure.axes] == ["epoch"] * 4 + ["weight", "gradient"]
+    line = figure.axes[1].lines[0]
+    assert line.get_xdata().tolist() == [epoch + 1 for epoch in monitor.epochs]
+    assert monitor.idle_shares["layers.0"]
+    figure.canvas.draw()

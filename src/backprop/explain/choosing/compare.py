@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ... import losses
 from ..._arrays import as_real_array, as_table, check_choice, check_count
+from ..._html import table
 from ..._training.progress import progress_bar
 from ...callbacks import Callback, EarlyStopping, LambdaCallback
 from ...data import Indices, check_same_rows
@@ -177,7 +178,7 @@ class Comparison:
 
     def _repr_html_(self) -> str:
         """Return the table for a notebook."""
-        return html_table(self._table()) + "".join(f"<p>{escape(note)}</p>" for note in self._notes())
+        return table(self._table()) + "".join(f"<p>{escape(note)}</p>" for note in self._notes())
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the compared curve of every candidate over the epochs."""
@@ -185,16 +186,6 @@ class Comparison:
 
         whole = {result.name: result.history[self.key] for result in self.results if result.epochs}
         return curves(whole, ylabel=self.key, ax=ax)
-
-
-def html_table(rows: list[tuple[str, ...]]) -> str:
-    """A table of texts; the first row is the head, the first column names its rows."""
-    head = "".join(f"<th style='text-align:right'>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(
-        f"<tr><th style='text-align:left'>{escape(name)}</th>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
-        for name, *cells in rows[1:]
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def compare(
@@ -281,10 +272,10 @@ def compare(
     else:
         if validation_data is not None:
             raise ValueError("folds and validation_data exclude each other: each fold is validated on the part that is left out")
-        table, targets = as_table(x, "x"), as_real_array(y, "y")
-        check_same_rows((table, targets), ("x", "y"))
+        inputs, targets = as_table(x, "x"), as_real_array(y, "y")
+        check_same_rows((inputs, targets), ("x", "y"))
         parts = [
-            (table[kept], targets[kept], (table[held_out], targets[held_out]), 0.0)
+            (inputs[kept], targets[kept], (inputs[held_out], targets[held_out]), 0.0)
             for kept, held_out in fold_rows(targets, check_count("folds", folds, 2), losses.get(loss), seed)
         ]
     options = {"epochs": check_count("epochs", epochs), "batch_size": batch_size, "verbose": False}

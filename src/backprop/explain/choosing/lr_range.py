@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ... import schedules
 from ..._arrays import check_count, check_positive
+from ..._html import line_chart
 from ...data import batches
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ class LrRange(NamedTuple):
     losses: npt.NDArray[np.float64]
     smoothed: npt.NDArray[np.float64]
     suggestion: float
+
+    def _repr_html_(self) -> str:
+        """Return the loss over the logarithm of the learning rate for a notebook."""
+        curves = {"loss": self.losses.tolist(), "smoothed": self.smoothed.tolist()}
+        chart = line_chart(curves, x=np.log10(self.lrs).tolist(), xlabel="log10(lr)", marked=float(np.log10(self.suggestion)))
+        return f"{chart}<p>Suggested learning rate: {self.suggestion:.3g}</p>"
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw the loss over the learning rate, and mark the suggestion."""

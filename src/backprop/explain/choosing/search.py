@@ -18,13 +18,13 @@ import numpy.typing as npt
 from ... import losses
 from ..._arrays import as_real_array, as_table, check_count, check_number, check_seed
 from ..._files import replace_file
+from ..._html import table as html_table
 from ..._training.progress import progress_bar
 from ...data import check_same_rows, split
 from ...metrics import better_is
 from ...network import Network, mlp
 from ...optimizers import AdamW
 from ...training import DivergenceError, Trainer
-from .compare import html_table
 from .parallel import check_jobs, run_all
 
 if TYPE_CHECKING:

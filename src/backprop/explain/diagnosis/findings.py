@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Literal, NamedTuple
 
 Severity = Literal["critical", "warning", "hint"]
@@ -236,6 +237,7 @@ CATALOGUE: dict[str, Problem] = {
         "Choosing an architecture",
     ),
 }
+_MARKS: dict[Severity, str] = {"critical": "#D55E00", "warning": "#E69F00", "hint": "#56B4E9"}
 _RANKS = {name: rank for rank, name in enumerate(CATALOGUE)}
 _SEVERITIES: dict[Severity, int] = {"critical": 0, "warning": 1, "hint": 2}
 _STAGES: dict[Stage, int] = {"data": 0, "start": 1, "training": 2}
@@ -324,6 +326,12 @@ class Report:
     def __bool__(self) -> bool:
         return bool(self.findings)
 
+    def _repr_html_(self) -> str:
+        """Return a card for each finding for a notebook."""
+        if not self.findings:
+            return "<p>Nothing unusual was found.</p>"
+        return "".join(_card(finding, self.effects(finding)) for finding in self.findings)
+
     def __str__(self) -> str:
         if not self.findings:
             return "Nothing unusual was found."
@@ -349,6 +357,20 @@ def _joined(alike: list[Finding]) -> Finding:
     rest = [f"And {len(evidence) - 3} more."] if len(evidence) > 3 else []
     advice = next((finding.advice for finding in alike if finding.advice), "")
     return replace(first, evidence=" ".join([*evidence[:3], *rest]), advice=advice)
+
+
+def _card(finding: Finding, effects: tuple[str, ...]) -> str:
+    place = f" in {finding.layer}" if finding.layer else ""
+    parts = [("Seen", finding.evidence), ("Why", finding.why), ("Try", finding.remedy)]
+    if effects:
+        parts.append(("So", f"{', '.join(effects)} may come from this."))
+    parts.append(("Guide", f"Understanding backpropagation, {finding.section}"))
+    body = "".join(f"<p style='margin:.3em 0'><b>{label}:</b> {escape(text)}</p>" for label, text in parts)
+    color = _MARKS[finding.severity]
+    return (
+        f"<div style='border-left:5px solid {color};padding:.2em .8em;margin:.6em 0'><b>{escape(finding.name + place)}</b> "
+        f"({finding.severity}){body}</div>"
+    )
 
 
 def _paragraph(label: str, text: str) -> str:

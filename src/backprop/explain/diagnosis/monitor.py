@@ -19,10 +19,12 @@ from .data import chance_loss, non_finite_data
 from .findings import Finding, Report
 from .judge import Case, Data, data_findings, judge
 from .signal import spread
-from .step import non_finite_step, rms
+from .step import idle_share, non_finite_step, rms
 from .validation import shared_rows
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from ...network import Network
     from ...optimizers import Optimizer
 
@@ -60,9 +62,9 @@ class Monitor(Callback):
     ----------
     epochs : list of int
         The epochs after which a record was made.
-    gradient_norms, update_ratios, activation_sizes : dict of str to list of float
-        By layer, one entry a record: the norm of the weights' gradient, norm(update) / norm(weight), and the root mean square of
-        the layer's output.
+    gradient_norms, update_ratios, activation_sizes, idle_shares : dict of str to list of float
+        By layer, one entry a record: the norm of the weights' gradient, norm(update) / norm(weight), the root mean square of the
+        layer's output, and the share of its units that are dead (relu) or of its values that are saturated (sigmoid, tanh).
 
     Examples
     --------
@@ -89,6 +91,7 @@ class Monitor(Callback):
         self.gradient_norms: dict[str, list[float]] = {}
         self.update_ratios: dict[str, list[float]] = {}
         self.activation_sizes: dict[str, list[float]] = {}
+        self.idle_shares: dict[str, list[float]] = {}
         self._curves: dict[str, list[float]] = {}
         self._data: Rows | None = None
         self._validation: Rows | None = None
@@ -199,6 +202,45 @@ class Monitor(Callback):
         findings += judge(known, _evenly(sample, TRACED))
         return Report.of(self._with_place(findings, sample))
 
+    def plot(self) -> Figure:
+        """Draw the run so far: the losses, and by layer gradient norms, update ratios, dead or saturated shares and weights.
+
+        Returns
+        -------
+        matplotlib Figure
+
+        Raises
+        ------
+        ValueError
+            When the monitor has watched no epoch.
+        ImportError
+            When matplotlib is missing.
+        """
+        if not self.losses:
+            raise ValueError("the monitor has watched no epoch: give it to fit(..., callbacks=[monitor]) first")
+        from .. import plots
+        from ..plots._axes import new_axes
+
+        first, second, third, fourth, fifth, sixth = new_axes(2, 3)
+        plots.learning_curves(self._curves, ax=first)
+        plots.gradient_flow(self.gradient_norms, epochs=self.epochs, ax=second)
+        plots.update_ratios(self.update_ratios, epochs=self.epochs, ax=third)
+        plots.idle_shares(self.idle_shares, epochs=self.epochs, ax=fourth)
+        net = self.trainer.net
+        plots.distributions({n: v for n, v in net.state_dict().items() if n.endswith(".weight")}, xlabel="weight", ax=fifth)
+        net_gradients = {entry.name: net.gradients[entry.offset : entry.offset + entry.length] for entry in net.layout}
+        plots.distributions({n: v for n, v in net_gradients.items() if n.endswith(".weight")}, xlabel="gradient", ax=sixth)
+        figure = first.get_figure(root=True)
+        assert figure is not None
+        return figure
+
+    def _repr_html_(self) -> str:
+        """Return the report and the losses for a notebook."""
+        from ..._html import line_chart
+
+        chart = line_chart({key: self._curves[key] for key in ("loss", "val_loss") if key in self._curves}) if self.losses else ""
+        return f"{chart}{self.report()._repr_html_()}"
+
     def _chance(self, batch: Batch) -> float | None:
         return chance_loss(self.trainer.loss, batch.targets, batch.weight, self.trainer.net.n_outputs)
 
@@ -241,6 +283,8 @@ class Monitor(Callback):
     def _record(self, step: Trace) -> None:
         for layer in step.layers:
             self.activation_sizes.setdefault(layer.name, []).append(rms(layer.values[layer.output]))
+            if layer.activation is not None and "a" in layer.values:
+                self.idle_shares.setdefault(layer.name, []).append(idle_share(layer))
             if "grad_weight" in layer.values:
                 grad, weight = layer.values["grad_weight"], layer.values["weight"]
                 self.gradient_norms.setdefault(layer.name, []).append(rms(grad) * grad.size**0.5)

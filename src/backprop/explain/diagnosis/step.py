@@ -95,6 +95,20 @@ def dead_units(trace: Trace) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+def idle_share(layer: LayerTrace) -> float:
+    """The share of a layer's relu units that are 0 for all rows, or of its sigmoid's or tanh's values at the flat ends; else 0."""
+    name = _activation(layer)
+    if name in ("relu", "relu6"):
+        return float(np.mean(~layer.values["a"].any(axis=0)))
+    return _saturated_share(layer) if name in ("sigmoid", "tanh") else 0.0
+
+
+def _saturated_share(layer: LayerTrace) -> float:
+    a = layer.values["a"].astype(np.float64)
+    slope = 4 * a * (1 - a) if _activation(layer) == "sigmoid" else 1 - a * a
+    return float(np.mean(slope < 0.05))
+
+
 def _revival(layer: LayerTrace, dead: npt.NDArray[np.bool_]) -> str:
     """What helps dead units if their biases are what keeps them below 0."""
     if "bias" not in layer.values:
@@ -114,9 +128,7 @@ def saturated_units(trace: Trace) -> Iterator[Finding]:
     for layer in trace.layers:
         name = _activation(layer)
         if name in ("sigmoid", "tanh"):
-            a = layer.values["a"].astype(np.float64)
-            slope = 4 * a * (1 - a) if name == "sigmoid" else 1 - a * a
-            share = float(np.mean(slope < 0.05))
+            share = _saturated_share(layer)
             if share > 0.6:
                 yield Finding(
                     "saturated units", "critical" if share > 0.9 else "warning",

@@ -31,6 +31,22 @@ def axes_or_new(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> 
     return new
 
 
+def new_axes(rows: int, columns: int) -> list[Axes]:
+    """The axes of a new figure with so many pictures.
+
+    Raises
+    ------
+    ImportError
+        When matplotlib is missing; the message names the extra to install.
+    """
+    try:
+        from matplotlib import pyplot
+    except ImportError as error:
+        raise ImportError("plots need matplotlib: pip install 'backprop[plot]'") from error
+    _, axes = pyplot.subplots(rows, columns, figsize=(4.6 * columns, 3.2 * rows), layout="constrained")
+    return list(axes.flat)
+
+
 def line_style(index: int) -> tuple[str, str]:
     """Colour and dash of the line number `index`: lines differ in both, so they read without colour too."""
     return COLORS[index % len(COLORS)], STYLES[index % len(STYLES)]

@@ -9,7 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import activations
-from ._axes import axes_or_new, legend, line_style, tidy
+from ..._arrays import check_count
+from ...layers import Dense
+from ...network import Network
+from ._axes import NEGATIVE, POSITIVE, axes_or_new, legend, line_style, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,6 +58,62 @@ def distributions(values: Mapping[str, npt.ArrayLike], *, xlabel: str = "value",
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
     return tidy(ax, xlabel=xlabel, ylabel="")
+
+
+def first_layer_weights(net: Network, *, shape: tuple[int, int] | None = None, most: int = 36, ax: Axes | None = None) -> Axes:
+    """Draw the weights of the first layer's units as images, for inputs that are pixels: what each unit looks for.
+
+    Blue adds to the unit, orange takes from it; all images have one scale.
+
+    Parameters
+    ----------
+    net : Network
+        A network that begins with a `Dense` layer.
+    shape : (int, int), optional
+        Rows and columns of an image; by default a square.
+    most : int
+        How many units to draw.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Raises
+    ------
+    ValueError
+        When the network does not begin with a `Dense` layer, or its inputs do not make an image of this shape.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> import backprop as bp
+    >>> from backprop.explain import plots
+    >>> ax = plots.first_layer_weights(bp.mlp([64, 16, 10], seed=0), ax=Figure().subplots())
+    """
+    first = net.layers[0]
+    if not isinstance(first, Dense):
+        raise ValueError(f"first_layer_weights needs a network that begins with a Dense layer, got {type(first).__name__}")
+    side = round(net.n_inputs**0.5)
+    rows, columns = (side, side) if shape is None else shape
+    if rows * columns != net.n_inputs:
+        raise ValueError(f"shape must have rows * columns = {net.n_inputs}, the number of inputs, got {(rows, columns)}")
+    units = min(first.fan_out, check_count("most", most))
+    across = int(np.ceil(units**0.5))
+    down = -(-units // across)
+    sheet = np.full((down * (rows + 1) - 1, across * (columns + 1) - 1), np.nan)
+    for unit in range(units):
+        top, left = unit // across * (rows + 1), unit % across * (columns + 1)
+        sheet[top : top + rows, left : left + columns] = first.weight[:, unit].reshape(rows, columns)
+    ax = axes_or_new(ax, width=4.8, height=4.8 * down / across + 0.4)
+    from matplotlib.colors import LinearSegmentedColormap
+
+    limit = float(np.nanmax(np.abs(sheet))) or 1.0
+    shades = LinearSegmentedColormap.from_list("signs", [NEGATIVE, "white", POSITIVE])
+    ax.imshow(sheet, cmap=shades, vmin=-limit, vmax=limit, interpolation="nearest")
+    ax.set_xticks([])
+    ax.set_yticks([])
+    rest = f", of {first.fan_out}" if units < first.fan_out else ""
+    tidy(ax, xlabel=f"weights of {units} units of layers.0{rest}", ylabel="")
+    ax.spines[:].set_visible(False)
+    return ax
 
 
 def activation_functions(names: Sequence[str] = ("sigmoid", "tanh", "relu", "gelu"), *, ax: Axes | None = None) -> Axes:

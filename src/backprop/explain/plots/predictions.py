@@ -80,6 +80,8 @@ def confusion_matrix(
 ) -> Axes:
     """Draw how often each class (row) was taken for each class (column): the count in the cell, the share of its row as its shade.
 
+    Beside each row stand its total and its recall, the share that is right; under each column its total and its precision.
+
     Parameters
     ----------
     labels : array (n,)
@@ -110,7 +112,7 @@ def confusion_matrix(
     size = max(int(true.max(initial=0)), int(guess.max(initial=0)), len(names or ()) - 1) + 1
     counts = np.bincount(true * size + guess, minlength=size * size).reshape(size, size)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    ax = axes_or_new(ax, width=1.8 + 0.45 * size, height=1.4 + 0.45 * size)
+    ax = axes_or_new(ax, width=2.8 + 0.5 * size, height=1.9 + 0.5 * size)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.argwhere(counts):
         color = "white" if share[row, column] > 0.5 else "black"
@@ -119,6 +121,13 @@ def confusion_matrix(
     slanted: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if names else {}
     ax.set_xticks(range(size), ticks, **slanted)
     ax.set_yticks(range(size), ticks)
+    right, size_of = np.diag(counts), "x-small" if size > 4 else font_size(ax)
+    for index in range(size):
+        row, column = int(counts[index].sum()), int(counts[:, index].sum())
+        recall, precision = (f"{right[index] / total:.0%}" if total else "-" for total in (row, column))
+        ax.text(size - 0.4, index, f"{row}, {recall}", ha="left", va="center", fontsize=size_of)
+        ax.text(index, -0.6, f"{column}\n{precision}", ha="center", va="bottom", fontsize=size_of)
+    ax.text(size - 0.4, -0.6, "total, recall\ntotal, precision", ha="left", va="bottom", fontsize=size_of, color="0.4")
     tidy(ax, xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
     return ax

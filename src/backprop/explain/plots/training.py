@@ -57,7 +57,9 @@ def learning_curves(history: History | Mapping[str, Sequence[float]], metric: st
     return tidy(ax, xlabel="epoch", ylabel=metric)
 
 
-def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | None = None) -> Axes:
+def gradient_flow(
+    norms: Mapping[str, float | Sequence[float]], *, epochs: Sequence[int] | None = None, ax: Axes | None = None
+) -> Axes:
     """Draw how much gradient reaches each layer, on a logarithmic scale.
 
     Where the bars shrink toward the input, gradients vanish; where they grow, gradients explode.
@@ -66,6 +68,8 @@ def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | No
     ----------
     norms : mapping of str to float or sequence of float
         By layer, from input to output: the norm of its gradient, or its norms over time (then a line a layer).
+    epochs : sequence of int, optional
+        The epoch of each of the norms over time, counted from 0: ``monitor.epochs``.
     ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
@@ -77,17 +81,17 @@ def gradient_flow(norms: Mapping[str, float | Sequence[float]], *, ax: Axes | No
     """
     ax = axes_or_new(ax)
     values = {name: np.atleast_1d(np.asarray(value, dtype=float)) for name, value in norms.items()}
-    if all(value.size == 1 for value in values.values()):
+    if epochs is None and all(value.size == 1 for value in values.values()):
         ax.bar(list(values), [_positive(value)[0] for value in values.values()], color=line_style(0)[0], width=0.6)
         ax.set_yscale("log")
         if sum(map(len, values)) > 30:  # names that do not fit side by side
             ax.tick_params(axis="x", rotation=90, labelsize=font_size(ax))
         return tidy(ax, xlabel="layer, from input to output", ylabel="gradient norm")
-    _lines(ax, {name: _positive(value) for name, value in values.items()})
-    return tidy(ax, xlabel="record", ylabel="gradient norm")
+    _lines(ax, {name: _positive(value) for name, value in values.items()}, epochs)
+    return tidy(ax, xlabel="record" if epochs is None else "epoch", ylabel="gradient norm")
 
 
-def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = None) -> Axes:
+def update_ratios(ratios: Mapping[str, Sequence[float]], *, epochs: Sequence[int] | None = None, ax: Axes | None = None) -> Axes:
     """Draw by layer how large each update was against the weights: ``norm(update) / norm(weight)`` over time.
 
     The line at 1e-3 marks what is usual for a well-chosen learning rate; far above it training is unstable, far below it is slow.
@@ -96,6 +100,8 @@ def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = No
     ----------
     ratios : mapping of str to sequence of float
         By layer, its ratios over time.
+    epochs : sequence of int, optional
+        The epoch of each of them, counted from 0: ``monitor.epochs``.
     ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
@@ -107,8 +113,32 @@ def update_ratios(ratios: Mapping[str, Sequence[float]], *, ax: Axes | None = No
     """
     ax = axes_or_new(ax)
     ax.axhline(1e-3, color="0.5", linewidth=1, label="usual: 1e-3")
-    _lines(ax, {name: _positive(np.asarray(value, dtype=float)) for name, value in ratios.items()})
-    return tidy(ax, xlabel="record", ylabel="|update| / |weight|")
+    _lines(ax, {name: _positive(np.asarray(value, dtype=float)) for name, value in ratios.items()}, epochs)
+    return tidy(ax, xlabel="record" if epochs is None else "epoch", ylabel="|update| / |weight|")
+
+
+def idle_shares(shares: Mapping[str, Sequence[float]], *, epochs: Sequence[int] | None = None, ax: Axes | None = None) -> Axes:
+    """Draw by layer which share of its units is dead, or of its values saturated, over time.
+
+    Parameters
+    ----------
+    shares : mapping of str to sequence of float
+        By layer, its shares over time, from 0 to 1: ``monitor.idle_shares``.
+    epochs : sequence of int, optional
+        The epoch of each of them, counted from 0: ``monitor.epochs``.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.idle_shares({"layers.0": [0.1, 0.2]}, epochs=[0, 4], ax=Figure().subplots())
+    """
+    ax = axes_or_new(ax)
+    _lines(ax, {name: np.asarray(value, dtype=float) for name, value in shares.items()}, epochs, scale="linear")
+    ax.set_ylim(-0.02, 1.02)
+    return tidy(ax, xlabel="record" if epochs is None else "epoch", ylabel="share dead or saturated")
 
 
 def lr_curve(
@@ -168,12 +198,16 @@ def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | Non
     return tidy(ax, xlabel="epoch", ylabel=ylabel)
 
 
-def _lines(ax: Axes, series: Mapping[str, np.ndarray]) -> None:
+def _lines(ax: Axes, series: Mapping[str, np.ndarray], epochs: Sequence[int] | None, scale: str = "log") -> None:
     for index, (name, values) in enumerate(series.items()):
         color, style = line_style(index)
-        ax.plot(values, style, color=color, label=name)
-    ax.set_yscale("log")
-    legend(ax, loc="center left", bbox_to_anchor=(1, 0.5))
+        at = np.arange(values.size) if epochs is None else np.asarray(epochs) + 1
+        ax.plot(at, values, style, color=color, label=name, marker="o" if values.size == 1 else "")
+    ax.set_yscale(scale)
+    if epochs is not None:
+        whole_epochs(ax)
+    if series:
+        legend(ax, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
