@@ -78,7 +78,7 @@ class Search(NamedTuple):
     trials : tuple of Trial
         The best first: those that were trained longest, and among these by score.
     key : str
-        What was compared: "val_loss", or "val_" and the metric.
+        What was compared: ``"val_loss"``, or ``"val_"`` and the metric.
     net : Network
         The trained network of the best trial.
     varied : tuple of str
