@@ -19,6 +19,7 @@ import backprop as bp  # noqa: E402
 from backprop import estimators  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 from backprop.estimators._losses import Focal, Gamma, Gaussian  # noqa: E402
+from backprop.estimators._threads import thread_limit  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -64,6 +65,21 @@ def test_an_option_trains_and_is_reproducible(kind: Any, options: dict[str, Any]
     if "n_jobs" not in options and options != {"dtype": np.float64}:
         assert np.abs(first.coefs_[0] - plain.coefs_[0]).max() > 0
     assert bp.backend().threads == threads
+
+
+def test_fits_on_several_threads_leave_the_number_of_threads_as_it_was() -> None:
+    before = bp.backend().threads
+    bp.set_num_threads(2)
+    try:
+        first, second = thread_limit(1), thread_limit(1)
+        first.__enter__()
+        second.__enter__()
+        first.__exit__(None, None, None)
+        assert bp.backend().threads == 1
+        second.__exit__(None, None, None)
+        assert bp.backend().threads == 2
+    finally:
+        bp.set_num_threads(before)
 
 
 @pytest.mark.parametrize("solver", NAMES)

@@ -23,8 +23,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
-from .. import activations, kernels, losses, optimizers
-from .._processors import default_threads
+from .. import activations, losses, optimizers
 from .._training.progress import Progress
 from .._types import Array
 from ..activations import ActivationFunction
@@ -37,6 +36,7 @@ from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_
 from ._callbacks import CallbackSupport, FitTask
 from ._epochs import Data, Epochs, dense_rows, outputs_of
 from ._features import Categories, categorical_columns, fills, is_frame, learn_categories, scaling, with_indicators
+from ._threads import thread_limit
 from ._values import Value
 
 NO_Y = "no_validation"  # what scikit-learn's functions take for y where there is none to check
@@ -205,7 +205,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     def _train(self, train: Callable[[FitTask | None], None], task: FitTask | None = None) -> Any:
         """Run what trains, on as many threads as it shall have."""
-        with self._threads():
+        with thread_limit(None if self.n_jobs is None else int(self.n_jobs)):
             train(task)
         if task is not None:
             task.end()
@@ -264,19 +264,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         sizes = self._hidden_sizes()
         if self.residual and not any(before == width for before, width in pairwise(sizes)):
             raise ValueError(f"residual needs two hidden layers of the same width in a row, got hidden_layer_sizes={sizes}")
-
-    @contextmanager
-    def _threads(self) -> Iterator[None]:
-        """Use as many threads as `n_jobs` says."""
-        if self.n_jobs is None:
-            yield
-            return
-        before = kernels.backend().threads
-        kernels.set_num_threads(default_threads() if self.n_jobs == -1 else int(self.n_jobs))
-        try:
-            yield
-        finally:
-            kernels.set_num_threads(before)
 
     def _initialize(self, hidden: list[int], X: Any, random_state: np.random.RandomState) -> None:
         """Make a new network, with weights drawn as scikit-learn draws them, and forget what an earlier fit has left."""

@@ -111,7 +111,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     dtype : dtype, optional
         Of the network, "float32" or "float64"; None takes that of X.
     n_jobs : int, optional
-        The number of threads, -1 for all; None leaves `backprop.set_num_threads` as it is.
+        The number of threads during `fit`, -1 for all; None leaves `backprop.set_num_threads` as it is. It is one for the process:
+        of several fits at once, the smallest one holds.
     progress : bool
         Whether to show a progress bar.
 
@@ -470,7 +471,8 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     dtype : dtype, optional
         Of the network, "float32" or "float64"; None takes that of X.
     n_jobs : int, optional
-        The number of threads, -1 for all; None leaves `backprop.set_num_threads` as it is.
+        The number of threads during `fit`, -1 for all; None leaves `backprop.set_num_threads` as it is. It is one for the process:
+        of several fits at once, the smallest one holds.
     progress : bool
         Whether to show a progress bar.
 
