@@ -92,3 +92,14 @@ def test_bars_show_in_a_notebook(monkeypatch: pytest.MonkeyPatch, kernel: bool, 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     progress.make_bar(None, 3, "step")
     assert bool(made) == shown
+
+
+def test_pages_show_themselves_in_place() -> None:
+    """What the frame holds is the page, character for character."""
+    net = bp.mlp([2, 3, 1], seed=0)
+    made = bp.explain.page(net, X[:6], Y[:6], loss="binary_cross_entropy", epochs=2), bp.explain.laboratory()
+    for page in made:
+        assert page.startswith("<!doctype html>")
+        assert len(repr(page)) < 60
+    frame = parsed(made[0]._repr_html_()).find("iframe")
+    assert " ".join(frame.get("srcdoc").split()) == " ".join(made[0].split())

@@ -11,6 +11,7 @@ from typing import Any
 _HOMES = {
     "Importance": "importance",
     "LayerTrace": "tape",
+    "Page": "inline",
     "Recording": "recording",
     "Trace": "trace",
     "laboratory": "live",

@@ -17,6 +17,7 @@ import numpy as np
 
 from .._files import replace_file
 from ..datasets import digits
+from .inline import Page
 
 DATA = ("xor", "circles", "spirals", "gauss", "moons", "regression", "digits")
 """The data sets that are part of the laboratory."""
@@ -117,7 +118,7 @@ STATE: dict[str, tuple[Callable[[Any], str | None], str]] = {
 """What a link to the laboratory can say, beside ``data``: how a value is read, and what is allowed."""
 
 
-def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, target: str | None = None, **state: Any) -> str:
+def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, target: str | None = None, **state: Any) -> Page:
     """Make the laboratory, a page in which a network learns while one watches and changes it.
 
     The page is one file that loads nothing. All that can be chosen on it stands in its address, after ``#``, so that a lesson
@@ -141,8 +142,8 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
 
     Returns
     -------
-    str
-        The HTML text.
+    Page
+        The HTML text; a notebook shows the page itself.
 
     Raises
     ------
@@ -163,7 +164,7 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
         config |= _table(data, target)
     elif target is not None:
         raise ValueError(f"target names a column of a CSV file; data {data!r} has none")
-    text = _page(config)
+    text = Page(_page(config))
     if out is not None:
         replace_file(out, text.encode())
     return text

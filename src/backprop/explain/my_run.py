@@ -16,6 +16,7 @@ from ..layers import Dense, walk
 from ..network import Network
 from .comparisons import clipping, race, vanishing
 from .diagnosis import Monitor, diagnose
+from .inline import Page
 from .recorded_page import COMPARISONS, MAX_UNITS, write_page
 from .recording import Camera, Recording, record
 from .trace import given_or_own
@@ -50,7 +51,7 @@ def page(
     title: str = "",
     seed: int = 0,
     out: str | PathLike[str] | None = None,
-) -> str:
+) -> Page:
     """Train a network and make a page of the run, or make a page of a run that a `Monitor` has watched.
 
     On the page, every number of a training step of any recorded row can be looked at, at any recorded moment; beside it stand
@@ -89,8 +90,8 @@ def page(
 
     Returns
     -------
-    str
-        The HTML text.
+    Page
+        The HTML text; a notebook shows the page itself.
 
     Raises
     ------

@@ -22,6 +22,7 @@ from .._files import replace_file
 from . import svg
 from .diagnosis import Report
 from .formulas import Ref
+from .inline import Page
 from .recording import Recording, Snapshot
 from .steps import Column, Step, columns
 from .trace import Trace
@@ -59,7 +60,7 @@ def write_page(
     image_shape: tuple[int, int] | None = None,
     class_names: Sequence[str] | None = None,
     feature_names: Sequence[str] | None = None,
-) -> str:
+) -> Page:
     """Make the page of a training run; returns the HTML text, and writes it where a path is given.
 
     Parameters
@@ -117,7 +118,7 @@ def write_page(
         f"{recording.batch_size}."
     )
     parts = {"training", *comparisons, *([] if report is None else ["diagnosis"])}
-    text = _html(data, shown, facts, parts=parts, report=report)
+    text = Page(_html(data, shown, facts, parts=parts, report=report))
     if path is not None:
         replace_file(path, text.encode())
     return text
