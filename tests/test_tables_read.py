@@ -271,3 +271,35 @@ def test_a_target_of_words_that_hardly_ever_repeat_is_refused_unless_asked_for()
     with pytest.raises(ValueError, match="hardly ever repeats"):
         fit_target("y", names)
     assert fit_target("y", names, "classification").n_outputs == 40
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"ignore": "town"}, TypeError, "ignore must be a sequence of names, got the name 'town'"),
+        ({"missing": "NA"}, TypeError, "missing must be a sequence of words, got the word 'NA'"),
+        ({"max_categories": 0}, ValueError, "max_categories must be at least 1"),
+        ({"decimal": ";"}, ValueError, "decimal must be one of ',', '.'"),
+        ({"decimal": ",", "thousands": ","}, ValueError, "decimal and thousands must differ"),
+        ({"dates": {"sold": "%Y"}}, ValueError, "no column 'sold'"),
+    ],
+)
+def test_bad_options_are_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        TableEncoder.fit({"x": [1.0, 2.0], "town": ["a", "b"]}, **options)
+
+
+def test_numbers_beyond_2_to_the_53_stay_apart_and_are_scaled() -> None:
+    ids = [2**53 + index for index in range(3)] * 4
+    target = fit_target("y", ids, "classification")
+    assert target.n_outputs == 3
+    huge = TableEncoder.fit({"x": [10**30 + index**2 for index in range(20)]})
+    assert np.abs(huge.transform({"x": [10**30]})).max() < 10
+
+
+def test_times_of_day_lie_on_a_circle() -> None:
+    from datetime import time
+
+    encoder = TableEncoder.fit({"at": [time(hour) for hour in (0, 6, 12, 23)]})
+    assert encoder.names == ("at elapsed", "at hour sin", "at hour cos")
+    np.testing.assert_allclose(encoder.transform({"at": [time(6)]}, np.float64)[0, 1:], [1, 0], atol=1e-12)

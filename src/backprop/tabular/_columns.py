@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date
+from datetime import date, datetime
+from datetime import time as clock
 from decimal import Decimal
 from functools import cached_property
 from numbers import Real
@@ -255,12 +256,12 @@ def is_code(column: Column) -> bool:
 
 
 def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
-    """Return mean and standard deviation; 1 in place of a deviation that is 0 but for rounding."""
+    """Return mean and standard deviation; at least 1 in place of a deviation that is 0 but for rounding."""
     with np.errstate(over="ignore", invalid="ignore"):
         mean, scale = float(values.mean()), float(values.std())
     if not math.isfinite(mean + scale):
         raise ValueError(f"column {name!r} holds numbers that are too large to standardise")
-    return mean, scale if scale > 1e-12 * abs(mean) else 1.0
+    return mean, scale if scale > 1e-12 * abs(mean) else max(1.0, scale)
 
 
 def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
@@ -407,6 +408,8 @@ def _of_items(name: str, items: list[Any]) -> Any:
     there = [item for item in items if item is not None]
     if there and all(isinstance(item, date) for item in there):
         return _dates.of_objects(items)
+    if there and all(isinstance(item, clock) for item in there):
+        return _dates.of_objects([None if item is None else datetime.combine(date(1970, 1, 1), item) for item in items])
     odd = next((item for item in there if not isinstance(item, str | bytes | Real | np.bool_ | Decimal)), None)
     if odd is not None:
         raise TypeError(f"column {name!r} must hold {_CONTENT}, holds a {type(odd).__name__}")

@@ -116,7 +116,9 @@ class TableEncoder:
         TypeError
             When a column holds something else than numbers, booleans, text, dates and times.
         """
-        settings = Settings(dict(kinds or {}), dict(dates or {}), max_categories, decimal, thousands)
+        settings = _kinds.settings(kinds, dates, max_categories, decimal, thousands)
+        if isinstance(ignore, str):
+            raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
         ignored = dict.fromkeys(ignore, "as asked")
         for name, kind in settings.kinds.items():
             if kind not in FEATURES:

@@ -81,8 +81,10 @@ def read_source(
     **encoding: Any,
 ) -> Source:
     """Read a table whose target is to be learned; see `TableModel.fit` for the parameters."""
+    if isinstance(ignore, str):
+        raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
     given = named_columns(table)
-    ignored = tuple(ignore)
+    ignored, target = tuple(map(str, ignore)), str(target)  # a frame may have numbers for names
     check_names(given, [target, *ignored])
     place = given if isinstance(given, Table) else None
     if place is not None and missing is None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from .._arrays import check_choice, check_count
 from . import _dates, _spelling
 from ._columns import MARKERS, Column, is_code
 from ._spelling import Spelling
@@ -31,6 +32,28 @@ class Settings(NamedTuple):
     max_categories: int = MAX_CATEGORIES
     decimal: str | None = None
     thousands: str | None = None
+
+
+def settings(
+    kinds: Mapping[str, str] | None,
+    dates: Mapping[str, str] | None,
+    max_categories: int,
+    decimal: str | None,
+    thousands: str | None,
+) -> Settings:
+    """Return what is known about the columns, checked."""
+    check_spelling(decimal, thousands)
+    return Settings(dict(kinds or {}), dict(dates or {}), check_count("max_categories", max_categories), decimal, thousands)
+
+
+def check_spelling(decimal: str | None, thousands: str | None) -> None:
+    """Refuse characters that no numbers are spelled with."""
+    if decimal is not None:
+        check_choice("decimal", decimal, (",", "."))
+    if thousands is not None:
+        check_choice("thousands", thousands, (",", ".", "'", " ", ""))
+    if thousands and thousands == (decimal or "."):
+        raise ValueError(f"decimal and thousands must differ, both are {thousands!r}; for decimal commas give decimal=','")
 
 
 class Kind(NamedTuple):
