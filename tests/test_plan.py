@@ -200,7 +200,7 @@ def test_a_layer_that_changes(change, layer_by_layer):
     assert planned.is_current()
     change(net)
     assert not planned.is_current()
-    assert planned.step(x, np.zeros((9, 4)), net._noise) is None
+    assert planned.step(x, np.zeros((9, 4)), None, net._noise) is None
     other = net.copy()
     outputs, after = net.predict(x), trainer.step(x, np.zeros((9, 4)))
     assert net._plan is not plan
@@ -408,3 +408,69 @@ def test_a_tally_goes_on_without_the_plan(rng):
             histories.append(trainer.fit(x, y, epochs=2, batch_size=8, callbacks=callbacks, seed=0))
     for key in histories[0]:
         np.testing.assert_allclose(histories[1][key], histories[0][key], rtol=1e-4)
+
+
+@pytest.mark.parametrize("weight_dtype", ["float32", "float64"])
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", "binary_cross_entropy", "huber"])
+def test_weighted_steps_are_those_layer_by_layer(loss, weight_dtype, dtype, layer_by_layer, rng):
+    x = rng.normal(size=(9, 4)).astype(dtype)
+    y = rng.integers(0, 3, 9) if loss == "cross_entropy" else rng.integers(0, 2, (9, 3)).astype(dtype)
+    weights = [rng.choice([-0.5, 0.0, 1.0, 2.5], 9).astype(weight_dtype) for _ in range(5)]
+    weights[2][:] = 0
+    layers = [bp.Dense(4, 5, activation="tanh"), bp.BatchNorm(5), bp.Dropout(0.3), bp.Dense(5, 3)]
+    nets = [bp.Network(layers, dtype=dtype, seed=0)]
+    nets.append(nets[0].copy())
+    losses = []
+    for net in nets:
+        trainer = bp.Trainer(net, loss=loss, optimizer=bp.SGD(0.1, momentum=0.9), clip_norm=0.5)
+        trainer.step(x, y)
+        losses.append([trainer.step(x, y, sample_weight=weight) for weight in weights])
+        assert (trainer._step_plan is None) == (net is nets[1])
+        assert trainer.optimizer.steps == 5
+        layer_by_layer()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9 if dtype == np.float64 else 1e-4)
+    assert_close(nets[0].parameters, nets[1].parameters, nets[0])
+    assert_close(nets[0].buffers, nets[1].buffers, nets[0])
+    assert nets[0].dropout_step == nets[1].dropout_step
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (np.array([1.0, np.nan, 1.0]), "sample_weight contains NaN"),
+        (np.array([1.0, np.inf, 1.0]), "sample_weight contains inf"),
+        (np.ones((3, 1)), "sample_weight must have shape"),
+        (np.ones(2), "sample_weight must have shape"),
+        (np.full(3, 1e300), "sample_weight"),
+    ],
+)
+def test_weights_of_a_step_that_are_wrong_are_refused(weight, message):
+    trainer = bp.Trainer(bp.mlp([2, 3, 1], seed=0), loss="mse")
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    trainer.step(x, y)
+    before = trainer.net.parameters.copy()
+    with pytest.raises(ValueError, match=message):
+        trainer.step(x, y, sample_weight=weight)
+    np.testing.assert_array_equal(trainer.net.parameters, before)
+    assert trainer.optimizer.steps == 1
+
+
+@pytest.mark.parametrize("groups", [None, {"*.bias": {"lr": 0.5}}])
+def test_a_learning_rate_that_is_assigned_between_steps_is_that_of_the_next(groups, layer_by_layer, rng):
+    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
+    results = []
+    for _ in range(2):
+        net = bp.mlp([4, 5, 3], dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(0.1, groups=groups))
+        trainer.step(x, y)
+        plan = trainer._step_plan
+        for rate in (0.2, 0.05, bp.schedules.Exponential(0.1, gamma=0.5), 0.01, 0.02):
+            trainer.optimizer.lr = rate
+            trainer.step(x, y)
+            trainer.step(x, y)
+            assert trainer.last_lr == (0.05 if isinstance(rate, bp.schedules.Schedule) else rate)
+            if rate == 0.2 and groups is None:
+                assert trainer._step_plan is plan
+        results.append(net.parameters)
+        layer_by_layer()
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-10)

@@ -291,13 +291,13 @@ def test_fast_faces_of_plans_leave_to_others_what_they_do_not_take():
         if type(given) is not np.ndarray or not is_matrix(given, 4):
             assert plan.predict(given) is None
             assert plan.attempt(given, True, net._noise, True) is None
-            assert planned.step(given, y, net._noise) is None
+            assert planned.step(given, y, None, net._noise) is None
             assert planned.plain(given, x) is False
             if not is_matrix(given):
                 assert planned.plain(x, given) is False
     for given in [*everything(y).values(), np.full(10, 3), np.full(10, -1), np.full(10, 2**62)]:
         if type(given) is not np.ndarray or not is_like(given, y) or given.max() > 2 or given.min() < 0:
-            assert planned.step(x, given, net._noise) is None
+            assert planned.step(x, given, None, net._noise) is None
     grad = np.ones((10, 3), np.float32)
     net.forward(x, training=True)
     for given in everything(grad).values():

@@ -185,9 +185,12 @@ class TrainingStep(Options):
             If another thread is training the network; if it is called by a loss or layer of the network at work.
         """
         planned, net = self._step_plan, self.net
-        if planned is not None and sample_weight is None and not net._work.under_way and net._in_training.acquire(blocking=False):
+        if planned is not None and not net._work.under_way and net._in_training.acquire(blocking=False):
             try:
-                loss = planned.step(x, y, net._noise) if planned.has_loss else self._step_with_function(planned, x, y)
+                if planned.has_loss:
+                    loss = planned.step(x, y, sample_weight, net._noise)
+                else:
+                    loss = None if sample_weight is not None else self._step_with_function(planned, x, y)
             finally:
                 net._in_training.release()
             if loss is not None:

@@ -98,6 +98,9 @@ class Optimizer(Settings, metaclass=Overridable):
     l1: float = option(check_nonnegative)
     steps: int = count(check_count, 0)
     epoch: int = count(check_count, 0)
+    _takes_any_rate = (
+        False  # whether lr is a number that no group's rate is relative to: another number leaves plans and spans valid
+    )
 
     def __init__(
         self,
@@ -255,7 +258,12 @@ class Optimizer(Settings, metaclass=Overridable):
             self._check_patterns(net)
 
     def _assigned(self, name: str) -> None:
+        if name == "lr" and self._takes_any_rate and isinstance(self.lr, float):
+            return
         super()._assigned(name)
+        if name in ("lr", "groups"):
+            relative = any("lr" in options for options in self.__dict__.get("groups", {}).values())
+            self.__dict__["_takes_any_rate"] = isinstance(self.lr, float) and not relative
         if not self._is_built():
             return
         if name == "lr":
@@ -284,7 +292,7 @@ class Optimizer(Settings, metaclass=Overridable):
         """
         if self._net is None or self._net() is not net:
             self._bind(net)
-        key = (self._base_lr(), trainable_flags(net))
+        key = (None if self._takes_any_rate else self._base_lr(), trainable_flags(net))
         if self._spans is None or key != self._spans_key:
             self._missed = self._missed_now()
             self._frozen = tuple([entry.name for entry in net.layout if not entry.layer.trainable]), self.steps

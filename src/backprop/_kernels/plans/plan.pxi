@@ -7,7 +7,7 @@
 from time import sleep
 
 from cpython.contextvars cimport get_value
-from libc.float cimport DBL_MAX
+from libc.float cimport DBL_MAX, FLT_MAX
 
 IN_USE = (
     "the network is in use in another thread, and training it or calling forward and backward needs it alone; "
@@ -474,10 +474,10 @@ cdef class TrainingPlan:
         """Whether a batch of so many rows can go through."""
         return rows >= self.plan.least_rows
 
-    def step(self, x, y, noise):
+    def step(self, x, y, sample_weight, noise):
         """Train on one batch and return its loss; None, and nothing is done, when there is anything to convert or to refuse.
 
-        The optimizer's count goes on; so does that of `noise`.
+        ``sample_weight`` may be None. The optimizer's count goes on; so does that of `noise`.
         """
         cdef stretch_t s
         cdef loss_t kernel
@@ -489,6 +489,10 @@ cdef class TrainingPlan:
         kernel = self.loss_for(targets)
         if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
             return None
+        if sample_weight is not None:
+            sample_weight = self.plain_weight(sample_weight, n)
+            if sample_weight is None:
+                return None
         rate = self.optimizer_state["lr"]
         self.lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
@@ -496,6 +500,8 @@ cdef class TrainingPlan:
         s.loss = kernel
         s.x = cnp.PyArray_DATA(rows)
         s.targets = cnp.PyArray_DATA(targets)
+        if sample_weight is not None:
+            s.weight = cnp.PyArray_DATA(<cnp.ndarray> sample_weight)
         s.rows = s.batch = n
         s.count = 1
         s.lr = &self.lr
@@ -505,11 +511,29 @@ cdef class TrainingPlan:
         s.losses = &loss
         s.weights = &weight
         self.train(&s, NULL, n)
-        if s.end != FINISHED:
+        if s.end != FINISHED or not s.updated:
             return None
         self.optimizer_state["steps"] = s.updates + 1
         noise.step = s.noise + 1
         return loss
+
+    cdef object plain_weight(self, sample_weight, Py_ssize_t n):
+        """Return the weights of n rows in the network's dtype; None if that takes more than a cast, or their sum is 0 or huge."""
+        cdef double total
+        if not cnp.PyArray_CheckExact(sample_weight):
+            return None
+        cdef cnp.ndarray weight = <cnp.ndarray> sample_weight
+        if cnp.PyArray_NDIM(weight) != 1 or cnp.PyArray_DIM(weight, 0) != n or not cnp.PyArray_ISCARRAY_RO(weight):
+            return None
+        if cnp.PyArray_TYPE(weight) == cnp.NPY_FLOAT:
+            total = sum_of_absolutes(<const float *> cnp.PyArray_DATA(weight), n)
+        elif cnp.PyArray_TYPE(weight) == cnp.NPY_DOUBLE:
+            total = sum_of_absolutes(<const double *> cnp.PyArray_DATA(weight), n)
+        else:
+            return None
+        if not 0 < total < FLT_MAX:  # NaN neither
+            return None
+        return weight if cnp.PyArray_TYPE(weight) == self.plan.net.dtype else cnp.PyArray_Cast(weight, self.plan.net.dtype)
 
     cdef bint accepts(self, int kind, cnp.ndarray targets, Py_ssize_t n) noexcept:
         """Whether the targets are what the kernel of that kind of loss takes: shape, dtype and range."""
