@@ -57,7 +57,7 @@ def test_a_share_of_the_rows_is_set_apart_and_judged_beside_the_naive_answer(
 ) -> None:
     told, _ = run(capsys, "train", houses, "--target", "price", "--out", tmp_path / "m", "--test", 0.25, "--epochs", 40)
     assert "120 to learn from, 30 to judge by, 50 set apart as a test" in told
-    assert re.search(r"rmse +[\d.e+]+ +[\d.e+]+", told)
+    assert re.search(r"rmse +[\d.,]+ +[\d.,]+", told)
     assert re.search(r"epochs +40 of at most 40, the best is \d+; stopped at the limit", told)
 
 

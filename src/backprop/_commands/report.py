@@ -13,7 +13,7 @@ from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, N
 from ..tabular._features import Feature
 from .runs import Run
 
-_WIDTH, _HEIGHT, _MARGIN = 560, 260, 46
+_WIDTH, _HEIGHT, _MARGIN = 640, 260, 76
 _MOST_POINTS = 1500
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
@@ -72,7 +72,9 @@ def _paragraphs(texts: Iterable[str], kind: str) -> str:
 def _table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     def cell(value: Any, tag: str = "td") -> str:
         number = isinstance(value, int | float)
-        text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if number else str(value)
+        text = str(value)
+        if number:
+            text = f"{value:,}" if isinstance(value, int) else f"{value:,.0f}" if 1e4 <= abs(value) < 1e15 else f"{value:.4g}"
         return f"<{tag}{' class=n' if number else ''}>{escape(text)}</{tag}>"
 
     head = "".join(cell(name, "th") for name in header)
@@ -110,7 +112,7 @@ def _residuals(run: Run) -> str:
     x, y = (getattr(run.prepared, name)[:_MOST_POINTS] for name in part)
     target = run.model.target
     predicted, true = np.array(target.inverse(run.model.network.predict(x))), np.array(target.inverse(y))
-    return _plot("predicted", "true", [("points", predicted, true)], diagonal=True)
+    return "<h2>Predicted and true values</h2>" + _plot("predicted", "true", [("points", predicted, true)], diagonal=True)
 
 
 def _importance(run: Run, most: int = 30) -> str:
@@ -139,8 +141,10 @@ def _training(run: Run) -> str:
 
 def _curves(run: Run) -> str:
     epochs = np.arange(1, 1 + len(run.progress.losses))
-    lines = [("training", epochs, np.array(run.progress.training_losses)), ("validation", epochs, np.array(run.progress.losses))]
-    return _plot("epoch", "loss", lines)
+    losses = {"training": np.array(run.progress.training_losses), "validation": np.array(run.progress.losses)}
+    with np.errstate(divide="ignore"):
+        lines = [(name, epochs, np.log10(values)) for name, values in losses.items()]
+    return _plot("epoch", "log10 of the loss", lines)
 
 
 def _plot(x_name: str, y_name: str, series: Sequence[tuple[str, Any, Any]], diagonal: bool = False) -> str:
@@ -177,9 +181,9 @@ def _plot(x_name: str, y_name: str, series: Sequence[tuple[str, Any, Any]], diag
         f'<text x="{_MARGIN}" y="{bottom + 16}">{low_x:.4g}</text>',
         f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{high_x:.4g}</text>',
         f'<text x="{_WIDTH / 2}" y="{bottom + 32}" text-anchor="middle">{escape(x_name)}</text>',
-        f'<text x="{_MARGIN - 4}" y="{bottom}" text-anchor="end">{low_y:.3g}</text>',
-        f'<text x="{_MARGIN - 4}" y="{_MARGIN + 4}" text-anchor="end">{high_y:.3g}</text>',
-        f'<text x="{_MARGIN}" y="{_MARGIN - 12}">{escape(y_name)}</text>',
+        f'<text x="{_MARGIN - 4}" y="{bottom}" text-anchor="end">{low_y:.4g}</text>',
+        f'<text x="{_MARGIN - 4}" y="{_MARGIN + 4}" text-anchor="end">{high_y:.4g}</text>',
+        f'<text x="{_MARGIN}" y="{_MARGIN - 16}">{escape(y_name)}</text>',
     ]
     label = f"{y_name} by {x_name}"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'

@@ -172,4 +172,7 @@ def _judge_numbers(target: NumberTarget, outputs: Array, known: Array) -> Judgem
 
 
 def _digits(value: float) -> str:
-    return f"{value:>10.4f}" if (value == value and 1e-3 <= abs(value) < 1e4) or value == 0 else f"{value:>10.4g}"
+    size = abs(value)
+    if value == 0 or 1e-3 <= size < 1e4:
+        return f"{value:>10.4f}"
+    return f"{value:>10,.0f}" if 1e4 <= size < 1e15 else f"{value:>10.4g}"
