@@ -363,7 +363,9 @@ def _add_reading(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--decimal", choices=(",", "."), metavar="C", help=decimal)
     thousands = "what separates groups of thousands: , or . or ' or a space"
     parser.add_argument("--thousands", choices=(",", ".", "'", " "), metavar="C", help=thousands)
-    missing = "words for a missing value beside the empty field, instead of NA, N/A, NaN, null, None and ?"
+    missing = (
+        "words for a missing value beside the empty field, instead of NA, N/A, NaN, null, None and ?, such as --missing=-,n.a."
+    )
     parser.add_argument("--missing", type=_missing, action=_Extend, metavar="A,B", help=missing)
 
 

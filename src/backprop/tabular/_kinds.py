@@ -142,7 +142,7 @@ def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
     ):
         raise ValueError(
             f"column {column.name!r} holds numbers, but also {listed}, first in {column.place(row)}: "
-            f"correct that, say --missing {odd[0]!r} (missing=[{odd[0]!r}] in Python) if it stands for a missing value, "
+            f"correct that, say --missing={odd[0]!r} (missing=[{odd[0]!r}] in Python) if it stands for a missing value, "
             f"or that the column is categorical"
         )
     return f"{column.name}: holds numbers, but also {listed}: all are taken as categories"
