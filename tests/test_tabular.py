@@ -121,11 +121,19 @@ def test_the_encoding_survives_json() -> None:
         lambda c: c["features"][0].update(centre="7"),
         lambda c: c["features"][0].update(kind="other"),
         lambda c: c["features"][1].update(categories=[1, 2]),
+        lambda c: c["features"][0].update(scale=0.0),
+        lambda c: c["features"][0].update(fill=float("nan")),
+        lambda c: c["features"][0].update(flagged=1),
+        lambda c: c["features"][0].update(decimal="x"),
+        lambda c: c["features"][1].update(categories=["a", "a"]),
+        lambda c: c["features"][2].update(parts=["century"]),
+        lambda c: c["features"][2].update(format="by the moon"),
+        lambda c: c.pop("missing"),
         lambda c: c.update(features=3),
     ],
 )
 def test_a_damaged_description_is_refused(damage: Any) -> None:
-    config = through_json(TableEncoder.fit({"x": [1, 2], "c": ["a", "b"]}).config())
+    config = through_json(TableEncoder.fit({"x": [1, 2], "c": ["a", "b"], "d": ["2024-01-01", "2024-03-02"]}).config())
     damage(config)
     with pytest.raises(ValueError, match="damaged"):
         TableEncoder.from_config(config)
@@ -307,3 +315,18 @@ def test_a_given_delimiter_is_obeyed(tmp_path: Path) -> None:
 def test_damaged_files_are_refused(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(ValueError, match=f"table.csv'.*{message}"):
         read(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("values", "classes", "labels"),
+    [
+        (["Yes", "yes", "YES", "yes", "no", "No", "NO", "no"], ("no", "yes"), [1, 1, 1, 1, 0, 0, 0, 0]),
+        (["1", "1.0", "0", "0.0"], ("0", "1"), [1, 1, 0, 0]),
+        (["True", "true", "1", "True", "False", "0", "False"], ("False", "True"), [1, 1, 1, 1, 0, 0, 0]),
+        (["a", "A", "b"], ("A", "a", "b"), [1, 0, 2]),  # letters may be what is to be told apart
+    ],
+)
+def test_one_answer_in_several_spellings_is_one_class(values: list[str], classes: tuple[str, ...], labels: list[int]) -> None:
+    target = ClassTarget.fit("y", values)
+    assert target.classes == classes
+    assert target.transform(values).tolist() == labels

@@ -343,6 +343,10 @@ class DateFeature:
         fill = float(np.median(parts["elapsed"]))
         return cls(column.name, form, varying, centre, scale, year, spread, fill, len(there) < len(dates))
 
+    def __post_init__(self) -> None:
+        if self.format not in _dates.FORMATS and "%" not in self.format:
+            raise ValueError(f"format must be one of {', '.join(_dates.FORMATS)} or one with %, got {self.format!r}")
+
     @property
     def names(self) -> tuple[str, ...]:
         """One name for each part, two for those on circles, and the flag."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
@@ -15,6 +16,13 @@ _TYPES: dict[Any, type | tuple[type, ...]] = {
     "tuple[float, ...]": tuple,
 }
 
+_CHOICES = {
+    "decimal": {".", ","},
+    "thousands": {"", ".", ",", "'", " "},
+    "parts": {"elapsed", "year", "month", "weekday", "hour"},
+    "type": {"str", "int", "float", "bool"},
+}
+
 
 def saved(item: Any) -> dict[str, Any]:
     """The kind and the fields of a feature or target."""
@@ -26,12 +34,20 @@ def restored(classes: Mapping[str, type[Any]], config: Mapping[str, Any]) -> Any
     cls = classes[config["kind"]]
     values = {}
     for field in fields(cls):
-        value = config[field.name]
+        value: Any = config[field.name]
         if isinstance(value, list):
             value = tuple(value)
         if not isinstance(value, _TYPES[field.type]) or (isinstance(value, bool) and field.type != "bool"):
             raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
         if isinstance(value, tuple) and not all(isinstance(item, str if "str" in field.type else float) for item in value):
             raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"{field.name} must be finite, got {value!r}")
+        if field.name in ("scale", "year_scale") and value <= 0:
+            raise ValueError(f"{field.name} must be above 0, got {value!r}")
+        if field.name in ("categories", "classes", "parts") and len(set(value)) < len(value):
+            raise ValueError(f"{field.name} must differ, got {value!r}")
+        if field.name in _CHOICES and not set(value if isinstance(value, tuple) else (value,)) <= _CHOICES[field.name]:
+            raise ValueError(f"{field.name} must be of {sorted(_CHOICES[field.name])}, got {value!r}")
         values[field.name] = value
     return cls(**values)
