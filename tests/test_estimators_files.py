@@ -20,7 +20,10 @@ import backprop as bp  # noqa: E402
 from backprop import estimators  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*`disp` and `iprint` options:DeprecationWarning"),  # of older versions
+]
 
 X, Y = load_iris(return_X_y=True)
 NUMBERS = np.c_[X[:, 0], Y]
@@ -124,6 +127,8 @@ CONVERTED = {
 @pytest.mark.parametrize("name", CONVERTED)
 def test_estimators_go_from_scikit_learn_and_back(name: str, dtype: str) -> None:
     kind, options, y = CONVERTED[name]
+    if not options.keys() <= getattr(theirs, kind)().get_params().keys():
+        pytest.skip("this version has no other losses")
     rows = X.astype(dtype)
     model = getattr(theirs, kind)(**SHORT, **options).fit(rows, y)
     ours = estimators.from_sklearn(model)

@@ -22,7 +22,10 @@ from backprop.estimators._losses import Focal, Gamma, Gaussian  # noqa: E402
 from backprop.estimators._threads import thread_limit  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
+    pytest.mark.filterwarnings("ignore:.*`disp` and `iprint` options:DeprecationWarning"),  # of older versions
+]
 
 IRIS = load_iris(return_X_y=True)
 X_D, Y_D = load_diabetes(return_X_y=True)
@@ -307,8 +310,11 @@ def test_gaps_are_filled_with_the_median_of_the_training_rows() -> None:
     np.testing.assert_array_equal(ours.predict_proba(gaps), other.predict_proba(filled))
     with pytest.raises(ValueError, match="infinity"):
         ours.predict(np.full((1, 4), np.inf))
-    with pytest.raises(ValueError, match="needs dense X"):
-        ours.fit(scipy.sparse.csr_matrix(X), y)
+    sparse = MLPClassifier(missing="impute", random_state=0, max_iter=5).fit(scipy.sparse.csr_matrix(X), y)
+    np.testing.assert_allclose(sparse.feature_fill_, np.quantile(X, 0.5, axis=0, method="inverted_cdf"))
+    assert sparse.predict(gaps).shape == (150,)
+    with pytest.raises(ValueError, match="NaN"):
+        ours.fit(scipy.sparse.csr_matrix(gaps), y)
     with pytest.raises(ValueError, match="names columns that X lacks"):
         MLPClassifier(categorical_features=[7]).fit(X, y)
 

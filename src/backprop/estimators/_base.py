@@ -511,7 +511,8 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     def _checked(self, X: Any, y: Any = NO_Y, *, reset: bool = False, **options: Any) -> Any:
         """Return X as numbers, and y if it is given: both checked, and categories of X as columns of 0 and 1."""
-        options |= {"accept_sparse": ["csr", "csc"], "ensure_all_finite": "allow-nan" if self.missing else True}
+        gaps = self.missing is not None and not scipy.sparse.issparse(X)
+        options |= {"accept_sparse": ["csr", "csc"], "ensure_all_finite": "allow-nan" if gaps else True}
         if self.categorical_features is None or scipy.sparse.issparse(X):
             return validate_data(self, X, y, reset=reset, **options)
         if not is_frame(X):
@@ -527,8 +528,6 @@ class BaseMLP(CallbackSupport, BaseEstimator):
     def _learn_features(self, X: Any, sample_weight: Any, reset: bool) -> Any:
         """Return checked X without gaps and scaled; ``reset`` takes what that needs from X."""
         if self.missing is not None and (reset or "feature_fill_" not in self.__dict__):
-            if not isinstance(X, np.ndarray):
-                raise ValueError("missing='impute' needs dense X, got a sparse matrix")
             self.feature_fill_ = fills(X, sample_weight)
         if self.scale is not None and (reset or "feature_scale_" not in self.__dict__):
             self.feature_center_, self.feature_scale_ = scaling(self._filled(X), self.scale, sample_weight)
@@ -579,7 +578,7 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.sparse = self.missing is None
+        tags.input_tags.sparse = True
         tags.input_tags.allow_nan = self.missing is not None
         tags.input_tags.categorical = tags.input_tags.string = self.categorical_features is not None
         return tags

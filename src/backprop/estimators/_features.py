@@ -68,10 +68,14 @@ def with_indicators(X: Any, categories: Mapping[int, Any]) -> Array:
     return np.hstack(parts)
 
 
-def fills(X: Array, sample_weight: Any) -> Array:
+def fills(X: Any, sample_weight: Any) -> Array:
     """Return the median of the numbers that each feature has; 0 where it has none."""
-    weight = np.ones(len(X)) if sample_weight is None else np.asarray(sample_weight)
-    return np.array([_median(column, weight) for column in X.T], np.float64)
+    weight = np.ones(X.shape[0]) if sample_weight is None else np.asarray(sample_weight)
+    return np.array([_median(column, weight) for column in _feature_columns(X)], np.float64)
+
+
+def _feature_columns(X: Any) -> Iterator[Array]:
+    yield from X.T if isinstance(X, np.ndarray) else (column.toarray().ravel() for column in X.tocsc().T)
 
 
 def _median(column: Array, weight: Any) -> float:
@@ -87,8 +91,9 @@ def scaling(X: Any, how: str, sample_weight: Any) -> tuple[Array, Array]:
     if how == "standard":
         scaler = StandardScaler(with_mean=dense).fit(X, sample_weight=sample_weight)
         return np.asarray(scaler.mean_) if dense else np.zeros(X.shape[1]), np.asarray(scaler.scale_)
-    columns = X.T if dense else (column.toarray().ravel() for column in X.tocsc().T)
     weights = np.ones(X.shape[0]) if sample_weight is None else sample_weight
-    found = np.array([np.quantile(c, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf") for c in columns], np.float64)
+    found = np.array(
+        [np.quantile(c, (0.25, 0.5, 0.75), weights=weights, method="inverted_cdf") for c in _feature_columns(X)], np.float64
+    )
     spread = found[:, 2] - found[:, 0]
     return found[:, 1] if dense else np.zeros(X.shape[1]), np.where(spread > 0, spread, 1.0)
