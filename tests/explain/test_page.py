@@ -385,3 +385,24 @@ def test_a_trace_has_a_page_of_its_own(open_page, tmp_path, rng):
         assert tab.locator("#title").inner_text() == step.title
         if number + 1 < len(steps):
             tab.keyboard.press("ArrowRight")
+
+
+def test_present_mode_fills_a_projector_and_goes_by_keys(open_page, page_file):
+    tab = open_page(page_file, 1280, 720, hash="#present")
+    small = """() => [...document.querySelectorAll("body *")]
+      .filter((e) => e.checkVisibility() && [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim()))
+      .map((e) => [e, parseFloat(getComputedStyle(e).fontSize) * (e.ownerSVGElement ? e.ownerSVGElement.getScreenCTM().a : 1)])
+      .filter(([e, size]) => size < 20).map(([e, size]) => size + e.outerHTML.slice(0, 80))"""
+    controls = "[...document.querySelectorAll('button, input, select')].filter((e) => e.checkVisibility()).length"
+    for _ in range(6):
+        assert tab.evaluate(small) == []
+        tab.keyboard.press("ArrowRight")
+    assert tab.evaluate("state.step") == 6
+    assert tab.evaluate(controls) == 0
+    assert tab.evaluate("document.documentElement.scrollWidth <= 1280 && document.documentElement.scrollHeight <= 720")
+    moment = tab.evaluate("state.moment")
+    tab.keyboard.press("PageUp")
+    assert tab.evaluate("state.moment") == moment - 1
+    assert tab.locator("#epoch-label").is_visible()
+    tab.keyboard.press("e")
+    assert tab.evaluate("state.example") == 1

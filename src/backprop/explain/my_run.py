@@ -55,7 +55,8 @@ def page(
     """Train a network and make a page of the run, or make a page of a run that a `Monitor` has watched.
 
     On the page, every number of a training step of any recorded row can be looked at, at any recorded moment; beside it stand
-    the loss, the gradients by layer, and what `diagnose` found.
+    the loss, the gradients by layer, and what `diagnose` found. Opened with ``#present``, the page fills a projector and goes by
+    keys only: arrows for steps and units, Page Up and Page Down for the epoch, e for the next example, space to play.
 
     Parameters
     ----------

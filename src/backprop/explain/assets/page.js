@@ -21,11 +21,16 @@ function each(selector, change) {
   for (const svg of drawings) for (const element of svg.querySelectorAll(selector)) change(element, svg);
 }
 
-// The drawing shrinks with the page; its text does not become smaller than 12 pixels.
+// With ?present or #present the page fills a projector: one example, large, by keys only.
+const presented = new URLSearchParams(location.search).has("present") || new URLSearchParams(location.hash.slice(1)).has("present");
+document.documentElement.classList.toggle("present", presented);
+
+// The drawing shrinks with the page; its text does not become smaller than 12 pixels, 20 on a projector.
 function keepTextReadable() {
   for (const svg of drawings) {
-    const width = svg.getBoundingClientRect().width;
-    if (width) svg.style.setProperty("--px", Math.max(1, svg.viewBox.baseVal.width / width));
+    const box = svg.getBoundingClientRect(), view = svg.viewBox.baseVal;
+    const shrunk = Math.max(view.width / box.width, view.height / box.height);
+    if (box.width) svg.style.setProperty("--px", presented ? 20.2 / 12 * shrunk : Math.max(1, shrunk));
   }
 }
 
@@ -208,13 +213,27 @@ function prepareStory() {
     const moves = {
       ArrowRight: () => goTo(state.step + 1), ArrowLeft: () => goTo(state.step - 1), ArrowUp: () => pick(-1), ArrowDown: () => pick(1),
       Home: () => goTo(0), End: () => goTo(steps().length - 1),
+      ...(presented ? { PageUp: () => toMoment(-1), PageDown: () => toMoment(1), e: () => toExample(1), " ": () => $("play") && $("play").click() } : {}),
     };
     const inBench = $("bench").contains(event.target) || (event.target === document.body && benchInView());
     if (moves[event.key] && inBench) { event.preventDefault(); moves[event.key](); }
   });
 }
 
+function toMoment(by) {
+  if (!$("epoch")) return;
+  $("epoch").value = state.moment + by;
+  $("epoch").dispatchEvent(new Event("input"));
+}
+
+function toExample(by) {
+  state.example = (state.example + by) % data.examples.length;
+  goTo(Math.min(state.step, steps().length - 1));
+  renderMoment();
+}
+
 function benchInView() {
+  if (presented) return true;
   const box = $("bench").getBoundingClientRect();
   return box.top < innerHeight * 0.6 && box.bottom > innerHeight * 0.4;
 }
