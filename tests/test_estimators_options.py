@@ -55,7 +55,7 @@ QUICK = {"hidden_layer_sizes": (16,), "random_state": 0, "max_iter": 30, "scale"
         {"n_jobs": 1},
         {"n_jobs": -1},
     ],
-    ids=str,
+    ids=lambda options: ", ".join(f"{key}={getattr(value, '__name__', value)}" for key, value in options.items()),
 )
 @pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
 def test_an_option_trains_and_is_reproducible(kind: Any, options: dict[str, Any]) -> None:

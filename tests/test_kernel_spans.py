@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from backprop import kernels
-from backprop.kernels import SPAN, Array, Kernels, Spans
+from backprop._types import Array, Spans
+from backprop.kernels import SPAN, Kernels
 
 SIZE = 5000  # more than two blocks of the compiled kernels
 
