@@ -41,13 +41,18 @@ def restored(classes: Mapping[str, type[Any]], config: Mapping[str, Any]) -> Any
             raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
         if isinstance(value, tuple) and not all(isinstance(item, str if "str" in field.type else float) for item in value):
             raise TypeError(f"{field.name} must be {field.type}, got {value!r}")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"{field.name} must be finite, got {value!r}")
-        if field.name in ("scale", "year_scale") and value <= 0:
-            raise ValueError(f"{field.name} must be above 0, got {value!r}")
-        if field.name in ("categories", "classes", "parts") and len(set(value)) < len(value):
-            raise ValueError(f"{field.name} must differ, got {value!r}")
-        if field.name in _CHOICES and not set(value if isinstance(value, tuple) else (value,)) <= _CHOICES[field.name]:
-            raise ValueError(f"{field.name} must be of {sorted(_CHOICES[field.name])}, got {value!r}")
+        _check_value(field.name, value)
         values[field.name] = value
     return cls(**values)
+
+
+def _check_value(name: str, value: Any) -> None:
+    """Refuse a value of the right type that no `fit` gives."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{name} must be finite, got {value!r}")
+    if name in ("scale", "year_scale") and value <= 0:
+        raise ValueError(f"{name} must be above 0, got {value!r}")
+    if name in ("categories", "classes", "parts") and len(set(value)) < len(value):
+        raise ValueError(f"{name} must differ, got {value!r}")
+    if name in _CHOICES and not set(value if isinstance(value, tuple) else (value,)) <= _CHOICES[name]:
+        raise ValueError(f"{name} must be of {sorted(_CHOICES[name])}, got {value!r}")
