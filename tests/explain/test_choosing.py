@@ -315,3 +315,19 @@ def test_a_search_ranks_what_diverged_last(few) -> None:
 def test_a_search_refuses_wrong_spaces(few, space, message) -> None:
     with pytest.raises(ValueError, match=message):
         bp.search(space, *few, loss="cross_entropy")
+
+
+def test_a_learning_curve_shows_what_more_rows_bring(few) -> None:
+    from backprop.explain.choosing import learning_curve
+
+    net = bp.mlp([64, 32, 10], seed=0)
+    before = net.parameters.copy()
+    options = {"loss": "cross_entropy", "metric": "accuracy", "epochs": 15, "optimizer": bp.Adam(lr=0.005)}
+    curve = learning_curve(net, *few, n_jobs=1, **options)
+    assert curve.rows.tolist() == [22, 45, 90, 158, 225]
+    assert curve.validation[-1] > curve.validation[0] + 0.1
+    assert curve.training[0] == 1.0
+    assert np.array_equal(net.parameters, before)
+    assert np.array_equal(learning_curve(net, *few, n_jobs=3, **options).validation, curve.validation)
+    with pytest.raises(ValueError, match="sizes must be at most 225"):
+        learning_curve(net, *few, sizes=[226], **options)

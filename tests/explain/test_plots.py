@@ -46,6 +46,7 @@ DRAWN = {
     "calibration_curve": lambda ax: plots.calibration_curve(LABELS > 0, 1 / (1 + np.exp(-POINTS[:, 0])), ax=ax),
     "idle_shares": lambda ax: plots.idle_shares({"layers.0": [0.1, 0.4]}, epochs=[0, 5], ax=ax),
     "first_layer_weights": lambda ax: plots.first_layer_weights(bp.mlp([12, 7, 1], seed=0), shape=(3, 4), ax=ax),
+    "scores_over_rows": lambda ax: plots.scores_over_rows([10, 20], [0.1, 0.2], [0.5, 0.4], ax=ax),
     "importance": lambda ax: bp.explain.permutation_importance(NET, POINTS, LABELS, loss="cross_entropy").plot(ax=ax),
     "loss_surface": lambda ax: plots.plot_loss_surface(surface(), ax=ax),
 }

@@ -8,7 +8,7 @@ from .layers import activation_functions, distributions, first_layer_weights
 from .predictions import confusion_matrix, decision_boundary, importance, predicted_vs_true
 from .quality import calibration_curve, precision_recall_curve, residuals, roc_curve
 from .surface import LossSurface, loss_surface, plot_loss_surface
-from .training import curves, gradient_flow, idle_shares, learning_curves, lr_curve, update_ratios
+from .training import curves, gradient_flow, idle_shares, learning_curves, lr_curve, scores_over_rows, update_ratios
 
 __all__ = [
     "LossSurface",
@@ -31,6 +31,7 @@ __all__ = [
     "predicted_vs_true",
     "residuals",
     "roc_curve",
+    "scores_over_rows",
     "update_ratios",
 ]
 

@@ -171,6 +171,34 @@ def lr_curve(
     return tidy(ax, xlabel="learning rate", ylabel="loss")
 
 
+def scores_over_rows(
+    rows: npt.ArrayLike, training: npt.ArrayLike, validation: npt.ArrayLike, *, metric: str = "loss", ax: Axes | None = None
+) -> Axes:
+    """Draw training and validation scores over the number of training rows.
+
+    Parameters
+    ----------
+    rows, training, validation : array (sizes,)
+        As `backprop.explain.choosing.learning_curve` returns them.
+    metric : str
+        What the scores are.
+    ax : matplotlib Axes, optional
+        Where to draw; a new figure without it.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> from backprop.explain import plots
+    >>> ax = plots.scores_over_rows([50, 500], [0.1, 0.3], [0.9, 0.5], ax=Figure().subplots())
+    """
+    ax = axes_or_new(ax)
+    for index, (name, values) in enumerate((("training", training), ("validation", validation))):
+        color, style = line_style(index)
+        ax.plot(np.asarray(rows), np.asarray(values), style, marker="o", color=color, label=name)
+    legend(ax)
+    return tidy(ax, xlabel="training rows", ylabel=metric)
+
+
 def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | None = None) -> Axes:
     """Draw several runs' values over the epochs in one picture.
 
