@@ -474,3 +474,18 @@ def test_a_learning_rate_that_is_assigned_between_steps_is_that_of_the_next(grou
         results.append(net.parameters)
         layer_by_layer()
     np.testing.assert_allclose(results[0], results[1], rtol=1e-10)
+
+
+def test_options_that_change_between_steps_are_those_of_the_next(layer_by_layer, rng):
+    x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
+    results = []
+    for _ in range(2):
+        net = bp.Network([bp.Dense(4, 5, activation="tanh"), bp.Dropout(0.2), bp.Dense(5, 3)], dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(0.1))
+        for number in range(8):
+            net.layers[1].rate = 0.1 * (number % 3)
+            trainer.optimizer.weight_decay = 0.01 * number
+            trainer.step(x, y)
+        results.append(net.parameters)
+        layer_by_layer()
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-10)

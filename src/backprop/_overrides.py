@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from abc import ABCMeta
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from types import FunctionType, MethodType
 from typing import Any, ClassVar, cast
 
@@ -56,7 +57,7 @@ def is_built_in(instance: object) -> bool:
     kind = type(instance)
     if not is_of_this_package(kind) or any(_replaced.get(base) for base in kind.__mro__):
         return False
-    return _method_names(kind).isdisjoint(vars(instance))
+    return _method_names(cast(Any, kind)).isdisjoint(vars(instance))
 
 
 def written(instance: object, name: str) -> Any:
@@ -120,6 +121,7 @@ def is_of_this_package(kind: type) -> bool:
     return kind.__module__.partition(".")[0] == _PACKAGE
 
 
+@cache
 def _method_names(kind: type) -> frozenset[str]:
     """The names of the methods of a class of this package."""
     return frozenset(

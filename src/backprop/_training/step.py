@@ -189,11 +189,15 @@ class TrainingStep(Options):
             try:
                 if planned.has_loss:
                     loss = planned.step(x, y, sample_weight, net._noise)
+                    if loss is None and not planned.is_current():  # an option has been assigned since
+                        planned = self._current_plan()
+                        if planned is not None and planned.has_loss:
+                            loss = planned.step(x, y, sample_weight, net._noise)
                 else:
                     loss = None if sample_weight is not None else self._step_with_function(planned, x, y)
             finally:
                 net._in_training.release()
-            if loss is not None:
+            if planned is not None and loss is not None:
                 if net.loss is not self.loss:
                     net.loss = self.loss
                 self.__dict__["last_lr"] = planned.lr
