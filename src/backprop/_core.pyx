@@ -34,6 +34,7 @@ include "_kernels/plans/tally.pxi"
 include "_kernels/plans/steps.pxi"
 include "_kernels/plans/slices.pxi"
 include "_kernels/plans/plan.pxi"
+include "_kernels/plans/training_plan.pxi"
 
 ISA: str = BACKPROP_ISA.decode()
 PROCESSOR_LEVEL: int = processor_level()

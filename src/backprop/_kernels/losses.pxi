@@ -696,3 +696,19 @@ def quantile(outputs, targets, sample_weight, q, grad_outputs):
 def hinge(outputs, targets, sample_weight, grad_outputs):
     """The twin of `backprop._numpy.losses.hinge`."""
     return _loss(HINGE, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+LOSSES = {
+    "cross_entropy": CROSS_ENTROPY,
+    "cross_entropy_soft": CROSS_ENTROPY_SOFT,
+    "kl_divergence": KL_DIVERGENCE,
+    "half_mse": HALF_MSE,
+    "mse": MSE,
+    "mae": MAE,
+    "huber": HUBER,
+    "log_cosh": LOG_COSH,
+    "poisson": POISSON,
+    "quantile": QUANTILE,
+    "hinge": HINGE,
+    "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+}

@@ -654,3 +654,17 @@ def rprop(
     u.kind = RPROP
     u.lr, u.eta_minus, u.eta_plus, u.step_min, u.step_max, u.decoupled = lr, eta_minus, eta_plus, step_min, step_max, decoupled
     _update(&u, grad, spans, param, b"previous", previous, b"step_size", step_size)
+
+
+UPDATES = {
+    "sgd": SGD,
+    "rmsprop": RMSPROP,
+    "adagrad": ADAGRAD,
+    "adadelta": ADADELTA,
+    "adam": ADAM,
+    "adamax": ADAMAX,
+    "nadam": NADAM,
+    "radam": RADAM,
+    "lion": LION,
+    "rprop": RPROP,
+}

@@ -142,3 +142,25 @@ cdef inline void add_side_by_side(
         squared_errors[p] += weight * (error * error)
         distances[p] += weight * distance
         squared_distances[p] += weight * (distance * distance)
+
+
+TALLIES = {"decisions": DECISIONS, "errors": ERRORS}
+
+
+cdef int set_tally(tally_t *t, Arrays *seen, tally, bint labels, Py_ssize_t rows, Py_ssize_t k) except -1:
+    """Take over a `_tally.Tally` of data with so many rows, for k outputs."""
+    kind, t.separate, t.threshold, weight, origin, sums, measured = tally
+    t.kind = TALLIES[kind]
+    if labels and (t.kind == ERRORS or t.separate):
+        raise ValueError(f"tally must be one of labels, got {kind!r} with separate={bool(t.separate)}")
+    t.weight = optional_in(seen, weight, b"sample_weight", rows, FLAT)
+    t.origin = <const double *> typed_in(seen, origin, b"origin", ANY, FLAT, cnp.NPY_DOUBLE)
+    t.width = seen.rows
+    if t.kind == ERRORS and (t.width == 0 or t.width % k):
+        raise ValueError(f"origin must have a multiple of {k} entries, got {t.width}")
+    if t.kind == ERRORS:
+        t.sums = <double *> typed_out(seen, sums, b"sums", 4, t.width, cnp.NPY_DOUBLE)
+    else:
+        t.sums = <double *> typed_out(seen, sums, b"sums", 1, FLAT, cnp.NPY_DOUBLE)
+    t.measured = <double *> typed_out(seen, measured, b"measured", 2, FLAT, cnp.NPY_DOUBLE)
+    return 0

@@ -1,0 +1,400 @@
+# Training plans: the plan of a network with a loss, an optimizer and clipping, for whole training steps.
+#
+# `backprop._training.plan` makes one, and a new one when the network, the loss or the optimizer changes.
+
+MOST_UPDATE_AGES: int = MOST_AGES
+
+
+cdef bint all_within(const real *x, Py_ssize_t size, double low, double high) noexcept nogil:
+    cdef int outside = 0
+    cdef Py_ssize_t i
+    for i in range(size):
+        outside |= not low <= x[i] <= high
+    return not outside
+
+
+cdef class TrainingPlan:
+    """A network's plan with a loss, an optimizer and clipping: everything that a training step needs."""
+
+    cdef Plan plan
+    cdef trainer_t trainer
+    cdef tuple arrays  # keeps them alive
+    cdef spans_t spans
+    cdef spans_t penalized
+    cdef spans_t ages[MOST_AGES]
+    cdef Py_ssize_t rows  # the largest batch there is memory for
+    cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
+    cdef Py_ssize_t order_room
+    cdef dict loss_state  # the attributes of the loss and of the optimizer, whose settings the plan was made of
+    cdef dict optimizer_state
+    cdef dict lr_state  # of the schedule; None: the learning rate is a number
+    cdef object loss_settings
+    cdef object optimizer_settings
+    cdef object lr_settings
+    cdef bint weighted  # whether classes have weights
+    cdef double target_low, target_high  # between which targets that are numbers lie
+    cdef object optimizer
+    cdef readonly double lr  # of the last step that came alone
+    cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
+
+    def __cinit__(
+        self, Plan plan not None, loss, double loss_parameter, loss_column, tuple target_range not None, dict loss_state not None,
+        optimizer, tuple moments not None, spans, list ages not None, double clip_norm, double clip_value, double l2, penalized
+    ):
+        cdef dict scalars = vars(optimizer)
+        cdef trainer_t *t = &self.trainer
+        cdef update_t *u = &t.pace.update
+        cdef Arrays seen
+        cdef Py_ssize_t i, size = plan.net.n_parameters
+        self.plan = plan
+        self.arrays = (loss_column, moments)
+        self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
+        self.optimizer, self.optimizer_state, self.optimizer_settings = optimizer, scalars, scalars.get("settings")
+        if type(scalars["lr"]) is not float:
+            self.lr_state = vars(scalars["lr"])
+            self.lr_settings = self.lr_state.get("settings")
+        t.net = &plan.net
+        self.has_loss = loss is not None
+        self.weighted = loss_state.get("class_weight") is not None
+        t.loss.kind = LOSSES[loss] if self.has_loss else MSE
+        t.loss.parameter = loss_parameter
+        self.target_low, self.target_high = target_range
+        seen.count, seen.dtype = 0, plan.net.dtype
+        array_in(&seen, plan.arrays[0], b"parameters", size, FLAT)
+        t.loss.column = optional_in(&seen, loss_column, b"loss_column", plan.net.n_outputs, FLAT)
+        take_spans(&self.spans, spans, size)
+        t.spans, t.n_spans = self.spans.at, self.spans.count
+        if len(ages) > MOST_AGES:
+            raise ValueError(f"ages must be at most {<int> MOST_AGES}, got {len(ages)}")
+        for missed, part in ages:
+            take_spans(&self.ages[t.n_ages], part, size)
+            t.age[t.n_ages].spans, t.age[t.n_ages].n_spans = self.ages[t.n_ages].at, self.ages[t.n_ages].count
+            t.age[t.n_ages].missed = missed
+            t.n_ages += 1
+        take_spans(&self.penalized, penalized, size)
+        t.penalized, t.n_penalized = self.penalized.at, self.penalized.count
+        t.l2 = l2
+        t.clip_norm = clip_norm
+        t.clip_value = clip_value
+        u.kind = UPDATES[optimizer.kernel]
+        t.limit, t.stretch = INFINITY, 1
+        if optimizer.squares:
+            t.limit = GRADIENT_LIMIT_F if plan.net.dtype == cnp.NPY_FLOAT else GRADIENT_LIMIT_D
+            t.stretch = 4 * t.limit  # their product is the power of two behind the largest number
+        for i in range(3):
+            moment = moments[i] if i < len(moments) else None
+            u.state[i] = _state(&seen, moment, b"moments", size, i < states_needed(u.kind))
+        u.decoupled = scalars.get("decoupled", False)
+        u.nesterov = scalars.get("nesterov", False)
+        u.momentum = scalars.get("momentum", 0)
+        u.dampening = scalars.get("dampening", 0)
+        u.alpha = scalars.get("alpha", 0)
+        u.rho = scalars.get("rho", 0)
+        u.beta1, u.beta2 = scalars.get("betas", (0, 0))
+        u.eps = scalars.get("eps", 0)
+        u.eta_minus, u.eta_plus = scalars.get("etas", (0, 0))
+        u.step_min, u.step_max = scalars.get("step_sizes", (0, 0))
+        t.pace.lr_decay = scalars.get("lr_decay", 0)
+        if not scalars.get("eps_corrected", True):
+            t.pace.uncorrected_eps = u.eps
+        t.pace.momentum_decay = scalars.get("momentum_decay", 0)
+
+    def __dealloc__(self):
+        cdef int i
+        free(self.trainer.memory)
+        free(self.order)
+        drop_spans(&self.spans)
+        drop_spans(&self.penalized)
+        for i in range(self.trainer.n_ages):
+            drop_spans(&self.ages[i])
+        self.free_groups()
+
+    def is_current(self):
+        """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
+        return (
+            self.plan.current and self.optimizer_state.get("settings") is self.optimizer_settings
+            and self.loss_state.get("settings") is self.loss_settings
+            and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings)
+            and get_value(self.plan.choice) == "cython"
+        )
+
+    def takes(self, Py_ssize_t rows):
+        """Whether a batch of so many rows can go through."""
+        return rows >= self.plan.least_rows
+
+    def step(self, x, y, sample_weight, noise):
+        """Train on one batch and return its loss; None, and nothing is done, when there is anything to convert or to refuse.
+
+        ``sample_weight`` may be None. The optimizer's count goes on; so does that of `noise`.
+        """
+        cdef stretch_t s
+        cdef loss_t kernel
+        cdef double loss, weight
+        if not (cnp.PyArray_CheckExact(y) and is_plain(x, self.plan.net.dtype, self.plan.net.n_inputs)):
+            return None
+        cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
+        cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
+        kernel = self.loss_for(targets)
+        if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
+            return None
+        if sample_weight is not None:
+            sample_weight = self.plain_weight(sample_weight, n)
+            if sample_weight is None:
+                return None
+        rate = self.optimizer_state["lr"]
+        self.lr = rate if type(rate) is float else self.optimizer.learning_rate
+        memset(&s, 0, sizeof(s))
+        s.trainer = &self.trainer
+        s.loss = kernel
+        s.x = cnp.PyArray_DATA(rows)
+        s.targets = cnp.PyArray_DATA(targets)
+        if sample_weight is not None:
+            s.weight = cnp.PyArray_DATA(<cnp.ndarray> sample_weight)
+        s.rows = s.batch = n
+        s.count = 1
+        s.lr = &self.lr
+        s.updates = self.optimizer_state["steps"]
+        s.noise = noise.step
+        s.check_finite = True
+        s.losses = &loss
+        s.weights = &weight
+        self.train(&s, NULL, n)
+        if s.end != FINISHED or not s.updated:
+            return None
+        self.optimizer_state["steps"] = s.updates + 1
+        noise.step = s.noise + 1
+        return loss
+
+    cdef object plain_weight(self, sample_weight, Py_ssize_t n):
+        """Return the weights of n rows in the network's dtype; None if that takes more than a cast, or their sum is 0 or huge."""
+        cdef double total
+        if not cnp.PyArray_CheckExact(sample_weight):
+            return None
+        cdef cnp.ndarray weight = <cnp.ndarray> sample_weight
+        if cnp.PyArray_NDIM(weight) != 1 or cnp.PyArray_DIM(weight, 0) != n or not cnp.PyArray_ISCARRAY_RO(weight):
+            return None
+        if cnp.PyArray_TYPE(weight) == cnp.NPY_FLOAT:
+            total = sum_of_absolutes(<const float *> cnp.PyArray_DATA(weight), n)
+        elif cnp.PyArray_TYPE(weight) == cnp.NPY_DOUBLE:
+            total = sum_of_absolutes(<const double *> cnp.PyArray_DATA(weight), n)
+        else:
+            return None
+        if not 0 < total < FLT_MAX:  # NaN neither
+            return None
+        return weight if cnp.PyArray_TYPE(weight) == self.plan.net.dtype else cnp.PyArray_Cast(weight, self.plan.net.dtype)
+
+    cdef bint accepts(self, int kind, cnp.ndarray targets, Py_ssize_t n) noexcept:
+        """Whether the targets are what the kernel of that kind of loss takes: shape, dtype and range."""
+        cdef const program_t *net = &self.plan.net
+        cdef int ndim = cnp.PyArray_NDIM(targets)
+        cdef Py_ssize_t k = net.n_outputs
+        cdef double low = max(self.target_low, -DBL_MAX), high = min(self.target_high, DBL_MAX)
+        if ndim == 0 or cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
+            return False
+        if kind == CROSS_ENTROPY:
+            return ndim == 1 and first_outside(<const int64_t *> cnp.PyArray_DATA(targets), n, k) == n
+        if (
+            kind == HINGE or cnp.PyArray_TYPE(targets) != net.dtype or cnp.PyArray_SIZE(targets) != n * k
+            or not ndim == 2 and not (ndim == 1 and k == 1)
+        ):
+            return False
+        if net.dtype == cnp.NPY_FLOAT:
+            return all_within(<const float *> cnp.PyArray_DATA(targets), n * k, low, high)
+        return all_within(<const double *> cnp.PyArray_DATA(targets), n * k, low, high)
+
+    cdef inline loss_t loss_for(self, cnp.ndarray targets) noexcept:
+        """The loss for these targets: cross entropy has two kernels, one for labels and one for probabilities."""
+        cdef loss_t loss = self.trainer.loss
+        cdef int dtype = cnp.PyArray_TYPE(targets)
+        if loss.kind == CROSS_ENTROPY and dtype != cnp.NPY_INT64 and not cnp.PyArray_EquivTypenums(dtype, cnp.NPY_INT64):
+            loss.kind = CROSS_ENTROPY_SOFT
+        return loss
+
+    def run(
+        self, x, targets, weight, order, Py_ssize_t batch, lr, Py_ssize_t updates, uint64_t noise, double mean_weight,
+        bint check_finite, losses, weights, outputs, tally
+    ):
+        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, updates, how it ended).
+
+        ``mean_weight``: the mean |weight| of the rows of the data; 0 divides every batch by its own weight.
+        """
+        cdef stretch_t s
+        cdef Arrays seen
+        cdef const program_t *net = &self.plan.net
+        cdef const Py_ssize_t *numbers = NULL
+        cdef Py_ssize_t data, k = net.n_outputs
+        memset(&s, 0, sizeof(s))
+        seen.count = 0
+        s.trainer = &self.trainer
+        s.x = typed_in(&seen, x, b"x", ANY, net.n_inputs, net.dtype)
+        s.rows = data = seen.rows
+        if not cnp.PyArray_Check(targets):
+            raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
+        s.loss = self.loss_for(<cnp.ndarray> targets)
+        if s.loss.kind == CROSS_ENTROPY:
+            s.targets = typed_in(&seen, targets, b"labels", data, FLAT, cnp.NPY_INT64)
+        elif k == 1 and cnp.PyArray_NDIM(<cnp.ndarray> targets) == 1:
+            s.targets = array_in(&seen, targets, b"targets", data, FLAT)
+        else:
+            s.targets = array_in(&seen, targets, b"targets", data, k)
+        s.weight = optional_in(&seen, weight, b"weight", data, FLAT)
+        if order is not None:
+            numbers = <const Py_ssize_t *> typed_in(&seen, order, b"order", ANY, FLAT, cnp.NPY_INTP)
+            s.rows = seen.rows
+        if batch < 1 or s.rows == 0 or (s.rows - 1) % batch + 1 < self.plan.least_rows:
+            raise ValueError(f"batch must leave at least {self.plan.least_rows} row(s) in each step, got {batch} for {s.rows} rows")
+        s.batch = min(batch, s.rows)
+        s.count = (s.rows + s.batch - 1) // s.batch
+        s.lr = <const double *> typed_in(&seen, lr, b"lr", s.count, FLAT, cnp.NPY_DOUBLE)
+        s.updates = updates
+        s.noise = noise
+        s.mean_weight = mean_weight
+        s.check_finite = check_finite
+        s.losses = <double *> typed_out(&seen, losses, b"losses", s.count, FLAT, cnp.NPY_DOUBLE)
+        s.weights = <double *> typed_out(&seen, weights, b"weights", s.count, FLAT, cnp.NPY_DOUBLE)
+        s.outputs = optional_out(&seen, outputs, b"outputs", s.rows, k)
+        if tally is not None:
+            set_tally(&s.tally, &seen, tally, s.loss.kind == CROSS_ENTROPY, data, k)
+        self.train(&s, numbers, data)
+        return s.done, s.updated, s.end
+
+    cdef int train(self, stretch_t *s, const Py_ssize_t *order, Py_ssize_t data) except -1:
+        """Take the steps of a stretch over rows of the data that have these numbers, or over the data as it lies."""
+        self.plan.begin()
+        try:
+            if order is not NULL:
+                s.order = self.own_order(order, s.rows, data)
+            self.plan.waiting = False
+            self.plan.zero_frozen()
+            self.reserve_stretch(s.batch, s.rows)
+            s.pace = self.trainer.pace
+            run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.team)
+            if s.end != FINISHED:
+                memcpy(self.plan.net.buffers, self.trainer.buffers, self.plan.net.n_buffers * item_size(self.plan.net.dtype))
+        finally:
+            self.plan.end()
+        return 0
+
+    def plain(self, x, y):
+        """Whether x and y are as kernels and custom losses take them: of the network's dtype, with the same rows, and finite."""
+        cdef program_t *net = &self.plan.net
+        if not (is_plain(x, net.dtype, net.n_inputs) and is_plain(y, net.dtype, ANY)):
+            return False
+        cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
+        return cnp.PyArray_DIM(rows, 0) == cnp.PyArray_DIM(targets, 0) and plain_finite(rows) and plain_finite(targets)
+
+    def finish(self, grad_outputs, double lr, double divisor):
+        """Backward, clip and update, given dL/doutputs of the plan's last forward; False when the gradient is not finite.
+
+        ``divisor``: what the sum over the rows is divided by, and so is the penalty; 0: their number.
+
+        None, and nothing is done, when it has to be converted first, or there was no such forward in training mode.
+        """
+        cdef stretch_t s
+        cdef pass_t *p = &self.plan.last
+        if not (is_plain(grad_outputs, p.net.dtype, p.net.n_outputs) and self.plan.waiting and p.training and self.is_current()):
+            return None
+        cdef cnp.ndarray grad = <cnp.ndarray> grad_outputs
+        if cnp.PyArray_DIM(grad, 0) != p.n:
+            return None
+        memset(&s, 0, sizeof(s))
+        s.trainer = &self.trainer
+        s.rows = cnp.PyArray_DIM(grad, 0)
+        s.divisor = divisor if divisor > 0 else s.rows
+        self.lr = lr
+        s.lr = &self.lr
+        s.updates = self.optimizer_state["steps"]
+        self.plan.begin()
+        try:
+            s.noise = p.step
+            if p.n != s.rows or not p.training:
+                raise RuntimeError(IN_USE)  # another thread has called forward meanwhile
+            self.plan.take_waiting()
+            self.reserve(s.rows)
+            memcpy(p.net.grad[0], cnp.PyArray_DATA(grad), s.rows * p.net.n_outputs * item_size(p.net.dtype))
+            s.pace = self.trainer.pace
+            run(finish_share, &s, 2 * s.rows * self.plan.flops, 1, p.net.threads, &p.net.team)
+        finally:
+            self.plan.end()
+        if s.end == FINISHED:
+            self.optimizer_state["steps"] = s.updates + 1
+        return s.end == FINISHED
+
+    cdef const Py_ssize_t *own_order(self, const Py_ssize_t *order, Py_ssize_t rows, Py_ssize_t data) except NULL:
+        """A copy of the numbers of rows, all of them below ``data``, which no other thread can change."""
+        cdef Py_ssize_t at
+        if rows > self.order_room:
+            free(self.order)
+            self.order_room = 0
+            self.order = <Py_ssize_t *> malloc(2 * rows * sizeof(Py_ssize_t))  # stretches grow
+            if self.order is NULL:
+                raise MemoryError(f"no memory for the order of {rows} rows")
+            self.order_room = 2 * rows
+        memcpy(self.order, order, rows * sizeof(Py_ssize_t))
+        at = first_outside(self.order, rows, data)
+        if at < rows:
+            raise ValueError(f"order must hold numbers of rows in [0, {data}), got {self.order[at]} at {at}")
+        return self.order
+
+    cdef int reserve_stretch(self, Py_ssize_t batch, Py_ssize_t rows) except -1:
+        """Have memory for these rows in batches: of the whole network for what is not sliced, of a slice for the rest."""
+        cdef program_t *net = &self.plan.net
+        cdef Py_ssize_t most = min(batch, rows), last = rows % batch
+        self.reserve(most)
+        if slice_of(net, most) == 0:
+            return self.plan.reserve(most)
+        self.plan.reserve(last if last and slice_of(net, last) == 0 else 1)
+        return self.reserve_groups(most)
+
+    cdef int reserve(self, Py_ssize_t rows) except -1:
+        """Have memory for what a batch of so many rows brings along."""
+        cdef trainer_t *t = &self.trainer
+        if rows <= self.rows:
+            return 0
+        free(t.memory)
+        self.rows = 0
+        t.memory = <char *> malloc(self.lay_out(rows, NULL) + CACHE_LINE)
+        if t.memory is NULL:
+            raise MemoryError(f"no memory for a batch of {rows} rows")
+        self.lay_out(rows, aligned(t.memory))
+        self.rows = rows
+        self.plan.allocations += 1
+        return 0
+
+    cdef int reserve_groups(self, Py_ssize_t rows) except -1:
+        """Have memory for groups of slices of batches of so many rows, for as many threads as may come."""
+        cdef groups_t *g = &self.trainer.groups
+        cdef program_t *net = &self.plan.net
+        if rows <= g.rows and net.threads <= g.threads:
+            return 0
+        self.free_groups()
+        g.slice, g.threads = slice_of(net, rows), net.threads
+        g.local = <program_t *> calloc(g.threads, sizeof(program_t))
+        g.arrays = <arrays_t *> calloc(g.threads * net.count, sizeof(arrays_t))
+        if g.local is not NULL and g.arrays is not NULL:  # the gradients of frozen layers stay zero
+            g.memory = <char *> calloc(lay_out_groups(g, net, rows, NULL) + CACHE_LINE, 1)
+        if g.memory is NULL:
+            self.free_groups()
+            raise MemoryError(f"no memory for a batch of {rows} rows")
+        lay_out_groups(g, net, rows, aligned(g.memory))
+        g.rows = rows
+        self.plan.allocations += 1
+        return 0
+
+    cdef void free_groups(self) noexcept:
+        cdef groups_t *g = &self.trainer.groups
+        free(g.memory)
+        free(g.local)
+        free(g.arrays)
+        memset(g, 0, sizeof(groups_t))
+
+    cdef Py_ssize_t lay_out(self, Py_ssize_t rows, char *start) noexcept:
+        cdef trainer_t *t = &self.trainer
+        cdef Py_ssize_t used = 0, k = t.net.n_outputs
+        cdef Py_ssize_t blocks = max(span_block_count(t.spans, t.n_spans), span_block_count(t.penalized, t.n_penalized))
+        t.targets = take(&used, start, rows * max(k, 1) * sizeof(double))
+        t.weight = take(&used, start, rows * sizeof(double))
+        t.outputs = take(&used, start, rows * k * sizeof(double) if slice_of(t.net, rows) else 0)
+        t.buffers = take(&used, start, t.net.n_buffers * sizeof(double))
+        t.partial = <double *> take(&used, start, max(loss_block_count(&t.loss, rows, k), blocks) * sizeof(double))
+        return used
