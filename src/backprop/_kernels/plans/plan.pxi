@@ -1,7 +1,7 @@
 # Plans: what Python sees of programs, for prediction and for passes forward and backward.
 #
-# `backprop._plan` makes a plan, and a new one when the network changes; what comes in has been checked there. One thread at a time may train or call forward and backward; any number
-# may predict, between the stretches of a training.
+# `backprop._plan` makes a plan, and a new one when the network changes; what comes in has been checked there. One thread at a time
+# may train or call forward and backward; any number may predict, between the stretches of a training.
 
 from time import sleep
 
