@@ -24,6 +24,13 @@ pytestmark = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def compiled() -> Iterator[None]:
+    """The subject is the compiled backend, whichever serves by default."""
+    with bp.use_backend("cython"):
+        yield
+
+
 def keeps_denormals() -> bool:
     """Whether this thread computes with them."""
     smallest = sys.float_info.min

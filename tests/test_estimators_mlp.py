@@ -23,7 +23,7 @@ from sklearn.pipeline import make_pipeline  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
 import backprop as bp  # noqa: E402
-from backprop import estimators  # noqa: E402
+from backprop import estimators, kernels  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 
 pytestmark = [
@@ -112,7 +112,7 @@ def test_a_fit_is_that_of_scikit_learn(case: str, weighted: bool) -> None:
     weight = {"sample_weight": np.random.default_rng(0).uniform(0.1, 3, len(X))} if weighted else {}
     reference, ours = both(kind, **parameters)
     assert_same(reference.fit(X, y, **weight), ours.fit(X, y, **weight), X)
-    assert ours._trainer._step_plan is not None
+    assert kernels.compiled() is None or ours._trainer._step_plan is not None
 
 
 @pytest.mark.parametrize("case", ["adam", "invscaling", "several labels", "regression"])
