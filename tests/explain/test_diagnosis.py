@@ -24,9 +24,9 @@ def names(report: Report) -> list[str]:
     return [finding.name for finding in report.findings]
 
 
-def first_then_cured(sick: Report, cured: Report, name: str) -> None:
-    assert sick.findings[0].name == name
-    assert name not in names(cured)
+def named_first_then_gone(faulty: Report, remedied: Report, name: str) -> None:
+    assert faulty.findings[0].name == name
+    assert name not in names(remedied)
 
 
 def watched(net: bp.Network, x: object, y: object, **options: object) -> tuple[Report, Report]:
@@ -116,7 +116,7 @@ def test_fine_tuning_and_frozen_layers_yield_no_finding(digits: Data) -> None:
     assert names(monitor.report()) == []
 
 
-def test_margins_of_images_and_rare_columns_are_no_sickness(digits: Data, rng: np.random.Generator) -> None:
+def test_margins_of_images_and_rare_columns_are_no_problem(digits: Data, rng: np.random.Generator) -> None:
     x, y = digits
     assert (x.std(axis=0) == 0).any()
     assert names(bp.diagnose(classifier(32), x, y, loss="cross_entropy")) == []
@@ -137,33 +137,35 @@ def test_missing_values(digits: Data) -> None:
     x, y = digits
     broken = x.copy()
     broken[3, 5] = np.nan
-    sick = bp.diagnose(classifier(32), broken, y, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(classifier(32), np.nan_to_num(broken), y, loss="cross_entropy"), "non-finite values")
-    assert sick.findings[0].numbers == {"count": 1, "row": 3}
+    faulty = bp.diagnose(classifier(32), broken, y, loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(classifier(32), np.nan_to_num(broken), y, loss="cross_entropy"), "non-finite values")
+    assert faulty.findings[0].numbers == {"count": 1, "row": 3}
 
 
 @pytest.mark.parametrize("factor", [255.0, 1e-4])
 def test_unscaled_inputs(digits: Data, factor: float) -> None:
     x, y = digits
-    sick = bp.diagnose(classifier(32, activation="tanh"), x * factor, y, loss="cross_entropy")
+    faulty = bp.diagnose(classifier(32, activation="tanh"), x * factor, y, loss="cross_entropy")
     scaled = (x * factor - (x * factor).mean(axis=0)) / ((x * factor).std(axis=0) + 1e-9)
-    first_then_cured(sick, bp.diagnose(classifier(32, activation="tanh"), scaled, y, loss="cross_entropy"), "inputs not scaled")
+    named_first_then_gone(
+        faulty, bp.diagnose(classifier(32, activation="tanh"), scaled, y, loss="cross_entropy"), "inputs not scaled"
+    )
 
 
 def test_constant_inputs(digits: Data) -> None:
     x, y = digits
     padded = np.hstack([x, np.zeros((len(x), 64))])
     net = bp.mlp([128, 32, 10], seed=0)
-    sick = bp.diagnose(net, padded, y, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(classifier(32), x, y, loss="cross_entropy"), "constant inputs")
+    faulty = bp.diagnose(net, padded, y, loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(classifier(32), x, y, loss="cross_entropy"), "constant inputs")
 
 
 def test_one_column_of_another_scale(rng: np.random.Generator) -> None:
     x, y = wave(rng)
     tiny = x * [1e-5, 1.0, 1.0, 1.0]
-    sick = bp.diagnose(bp.mlp([4, 16, 1], seed=0), tiny, y, loss="mse")
-    first_then_cured(sick, bp.diagnose(bp.mlp([4, 16, 1], seed=0), x, y, loss="mse"), "inputs not scaled")
-    assert sick.findings[0].numbers["column"] == 0
+    faulty = bp.diagnose(bp.mlp([4, 16, 1], seed=0), tiny, y, loss="mse")
+    named_first_then_gone(faulty, bp.diagnose(bp.mlp([4, 16, 1], seed=0), x, y, loss="mse"), "inputs not scaled")
+    assert faulty.findings[0].numbers["column"] == 0
 
 
 @pytest.mark.parametrize("scale", [1e5, 1e-5])
@@ -187,7 +189,7 @@ def test_targets_that_the_outputs_cannot_reach(rng: np.random.Generator) -> None
         net = bp.mlp([4, 16, 1], output_activation=output, seed=0)
         return watched(net, x, 5 * y, loss="mse", optimizer=bp.Adam(lr=1e-2), epochs=20)[0]
 
-    first_then_cured(run("tanh"), run("identity"), "targets out of reach")
+    named_first_then_gone(run("tanh"), run("identity"), "targets out of reach")
 
 
 def test_rows_that_nobody_checked(digits: Data) -> None:
@@ -204,40 +206,42 @@ def test_unscaled_targets(rng: np.random.Generator) -> None:
     x = rng.normal(size=(300, 4))
     price = 250_000 + 40_000 * x[:, 0]
     net = bp.mlp([4, 16, 1], seed=0)
-    sick = bp.diagnose(net, x, price, loss="mse")
-    first_then_cured(sick, bp.diagnose(net, x, (price - price.mean()) / price.std(), loss="mse"), "targets not scaled")
+    faulty = bp.diagnose(net, x, price, loss="mse")
+    named_first_then_gone(faulty, bp.diagnose(net, x, (price - price.mean()) / price.std(), loss="mse"), "targets not scaled")
 
 
 def test_class_imbalance(digits: Data) -> None:
     x, y = digits
     rare = (y != 3) | (np.arange(len(y)) % 20 == 0)
     net = classifier(32)
-    sick = bp.diagnose(net, x[rare], y[rare], loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(net, x, y, loss="cross_entropy"), "class imbalance")
+    faulty = bp.diagnose(net, x[rare], y[rare], loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(net, x, y, loss="cross_entropy"), "class imbalance")
     positives = (np.arange(500) % 50 == 0).astype(int)
     binary = bp.diagnose(bp.mlp([64, 8, 1], seed=0), x[:500], positives, loss="binary_cross_entropy")
     assert binary.findings[0].name == "class imbalance"
 
 
 def test_unused_outputs(digits: Data) -> None:
-    sick = bp.diagnose(bp.mlp([64, 32, 20], seed=0), *digits, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(classifier(32), *digits, loss="cross_entropy"), "unused outputs")
+    faulty = bp.diagnose(bp.mlp([64, 32, 20], seed=0), *digits, loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(classifier(32), *digits, loss="cross_entropy"), "unused outputs")
 
 
 def test_vanishing_gradients_and_relu(digits: Data) -> None:
-    sick = bp.diagnose(classifier(*[32] * 8, activation="sigmoid"), *digits, loss="cross_entropy")
-    cured = bp.diagnose(classifier(*[32] * 8, activation="relu"), *digits, loss="cross_entropy")
-    first_then_cured(sick, cured, "vanishing gradients")
-    assert sick.findings[0].layer == "layers.0"
-    assert sick.findings[0].numbers["ratio"] < 1e-4
+    faulty = bp.diagnose(classifier(*[32] * 8, activation="sigmoid"), *digits, loss="cross_entropy")
+    remedied = bp.diagnose(classifier(*[32] * 8, activation="relu"), *digits, loss="cross_entropy")
+    named_first_then_gone(faulty, remedied, "vanishing gradients")
+    assert faulty.findings[0].layer == "layers.0"
+    assert faulty.findings[0].numbers["ratio"] < 1e-4
 
 
 def test_exploding_gradients_and_a_fitting_initializer(digits: Data) -> None:
     def net(init: Callable[..., np.ndarray] | str) -> bp.Network:
         return classifier(*[64] * 8, init=init)
 
-    sick = bp.diagnose(net(lambda shape, rng: rng.normal(size=shape) * 3.2 * np.sqrt(2 / shape[0])), *digits, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(net("he_normal"), *digits, loss="cross_entropy"), "exploding gradients")
+    faulty = bp.diagnose(
+        net(lambda shape, rng: rng.normal(size=shape) * 3.2 * np.sqrt(2 / shape[0])), *digits, loss="cross_entropy"
+    )
+    named_first_then_gone(faulty, bp.diagnose(net("he_normal"), *digits, loss="cross_entropy"), "exploding gradients")
 
 
 def test_exploding_training_and_clipping(rng: np.random.Generator) -> None:
@@ -259,23 +263,25 @@ def test_dead_relu_units_and_leaky_relu(digits: Data) -> None:
         made.layers[0].bias = np.full(64, -20.0)
         return made
 
-    sick = bp.diagnose(net("relu"), *digits, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(net("leaky_relu"), *digits, loss="cross_entropy"), "dead relu units")
-    assert sick.findings[0].numbers["share"] == 1.0
+    faulty = bp.diagnose(net("relu"), *digits, loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(net("leaky_relu"), *digits, loss="cross_entropy"), "dead relu units")
+    assert faulty.findings[0].numbers["share"] == 1.0
 
 
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_saturated_units_and_smaller_biases(digits: Data, activation: str) -> None:
     net = classifier(64, activation=activation)
-    cured = bp.diagnose(net, *digits, loss="cross_entropy")
+    remedied = bp.diagnose(net, *digits, loss="cross_entropy")
     net.layers[0].bias = np.where(np.arange(64) % 2, 8.0, -8.0)
-    first_then_cured(bp.diagnose(net, *digits, loss="cross_entropy"), cured, "saturated units")
+    named_first_then_gone(bp.diagnose(net, *digits, loss="cross_entropy"), remedied, "saturated units")
 
 
 @pytest.mark.parametrize("init", ["zeros", lambda shape, rng: np.full(shape, 0.1)], ids=["zeros", "equal"])
 def test_symmetric_weights_and_random_ones(digits: Data, init: object) -> None:
-    sick = bp.diagnose(classifier(32, 16, activation="tanh", init=init), *digits, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(classifier(32, 16, activation="tanh"), *digits, loss="cross_entropy"), "symmetric weights")
+    faulty = bp.diagnose(classifier(32, 16, activation="tanh", init=init), *digits, loss="cross_entropy")
+    named_first_then_gone(
+        faulty, bp.diagnose(classifier(32, 16, activation="tanh"), *digits, loss="cross_entropy"), "symmetric weights"
+    )
 
 
 @pytest.mark.parametrize("factor", [0.05, 30.0])
@@ -283,8 +289,8 @@ def test_badly_scaled_weights_and_a_fitting_initializer(digits: Data, factor: fl
     def init(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
         return factor * np.sqrt(2 / shape[0]) * rng.normal(size=shape)
 
-    sick = bp.diagnose(classifier(64, 64, init=init), *digits, loss="cross_entropy")
-    first_then_cured(sick, bp.diagnose(classifier(64, 64), *digits, loss="cross_entropy"), "badly scaled weights")
+    faulty = bp.diagnose(classifier(64, 64, init=init), *digits, loss="cross_entropy")
+    named_first_then_gone(faulty, bp.diagnose(classifier(64, 64), *digits, loss="cross_entropy"), "badly scaled weights")
 
 
 def test_what_was_wrong_from_the_start_comes_before_what_it_led_to(digits: Data) -> None:
@@ -323,19 +329,19 @@ def test_non_finite_weights_name_the_first_layer(digits: Data) -> None:
 
 def test_batch_norm_over_few_rows(digits: Data) -> None:
     net = classifier(32, batch_norm=True)
-    sick = bp.diagnose(net, *digits, loss="cross_entropy", batch_size=2)
-    first_then_cured(sick, bp.diagnose(net, *digits, loss="cross_entropy", batch_size=32), "tiny batches with batch norm")
+    faulty = bp.diagnose(net, *digits, loss="cross_entropy", batch_size=2)
+    named_first_then_gone(faulty, bp.diagnose(net, *digits, loss="cross_entropy", batch_size=32), "tiny batches with batch norm")
 
 
-@pytest.mark.parametrize(("optimizer", "cure"), [(bp.Adam(lr=3), "adam"), (bp.SGD(lr=500), bp.SGD(lr=0.1))], ids=["adam", "sgd"])
-def test_learning_rate_too_high(digits: Data, optimizer: object, cure: object) -> None:
+@pytest.mark.parametrize(("optimizer", "remedy"), [(bp.Adam(lr=3), "adam"), (bp.SGD(lr=500), bp.SGD(lr=0.1))], ids=["adam", "sgd"])
+def test_learning_rate_too_high(digits: Data, optimizer: object, remedy: object) -> None:
     def run(chosen: object) -> Report:
         monitor = bp.Monitor()
         with suppress(bp.DivergenceError):
             classifier(64).fit(*digits, loss="cross_entropy", optimizer=chosen, epochs=10, callbacks=[monitor], seed=0)
         return monitor.report()
 
-    first_then_cured(run(optimizer), run(cure), "learning rate too high")
+    named_first_then_gone(run(optimizer), run(remedy), "learning rate too high")
 
 
 @pytest.mark.parametrize(
@@ -378,7 +384,7 @@ def test_learning_rate_too_low(digits: Data) -> None:
         classifier(64).fit(*digits, loss="cross_entropy", optimizer=bp.SGD(lr=lr), epochs=10, callbacks=[monitor], seed=0)
         return monitor.report()
 
-    first_then_cured(run(1e-7), run(0.1), "learning rate too low")
+    named_first_then_gone(run(1e-7), run(0.1), "learning rate too low")
 
 
 def test_overfitting_and_early_stopping(digits: Data) -> None:
@@ -393,7 +399,7 @@ def test_overfitting_and_early_stopping(digits: Data) -> None:
         )  # fmt: skip
         return monitor.report()
 
-    first_then_cured(run(), run(bp.EarlyStopping(patience=2, restore_best_weights=True)), "overfitting")
+    named_first_then_gone(run(), run(bp.EarlyStopping(patience=2, restore_best_weights=True)), "overfitting")
 
 
 def test_overfitting_where_nothing_carries_over(rng: np.random.Generator) -> None:
@@ -417,7 +423,7 @@ def test_regularization_too_strong(digits: Data, options: dict[str, object]) -> 
     def run(optimizer: bp.SGD | str = "adam", dropout: float = 0.0) -> Report:
         return watched(classifier(64, dropout=dropout), *digits, loss="cross_entropy", optimizer=optimizer, epochs=12)[0]
 
-    first_then_cured(run(**options), run(), "regularization too strong")
+    named_first_then_gone(run(**options), run(), "regularization too strong")
 
 
 def test_a_network_too_small_for_its_task(rng: np.random.Generator) -> None:
@@ -428,7 +434,7 @@ def test_a_network_too_small_for_its_task(rng: np.random.Generator) -> None:
         net = bp.mlp([2, *hidden, 1], activation="tanh", seed=0)
         return watched(net, x, y, loss="binary_cross_entropy", optimizer=bp.Adam(lr=0.02), epochs=30)[0]
 
-    first_then_cured(run(), run(16), "underfitting")
+    named_first_then_gone(run(), run(16), "underfitting")
 
 
 def test_a_schedule_that_decays_too_fast(digits: Data) -> None:
@@ -436,9 +442,9 @@ def test_a_schedule_that_decays_too_fast(digits: Data) -> None:
         optimizer = bp.SGD(lr=bp.schedules.Exponential(0.05, gamma=gamma, per="epoch"))
         return watched(classifier(32), *digits, loss="cross_entropy", optimizer=optimizer, epochs=20)[0]
 
-    sick = run(0.3)
-    first_then_cured(sick, run(0.95), "plateau")
-    assert "The learning rate has fallen from 0.05" in sick.findings[0].evidence
+    faulty = run(0.3)
+    named_first_then_gone(faulty, run(0.95), "plateau")
+    assert "The learning rate has fallen from 0.05" in faulty.findings[0].evidence
 
 
 def test_inputs_that_say_nothing_and_inputs_that_tell(rng: np.random.Generator) -> None:
@@ -449,9 +455,9 @@ def test_inputs_that_say_nothing_and_inputs_that_tell(rng: np.random.Generator) 
         bp.mlp([4, 1], seed=0).fit(x, targets, loss="mse", optimizer=bp.SGD(lr=0.1), epochs=30, callbacks=[monitor], seed=0)
         return monitor.report()
 
-    sick = run(y)
-    first_then_cured(sick, run(x[:, 0] - x[:, 1]), "uninformative inputs")
-    assert "underfitting" in sick.effects(sick.findings[0])
+    faulty = run(y)
+    named_first_then_gone(faulty, run(x[:, 0] - x[:, 1]), "uninformative inputs")
+    assert "underfitting" in faulty.effects(faulty.findings[0])
 
 
 def test_plateau() -> None:
@@ -459,8 +465,8 @@ def test_plateau() -> None:
     falling = [2.0, 1.6, 1.3, 1.0, 0.8, 0.6, 0.5, 0.4, 0.3, 0.25]
     x = np.random.default_rng(0).normal(size=(100, 2))
     net = bp.mlp([2, 8, 1], seed=0)
-    sick, healthy = (bp.diagnose(net, x, 2 * x[:, 0], loss="mse", history={"loss": losses}) for losses in (stuck, falling))
-    first_then_cured(sick, healthy, "plateau")
+    faulty, healthy = (bp.diagnose(net, x, 2 * x[:, 0], loss="mse", history={"loss": losses}) for losses in (stuck, falling))
+    named_first_then_gone(faulty, healthy, "plateau")
 
 
 def test_loss_far_from_chance(digits: Data) -> None:
@@ -502,7 +508,7 @@ def test_causes_come_first_and_are_as_severe_as_their_effects() -> None:
         ("constant inputs", "hint"),
     ]
     assert report.effects(report.findings[3]) == ("vanishing gradients",)
-    assert all(effect in CATALOGUE for sickness in CATALOGUE.values() for effect in sickness.leads_to)
+    assert all(effect in CATALOGUE for problem in CATALOGUE.values() for effect in problem.leads_to)
 
 
 def test_findings_of_one_name_are_joined() -> None:

@@ -1,4 +1,4 @@
-"""The page of a run of one's own: any network, any data, any row, from a network or from a monitor."""
+"""The page of a training run: any network, any data, any row, from a network or from a monitor."""
 
 from __future__ import annotations
 

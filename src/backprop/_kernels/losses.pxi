@@ -7,7 +7,7 @@ gradient come from one pass over the outputs, in blocks that stay in the first-l
     cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one; with labels of few classes, a vector holds
                          a column of as many rows as it has lanes, and no sum or maximum goes across its lanes
 
-A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, when nobody wants the gradient, to
+A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, where no gradient is asked for, to
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
 blocks. So a loss on several threads is
 

@@ -1,4 +1,4 @@
-"""The page of a run of one's own: any network, any data."""
+"""The page of a training run of any network on any data."""
 
 from __future__ import annotations
 

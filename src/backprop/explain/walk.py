@@ -134,7 +134,7 @@ class _Walk:
             ]
             self._add("backward", layer, say("both_ways"), layer.formulas["grad_x"], foci, "backward")
             return
-        if column == 1 and layer.kind == "Dense":  # nobody learns from the gradient of the inputs
+        if column == 1 and layer.kind == "Dense":  # no parameter is updated from the gradient of the inputs
             return
         self.gradients[column - 1] = f"{name}.grad_x"
         words = say("grad_x" if layer.kind == "Dense" else "back", label=here.title)

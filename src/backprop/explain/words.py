@@ -1,4 +1,4 @@
-"""What the steps say to somebody who meets backpropagation the first time: a title and a sentence each."""
+"""What the steps say to a reader who is new to backpropagation: a title and a sentence each."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ static inline int is_current(const member_t *m) {
     return m->parts == 1 || (uint32_t)(__atomic_load_n(&m->team->stage, __ATOMIC_SEQ_CST) >> 32) == m->stage;
 }
 
-/* Whoever waits for long sleeps: the thread that has the last piece may be waiting for this very processor. */
+/* A thread that waits for long sleeps: the thread that has the last piece may be waiting for this very processor. */
 static inline void wait_for_stage(member_t *m) {
     team_t *team = m->team;
     for (int i = 0; i < SPINS; i++) {

@@ -415,7 +415,7 @@ cdef inline void to_delta(
 
 
 cdef inline real *norm_gradient(program_t *net, int i, Py_ssize_t offset, int row, const real *like) noexcept nogil:
-    """Where a normalization leaves the gradient of its weight (row 0) or bias (row 1): a frozen one where nobody reads it."""
+    """Where a normalization leaves the gradient of its weight (row 0) or bias (row 1): of a frozen one, in unused memory."""
     op, at = &net.operation[i], &net.arrays[i]
     return <real *> net.gradients + offset if op.trainable else <real *> at.unused + row * op.fan_out
 
