@@ -13,7 +13,8 @@ from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, N
 from ..tabular._features import Feature
 from .runs import Run
 
-_WIDTH, _HEIGHT, _MARGIN = 640, 260, 76
+_WIDTH, _HEIGHT = 640, 260
+_MARGIN, _TOP, _BOTTOM = 76, 32, 40  # beside, above and below the axes of a plot
 _MOST_POINTS = 1500
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
@@ -162,12 +163,12 @@ def _plot(x_name: str, y_name: str, series: Sequence[tuple[str, Any, Any]], diag
         return _MARGIN + (x - low_x) / ((high_x - low_x) or 1) * (_WIDTH - 2 * _MARGIN)
 
     def down(y: Any) -> Any:
-        return _HEIGHT - _MARGIN - (y - low_y) / ((high_y - low_y) or 1) * (_HEIGHT - 2 * _MARGIN)
+        return _HEIGHT - _BOTTOM - (y - low_y) / ((high_y - low_y) or 1) * (_HEIGHT - _TOP - _BOTTOM)
 
-    bottom, right = _HEIGHT - _MARGIN, _WIDTH - _MARGIN
-    drawn = [f'<path d="M{_MARGIN} {_MARGIN}V{bottom}H{right}" fill="none" stroke="#888"/>']
+    bottom, right = _HEIGHT - _BOTTOM, _WIDTH - _MARGIN
+    drawn = [f'<path d="M{_MARGIN} {_TOP}V{bottom}H{right}" fill="none" stroke="#888"/>']
     if diagonal:
-        drawn.append(f'<path d="M{_MARGIN} {bottom}L{right} {_MARGIN}" stroke="#888" stroke-dasharray="4 4"/>')
+        drawn.append(f'<path d="M{_MARGIN} {bottom}L{right} {_TOP}" stroke="#888" stroke-dasharray="4 4"/>')
     for number, (name, x, y) in enumerate(series):
         colour = ("#2563eb", "#b45309")[number % 2]
         points = [(a, b) for a, b in zip(across(x), down(y), strict=True) if np.isfinite(a) and np.isfinite(b)]
@@ -176,14 +177,14 @@ def _plot(x_name: str, y_name: str, series: Sequence[tuple[str, Any, Any]], diag
         else:
             line = " ".join(f"{a:.1f},{b:.1f}" for a, b in points)
             drawn.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>')
-            drawn.append(f'<text x="{right - 80}" y="{_MARGIN + 14 * number}" style="fill:{colour}">{escape(name)}</text>')
+            drawn.append(f'<text x="{right - 80}" y="{_TOP + 14 * number}" style="fill:{colour}">{escape(name)}</text>')
     drawn += [
-        f'<text x="{_MARGIN}" y="{bottom + 16}">{low_x:.4g}</text>',
-        f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{high_x:.4g}</text>',
+        f'<text x="{_MARGIN}" y="{bottom + 16}">{_tick(low_x)}</text>',
+        f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{_tick(high_x)}</text>',
         f'<text x="{_WIDTH / 2}" y="{bottom + 32}" text-anchor="middle">{escape(x_name)}</text>',
-        f'<text x="{_MARGIN - 4}" y="{bottom}" text-anchor="end">{low_y:.4g}</text>',
-        f'<text x="{_MARGIN - 4}" y="{_MARGIN + 4}" text-anchor="end">{high_y:.4g}</text>',
-        f'<text x="{_MARGIN}" y="{_MARGIN - 16}">{escape(y_name)}</text>',
+        f'<text x="{_MARGIN - 4}" y="{bottom}" text-anchor="end">{_tick(low_y)}</text>',
+        f'<text x="{_MARGIN - 4}" y="{_TOP + 4}" text-anchor="end">{_tick(high_y)}</text>',
+        f'<text x="{_MARGIN}" y="{_TOP - 14}">{escape(y_name)}</text>',
     ]
     label = f"{y_name} by {x_name}"
     return f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(label)}">{"".join(drawn)}</svg>'
@@ -199,3 +200,7 @@ def _encoding(feature: Feature) -> str:
     if isinstance(feature, DateFeature):
         return f"{', '.join(feature.parts)}{flag}"
     return f"1 for true, 0 for false{flag}"
+
+
+def _tick(value: float) -> str:
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
