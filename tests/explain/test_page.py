@@ -387,6 +387,23 @@ def test_a_trace_has_a_page_of_its_own(open_page, tmp_path, rng):
             tab.keyboard.press("ArrowRight")
 
 
+def test_printing_gives_a_worksheet_and_its_answers(open_page, page_file):
+    tab = open_page(page_file)
+    tab.evaluate("dispatchEvent(new Event('beforeprint'))")
+    tab.emulate_media(media="print")
+    assert not tab.locator("#title").is_visible()
+    steps = tab.evaluate("steps().length")
+    assert tab.locator(".sheet-questions .sheet-step").count() == tab.locator(".sheet-answers .sheet-step").count() == steps
+    questions = tab.locator(".sheet-questions .n").all_inner_texts()
+    answers = tab.locator(".sheet-answers .n").all_inner_texts()
+    assert len(questions) == len(answers)
+    assert not any("____" in answer for answer in answers)
+    given = tab.evaluate("""[...document.querySelectorAll('.sheet-questions .n')].filter((n) => !n.textContent.includes('____'))
+      .map((n) => n.dataset.name.split('[')[0].split('.').at(-1))""")
+    assert set(given) == {"x", "weight", "bias", "targets", "lr"}
+    assert sum("____" in question for question in questions) > len(questions) / 3
+
+
 def test_present_mode_fills_a_projector_and_goes_by_keys(open_page, page_file):
     tab = open_page(page_file, 1280, 720, hash="#present")
     small = """() => [...document.querySelectorAll("body *")]

@@ -156,7 +156,11 @@ function arrow([x1, y1, x2, y2], size) {
 
 // The story.
 
-function renderTokens(tokens) {
+// What a worksheet gives: inputs, targets, parameters, the learning rate and what dropout keeps.
+const GIVEN = /^(x|lr|targets|target_probabilities)(\[|$)|^layers\.0\.x\[|\.(weight|bias|mask)\[/;
+
+// A line of arithmetic; as a question it shows only the numbers that are given.
+function renderTokens(tokens, asks = false) {
   const line = make("div", { class: "line" });
   const last = tokens.findLastIndex((token) => typeof token === "number");
   let before = "";
@@ -168,7 +172,7 @@ function renderTokens(tokens) {
     }
     const value = number(values()[token]), name = data.names[token];
     const inside = before && !/(= |\(|, |: |\|)$/.test(before);
-    const text = value < 0 && inside ? `(${show(value)})` : show(value);
+    const text = asks && !GIVEN.test(name) ? "________" : value < 0 && inside ? `(${show(value)})` : show(value);
     const classes = ["n"];
     if (/\.(new_)?weight\[/.test(name)) classes.push("weight", value < 0 ? "minus" : "plus");
     if (position === last && before.endsWith(" = ")) classes.push("result");
@@ -255,7 +259,7 @@ function renderStory() {
   $("title").textContent = now.title;
   $("text").textContent = now.text;
   $("formula").textContent = now.formula;
-  $("lines").replaceChildren(...(chosen ? chosen.lines.map(renderTokens) : []));
+  $("lines").replaceChildren(...(chosen ? chosen.lines.map((line) => renderTokens(line)) : []));
   const many = now.foci.length;
   $("pick").hidden = many < 2;
   $("hint").hidden = many < 2;
@@ -270,6 +274,31 @@ function renderStory() {
   const what = !role ? "the weight" : role.endsWith("grad_weight") ? "the weight, in the layer in focus its gradient" : "the weight, new where updated";
   $("edges-show").textContent = `width: size of ${what}`;
   $("units-show").textContent = now.phase === "backward" || now.phase === "update" ? "below a unit: δ = dL/dz or ∂ = dL/da" : "";
+}
+
+// All steps of the example on paper, with blanks for the numbers that follow from those given; and the answers on a page of their own.
+function buildWorksheet() {
+  const walk = steps().map((s) => data.steps[s]);
+  const sheet = (title, asks) => [
+    make("h2", {}, title),
+    make("p", {}, `${data.examples[state.example].label}${data.training ? `, ${$("epoch-label").textContent}` : ""}`),
+    ...walk.map((now, n) => {
+      const part = make("section", { class: "sheet-step" });
+      part.append(make("h3", {}, `${n + 1}. ${now.title}`), make("p", { class: "formula" }, now.formula));
+      if (!asks) part.append(make("p", {}, now.text));
+      for (const one of now.foci) {
+        const unit = make("div", { class: "sheet-unit" });
+        if (now.foci.length > 1) unit.append(make("b", {}, unitLabel(one.column, one.unit)));
+        unit.append(...one.lines.map((line) => renderTokens(line, asks)));
+        part.append(unit);
+      }
+      return part;
+    }),
+  ];
+  const questions = make("div", { class: "sheet-questions" }), answers = make("div", { class: "sheet-answers" });
+  questions.append(...sheet("Worksheet: one training step", true));
+  answers.append(...sheet("Answers", false));
+  $("worksheet").replaceChildren(questions, answers);
 }
 
 function render() {
@@ -464,6 +493,7 @@ function renderRace(surface, k) {
 prepareDrawing();
 prepareStory();
 render();
+addEventListener("beforeprint", buildWorksheet);
 if (data.training) {
   prepareTraining();
   const sections = [["vanishing", prepareVanishing, "vanish-epoch"], ["clipping", prepareClipping, "clip-step"], ["race", prepareRace, "race-step"]];
