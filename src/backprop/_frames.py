@@ -7,9 +7,8 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-AnyArray = npt.NDArray[Any]
+from ._types import AnyArray
 
 NUMERIC = "biuf"
 _ENCODE = "backprop.tabular.TableEncoder makes numbers of words, dates are to be converted, or leave the column out"

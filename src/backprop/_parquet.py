@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from ._arrays import check_count, check_flag, check_seed
 from ._frames import as_array
+from ._types import AnyArray
 
-AnyArray = npt.NDArray[Any]
 StrPath = str | os.PathLike[str]
 WINDOW = 1 << 16
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.floating]
+AnyArray = npt.NDArray[Any]
+Numbers = npt.NDArray[np.float64]
 Labels = npt.NDArray[np.int64]
 Spans = npt.NDArray[np.void]
 GradientHook = Callable[[Array], Any]

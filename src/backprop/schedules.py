@@ -23,6 +23,7 @@ from ._direction import MODES, better_is
 from ._overrides import Overridable, Shortcuts, missing, written
 from ._registry import Registry
 from ._settings import Settings, count, option, optional
+from ._types import Numbers
 
 __all__ = [
     "NAMES",
@@ -46,7 +47,6 @@ def __dir__() -> list[str]:
     return sorted(__all__)
 
 
-Numbers = npt.NDArray[np.float64]
 Formula = Callable[[npt.NDArray[np.intp]], Any]  # of an array of counts: their values, or one for all
 BLOCK = 256
 _CALL = "__call__(self, step), which returns the learning rate after so many updates (or epochs)"

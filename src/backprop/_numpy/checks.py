@@ -14,16 +14,14 @@ import re
 from collections.abc import Callable
 from functools import wraps
 from inspect import cleandoc
-from typing import Any, NamedTuple, ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
-from .._types import SPAN, Labels, Spans
+from .._types import SPAN, AnyArray, Labels, Spans
 
 P = ParamSpec("P")
 R = TypeVar("R")
-AnyArray = npt.NDArray[Any]
 
 _FLOATS = (np.dtype("float32"), np.dtype("float64"))
 _OTHER_DTYPES = {"int64": (np.dtype("int64"), "int64"), "span": (SPAN, "kernels.SPAN")}

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Numbers
 from ..data import Indices
 from ..metrics._tally import Tally
 from .evaluation import Meter
 from .rows import Rows
-from .step import Numbers, Results, TrainingStep
+from .step import Results, TrainingStep
 
 CHUNK_STEPS = 1024  # so many losses are added up together
 CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together

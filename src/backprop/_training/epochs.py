@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._types import Numbers
 from ..callbacks import CallbackList
 from ..data import Indices, count_batches, epoch_rng, row_order
 from ..history import History
@@ -21,7 +22,6 @@ from .progress import Progress
 from .rewind import Rewind
 from .rows import Batch, Rows, Stream
 from .state import TrainingState
-from .step import Numbers
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
 GROWTH = 16  # how many times as long a slice may be as the one before: the first steps are not typical

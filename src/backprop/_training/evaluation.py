@@ -5,11 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from .. import metrics as metric_functions
-from .._types import Array
+from .._types import Array, Numbers
 from ..metrics import Metric, MetricSpec
 from ..metrics._tally import Formula, Sums
 from .rows import Batch
@@ -17,8 +14,6 @@ from .rows import Batch
 if TYPE_CHECKING:
     from ..losses import Loss
     from ..network import Network
-
-Numbers = npt.NDArray[np.float64]
 
 
 class Meter:

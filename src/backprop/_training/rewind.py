@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._types import Array
+from .._types import Array, Numbers
 from .divergence import DivergenceError
 from .state import Diverged, TrainingState
-from .step import Numbers
 
 SHARE = 0.01  # of the training time that copies may take
 LEAST_SECONDS = 0.05  # between two copies

@@ -33,7 +33,7 @@ from .. import kernels, losses, optimizers
 from .._arrays import aligned_zeros, as_matrix, check_count, check_nonnegative, check_positive
 from .._settings import Converted, Options, count, fixed, made_by, option, optional
 from .._spans import slices, weight_spans
-from .._types import Array, GradientHook, Labels
+from .._types import Array, GradientHook, Labels, Numbers
 from ..clipping import grad_norm, is_finite, scale_to_norm
 from ..data import Indices
 from ..losses import FunctionLoss, Loss, LossFunction
@@ -48,7 +48,6 @@ from .rows import Batch, Converter
 if TYPE_CHECKING:
     from .._core import TrainingPlan
 
-Numbers = npt.NDArray[np.float64]
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 
 from .. import activations, losses
+from .._types import AnyArray
 from ..activations import ActivationFunction
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm
 from ..losses import Loss, LossFunction
 from ..network import Network
 
-AnyArray = npt.NDArray[Any]
 LossSpec = str | Loss | LossFunction
 
 

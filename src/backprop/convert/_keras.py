@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import losses
+from .._types import AnyArray
 from ..losses import Loss
 from ..network import Network
-from ._assembly import AnyArray, Assembly
+from ._assembly import Assembly
 
 
 class _Item(NamedTuple):

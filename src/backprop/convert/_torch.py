@@ -10,10 +10,11 @@ import numpy as np
 
 from .. import activations
 from .._overrides import is_built_in
+from .._types import AnyArray
 from ..activations import ActivationFunction
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 from ..network import Network
-from ._assembly import AnyArray, Assembly, LossSpec
+from ._assembly import Assembly, LossSpec
 
 
 def from_torch(model: Any, *, activation: str | ActivationFunction | None = None, loss: LossSpec | None = None) -> Network:

@@ -16,15 +16,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-import numpy.typing as npt
+
+from .._types import AnyArray
 
 _DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_COMPRESSION = 1032  # what deflate can reach: 258 bytes in two bits
 
-Array = npt.NDArray[Any]
 
-
-def idx(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+def idx(folder: str | os.PathLike[str]) -> tuple[tuple[AnyArray, AnyArray], tuple[AnyArray, AnyArray]]:
     """Read a data set in MNIST's format: a folder with four files of images and labels.
 
     The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and
@@ -51,7 +50,7 @@ def idx(folder: str | os.PathLike[str]) -> tuple[tuple[Array, Array], tuple[Arra
     return _part(path, "train"), _part(path, "t10k", "test")
 
 
-def read_idx(path: str | os.PathLike[str]) -> Array:
+def read_idx(path: str | os.PathLike[str]) -> AnyArray:
     """Read one IDX file of any type and shape: memory-mapped when plain, into memory when gzip has compressed it.
 
     Raises
@@ -71,7 +70,7 @@ def read_idx(path: str | os.PathLike[str]) -> Array:
         raise ValueError(f"{str(path)!r} is not a whole IDX file: {error}") from error
 
 
-def _decompressed(file: gzip.GzipFile, compressed_length: int) -> Array:
+def _decompressed(file: gzip.GzipFile, compressed_length: int) -> AnyArray:
     dtype, shape = _header(file)
     length = dtype.itemsize * math.prod(shape)
     _check_length(min(length, _MAX_COMPRESSION * compressed_length), length)  # before memory is reserved for a lie
@@ -80,7 +79,7 @@ def _decompressed(file: gzip.GzipFile, compressed_length: int) -> Array:
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _mapped(file: BinaryIO) -> Array:
+def _mapped(file: BinaryIO) -> AnyArray:
     dtype, shape = _header(file)
     offset = file.tell()
     _check_length(os.fstat(file.fileno()).st_size - offset, dtype.itemsize * math.prod(shape))
@@ -107,7 +106,7 @@ def _check_length(found: int, expected: int) -> None:
         raise ValueError(f"it goes on after the {expected:,} bytes of data that its header announces")
 
 
-def _part(folder: Path, *names: str) -> tuple[Array, Array]:
+def _part(folder: Path, *names: str) -> tuple[AnyArray, AnyArray]:
     """Images as rows, and labels, of the training or the test part."""
     images_path, labels_path = _find(folder, names, "images", 3), _find(folder, names, "labels", 1)
     images, labels = read_idx(images_path), read_idx(labels_path)

@@ -7,18 +7,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .._training.rows import Batch
 from .._training.step import Results
-from .._types import Array
+from .._types import Array, Numbers
 from ..data import Indices
 
 if TYPE_CHECKING:
     from ..network import Network
     from ..training import Trainer
 
-Numbers = npt.NDArray[np.float64]
 LONG_ENOUGH = 0.05  # seconds: a call takes about so long, so that Ctrl-C is not kept waiting
 GROWTH = 16  # how many times as many steps a call may take as the one before
 MOST_STEPS = 1 << 20  # of a call

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.special import expit
 
 from .. import losses
-from .._types import Array
+from .._types import Array, Numbers
 from ..data import Indices
-from ._epochs import Data, Epoch, Numbers
+from ._epochs import Data, Epoch
 
 ROUNDED = 12.0  # from this logit on, 1 - p has fewer than ten digits in float64
 

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from .. import losses
+from .._types import AnyArray
 from ..clipping import clip_grad_norm
 from ..layers import Dense
 from ..metrics import r2
@@ -21,12 +21,10 @@ from ..optimizers import SGD, Adagrad, Adam, Optimizer, RMSprop
 from .recording import correct_share, gradient_norms
 from .trace import short
 
-Array = npt.NDArray[Any]
-
 
 def vanishing(
-    x: Array,
-    y: Array,
+    x: AnyArray,
+    y: AnyArray,
     *,
     loss: str | losses.Loss,
     n_outputs: int,
@@ -43,7 +41,7 @@ def vanishing(
     loss_function = losses.get(loss)
     regression = loss_function.task not in ("classification", "binary")
 
-    def score(outputs: Array, targets: Array) -> float:
+    def score(outputs: AnyArray, targets: AnyArray) -> float:
         return float(r2(outputs, targets)) if regression else correct_share(outputs, targets, loss_function)
 
     sizes = [x.shape[1], *[width] * depth, n_outputs]
@@ -155,10 +153,10 @@ def _surface(
     name: str,
     text: str,
     layers: list[Dense],
-    x: Array,
-    best: Array,
+    x: AnyArray,
+    best: AnyArray,
     *,
-    start: Array,
+    start: AnyArray,
     bounds: tuple[tuple[float, float], tuple[float, float]],
     optimizers: Sequence[Optimizer],
     steps: int,
@@ -170,7 +168,7 @@ def _surface(
     target = net.predict(x)
     mse = losses.get("mse")
 
-    def loss_at(point: Array) -> float:
+    def loss_at(point: AnyArray) -> float:
         net.parameters = point
         return mse.value(net.predict(x), target)
 
@@ -205,7 +203,7 @@ def _surface(
     }
 
 
-def _step(net: Network, x: Array, y: Array, loss: losses.Loss, optimizer: Optimizer) -> float:
+def _step(net: Network, x: AnyArray, y: AnyArray, loss: losses.Loss, optimizer: Optimizer) -> float:
     """One step of training; returns the loss before it."""
     value, grad = loss(net.forward(x, training=True), y)
     net.backward(grad)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arrays import as_matrix, check_count
+from .._types import AnyArray
 from ..data import check_same_rows
 from ..layers import Dense, walk
 from ..losses import Loss
@@ -21,8 +22,6 @@ from .trace import Trace, short, trace
 if TYPE_CHECKING:
     from ..network import Network
     from ..optimizers import Optimizer
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +39,9 @@ class Snapshot:
     """The norm of grad_weight over all rows, layer by layer."""
     traces: tuple[Trace, ...]
     """One for each example, of the update that this one example would make."""
-    answers: Array
+    answers: AnyArray
     """Probabilities (or raw outputs, for a regression) for the examples."""
-    grid: Array | None
+    grid: AnyArray | None
     """The same for a grid of points over the plane, where there are two inputs."""
 
 
@@ -77,8 +76,8 @@ class Recording:
     loss: Loss
     epochs: int
     batch_size: int
-    x: Array
-    y: Array
+    x: AnyArray
+    y: AnyArray
     examples: tuple[int, ...]
     bounds: tuple[tuple[float, float], tuple[float, float]] | None
     layers: tuple[str, ...]
@@ -176,11 +175,11 @@ def record(
 class Camera:
     """Takes snapshots of networks that learn the same rows."""
 
-    def __init__(self, x: Array, targets: Array, loss: Loss, examples: Sequence[int], grid_size: int = 40) -> None:
+    def __init__(self, x: AnyArray, targets: AnyArray, loss: Loss, examples: Sequence[int], grid_size: int = 40) -> None:
         self.x, self.targets, self.loss = x, targets, loss
         self.examples = tuple(examples)
         self.bounds: tuple[tuple[float, float], tuple[float, float]] | None = None
-        self.grid: Array | None = None
+        self.grid: AnyArray | None = None
         if x.shape[1] == 2:
             low, high = x.min(axis=0), x.max(axis=0)
             margin = 0.12 * (high - low) + 1e-9
@@ -240,7 +239,7 @@ def moments(epochs: int, snapshots: int) -> list[int]:
     return sorted({round(float(epochs * s**2)) for s in share})
 
 
-def gradient_norms(net: Network, x: Array, targets: Array, loss: Loss) -> list[float]:
+def gradient_norms(net: Network, x: AnyArray, targets: AnyArray, loss: Loss) -> list[float]:
     """The norm of grad_weight over these rows, for every layer that has weights; the network is left as it is."""
     copied = copy.deepcopy(net)
     _, grad = loss(copied.forward(x), targets)
@@ -252,7 +251,7 @@ def gradient_norms(net: Network, x: Array, targets: Array, loss: Loss) -> list[f
     ]
 
 
-def correct_share(outputs: Array, targets: Array, loss: Loss) -> float:
+def correct_share(outputs: AnyArray, targets: AnyArray, loss: Loss) -> float:
     """The share of rows (for several yes-or-no outputs: of answers) that are right."""
     if loss.task == "binary":
         return float(np.mean((outputs > 0) == (targets > 0.5).reshape(outputs.shape)))
@@ -260,14 +259,14 @@ def correct_share(outputs: Array, targets: Array, loss: Loss) -> float:
     return float(np.mean(outputs.argmax(axis=1) == wanted))
 
 
-def _answers(net: Network, x: Array, loss: Loss) -> Array:
+def _answers(net: Network, x: AnyArray, loss: Loss) -> AnyArray:
     from .. import activations
 
     outputs = net.predict(x)
     return activations.get(loss.link)(outputs) if loss.link in ("softmax", "sigmoid") else outputs
 
 
-def _grid(bounds: tuple[tuple[float, float], ...], size: int, dtype: Any) -> Array:
+def _grid(bounds: tuple[tuple[float, float], ...], size: int, dtype: Any) -> AnyArray:
     (x0, x1), (y0, y1) = bounds
     # The middle of each cell, from the lower left corner, row by row.
     steps = (np.arange(size) + 0.5) / size

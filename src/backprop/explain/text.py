@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._types import AnyArray
 from .formulas import Ref, Tokens
 from .steps import PHASES, Step
-from .trace import Array, Trace
+from .trace import Trace
 from .walk import walk
 
 SMALL = 100
@@ -117,7 +118,7 @@ def _overview(trace: Trace) -> list[str]:
     return lines
 
 
-def _facts(value: Array) -> str:
+def _facts(value: AnyArray) -> str:
     shape = "x".join(map(str, value.shape))
     numbers = value.astype(np.float64).ravel()
     finite = numbers[np.isfinite(numbers)]
@@ -130,7 +131,7 @@ def _facts(value: Array) -> str:
     )
 
 
-def _spread(numbers: Array, bins: int = 12) -> str:
+def _spread(numbers: AnyArray, bins: int = 12) -> str:
     """A histogram in one line, between the least and the most."""
     low, high = float(numbers.min()), float(numbers.max())
     if low == high:

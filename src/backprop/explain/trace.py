@@ -17,6 +17,7 @@ from .._arrays import as_matrix
 from .._class_weights import check_sample_weight
 from .._files import replace_file
 from .._overrides import is_built_in
+from .._types import AnyArray
 from ..losses import Loss
 from ..optimizers import SGD, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
@@ -25,11 +26,9 @@ from .tape import LayerTrace, Tape
 if TYPE_CHECKING:
     from ..network import Network
 
-Array = npt.NDArray[Any]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Trace(Mapping[str, Array]):
+class Trace(Mapping[str, AnyArray]):
     """Every number of one forward pass, backward pass and update, by name.
 
     A mapping from names to arrays: ``"x"``, ``"targets"``, ``"outputs"``, ``"loss"``, ``"grad_outputs"``, and for each layer
@@ -54,7 +53,7 @@ class Trace(Mapping[str, Array]):
     """
 
     layers: tuple[LayerTrace, ...]
-    arrays: dict[str, Array]
+    arrays: dict[str, AnyArray]
     formulas: dict[str, str]
     loss_name: str
     optimizer_name: str | None
@@ -62,7 +61,7 @@ class Trace(Mapping[str, Array]):
     plain_loss: bool
     plain_sgd: bool
 
-    def __getitem__(self, name: str) -> Array:
+    def __getitem__(self, name: str) -> AnyArray:
         try:
             return self.arrays[name]
         except KeyError:
@@ -81,7 +80,7 @@ class Trace(Mapping[str, Array]):
         return float(self.arrays["loss"])
 
     @property
-    def outputs(self) -> Array:
+    def outputs(self) -> AnyArray:
         """What the network gave, (n, outputs)."""
         return self.arrays["outputs"]
 
@@ -245,7 +244,7 @@ def trace(
     outputs = tape.forward(net.layers, "layers", x, training)
     value, grad_outputs = losses.loss_and_gradient(loss, outputs, targets, weight)
     tape.backward(net.layers, grad_outputs)
-    values: dict[str, Array] = {
+    values: dict[str, AnyArray] = {
         "x": x.copy(),
         "targets": np.array(targets),
         **_predictions(loss, outputs, targets),
@@ -295,14 +294,14 @@ def given_or_own(loss: Any, net: Network) -> Loss:
     return losses.get(loss)
 
 
-def _row_losses(loss: Loss, outputs: Array, targets: Array) -> dict[str, Array]:
+def _row_losses(loss: Loss, outputs: AnyArray, targets: AnyArray) -> dict[str, AnyArray]:
     """The loss of each row alone; a custom loss is not called on parts of the batch."""
     if loss.custom:
         return {}
     return {"row_losses": np.array([loss.value(outputs[row : row + 1], targets[row : row + 1]) for row in range(len(outputs))])}
 
 
-def _predictions(loss: Loss, outputs: Array, targets: Array) -> dict[str, Array]:
+def _predictions(loss: Loss, outputs: AnyArray, targets: AnyArray) -> dict[str, AnyArray]:
     """What the outputs mean where a link turns them into probabilities, and what they should have been."""
     if loss.link not in ("softmax", "sigmoid"):
         return {}

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-AnyArray = npt.NDArray[Any]
+from .._types import AnyArray
+
 FLOAT, INT64, DOUBLE = 1, 7, 11  # of TensorProto.DataType
 
 

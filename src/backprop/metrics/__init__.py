@@ -17,12 +17,11 @@ import numpy.typing as npt
 
 from .._arrays import as_real_array, check_choice, check_count, check_flag
 from .._direction import better_is as better_is
+from .._types import AnyArray, Numbers
 from ._streaming import (
     R2,
     Collected,
     Exponentiated,
-    Numbers,
-    RawArray,
     accuracy_metric,
     area_under_roc,
     f1_metric,
@@ -406,7 +405,7 @@ def _once(metric: Metric, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample
 
 def _arrays(
     outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
-) -> tuple[RawArray, RawArray, RawArray | None]:
+) -> tuple[AnyArray, AnyArray, AnyArray | None]:
     scores, actual = as_real_array(outputs, "outputs"), as_real_array(targets, "targets")
     if scores.ndim == 1:
         scores = scores[:, np.newaxis]

@@ -5,16 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from inspect import signature
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from .._overrides import Overridable, Shortcuts, missing
+from .._types import AnyArray, Numbers
 from ._tally import Formula, Sums
 
-Numbers = npt.NDArray[np.float64]
-RawArray = npt.NDArray[Any]
 MetricFunction = Callable[..., float]
 MetricSpec = str | MetricFunction
 
@@ -38,7 +36,7 @@ class Metric(metaclass=Overridable):
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+    def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         """Take note of a batch. Rows count by the size of their weight, whatever its sign; arrays may be kept, not changed."""
         raise missing(self, "update(self, outputs, targets, sample_weight), which takes note of a batch")
 
@@ -67,7 +65,7 @@ class Means(Metric):
     def __init__(
         self,
         name: str,
-        columns: Callable[[RawArray, RawArray], RawArray],
+        columns: Callable[[AnyArray, AnyArray], AnyArray],
         finish: Callable[[Numbers], float],
         formula: Formula | None = None,
         choose: Callable[[Numbers], Numbers] = np.asarray,
@@ -80,7 +78,7 @@ class Means(Metric):
         self._sums: Numbers | float = 0.0
         self._weight = 0.0
 
-    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+    def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         columns = self._columns(outputs, targets)
         if sample_weight is None:
             self._sums = self._sums + columns.sum(axis=0, dtype=np.float64)
@@ -109,9 +107,9 @@ class Collected(Metric):
         super().__init__(name)
         self._function = function
         self._takes_weight = _takes_weight(function)
-        self._batches: list[tuple[RawArray, RawArray, RawArray | None]] = []
+        self._batches: list[tuple[AnyArray, AnyArray, AnyArray | None]] = []
 
-    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+    def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         self._batches.append((outputs, targets, sample_weight))
 
     def result(self) -> float:
@@ -144,14 +142,14 @@ class _Decision:
         self._threshold = threshold
         self._multilabel = multilabel
 
-    def correct(self, outputs: RawArray, targets: RawArray) -> RawArray:
+    def correct(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """Whether each row is right: its class, or all of its labels."""
         if self._separate(outputs):
             predicted, actual = self._yes(outputs, targets)
             return np.asarray(np.equal(predicted, actual).all(axis=1))
         return np.asarray(outputs.argmax(axis=1) == labels_of(outputs, targets))
 
-    def counts(self, outputs: RawArray, targets: RawArray) -> RawArray:
+    def counts(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """Three columns for each class: right and predicted as it, predicted as it, of it."""
         if self._separate(outputs):
             predicted, actual = self._yes(outputs, targets)
@@ -161,17 +159,17 @@ class _Decision:
             actual = labels_of(outputs, targets)[:, np.newaxis] == classes
         return np.concatenate([predicted & actual, predicted, actual], axis=1)
 
-    def _separate(self, outputs: RawArray) -> bool:
+    def _separate(self, outputs: AnyArray) -> bool:
         return self._multilabel or outputs.shape[1] == 1
 
-    def _yes(self, outputs: RawArray, targets: RawArray) -> tuple[RawArray, RawArray]:
+    def _yes(self, outputs: AnyArray, targets: AnyArray) -> tuple[AnyArray, AnyArray]:
         actual = targets if targets.ndim == 2 else targets[:, np.newaxis]
         if actual.shape != outputs.shape:
             raise ValueError(f"targets must be 0 or 1 for each output, shape {outputs.shape}, got {targets.shape}")
         return outputs > self._threshold, is_positive(actual)
 
 
-def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
+def labels_of(outputs: AnyArray, targets: AnyArray) -> AnyArray:
     if targets.ndim == 2 and targets.shape[1] == outputs.shape[1]:
         return np.asarray(targets.argmax(axis=1))
     if targets.shape != (len(outputs),):
@@ -184,7 +182,7 @@ def labels_of(outputs: RawArray, targets: RawArray) -> RawArray:
     return labels
 
 
-def is_positive(targets: RawArray) -> RawArray:
+def is_positive(targets: AnyArray) -> AnyArray:
     """Whether targets that are 0, 1 or probabilities are more than a half.
 
     Raises
@@ -242,7 +240,7 @@ def f1_metric(threshold: float, multilabel: bool) -> Metric:
 
 
 def top_k_metric(k: int) -> Metric:
-    def hit(outputs: RawArray, targets: RawArray) -> RawArray:
+    def hit(outputs: AnyArray, targets: AnyArray) -> AnyArray:
         labels = labels_of(outputs, targets)
         rows = np.arange(len(labels))
         score = outputs[rows, labels][:, np.newaxis]
@@ -253,7 +251,7 @@ def top_k_metric(k: int) -> Metric:
     return Means(f"top_{k}_accuracy", hit, float)
 
 
-def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
+def area_under_roc(outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None = None) -> float:
     if outputs.shape[1] > 2:
         raise ValueError(f"auc is for two classes, got outputs of shape {outputs.shape}")
     score = outputs[:, -1].astype(np.float64) - (outputs[:, 0] if outputs.shape[1] == 2 else 0)
@@ -270,7 +268,7 @@ def area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray
     return float(np.dot(yes, below) / pairs) if pairs else math.nan
 
 
-def mean_area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: RawArray | None = None) -> float:
+def mean_area_under_roc(outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None = None) -> float:
     """The mean area of outputs that are separate binary decisions."""
     actual = targets.reshape(len(outputs), -1)
     if actual.shape != outputs.shape:
@@ -278,7 +276,7 @@ def mean_area_under_roc(outputs: RawArray, targets: RawArray, sample_weight: Raw
     return float(np.mean([area_under_roc(outputs[:, [j]], actual[:, j], sample_weight) for j in range(outputs.shape[1])]))
 
 
-def _errors(outputs: RawArray, targets: RawArray) -> Numbers:
+def _errors(outputs: AnyArray, targets: AnyArray) -> Numbers:
     actual = targets[:, np.newaxis] if targets.ndim == 1 and outputs.shape[1] == 1 else targets
     if actual.shape != outputs.shape:
         raise ValueError(f"targets must have the shape of the outputs, {outputs.shape}, got {targets.shape}")
@@ -324,10 +322,10 @@ class R2(Metric):
     def __init__(self) -> None:
         super().__init__("r2")
         self._means = Means("r2", self._columns, self._finish)
-        self._first: RawArray | None = None
+        self._first: AnyArray | None = None
         self._rows = 0
 
-    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+    def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         if len(outputs):
             self._rows += len(outputs)
             self._means.update(outputs, targets, sample_weight)
@@ -347,7 +345,7 @@ class R2(Metric):
         self._first, self._rows = None, 0
         return r2
 
-    def _columns(self, outputs: RawArray, targets: RawArray) -> RawArray:
+    def _columns(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         errors = _errors(outputs, targets)
         actual = targets.reshape(outputs.shape).astype(np.float64)
         if self._first is None:
@@ -371,7 +369,7 @@ class Exponentiated(Metric):
         super().__init__(metric.name)
         self._metric = metric
 
-    def update(self, outputs: RawArray, targets: RawArray, sample_weight: RawArray | None) -> None:
+    def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         self._metric.update(np.exp(outputs.astype(np.float64)), targets, sample_weight)
 
     def result(self) -> float:

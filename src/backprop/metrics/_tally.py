@@ -6,11 +6,9 @@ from math import lcm
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from .._types import Array
+from .._types import Array, Numbers
 
-Numbers = npt.NDArray[np.float64]
 LANES = 8  # float64 in the widest vectors
 SIDE_BY_SIDE = 32  # sums of errors, at least: enough independent additions for any processor
 

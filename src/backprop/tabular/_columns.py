@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Numbers
 from . import _dates, _spelling
 from ._rows import Table, check_names, named_columns
 from ._spelling import PLAIN, Spelling
@@ -26,7 +27,6 @@ MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "<na>", "nan", "nat", "none",
 MARKERS = frozenset({"-", "--", "---", ".", "..", "...", "*", "n.a.", "n.d.", "nd", "unknown", "missing"})
 """Words in a column of numbers that stand for a missing value in some files, in lower case: to be decided by whoever knows."""
 
-Numbers = npt.NDArray[np.float64]  # NaN where missing
 Texts = list[str | None]  # None where missing
 Dates = _dates.Dates
 

@@ -15,8 +15,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Numbers
 from . import _columns, _dates, _spelling
-from ._columns import Column, Numbers
+from ._columns import Column
 from ._spelling import Spelling
 
 Writer = Callable[[list[float], Any], bool]

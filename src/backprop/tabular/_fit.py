@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
+from .._types import AnyArray
 from ..callbacks import EarlyStopping
 from ..data import split
 from ..history import History
@@ -21,7 +22,6 @@ from ._encoder import TableEncoder
 from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
 
-Array = npt.NDArray[Any]
 Rows = npt.NDArray[np.intp]
 
 
@@ -45,12 +45,12 @@ class Source(NamedTuple):
     features: dict[str, Column]
     rows: Rows
     target: Target
-    y: Array
+    y: AnyArray
     encoding: dict[str, Any]
     notes: tuple[str, ...]
 
     @property
-    def classes(self) -> Array | None:
+    def classes(self) -> AnyArray | None:
         """The class of each row, for a split that keeps shares; None for numbers."""
         return self.y if isinstance(self.target, ClassTarget) else None
 
@@ -60,12 +60,12 @@ class Prepared(NamedTuple):
 
     encoder: TableEncoder
     target: Target
-    x_learn: Array
-    y_learn: Array
-    x_judge: Array
-    y_judge: Array
-    x_test: Array
-    y_test: Array
+    x_learn: AnyArray
+    y_learn: AnyArray
+    x_judge: AnyArray
+    y_judge: AnyArray
+    x_test: AnyArray
+    y_test: AnyArray
     notes: tuple[str, ...]
 
 
@@ -95,7 +95,7 @@ def read_source(
         raise ValueError(f"the table must have rows with a value of {target!r}, has none")
     labels = labels if len(known) == len(labels) else labels.take(known)
     goal = fit_target(target, labels, task, decimal=decimal, thousands=thousands)
-    y: Array = goal.transform(labels)
+    y: AnyArray = goal.transform(labels)
     if len(y) < 2:
         raise ValueError(f"the table must have at least 2 rows with a value of {target!r}, has {len(y)}")
     used = [name for name in given if name != target and name not in ignored]
@@ -131,7 +131,7 @@ def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) 
     columns = {feature.name: source.features[feature.name] for feature in encoder.features}
     test = np.empty(0, np.intp) if test is None else test
 
-    def encoded(part: Rows) -> Array:
+    def encoded(part: Rows) -> AnyArray:
         return encoder.transform({name: column.take(source.rows[part]) for name, column in columns.items()})
 
     target, y = _of_learned_rows(source, learn)
@@ -139,7 +139,7 @@ def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) 
     return Prepared(encoder, target, *parts, (*source.notes, *encoder.notes))
 
 
-def _of_learned_rows(source: Source, learn: Rows) -> tuple[Target, Array]:
+def _of_learned_rows(source: Source, learn: Rows) -> tuple[Target, AnyArray]:
     """The target with the mean and scale, or the shares, of the rows to learn from, and all rows as it gives them."""
     if isinstance(source.target, ClassTarget):
         counts = np.bincount(source.y[learn], minlength=source.target.n_outputs)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from .._types import AnyArray
 from ..metrics import auc
 from ._targets import ClassTarget, NumberTarget, Target
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,7 +40,7 @@ class Judgement(Mapping[str, float]):
     naive: Mapping[str, float]
     rows: int
     recall: Mapping[str, float]
-    confusion: Array | None
+    confusion: AnyArray | None
     remarks: tuple[str, ...]
 
     def __getitem__(self, name: str) -> float:
@@ -76,7 +73,7 @@ class Judgement(Mapping[str, float]):
             lines += self._class_lines(self.confusion)
         return [*lines, *self.remarks]
 
-    def _class_lines(self, confusion: Array, most: int = 12) -> list[str]:
+    def _class_lines(self, confusion: AnyArray, most: int = 12) -> list[str]:
         names = list(self.recall)
         shown = sorted(np.argsort(-confusion.sum(axis=1), kind="stable")[:most].tolist())
         width = max(5, *(len(names[index]) for index in shown))
@@ -91,7 +88,7 @@ class Judgement(Mapping[str, float]):
         return lines
 
 
-def judge(target: Target, outputs: Array, known: Array) -> Judgement:
+def judge(target: Target, outputs: AnyArray, known: AnyArray) -> Judgement:
     """Return how good outputs of a network are.
 
     Parameters
@@ -107,7 +104,7 @@ def judge(target: Target, outputs: Array, known: Array) -> Judgement:
     return _judge_numbers(target, outputs.astype(np.float64), known)
 
 
-def _judge_classes(target: ClassTarget, outputs: Array, labels: Array) -> Judgement:
+def _judge_classes(target: ClassTarget, outputs: AnyArray, labels: AnyArray) -> Judgement:
     n_classes = target.n_outputs
     predicted = outputs.argmax(axis=1)
     confusion = np.zeros((n_classes, n_classes), np.int64)
@@ -147,18 +144,18 @@ def _judge_classes(target: ClassTarget, outputs: Array, labels: Array) -> Judgem
     return Judgement(values, naive, len(labels), dict(zip(target.classes, recall.tolist(), strict=True)), confusion, tuple(remarks))
 
 
-def _auc(scores: Array, labels: Array, there: Array) -> float:
+def _auc(scores: AnyArray, labels: AnyArray, there: AnyArray) -> float:
     if scores.shape[1] == 2:
         return auc(scores[:, 1] - scores[:, 0], labels == 1) if there.all() else float("nan")
     areas = [auc(np.exp(scores[:, index]), labels == index) for index in np.flatnonzero(there) if not (labels == index).all()]
     return float(np.mean(areas)) if areas else float("nan")
 
 
-def _judge_numbers(target: NumberTarget, outputs: Array, known: Array) -> Judgement:
+def _judge_numbers(target: NumberTarget, outputs: AnyArray, known: AnyArray) -> Judgement:
     true = known[:, 0]
     error, naive_error = outputs[:, 0] - true, true  # the training mean is 0
 
-    def scored(error: Array) -> dict[str, float]:
+    def scored(error: AnyArray) -> dict[str, float]:
         squares, total = float(np.mean(error**2)), float(np.mean((true - true.mean()) ** 2))
         return {
             "rmse": squares**0.5 * target.scale,

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._types import AnyArray
 from ..metrics import auc
 from ._encoder import TableEncoder
 from ._targets import ClassTarget, Target
-
-Array = npt.NDArray[Any]
 
 _GIVES_AWAY = 0.995  # of the naive error, that one column takes away
 _MIN_ROWS = 50
@@ -22,7 +21,9 @@ _SHARED = 0.01  # of the rows to judge by
 _RARE = 0.1  # share of a class
 
 
-def warnings(encoder: TableEncoder, target: Target, x_learn: Array, y_learn: Array, x_judge: Array, y_judge: Array) -> list[str]:
+def warnings(
+    encoder: TableEncoder, target: Target, x_learn: AnyArray, y_learn: AnyArray, x_judge: AnyArray, y_judge: AnyArray
+) -> list[str]:
     """Return a sentence about each thing that a person should look at before the model is trusted."""
     found = _giving_away(encoder, target, x_learn, y_learn)
     found += _copies_of_columns(encoder, x_learn)
@@ -30,7 +31,7 @@ def warnings(encoder: TableEncoder, target: Target, x_learn: Array, y_learn: Arr
     return found + _rare_classes(target)
 
 
-def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> list[str]:
+def _giving_away(encoder: TableEncoder, target: Target, x: AnyArray, y: AnyArray) -> list[str]:
     if len(y) < _MIN_ROWS:
         return []
     found = []
@@ -56,13 +57,13 @@ def _giving_away(encoder: TableEncoder, target: Target, x: Array, y: Array) -> l
     return found
 
 
-def _overlap(values: Array, labels: Array) -> float:
+def _overlap(values: AnyArray, labels: AnyArray) -> float:
     """How far two classes are from being told apart by one threshold: 0 where all values of one lie above those of the other."""
     area = auc(values, labels)
     return min(area, 1 - area)
 
 
-def _groups(part: Array, most: int) -> npt.NDArray[np.intp]:
+def _groups(part: AnyArray, most: int) -> npt.NDArray[np.intp]:
     """The rows in groups of equal values; numbers with many values in groups of equal size."""
     if part.shape[1] <= 2:  # a number or a truth value, and its flag
         values = part[:, 0]
@@ -75,7 +76,7 @@ def _groups(part: Array, most: int) -> npt.NDArray[np.intp]:
     return groups
 
 
-def _copies_of_columns(encoder: TableEncoder, x: Array) -> list[str]:
+def _copies_of_columns(encoder: TableEncoder, x: AnyArray) -> list[str]:
     same: dict[tuple[int, bytes], list[str]] = defaultdict(list)
     for name, columns in encoder.columns.items():
         part = np.round(x[:, columns].astype(np.float64), 4) + 0.0
@@ -85,7 +86,7 @@ def _copies_of_columns(encoder: TableEncoder, x: Array) -> list[str]:
     return [f"{', '.join(names[1:])} says the same as {names[0]}" for names in same.values() if len(names) > 1]
 
 
-def _shared_rows(x_learn: Array, y_learn: Array, x_judge: Array, y_judge: Array) -> list[str]:
+def _shared_rows(x_learn: AnyArray, y_learn: AnyArray, x_judge: AnyArray, y_judge: AnyArray) -> list[str]:
     if not len(x_judge):
         return []
     known = set(_keys(np.column_stack((x_learn, y_learn))).tolist())
@@ -95,7 +96,7 @@ def _shared_rows(x_learn: Array, y_learn: Array, x_judge: Array, y_judge: Array)
     return [f"{shared:,} of the {len(x_judge):,} rows to judge by are also among those to learn from: the result is too good"]
 
 
-def _keys(rows: Array) -> npt.NDArray[Any]:
+def _keys(rows: AnyArray) -> npt.NDArray[Any]:
     """Each row as one value that equals that of an equal row."""
     rows = np.ascontiguousarray(rows + 0.0)  # -0 and 0 are equal
     return rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()

@@ -10,8 +10,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from .._types import Numbers
 from . import _columns, _kinds
-from ._columns import Column, Numbers, as_column
+from ._columns import Column, as_column
 from ._kinds import Settings
 from ._saved import restored, saved
 from ._spelling import Spelling

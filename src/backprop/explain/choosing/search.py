@@ -20,6 +20,7 @@ from ..._arrays import as_real_array, as_table, check_count, check_number, check
 from ..._files import replace_file
 from ..._html import table as html_table
 from ..._training.progress import progress_bar
+from ..._types import AnyArray
 from ...data import check_same_rows, split
 from ...metrics import better_is
 from ...network import Network, mlp
@@ -30,7 +31,6 @@ from .parallel import check_jobs, run_all
 if TYPE_CHECKING:
     from ...losses import Loss
 
-Array = npt.NDArray[Any]
 Settings = dict[str, Any]
 
 DEFAULTS: Settings = {
@@ -249,8 +249,8 @@ class _Job(NamedTuple):
 
     loss: Loss
     metric: str | None
-    data: tuple[Array, Array]
-    validation: tuple[Array, Array]
+    data: tuple[AnyArray, AnyArray]
+    validation: tuple[AnyArray, AnyArray]
     n_outputs: int
     seed: int
 
@@ -398,7 +398,7 @@ def _drawn(space: Mapping[str, Any], budget: int, seed: int) -> Iterator[Setting
         yield made
 
 
-def _outputs(loss: Loss, targets: Array) -> int:
+def _outputs(loss: Loss, targets: AnyArray) -> int:
     if targets.ndim == 2:
         return int(targets.shape[1])
     return int(targets.max()) + 1 if loss.task == "classification" else 1

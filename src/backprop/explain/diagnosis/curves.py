@@ -6,15 +6,12 @@ The thresholds of a rule stand in it, chosen so that the healthy runs of the tes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from ..._types import AnyArray
 from .findings import Finding
 from .signal import Signal
-
-Array = npt.NDArray[Any]
 
 
 def loss_against_chance(loss: float, chance: float | None, tolerance: float) -> Iterator[Finding]:
@@ -26,7 +23,7 @@ def loss_against_chance(loss: float, chance: float | None, tolerance: float) -> 
         )  # fmt: skip
 
 
-def instability(losses: Array, initial: float | None, chance: float | None) -> Iterator[Finding]:
+def instability(losses: AnyArray, initial: float | None, chance: float | None) -> Iterator[Finding]:
     """A loss that rises, jumps, or was thrown far above where it began."""
     if losses.size < 3:
         return
@@ -48,7 +45,7 @@ def instability(losses: Array, initial: float | None, chance: float | None) -> I
         )  # fmt: skip
 
 
-def overfitting(losses: Array, validation: Array, chance: float | None) -> Iterator[Finding]:
+def overfitting(losses: AnyArray, validation: AnyArray, chance: float | None) -> Iterator[Finding]:
     """A validation loss that rises while the training loss falls, or that never left chance while the training loss did."""
     if losses.size < 4 or validation.size != losses.size or not np.isfinite(validation).all():
         return
@@ -66,7 +63,7 @@ def overfitting(losses: Array, validation: Array, chance: float | None) -> Itera
         )  # fmt: skip
 
 
-def underfitting(losses: Array, chance: float | None) -> Iterator[Finding]:
+def underfitting(losses: AnyArray, chance: float | None) -> Iterator[Finding]:
     """A loss that stands still near what is reached without looking at the inputs."""
     if losses.size < 4 or chance is None:
         return
@@ -83,7 +80,7 @@ def underfitting(losses: Array, chance: float | None) -> Iterator[Finding]:
 
 
 def uninformative_inputs(
-    signal: Signal | None, rows: int, losses: Array, validation: Array, chance: float | None, rows_elsewhere: int
+    signal: Signal | None, rows: int, losses: AnyArray, validation: AnyArray, chance: float | None, rows_elsewhere: int
 ) -> Iterator[Finding]:
     """Inputs in which nothing is found that bears on the targets, of a run whose validation loss never fell below chance."""
     if signal is None or rows < 100 or signal.beyond_chance > 4 or losses.size == 0 or chance is None:
@@ -101,7 +98,7 @@ def uninformative_inputs(
     )  # fmt: skip
 
 
-def plateau(losses: Array, rates: Array, room: Callable[[], float]) -> Iterator[Finding]:
+def plateau(losses: AnyArray, rates: AnyArray, room: Callable[[], float]) -> Iterator[Finding]:
     """A loss that fell and stands still now, though a step along the gradient would lower it."""
     if losses.size < 8:
         return

@@ -6,19 +6,17 @@ The thresholds of a rule stand in it, chosen so that the healthy runs of the tes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..._types import AnyArray
 from ...losses import Loss
 from .findings import Finding, Severity
 from .signal import neighbours_of, ranks, spread
 
-Array = npt.NDArray[Any]
 
-
-def non_finite_data(name: str, values: Array) -> Iterator[Finding]:
+def non_finite_data(name: str, values: AnyArray) -> Iterator[Finding]:
     """NaN or infinity in x or y."""
     if np.issubdtype(values.dtype, np.floating) and not np.isfinite(values).all():
         count = int(values.size - np.isfinite(values).sum())
@@ -29,7 +27,7 @@ def non_finite_data(name: str, values: Array) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def input_scale(x: Array) -> Iterator[Finding]:
+def input_scale(x: AnyArray) -> Iterator[Finding]:
     """Columns far larger or smaller than 1, or than the others, or constant ones."""
     mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-300)
@@ -67,7 +65,7 @@ def _constant_columns(constant: npt.NDArray[np.bool_]) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def labels(y: Array, n_outputs: int) -> Iterator[Finding]:
+def labels(y: AnyArray, n_outputs: int) -> Iterator[Finding]:
     """Classes that are rare or missing."""
     counts = np.bincount(y, minlength=n_outputs)
     present = counts[counts > 0]
@@ -87,7 +85,7 @@ def labels(y: Array, n_outputs: int) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def target_scale(targets: Array) -> Iterator[Finding]:
+def target_scale(targets: AnyArray) -> Iterator[Finding]:
     """Regression targets far from zero, or of very large or small size."""
     mean, std = float(targets.mean(dtype=np.float64)), float(targets.std(dtype=np.float64))
     size = max(abs(mean), std)
@@ -99,7 +97,7 @@ def target_scale(targets: Array) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def target_spread(targets: Array) -> Iterator[Finding]:
+def target_spread(targets: AnyArray) -> Iterator[Finding]:
     """Targets that are all the same."""
     if (targets == targets[:1]).all():
         rows = len(targets)
@@ -107,7 +105,7 @@ def target_spread(targets: Array) -> Iterator[Finding]:
         yield Finding("constant targets", "critical" if rows > 1 else "warning", seen, numbers={"rows": rows}, stage="data")
 
 
-def outliers(name: str, values: Array) -> tuple[list[Finding], npt.NDArray[np.bool_]]:
+def outliers(name: str, values: AnyArray) -> tuple[list[Finding], npt.NDArray[np.bool_]]:
     """Values far from all others of their column; also which rows have none, by which the columns can be judged."""
     usual = np.ones(len(values), dtype=bool)
     if len(values) < 30:
@@ -131,7 +129,7 @@ def outliers(name: str, values: Array) -> tuple[list[Finding], npt.NDArray[np.bo
     return [Finding("outliers", severity, seen, numbers={"row": float(row), "rows": float(far.sum())}, stage="data")], ~far
 
 
-def leaked_target(x: Array, targets: Array, n_outputs: int) -> Iterator[Finding]:
+def leaked_target(x: AnyArray, targets: AnyArray, n_outputs: int) -> Iterator[Finding]:
     """One column of several that alone gives the targets away, while no other comes near."""
     chosen = spread(len(x), 2000)
     if len(chosen) < 50 or x.shape[1] < 3:
@@ -165,7 +163,7 @@ def leaked_target(x: Array, targets: Array, n_outputs: int) -> Iterator[Finding]
         )  # fmt: skip
 
 
-def classes_as_numbers(x: Array, targets: Array, activation: str) -> Iterator[Finding]:
+def classes_as_numbers(x: AnyArray, targets: AnyArray, activation: str) -> Iterator[Finding]:
     """Targets of a regression that are names of classes: one-hot rows, or class numbers without an order."""
     if len(targets) < 30:
         return
@@ -193,7 +191,7 @@ def classes_as_numbers(x: Array, targets: Array, activation: str) -> Iterator[Fi
         )  # fmt: skip
 
 
-def _have_an_order(x: Array, numbers: Array) -> bool:
+def _have_an_order(x: AnyArray, numbers: AnyArray) -> bool:
     """Whether rows that lie near each other have numbers near each other, as counts and grades have, and names have not."""
     chosen = spread(len(x), 800)
     y = numbers[chosen].astype(np.float64)
@@ -205,7 +203,7 @@ def _have_an_order(x: Array, numbers: Array) -> bool:
     return bool(apart.mean() < 0.8 * shuffled[shuffled > 0].mean())
 
 
-def row_order(targets: Array, batch_size: int | None) -> Iterator[Finding]:
+def row_order(targets: AnyArray, batch_size: int | None) -> Iterator[Finding]:
     """Rows that are sorted by their target, where they are used in this order, several batches an epoch."""
     rows = len(targets)
     if rows < 40 or (batch_size is not None and batch_size > rows / 2) or targets.size != rows:
@@ -224,7 +222,7 @@ def row_order(targets: Array, batch_size: int | None) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def target_range(targets: Array, activation: str) -> Iterator[Finding]:
+def target_range(targets: AnyArray, activation: str) -> Iterator[Finding]:
     """Targets that the activation of the last layer cannot give."""
     low, high = _RANGES.get(activation, (-np.inf, np.inf))
     slack = 1e-6 * (1.0 + np.abs(targets))
@@ -250,7 +248,7 @@ _RANGES = {
 }
 
 
-def chance_loss(loss: Loss, targets: Array, weight: Array | None, n_outputs: int) -> float | None:
+def chance_loss(loss: Loss, targets: AnyArray, weight: AnyArray | None, n_outputs: int) -> float | None:
     """The loss of the best constant outputs that are easily found.
 
     None for a loss of the user's own, and for losses after exp, whose zero says nothing: there is no telling what is near it.
@@ -271,7 +269,7 @@ def chance_loss(loss: Loss, targets: Array, weight: Array | None, n_outputs: int
     return float(np.min(losses))
 
 
-def least_loss(loss: Loss, targets: Array, n_outputs: int) -> float:
+def least_loss(loss: Loss, targets: AnyArray, n_outputs: int) -> float:
     """The loss that no outputs can get below: the entropy of targets that are probabilities, or are smoothed; else 0."""
     if loss.custom or loss.link not in ("softmax", "sigmoid"):
         return 0.0
@@ -281,7 +279,7 @@ def least_loss(loss: Loss, targets: Array, n_outputs: int) -> float:
     return max(float(loss.value(best, targets)), 0.0)
 
 
-def _before_link(link: str, value: Array) -> Array:
+def _before_link(link: str, value: AnyArray) -> AnyArray:
     """The outputs that the loss's link turns into this value."""
     tiny = 1e-12
     if link == "softmax":

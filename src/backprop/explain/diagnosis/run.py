@@ -9,17 +9,15 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from ..._training.rows import Batch
+from ..._types import AnyArray
 from ...layers import Activation, BatchNorm, Dense, Dropout, LayerNorm, walk
 from ...losses import Loss, loss_and_gradient
 from ...network import Network
 from ...optimizers import Optimizer
 from .findings import Finding
 from .step import rms
-
-Array = npt.NDArray[Any]
 
 
 class Change(NamedTuple):
@@ -144,7 +142,7 @@ def thrown_units(changed: Iterable[Change], before: Iterable[Finding], now: Iter
             return
 
 
-def small_movement(changed: list[Change], losses: Array) -> Iterator[Finding]:
+def small_movement(changed: list[Change], losses: AnyArray) -> Iterator[Finding]:
     """Weights that have hardly moved, with a loss that has hardly fallen."""
     moved = max((change.moved / change.before for change in changed if change.before > 0), default=1.0)
     if losses.size >= 4 and 0 <= moved < 0.03 and losses[-1] > 0.9 * losses[0]:
@@ -196,6 +194,6 @@ def room_below(net: Network, loss: Loss, batch: Batch) -> float:
     return float((here - best) / here) if here > 0 else 0.0
 
 
-def loss_curve(history: Mapping[str, Any], key: str) -> Array:
+def loss_curve(history: Mapping[str, Any], key: str) -> AnyArray:
     """One curve of a history as an array; empty where it is not there."""
     return np.asarray(dict(history).get(key, ()), dtype=np.float64)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Numbers = npt.NDArray[np.float64]
+from ..._types import AnyArray, Numbers
 
 ROWS = 400
 FEWEST = 50
@@ -28,7 +27,7 @@ class Signal(NamedTuple):
     """The correlation for the rows of another set, by the same model; NaN without such a set."""
 
 
-def measure(x: Array, targets: Array, n_outputs: int, other: tuple[Array, Array] | None = None) -> Signal | None:
+def measure(x: AnyArray, targets: AnyArray, n_outputs: int, other: tuple[AnyArray, AnyArray] | None = None) -> Signal | None:
     """Measure how well targets follow from inputs within these rows, and in another set; None where there is too little to see.
 
     A row's prediction never uses the row itself, nor a copy of it.
@@ -44,7 +43,7 @@ def measure(x: Array, targets: Array, n_outputs: int, other: tuple[Array, Array]
     center = wanted.mean(axis=0)
     wanted = (wanted - center)[:, asked]
 
-    def scaled(values: Array) -> Numbers:
+    def scaled(values: AnyArray) -> Numbers:
         return np.asarray(np.clip((values[:, varied] - mean[varied]) / std[varied], -5, 5))
 
     inputs = scaled(rows)
@@ -83,7 +82,7 @@ def spread(count: int, most: int) -> npt.NDArray[np.intp]:
     return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
-def ranks(values: Array) -> Numbers:
+def ranks(values: AnyArray) -> Numbers:
     """The rank of each entry in its column, from 0 to 1; equal values have their mean rank."""
     columns = []
     for column in values.T:
@@ -92,7 +91,7 @@ def ranks(values: Array) -> Numbers:
     return np.stack(columns, axis=1) / max(len(values) - 1, 1)
 
 
-def neighbours_of(x: Array) -> npt.NDArray[np.intp]:
+def neighbours_of(x: AnyArray) -> npt.NDArray[np.intp]:
     """The nearest other rows of each row, columns scaled to one size."""
     values = x.astype(np.float64)
     std = values.std(axis=0)
@@ -100,7 +99,7 @@ def neighbours_of(x: Array) -> npt.NDArray[np.intp]:
     return _nearest(scaled, scaled, themselves=True)
 
 
-def _columns(targets: Array, n_outputs: int) -> Numbers:
+def _columns(targets: AnyArray, n_outputs: int) -> Numbers:
     """Targets as columns of numbers: one for each class, or ranks of numbers, so that outliers do not count."""
     if targets.dtype == np.int64:
         return np.asarray(np.eye(n_outputs)[targets.ravel()])

@@ -7,20 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ... import initializers
+from ..._types import AnyArray
 from ..tape import LayerTrace
 from ..trace import Trace
 from .findings import Finding, Severity
 
-Array = npt.NDArray[Any]
 
-
-def rms(values: Array) -> float:
+def rms(values: AnyArray) -> float:
     """The root mean square, 0 for no values; computed in float64."""
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
 
@@ -201,7 +199,7 @@ def _activation(layer: LayerTrace) -> str:
     return layer.activation.name if layer.activation is not None else "identity"
 
 
-def _gradients(trace: Trace) -> Iterator[Array]:
+def _gradients(trace: Trace) -> Iterator[AnyArray]:
     for layer in trace.layers:
         for role in layer.parameters:
             if f"grad_{role}" in layer.values:

@@ -6,18 +6,16 @@ The thresholds of a rule stand in it, chosen so that the healthy runs of the tes
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from ..._types import AnyArray
 from .findings import Finding
 from .signal import Signal
 
-Array = npt.NDArray[Any]
 
-
-def shared_rows(x: Array, targets: Array, other_x: Array, other_targets: Array) -> Iterator[Finding]:
+def shared_rows(x: AnyArray, targets: AnyArray, other_x: AnyArray, other_targets: AnyArray) -> Iterator[Finding]:
     """Validation rows that are training rows, too; not where rows of few different values are alike by themselves."""
     if len(x) < 30 or len(other_x) == 0:
         return
@@ -35,7 +33,7 @@ def shared_rows(x: Array, targets: Array, other_x: Array, other_targets: Array) 
         )  # fmt: skip
 
 
-def _hashes(x: Array, targets: Array) -> npt.NDArray[np.uint64]:
+def _hashes(x: AnyArray, targets: AnyArray) -> npt.NDArray[np.uint64]:
     """A number for each row; equal for equal rows, and for others by chance only."""
     table = np.column_stack([x.astype(np.float64), targets.reshape(len(x), -1).astype(np.float64)]) + 0.0  # -0 becomes 0
     bits = np.ascontiguousarray(table).view(np.uint64)
@@ -44,7 +42,7 @@ def _hashes(x: Array, targets: Array) -> npt.NDArray[np.uint64]:
     return np.asarray(((mixed ^ (mixed >> np.uint64(32))) * factors).sum(axis=1, dtype=np.uint64))
 
 
-def other_values(x: Array, targets: Array, other_x: Array, other_targets: Array, n_outputs: int) -> Iterator[Finding]:
+def other_values(x: AnyArray, targets: AnyArray, other_x: AnyArray, other_targets: AnyArray, n_outputs: int) -> Iterator[Finding]:
     """Columns or targets that lie elsewhere, or are spread otherwise, in the validation rows."""
     if min(len(x), len(other_x)) < 20:
         return
@@ -70,7 +68,7 @@ def other_values(x: Array, targets: Array, other_x: Array, other_targets: Array,
         yield Finding("validation differs from training", "critical", seen, stage="data")
 
 
-def _moved(values: Array, other: Array) -> tuple[int, Array, Array] | None:
+def _moved(values: AnyArray, other: AnyArray) -> tuple[int, AnyArray, AnyArray] | None:
     """The column whose distribution differs most, with its 5, 50 and 95 % quantiles in both sets, if it differs much.
 
     By quantiles as well as by mean and standard deviation: outliers move only the one, columns that are mostly 0 only the other.
@@ -85,7 +83,7 @@ def _moved(values: Array, other: Array) -> tuple[int, Array, Array] | None:
     return (column, here[:, column], there[:, column]) if severity[column] > 1 else None
 
 
-def _apart(middle: Array, other_middle: Array, width: Array, other_width: Array) -> Array:
+def _apart(middle: AnyArray, other_middle: AnyArray, width: AnyArray, other_width: AnyArray) -> AnyArray:
     """How many widths, or factors of 4 in width, two distributions are apart; 0 where one has no width."""
     usable = (width > 0) & (other_width > 0)
     width, other_width = np.where(usable, width, 1), np.where(usable, other_width, 1)
@@ -93,7 +91,7 @@ def _apart(middle: Array, other_middle: Array, width: Array, other_width: Array)
     return np.asarray(np.where(usable, apart, 0))
 
 
-def _range(quantiles: Array) -> str:
+def _range(quantiles: AnyArray) -> str:
     return f"{quantiles[0]:.3g} and {quantiles[2]:.3g}"
 
 

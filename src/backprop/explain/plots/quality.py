@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arrays import check_count
+from ..._types import Numbers
 from ._axes import COLORS, axes_or_new, font_size, legend, tidy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-Numbers = npt.NDArray[np.float64]
 
 
 def residuals(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
