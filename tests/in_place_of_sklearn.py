@@ -6,16 +6,20 @@
 from __future__ import annotations
 
 import pytest
-import sklearn.neural_network
-
-from backprop import estimators
 
 LEFT_OUT = {
     "test_gradient": "it calls the private method _loss_grad_lbfgs",
 }
 
-sklearn.neural_network.MLPClassifier = estimators.MLPClassifier
-sklearn.neural_network.MLPRegressor = estimators.MLPRegressor
+
+def pytest_configure() -> None:
+    """Put the estimators in the place of scikit-learn's; to import this file changes nothing."""
+    import sklearn.neural_network
+
+    from backprop import estimators
+
+    sklearn.neural_network.MLPClassifier = estimators.MLPClassifier
+    sklearn.neural_network.MLPRegressor = estimators.MLPRegressor
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -70,6 +70,7 @@ def test_an_option_trains_and_is_reproducible(kind: Any, options: dict[str, Any]
     assert bp.backend().threads == threads
 
 
+@pytest.mark.skipif(bp.backend().name != "cython", reason="NumPy's backend has no threads")
 def test_fits_on_several_threads_leave_the_number_of_threads_as_it_was() -> None:
     before = bp.backend().threads
     bp.set_num_threads(2)

@@ -23,7 +23,7 @@ function each(selector, change) {
 
 // With ?present or #present the page fills a projector: one example, large, by keys only.
 const presented = new URLSearchParams(location.search).has("present") || new URLSearchParams(location.hash.slice(1)).has("present");
-document.documentElement.classList.toggle("present", presented);
+document.documentElement.classList.toggle("projector", presented);
 
 // The drawing shrinks with the page; its text does not become smaller than 12 pixels, 20 on a projector.
 function keepTextReadable() {
