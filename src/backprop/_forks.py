@@ -1,6 +1,6 @@
 """Forks wait for updates, so that the parameters in the child of a fork are those of a whole step.
 
-The child goes on with the forking thread alone. If another thread were in the middle of an update at that moment, the child would
+In the child, only the forking thread continues. If another thread were in the middle of an update at that moment, the child would
 get parameters of which some are updated. Plans, which take whole steps without Python, have a guard of their own
 (_kernels/core/team.pxi).
 """

@@ -135,7 +135,7 @@ def fit(
     Notes
     -----
     Any other exception on a rank, once training has begun, is printed and ends all ranks (``comm.Abort``): they would wait for it
-    for ever. A trainer that rank 0 has saved goes on with any number of ranks: load it on all of them.
+    for ever. A trainer that rank 0 has saved continues on any number of ranks: load it on all of them.
 
     Examples
     --------

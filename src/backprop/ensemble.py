@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
@@ -24,6 +23,7 @@ from ._class_weights import ClassWeight
 from ._frames import as_array
 from ._model_file import ModelFormatError, StrPath, complaints_about, expect, read_file, write_file
 from ._suggestions import suggests_options
+from ._training.progress import make_bar
 from ._types import Array
 from .history import History
 from .layers import Noise, walk
@@ -270,12 +270,8 @@ class _Bar:
     """A progress bar over the epochs of all fits."""
 
     def __init__(self, verbose: bool | None, total: int) -> None:
-        self._bar: Any = None
+        self._bar = make_bar(verbose, total, "epoch")
         self._lock = Lock()
-        if verbose or (verbose is None and sys.stderr is not None and sys.stderr.isatty()):
-            from tqdm import tqdm  # type: ignore[import-untyped]
-
-            self._bar = tqdm(total=total, unit="epoch", dynamic_ncols=True)
 
     def callbacks(self) -> list[Any]:
         """What a fit needs to move the bar: nothing without one."""

@@ -58,7 +58,7 @@ class Jax:
         return lambda: compiled(x).block_until_ready()
 
     def kernel(self, case: KernelCase, size: str) -> Run:
-        """Take no part: what is fast in JAX is whole steps."""
+        """Not offered: what is fast in JAX is whole steps."""
         raise NotOfferedError
 
     def _parameters(self, case: NetworkCase) -> Any:

@@ -67,7 +67,7 @@ class NumPy:
         return run
 
     def epoch(self, case: LongRun) -> Run:
-        """Take no part: the NumPy twin does."""
+        """Not offered: the NumPy twin is measured."""
         raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
@@ -85,7 +85,7 @@ class NumPy:
         return run
 
     def kernel(self, case: KernelCase, size: str) -> Run:
-        """Take no part: the kernels' NumPy twin does."""
+        """Not offered: the NumPy twin is measured."""
         raise NotOfferedError
 
 

@@ -145,7 +145,7 @@ class CompiledPyTorch(PyTorch):
         return self._tried(run)
 
     def epoch(self, case: LongRun) -> Run:
-        """Take no part: eager PyTorch does."""
+        """Not offered: eager PyTorch is measured."""
         raise NotOfferedError
 
     def predict(self, case: NetworkCase) -> Run:
@@ -160,7 +160,7 @@ class CompiledPyTorch(PyTorch):
         return self._tried(run)
 
     def kernel(self, case: KernelCase, size: str) -> Run:
-        """Take no part: eager PyTorch does."""
+        """Not offered: eager PyTorch is measured."""
         raise NotOfferedError
 
     def _compiled(self, function: Any) -> Any:

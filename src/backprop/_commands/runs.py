@@ -1,4 +1,4 @@
-"""A run of ``backprop train``: what it says while it goes on, and what it has made."""
+"""A run of ``backprop train``: what it prints during training, and what it has made."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIGN_EVERY = 5.0  # seconds
 
 
 class Progress(Callback):
-    """Keeps the losses of the epochs, and where there is no terminal says every few seconds that training goes on."""
+    """Keeps the losses of the epochs, and where there is no terminal prints a line every few seconds."""
 
     def __init__(self, epochs: int, say: Say) -> None:
         self.epochs = epochs

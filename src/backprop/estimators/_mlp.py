@@ -67,7 +67,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     verbose : bool
         Whether to print the loss of each epoch.
     warm_start : bool
-        Whether `fit` goes on from the weights of the last fit.
+        Whether `fit` continues from the weights of the last fit.
     momentum : float
         Of sgd, in [0, 1].
     nesterovs_momentum : bool
@@ -431,7 +431,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     verbose : bool
         Whether to print the loss of each epoch.
     warm_start : bool
-        Whether `fit` goes on from the weights of the last fit.
+        Whether `fit` continues from the weights of the last fit.
     momentum : float
         Of sgd, in [0, 1].
     nesterovs_momentum : bool

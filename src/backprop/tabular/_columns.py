@@ -25,7 +25,7 @@ MISSING = frozenset({"", "?", "na", "n/a", "#n/a", "<na>", "nan", "nat", "none",
 """Words that stand for a missing value, in lower case."""
 
 MARKERS = frozenset({"-", "--", "---", ".", "..", "...", "*", "n.a.", "n.d.", "nd", "unknown", "missing"})
-"""Words in a column of numbers that stand for a missing value in some files, in lower case: to be decided by whoever knows."""
+"""Words in a column of numbers that stand for a missing value in some files, in lower case: see ``--missing``."""
 
 Texts = list[str | None]  # None where missing
 Dates = _dates.Dates

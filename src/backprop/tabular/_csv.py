@@ -188,7 +188,7 @@ class _Counted(io.RawIOBase):
 
 @contextmanager
 def _long_fields() -> Iterator[None]:
-    """Let fields be as long as they are: the module's limit of 128 KB is for files that nobody looks at."""
+    """Lift the limit of 128 KB that the module `csv` sets for a field."""
     before = csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     try:
         yield

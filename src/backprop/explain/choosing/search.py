@@ -140,7 +140,7 @@ def search(
     folder: str | os.PathLike[str] | None = None,
     verbose: bool | None = None,
 ) -> Search:
-    """Draw many combinations of settings, train all of them a little, and go on with the best: successive halving.
+    """Draw many combinations of settings, train all of them a little, and continue with the best: successive halving.
 
     K. Jamieson and A. Talwalkar, "Non-stochastic Best Arm Identification and Hyperparameter Optimization", 2016. In each round the
     better third is kept and trained three times as long in all, until the last ones have all their epochs. Networks are those of
