@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -60,7 +61,7 @@ class Validation:
         self.sample_weight = sample_weight
 
 
-class BaseMLP(CallbackSupport, BaseEstimator):
+class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     """A multi-layer perceptron that is trained as scikit-learn's is.
 
     Subclasses say what targets are, and what is made of the network's outputs.
@@ -114,18 +115,18 @@ class BaseMLP(CallbackSupport, BaseEstimator):
 
     # What a subclass defines.
 
+    @abstractmethod
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> tuple[Any, Any]:
         """Return checked X, and y as the network's targets: labels, or a matrix with a column for each output."""
-        raise NotImplementedError
 
-    def _make_loss(self) -> losses.Loss:
-        raise NotImplementedError
+    @abstractmethod
+    def _make_loss(self) -> losses.Loss: ...
 
-    def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
-        raise NotImplementedError
+    @abstractmethod
+    def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float: ...
 
-    def _out_activation(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def _out_activation(self) -> str: ...
 
     # Fitting.
 
@@ -466,9 +467,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         weight = self._checked_weight(sample_weight, X)
         return Validation(self._data(self._scaled(X), targets, weight), weight)
 
+    @abstractmethod
     def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
         """Return checked rows of the kind that the estimator was fitted to."""
-        raise NotImplementedError
 
     def _split(self, count: int, targets: Any, random_state: np.random.RandomState) -> tuple[Indices, Indices]:
         """Return the numbers of the rows to train on, and of those to hold out, as scikit-learn draws them."""
@@ -572,9 +573,9 @@ class BaseMLP(CallbackSupport, BaseEstimator):
         jacobian = self._link_jacobian(outputs, jacobian)
         return jacobian if self.scale is None else jacobian / self.feature_scale_.astype(net.dtype)
 
+    @abstractmethod
     def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
         """Return the derivatives of predictions, given those of the raw outputs."""
-        raise NotImplementedError
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .. import losses
 from .formulas import ACTIVATIONS, LOSSES, SLOPES, Ref, Tokens, fill, join, total
 from .steps import Column
 from .tape import LayerTrace
@@ -31,6 +32,7 @@ class Arithmetic:
         self.columns = columns
         self.max_terms = max_terms
         self.text = LOSSES.get(trace.loss_name)
+        self.averages = self.text is not None and losses.get(trace.loss_name).reduction == "mean"  # over the outputs of a row
 
     def at(self, name: str, unit: int) -> Ref:
         """The address of one unit's number."""
@@ -94,7 +96,7 @@ class Arithmetic:
                 used, size = [unit for unit in units if targets[unit] != 0], int((targets != 0).sum())
             written, left_out = self._terms(used, size)
             terms = total([fill(self.text.term, **self._elements(unit)) for unit in written], left_out)
-            if self.text.mean and size > 1:
+            if self.averages and size > 1:
                 terms = ("(", *terms, f")/{size}")
             lines = [("L = ", *terms, " = ", result)]
         if rows > 1:
@@ -108,7 +110,7 @@ class Arithmetic:
         if self.text is None or self.text.gradient is None or not self.trace.plain_loss:
             return (left, result)
         line = fill(self.text.gradient, **self._elements(unit))
-        divisor = rows * (size if self.text.mean else 1)
+        divisor = rows * (size if self.averages else 1)
         if divisor > 1:
             line = ("(", *line, f")/{divisor}")
         return (left, *line, " = ", result)

@@ -24,7 +24,7 @@ Tokens = tuple[Token, ...]
 
 
 class LossText(NamedTuple):
-    """One output's share of a loss, its gradient, and whether shares are summed over outputs or averaged.
+    """One output's share of a loss, and its gradient; `Loss.reduction` says whether shares are summed over outputs or averaged.
 
     The holes are ``o`` (output), ``t`` (target) and, for losses on logits, ``p`` (probability). None where no single expression
     serves every case.
@@ -33,7 +33,6 @@ class LossText(NamedTuple):
     formula: str
     term: str | None
     gradient: str | None
-    mean: bool
     skips_zero: bool = False
     """Whether an output whose target is 0 has no share in the loss."""
 
@@ -90,30 +89,24 @@ SLOPES: dict[str, str] = {
 """Slopes that have one expression with numbers in it."""
 
 LOSSES: dict[str, LossText] = {
-    "half_mse": LossText("L = sum_j (output_j - target_j)^2 / 2", "0.5*({o} - {t})^2", "{o} - {t}", mean=False),
-    "mse": LossText("L = mean_j (output_j - target_j)^2", "({o} - {t})^2", "2*({o} - {t})", mean=True),
-    "mae": LossText("L = mean_j |output_j - target_j|", "|{o} - {t}|", "sign({o} - {t})", mean=True),
-    "huber": LossText(
-        "L = mean_j (|d| <= delta ? d^2 / 2 : delta (|d| - delta / 2)),  d = output_j - target_j", None, None, mean=True
-    ),
-    "log_cosh": LossText("L = mean_j log cosh(output_j - target_j)", "log(cosh({o} - {t}))", "tanh({o} - {t})", mean=True),
-    "poisson": LossText("L = mean_j (exp(output_j) - target_j output_j)", "(exp({o}) - {t}*{o})", "exp({o}) - {t}", mean=True),
-    "quantile": LossText("L = mean_j max(q_j (t - o), (q_j - 1) (t - o))", None, None, mean=True),
-    "hinge": LossText("L = mean_j max(0, 1 - (2 target_j - 1) output_j)", "max(0, 1 - (2*{t} - 1)*{o})", None, mean=True),
+    "half_mse": LossText("L = sum_j (output_j - target_j)^2 / 2", "0.5*({o} - {t})^2", "{o} - {t}"),
+    "mse": LossText("L = mean_j (output_j - target_j)^2", "({o} - {t})^2", "2*({o} - {t})"),
+    "mae": LossText("L = mean_j |output_j - target_j|", "|{o} - {t}|", "sign({o} - {t})"),
+    "huber": LossText("L = mean_j (|d| <= delta ? d^2 / 2 : delta (|d| - delta / 2)),  d = output_j - target_j", None, None),
+    "log_cosh": LossText("L = mean_j log cosh(output_j - target_j)", "log(cosh({o} - {t}))", "tanh({o} - {t})"),
+    "poisson": LossText("L = mean_j (exp(output_j) - target_j output_j)", "(exp({o}) - {t}*{o})", "exp({o}) - {t}"),
+    "quantile": LossText("L = mean_j max(q_j (t - o), (q_j - 1) (t - o))", None, None),
+    "hinge": LossText("L = mean_j max(0, 1 - (2 target_j - 1) output_j)", "max(0, 1 - (2*{t} - 1)*{o})", None),
     "binary_cross_entropy": LossText(
         "p = sigmoid(output);  L = mean_j -(target_j log p_j + (1 - target_j) log(1 - p_j))",
         "-({t}*log({p}) + (1 - {t})*log(1 - {p}))",
         "{p} - {t}",
-        mean=True,
     ),
-    "cross_entropy": LossText(
-        "p = softmax(outputs);  L = -sum_j target_j log p_j", "-{t}*log({p})", "{p} - {t}", mean=False, skips_zero=True
-    ),
+    "cross_entropy": LossText("p = softmax(outputs);  L = -sum_j target_j log p_j", "-{t}*log({p})", "{p} - {t}", skips_zero=True),
     "kl_divergence": LossText(
         "p = softmax(outputs);  L = sum_j target_j (log target_j - log p_j)",
         "{t}*(log({t}) - log({p}))",
         "{p} - {t}",
-        mean=False,
         skips_zero=True,
     ),
 }

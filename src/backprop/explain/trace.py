@@ -318,7 +318,7 @@ def _gradient_formula(loss: Loss, rows: int, n_outputs: int) -> str:
     if text is None or text.gradient is None:
         return "dL/doutput, by the loss"
     gradient = text.gradient.format(o="output", t="target", p="p")
-    divisor = " / ".join([str(n_outputs)] * (text.mean and n_outputs > 1) + [f"{rows} rows"] * (rows > 1))
+    divisor = " / ".join([str(n_outputs)] * (loss.reduction == "mean" and n_outputs > 1) + [f"{rows} rows"] * (rows > 1))
     return f"dL/doutput = ({gradient}) / {divisor}" if divisor else f"dL/doutput = {gradient}"
 
 
