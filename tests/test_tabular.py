@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, fit_target, read_csv, target_from_config
+from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, _columns, fit_target, read_csv, target_from_config
 
 
 def encode(train: Any, new: Any = None, **options: Any) -> dict[str, list[float]]:
@@ -330,3 +330,21 @@ def test_one_answer_in_several_spellings_is_one_class(values: list[str], classes
     target = ClassTarget.fit("y", values)
     assert target.classes == classes
     assert target.transform(values).tolist() == labels
+
+
+def test_text_that_repeats_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A column of categories costs a look-up for each row; all else is done for each different text."""
+    encoder = TableEncoder.fit({"c": ["a", "b", None] * 3, "d": ["2024-01-01", "2024-03-02", ""] * 3, "b": ["yes", "no", ""] * 3})
+    calls = []
+    text_of = _columns.text_of
+    monkeypatch.setattr(_columns, "text_of", lambda *given: calls.append(given) or text_of(*given))
+    encoder.transform({"c": ["a", "new", None] * 99, "d": ["2024-03-02", "2024-01-01", ""] * 99, "b": ["y", "n", ""] * 99})
+    assert len(calls) <= 9
+
+
+def test_categories_of_pandas_are_those_of_the_same_text() -> None:
+    pandas = pytest.importorskip("pandas")
+    texts = [" a", "b", None, "7.0", "NA"] * 3
+    frame = pandas.DataFrame({"c": pandas.Categorical(texts, categories=["b", " a", "unused", "7.0", "NA"])})
+    assert encode(frame, kinds={"c": "categorical"}) == encode({"c": texts}, kinds={"c": "categorical"})
+    assert list(encode(frame)) == ["c=7", "c=a", "c=b", "c missing"]

@@ -436,11 +436,11 @@ class _Counts:
             if gaps and not feature.flagged:
                 self._missing[feature.name] = self._missing.get(feature.name, 0) + gaps
             if isinstance(feature, CategoricalFeature):
-                unknown = np.flatnonzero(feature.find(column.texts) < 0)
+                unknown = np.flatnonzero(feature.find(column) < 0)
                 rare = feature.seen > len(feature.categories)
                 if len(unknown) and not rare:
                     self._unknown[feature.name] = self._unknown.get(feature.name, 0) + len(unknown)
-                    self._examples.setdefault(feature.name, str(column.texts[int(unknown[0])]))
+                    self._examples.setdefault(feature.name, str(column.text(int(unknown[0]))))
 
     def tell(self) -> None:
         for name, count in self._unknown.items():

@@ -64,6 +64,10 @@ class Column:
         if isinstance(values, Words):
             plain = not any(self.options.get(key) for key in ("thousands", "commas")) and self.options.get("decimal") != ","
             self.categorical, self.values = False, _of_texts(values, missing, plain)
+        elif (coded := _pandas_codes(values)) is not None:
+            codes, categories = coded
+            self.categorical, self.values = True, list(map(categories.__getitem__, codes.tolist()))
+            self.__dict__["coded"] = codes, [text_of(item, missing) for item in categories]
         else:
             self.categorical, self.values = _read(name, values)
         self._forget_numbers_that_mean_missing()
@@ -91,8 +95,9 @@ class Column:
         taken._rows = rows.tolist() if self._rows is None else [self._rows[row] for row in rows]
         taken._numbers = {key: None if found is None else found[rows] for key, found in self._numbers.items()}
         taken.values = [self.values[row] for row in rows] if isinstance(self.values, list) else self.values[rows]
-        if "texts" in self.__dict__:
-            taken.__dict__["texts"] = [self.texts[row] for row in rows]
+        if "coded" in self.__dict__:
+            codes, texts = self.coded
+            taken.__dict__["coded"] = codes[rows], texts
         return taken
 
     def place(self, row: int, what: str = "") -> str:
@@ -101,25 +106,50 @@ class Column:
         return f"row {row + 1}{what}" if self._table is None else self._table.place(row, what)
 
     @cached_property
+    def coded(self) -> tuple[npt.NDArray[np.intp], Texts]:
+        """For each row a position in a list of texts, and the list: some stand in it twice, and some for no row.
+
+        What is found out about text is found out once for each item of the list.
+        """
+        values = self.values
+        if isinstance(values, np.ndarray):
+            distinct, codes = np.unique(values, return_inverse=True)
+            return codes, _texts_of_array(distinct)
+        if set(map(type, values)) <= {str, type(None)}:
+            position = {item: index for index, item in enumerate(dict.fromkeys(values))}
+            codes = np.fromiter(map(position.__getitem__, values), np.intp, len(values))
+            return codes, [text_of(item, self.missing) for item in position]
+        texts = [text_of(item, self.missing) for item in values]  # True and 1 are one key of a dict, and two texts
+        known = {text: index for index, text in enumerate(dict.fromkeys(texts))}
+        return np.fromiter(map(known.__getitem__, texts), np.intp, len(texts)), list(known)
+
+    @property
     def texts(self) -> Texts:
         """The values as text. Equal values have equal texts: 7, 7.0 and "7.0" are "7"."""
-        values = self.values
-        items: Sequence[Any] = values if isinstance(values, list) else _items(values)
-        if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
-            return [str(item) for item in items]
-        if isinstance(values, np.ndarray) and values.dtype.kind == "M":
-            return [None if item == "NaT" else item for item in np.datetime_as_string(values).tolist()]
-        if {type(item) for item in items} <= {str, type(None)}:
-            known = {item: text_of(item, self.missing) for item in set(items)}
-            return list(map(known.__getitem__, items))
-        return [text_of(item, self.missing) for item in items]  # True and 1 are one key of a dict, and two texts
+        codes, texts = self.coded
+        return list(map(texts.__getitem__, codes.tolist()))
+
+    def text(self, row: int) -> str | None:
+        """Return the text of the row at this position."""
+        codes, texts = self.coded
+        return texts[int(codes[row])]
+
+    def counts(self) -> dict[str, int]:
+        """Return the different texts that are not missing, with the number of rows of each."""
+        codes, texts = self.coded
+        found: dict[str, int] = {}
+        for text, count in zip(texts, np.bincount(codes, minlength=len(texts)).tolist(), strict=True):
+            if text is not None and count:
+                found[text] = found.get(text, 0) + count
+        return found
 
     @cached_property
     def present(self) -> npt.NDArray[np.bool_]:
         """Where values are not missing."""
         values = self.values
         if isinstance(values, list):
-            return np.array([text is not None for text in self.texts], bool)
+            codes, texts = self.coded
+            return np.array([text is not None for text in texts], bool)[codes]
         if values.dtype.kind == "f":
             there: npt.NDArray[np.bool_] = ~np.isnan(values)
             return there
@@ -127,10 +157,7 @@ class Column:
 
     def distinct(self) -> set[str]:
         """Return the different texts that are not missing."""
-        if isinstance(self.values, np.ndarray) and self.values.dtype.kind in "iuf":
-            there = np.unique(self.values[self.present])
-            return set(Column(self.name, there).texts)  # type: ignore[arg-type]
-        return set(self.texts) - {None}  # type: ignore[return-value]
+        return set(self.counts())
 
     def numbers(self, spelling: Spelling | None = None) -> Numbers | None:
         """Return the values as numbers, or None when some are not.
@@ -153,32 +180,32 @@ class Column:
             found = self._plain()
             if found is not None:
                 return found
-        texts = self.texts
-        known: dict[str | None, float] = {None: math.nan}
-        for text in set(texts):
-            if text is not None:
-                number = _spelling.parse(text, spelling)
-                if number is None:
-                    return None
-                known[text] = number
-        return np.array([known[text] for text in texts], np.float64)
+        codes, texts = self._used()
+        numbers = [math.nan if text is None else _spelling.parse(text, spelling) for text in texts]
+        return None if None in numbers else np.array(numbers, np.float64)[codes]
+
+    def _used(self) -> tuple[npt.NDArray[np.intp], Texts]:
+        """`coded`, each item of the list the text of a row."""
+        codes, texts = self.coded
+        used = np.bincount(codes, minlength=len(texts)) > 0
+        if used.all():
+            return codes, texts
+        return (np.cumsum(used) - 1)[codes], [text for text, there in zip(texts, used.tolist(), strict=True) if there]
 
     def _plain(self) -> Numbers | None:
         """The numbers of a list of texts that all read as Python's do."""
         items = self.values
         if self.missing is MISSING or not numbers_in(self.missing):
-            try:
-                found = np.array(
-                    [float(item) for item in items], np.float64
-                )  # the frequent case: no gaps, or gaps that float knows
-                return None if any("_" in item for item in items if isinstance(item, str)) else found
+            try:  # the frequent case: no gaps, or gaps that float knows
+                return None if _any_underscore(items) else np.fromiter(map(float, items), np.float64, len(items))
             except (TypeError, ValueError):
                 pass
+        codes, texts = self._used()
         try:
-            found = np.array([math.nan if text is None else float(text) for text in self.texts], np.float64)
+            found = np.array([math.nan if text is None else float(text) for text in texts], np.float64)
         except ValueError:
             return None
-        return None if any("_" in text for text in self.texts if text) else found  # float takes 1_000
+        return None if any("_" in text for text in texts if text) else found[codes]  # float takes 1_000
 
     def booleans(self) -> Numbers | None:
         """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
@@ -188,16 +215,19 @@ class Column:
                 return None
             numbers = values.astype(np.float64)
             return numbers if np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all() else None
-        words: dict[str | None, str] = {text: text.lower() for text in set(self.texts) if text is not None}
-        if words and not any(set(words.values()) <= truths for truths in _TRUTHS):
+        codes, texts = self._used()
+        words = [None if text is None else text.lower() for text in texts]
+        if not any(set(words) - {None} <= truths for truths in _TRUTHS):
             return None
-        return np.array([math.nan if text is None else float(words[text] in TRUE) for text in self.texts], np.float64)
+        return np.array([math.nan if word is None else float(word in TRUE) for word in words], np.float64)[codes]
 
     def dates(self, form: str) -> Dates | None:
         """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
         if isinstance(self.values, np.ndarray):
             return self.values if self.values.dtype.kind == "M" else None
-        return _dates.convert(self.texts, form)
+        codes, texts = self._used()
+        found = _dates.convert(texts, form)
+        return None if found is None else found[codes]
 
     def require(self, parse: Callable[[Column], Any], what: str) -> Any:
         """Return `parse` of the column; a ValueError that names the first row for which it gives None."""
@@ -252,7 +282,15 @@ def missing_words(words: Iterable[str] | None) -> frozenset[str]:
 
 def is_code(column: Column) -> bool:
     """Whether whole numbers are written with leading zeros, which only names are."""
-    return isinstance(column.values, list) and any(text is not None and _CODE.fullmatch(text) for text in column.texts)
+    return isinstance(column.values, list) and any(map(_CODE.fullmatch, column.distinct()))
+
+
+def _any_underscore(items: Sequence[Any]) -> bool:
+    """Whether a text has an underscore, which float takes between digits."""
+    try:
+        return "_" in "".join(items)
+    except TypeError:  # some are no texts
+        return any("_" in item for item in items if isinstance(item, str))
 
 
 def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
@@ -404,6 +442,8 @@ def _of_items(name: str, items: list[Any]) -> Any:
         return _whole(items)
     if kinds == {float}:
         return np.array(items, np.float64)
+    if str in kinds and kinds <= {str, float, type(None)} and all(type(item) is str or is_missing(item) for item in items):
+        return [item if type(item) is str else None for item in items]
     items = [None if is_missing(item) else item for item in items]
     there = [item for item in items if item is not None]
     if there and all(isinstance(item, date) for item in there):
@@ -428,9 +468,20 @@ def _whole(items: list[Any]) -> Any:
         return [str(item) for item in items]
 
 
-def _items(values: npt.NDArray[Any]) -> list[Any]:
-    found: list[Any] = values.tolist()
-    return found
+def _texts_of_array(values: npt.NDArray[Any]) -> Texts:
+    if values.dtype.kind == "M":
+        return [None if item == "NaT" else item for item in np.datetime_as_string(values).tolist()]
+    return [str(item) if values.dtype.kind in "iu" else text_of(item) for item in values.tolist()]
+
+
+def _pandas_codes(values: Any) -> tuple[npt.NDArray[np.intp], list[Any]] | None:
+    """For each row of a categorical column of pandas the position of its category, and the categories with None at the end."""
+    categories = getattr(getattr(values, "cat", None), "categories", None)
+    if categories is None or str(getattr(values, "dtype", "")) != "category":
+        return None
+    codes = values.cat.codes.to_numpy().astype(np.intp)
+    codes[codes < 0] = len(categories)  # a missing value
+    return codes, [*categories.tolist(), None]
 
 
 def _objects(items: list[Any]) -> npt.NDArray[np.object_]:

@@ -202,7 +202,7 @@ class TableEncoder:
         if isinstance(table, Table) and table.options.get("missing") is not None:
             words = _columns.missing_words(table.options["missing"])
         raw = _columns.columns(table, [feature.name for feature in self.features], words)
-        matrix = np.empty((len(next(iter(raw.values()))), len(self.names)), dtype)
+        matrix = np.zeros((len(next(iter(raw.values()))), len(self.names)), dtype)
         start = 0
         for feature in self.features:
             part = matrix[:, start : start + len(feature.names)]

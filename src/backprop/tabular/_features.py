@@ -6,8 +6,7 @@ Every feature has `encode`, for a column, and `_writer`, for one value: the same
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, ClassVar, Self
@@ -233,10 +232,9 @@ class CategoricalFeature:
         max_categories : int
             How many of them.
         """
-        texts = column.texts
-        counts = Counter(text for text in texts if text is not None)
+        counts = column.counts()
         ranked = sorted(counts, key=lambda text: (-counts[text], text))
-        return cls(column.name, tuple(sorted(ranked[:max_categories])), ranked[0], None in texts, len(counts))
+        return cls(column.name, tuple(sorted(ranked[:max_categories])), ranked[0], not column.present.all(), len(counts))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -245,24 +243,24 @@ class CategoricalFeature:
 
     def encode(self, column: Column) -> Numbers:
         """Return the columns `names`."""
-        encoded = np.empty((len(column), len(self.names)))
+        encoded = np.zeros((len(column), len(self.names)))
         self._encode_into(encoded, column)
         return encoded
 
     def _encode_into(self, part: npt.NDArray[np.floating], column: Column) -> None:
-        hot = self.find(column.texts)
-        part[...] = 0.0
+        """Write the columns `names` to a part of a matrix that holds zeros."""
+        hot = self.find(column)
         known = np.flatnonzero(hot >= 0)
         part[known, hot[known]] = 1.0
         if self.flagged:
             part[:, -1] = ~column.present
 
-    def find(self, texts: Sequence[str | None]) -> npt.NDArray[np.intp]:
-        """Return the position of each text's category, -1 for a value that has none; a missing value counts as `fill`."""
+    def find(self, column: Column) -> npt.NDArray[np.intp]:
+        """Return the position of each row's category, -1 for a value that has none; a missing value counts as `fill`."""
         position: dict[str | None, int] = dict(_columns.positions(self.categories).items())
         position[None] = position.get(self.fill, -1)
-        known = {text: position.get(text, -1) for text in set(texts)}
-        return np.fromiter(map(known.__getitem__, texts), np.intp, len(texts))
+        codes, texts = column.coded
+        return np.array([position.get(text, -1) for text in texts], np.intp)[codes]
 
     def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
         """Return the writer of one value to the columns from `start` on."""
@@ -445,7 +443,7 @@ def _require_dates(column: Column, form: str) -> _columns.Dates:
         return np.empty(0, "M8[us]")
     if isinstance(column.values, list) and "%" not in form:  # any spelling of the same order of day and month
         found = column.dates(form)
-        if found is None and (other := _dates.find(column.distinct() - {None})) is not None:
+        if found is None and (other := _dates.find(column.distinct())) is not None:
             found = column.dates(other)
         if found is not None:
             return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -124,7 +123,7 @@ def spelling_of(column: Column, settings: Settings) -> Spelling | None:
 
 def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
     """Refuse a column of numbers that holds a few words; return what is to be said if the words may be categories."""
-    counts = Counter(text for text in column.texts if text is not None)
+    counts = column.counts()
     best: set[str] = set()
     for spelling in _spelling.SPELLINGS:
         fitting = {text for text in counts if _spelling.parse(text, spelling) is not None}
@@ -133,7 +132,7 @@ def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
             return ""
     odd = sorted(counts.keys() - best)
     numeric = sum(counts[text] for text in best)
-    if not odd or numeric < 0.5 * counts.total():
+    if not odd or numeric < 0.5 * sum(counts.values()):
         return ""
     row = next(row for row, text in enumerate(column.texts) if text == odd[0])
     listed = ", ".join(map(repr, odd[:5])) + (", ..." if len(odd) > 5 else "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -131,9 +132,16 @@ def _of_mapping(table: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _of_rows(rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     names: dict[Any, None] = {}
-    for row in rows:
-        names.update(dict.fromkeys(row))
-    return _distinct((name, [row.get(name) for row in rows]) for name in names)
+    for keys in dict.fromkeys(map(tuple, rows)):  # few rows differ in their keys
+        names.update(dict.fromkeys(keys))
+    return _distinct((name, _values(rows, name)) for name in names)
+
+
+def _values(rows: Sequence[Mapping[Any, Any]], name: Any) -> list[Any]:
+    try:
+        return list(map(itemgetter(name), rows))
+    except KeyError:
+        return [row.get(name) for row in rows]
 
 
 def _distinct(items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:

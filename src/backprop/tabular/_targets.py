@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
@@ -72,7 +71,8 @@ class ClassTarget:
         found = column.distinct()
         truths = column.booleans() if isinstance(column.values, list) else None
         if truths is not None and len(found) > 2:
-            frequent = [text for text, _ in Counter(column.texts).most_common() if text is not None]
+            rows_of = column.counts()
+            frequent = sorted(rows_of, key=rows_of.__getitem__, reverse=True)
             of_truth = dict(zip(column.texts, truths.tolist(), strict=True))
             found = {next(text for text in frequent if of_truth[text] == truth) for truth in set(of_truth.values())}
         if len(found) < 2:
@@ -105,14 +105,15 @@ class ClassTarget:
         """Return the class of each row as a number, from 0; a ValueError for a value that is not a class."""
         column = _target_column(self.name, values)
         position = _columns.positions(self.classes, fold=all(text.lower() in _WORDS for text in self.classes))
-        found = [position.get(text, -1) for text in column.texts if text is not None]
-        if -1 in found:
-            row = found.index(-1)
+        codes, texts = column.coded
+        found = np.array([-1 if text is None else position.get(text, -1) for text in texts], np.int64)[codes]
+        if (found < 0).any():
+            row = int((found < 0).argmax())
             raise ValueError(
                 f"target {self.name!r} must be one of the classes {', '.join(self.classes)}, "
-                f"got {column.texts[row]!r} in {column.place(row)}"
+                f"got {column.text(row)!r} in {column.place(row)}"
             )
-        return np.array(found, np.int64)
+        return found
 
     def inverse(self, outputs: npt.ArrayLike) -> list[str]:
         """Return the class of the largest output in each row."""
