@@ -49,10 +49,13 @@ typedef struct {
     uint32_t stage;
     uint32_t after; /* the stage that follows this one */
     int pieces;
+    int piece;      /* the one it has taken; NO_PIECE between stages */
 } member_t;
 
+enum { NO_PIECE = -1 };
+
 static inline member_t member(team_t *team, int part, int parts) {
-    member_t m = {team, part, parts, 0, 0, 0};
+    member_t m = {team, part, parts, 0, 0, 0, NO_PIECE};
     return m;
 }
 
@@ -83,7 +86,7 @@ static inline void wake_all(int *word) { (void)word; }
 
 /* Take a piece of the member's stage: its own, so that a thread finds in its cache what it wrote in the stage before, or else any;
    `pieces` when none is left or the stage is over. */
-static inline int take_piece(member_t *m) {
+static inline int find_piece(member_t *m) {
     uint64_t seen = __atomic_load_n(&m->team->stage, __ATOMIC_ACQUIRE);
     for (;;) {
         uint32_t open = ~(uint32_t)seen & (uint32_t)((1ull << m->pieces) - 1);
@@ -302,7 +305,7 @@ static int openmp_threads(void) {
 
 #else
 
-static inline int take_piece(member_t *m) { return m->pieces; }
+static inline int find_piece(member_t *m) { return m->pieces; }
 static inline void piece_done(member_t *m) { (void)m; }
 static inline int is_current(const member_t *m) { (void)m; return 1; }
 static inline void wait_for_stage(member_t *m) { (void)m; }
@@ -313,28 +316,30 @@ static inline int openmp_threads(void) { return INT_MAX; }
 
 #endif
 
-/* A stage is a loop:   piece = first_piece(&m, pieces); while (piece < pieces) { ...; piece = next_piece(&m, piece); } end_stage(&m);
-   A thread that is alone takes all pieces in turn, without any of the above. */
-static inline int first_piece(member_t *m, int pieces) {
-    m->pieces = pieces;
-    m->after = m->stage + 1;
-    return m->parts == 1 ? 0 : take_piece(m);
+/* A stage is a loop:   while (take_piece(&m, pieces)) { ... m.piece ... }   Neither break nor return may leave it: the call that finds
+   no more pieces ends the stage, when all of them are done. A thread that is alone takes them in turn, without any of the above. */
+static int take_shared_piece(member_t *m, int pieces, uint32_t after) {
+    if (m->piece == NO_PIECE) {
+        m->pieces = pieces;
+        m->after = after;
+    } else {
+        piece_done(m);
+    }
+    m->piece = find_piece(m);
+    if (m->piece < pieces) return 1;
+    wait_for_stage(m);
+    m->stage = after;
+    m->piece = NO_PIECE;
+    return 0;
 }
-/* The same for a stage that another number than the next one follows. */
-static inline int first_piece_before(member_t *m, int pieces, uint32_t after) {
-    m->pieces = pieces;
-    m->after = after;
-    return m->parts == 1 ? 0 : take_piece(m);
+static inline int take_piece_before(member_t *m, int pieces, uint32_t after) {
+    if (m->parts > 1) return take_shared_piece(m, pieces, after);
+    if (++m->piece < pieces) return 1; /* NO_PIECE + 1 is the first */
+    m->stage = after;
+    m->piece = NO_PIECE;
+    return 0;
 }
-static inline int next_piece(member_t *m, int piece) {
-    if (m->parts == 1) return piece + 1;
-    piece_done(m);
-    return take_piece(m);
-}
-static inline void end_stage(member_t *m) {
-    if (m->parts > 1) wait_for_stage(m);
-    m->stage = m->after;
-}
+static inline int take_piece(member_t *m, int pieces) { return take_piece_before(m, pieces, m->stage + 1); }
 
 /* Add to a count that several threads share; replace `from` by `to`, or leave another value alone and say no. Without GCC's builtins
    the interpreter lock makes counts atomic. */

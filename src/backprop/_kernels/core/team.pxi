@@ -9,7 +9,7 @@
 #     - what decides how it goes on is written once and stays (the loss of each step), or is read just before a stage: a thread that
 #       gets a piece of a stage has read what the stages before had left;
 #     - where a decision changes how many stages there are, the numbers of those that follow it do not depend on it
-#       (`first_piece_before`).
+#       (`take_piece_before`).
 #
 # Before a stretch the caller joins the budget, which says how many threads it gets; afterwards it leaves. Threads that outnumber
 # the processors make each other wait, so callers that work at the same time divide the processors among them, and one that has just
@@ -31,11 +31,10 @@ cdef extern from "_kernels/core/team.h" nogil:
         int part
         int parts
         uint32_t stage
+        int piece                               # the one it has taken
     member_t member(team_t *team, int part, int parts)
-    int first_piece(member_t *m, int pieces)    # pieces when there is none
-    int first_piece_before(member_t *m, int pieces, uint32_t after)     # of a stage before the one of that number
-    int next_piece(member_t *m, int piece)
-    void end_stage(member_t *m)                 # waits until all pieces are done
+    bint take_piece(member_t *m, int pieces)    # the next piece of the stage, in m.piece; False ends the stage, once all are done
+    bint take_piece_before(member_t *m, int pieces, uint32_t after)     # of a stage before the one of that number
     bint is_current(const member_t *m)          # whether the stage it has come to is not over
     void run_team(team_t *team, Share share, void *work, int parts)     # on the calling thread, and on others as they come
     void set_to(int *place, int number)         # several threads may, to the same number

@@ -248,15 +248,12 @@ cdef const real *forward_walk(
     program_t *net, const real *batch, Py_ssize_t n, bint training, uint64_t step, member_t *m
 ) noexcept nogil:
     """The network's outputs; ``step`` counts the forwards in training mode, for dropout."""
-    cdef int i, piece
+    cdef int i
     workspace = workspace_of(net, m.part, batch)
     for i in range(net.count):
         if net.operation[i].kind != RESIDUAL_BEGIN:
-            piece = first_piece(m, m.parts)
-            while piece < m.parts:
-                forward_operation(net, i, batch, n, training, step, workspace, piece, m.parts)
-                piece = next_piece(m, piece)
-            end_stage(m)
+            while take_piece(m, m.parts):
+                forward_operation(net, i, batch, n, training, step, workspace, m.piece, m.parts)
     return <const real *> net.arrays[net.count - 1].a
 
 
@@ -309,23 +306,17 @@ cdef const real *backward_walk(
 
     Otherwise the walk ends at the lowest operation with something to train.
     """
-    cdef int i, piece, now = 0, stop = 0 if input_gradient else net.lowest
+    cdef int i, now = 0, stop = 0 if input_gradient else net.lowest
     cdef bint below
     workspace = workspace_of(net, m.part, batch)
     for i in range(net.count - 1, stop - 1, -1):
         op = &net.operation[i]
         if op.kind == DENSE and op.activation != IDENTITY or op.kind == LAYER_NORM:
-            piece = first_piece(m, m.parts)
-            while piece < m.parts:
-                prepare_backward(net, i, n, <real *> net.grad[now], piece, m.parts)
-                piece = next_piece(m, piece)
-            end_stage(m)
+            while take_piece(m, m.parts):
+                prepare_backward(net, i, n, <real *> net.grad[now], m.piece, m.parts)
         below = input_gradient or i > stop
-        piece = first_piece(m, m.parts)
-        while piece < m.parts:
-            backward_operation(net, i, batch, n, training, step, now, below, workspace, piece, m.parts)
-            piece = next_piece(m, piece)
-        end_stage(m)
+        while take_piece(m, m.parts):
+            backward_operation(net, i, batch, n, training, step, now, below, workspace, m.piece, m.parts)
         if op.kind == DENSE and below:
             now = 1 - now
     return <const real *> net.grad[now]

@@ -132,24 +132,16 @@ cdef void take_groups(
     """The loss of the batch, in ``s.losses``, and the gradients of its groups."""
     cdef trainer_t *t = s.trainer
     cdef Py_ssize_t slice = slice_of(t.net, b.n)
-    cdef int groups = group_count(b.n, slice), piece = first_piece(m, groups)
-    while piece < groups:
-        take_group(s, step, b, like, scale, noise, piece, m.part)
-        piece = next_piece(m, piece)
-    end_stage(m)
+    cdef int groups = group_count(b.n, slice)
+    while take_piece(m, groups):
+        take_group(s, step, b, like, scale, noise, m.piece, m.part)
     if is_set(&s.bad_label):
         return
-    piece = first_piece(m, 1)
-    while piece < 1:
+    while take_piece(m, 1):
         report(s, step, b, <const real *> t.outputs, sum_of(<const double *> t.groups.losses, groups * slices_of_group(b.n, slice)))
-        piece = next_piece(m, piece)
-    end_stage(m)
 
 
 cdef void gather_gradient(stretch_t *s, const batch_t *b, const real *like, member_t *m) noexcept nogil:
     """The gradients of the parameters, from those of the groups."""
-    cdef int piece = first_piece(m, m.parts)
-    while piece < m.parts:
-        add_groups(s.trainer, b.n, like, piece, m.parts)
-        piece = next_piece(m, piece)
-    end_stage(m)
+    while take_piece(m, m.parts):
+        add_groups(s.trainer, b.n, like, m.piece, m.parts)

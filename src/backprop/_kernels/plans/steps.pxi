@@ -230,22 +230,16 @@ cdef void take_loss(
     """The loss of the batch, in ``s.losses``; its gradient goes to ``net.grad[0]``."""
     cdef trainer_t *t = s.trainer
     cdef Py_ssize_t k = t.net.n_outputs
-    cdef int piece = first_piece(m, m.parts)
     grad = <real *> t.net.grad[0]
-    while piece < m.parts:
+    while take_piece(m, m.parts):
         if not loss_blocks(
-            &s.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, piece, m.parts
+            &s.loss, outputs, b.targets, <const real *> b.weight, scale, grad, <real *> NULL, t.partial, b.n, k, m.piece, m.parts
         ):
             set_flag(&s.bad_label)
-        piece = next_piece(m, piece)
-    end_stage(m)
     if is_set(&s.bad_label):
         return
-    piece = first_piece(m, 1)
-    while piece < 1:
+    while take_piece(m, 1):
         report(s, step, b, outputs, sum_of(<const double *> t.partial, loss_block_count(&s.loss, b.n, k)))
-        piece = next_piece(m, piece)
-    end_stage(m)
 
 
 # Penalize, clip and update.
@@ -256,22 +250,16 @@ cdef void penalize(stretch_t *s, Py_ssize_t step, double divisor, const real *li
     What is reported is divided by the weight of the batch, as the loss is.
     """
     cdef trainer_t *t = s.trainer
-    cdef int piece = first_piece(m, m.parts)
     cdef double penalty
-    while piece < m.parts:
+    while take_piece(m, m.parts):
         penalty_blocks(
             t.penalized, t.n_penalized, <const real *> t.net.parameters, t.l2 / divisor, <real *> t.net.gradients, t.partial,
-            piece, m.parts
+            m.piece, m.parts
         )
-        piece = next_piece(m, piece)
-    end_stage(m)
-    piece = first_piece(m, 1)
-    while piece < 1:
+    while take_piece(m, 1):
         if s.losses is not NULL:
             penalty = t.l2 / 2 * sum_of(<const double *> t.partial, span_block_count(t.penalized, t.n_penalized))
             s.losses[step] += penalty / s.weights[step]
-        piece = next_piece(m, piece)
-    end_stage(m)
 
 
 cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
@@ -281,58 +269,42 @@ cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcep
     """
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
-    cdef int piece = first_piece(m, m.parts)
     cdef double norm, factor, stretch = t.stretch
     if t.clip_norm > 0:
-        while piece < m.parts:
-            squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, piece, m.parts)
-            piece = next_piece(m, piece)
-        end_stage(m)
+        while take_piece(m, m.parts):
+            squared_norm_blocks(<const real *> gradients, t.spans, t.n_spans, t.partial, m.piece, m.parts)
         norm = sqrt(sum_of(t.partial, span_block_count(t.spans, t.n_spans)))
         if not isfinite(norm):
             return False
         factor = t.clip_norm / (norm + 1e-6)
         if factor < 1:
-            piece = first_piece(m, m.parts)
-            while piece < m.parts:
-                scale_blocks(t.spans, t.n_spans, gradients, factor, piece, m.parts)
-                piece = next_piece(m, piece)
-            end_stage(m)
+            while take_piece(m, m.parts):
+                scale_blocks(t.spans, t.n_spans, gradients, factor, m.piece, m.parts)
         if min(norm, t.clip_norm) < t.limit:
             return squares_fit(s, like, m)
-        piece = first_piece(m, m.parts)
     elif t.clip_value > 0 and t.clip_value < t.limit:
         stretch = 1
-    while piece < m.parts:
-        if not gradients_finite(t.net, sliced, stretch, <const real *> gradients, piece, m.parts):
+    while take_piece(m, m.parts):
+        if not gradients_finite(t.net, sliced, stretch, <const real *> gradients, m.piece, m.parts):
             set_flag(&s.bad_gradient)
-        piece = next_piece(m, piece)
-    end_stage(m)
     if is_set(&s.bad_gradient):
         return False
     if t.clip_value > 0:
-        piece = first_piece(m, m.parts)
-        while piece < m.parts:
-            clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, piece, m.parts)
-            piece = next_piece(m, piece)
-        end_stage(m)
+        while take_piece(m, m.parts):
+            clip_value_blocks(t.spans, t.n_spans, gradients, t.clip_value, m.piece, m.parts)
     return squares_fit(s, like, m)
 
 
 cdef bint squares_fit(stretch_t *s, const real *like, member_t *m) noexcept nogil:
     """Whether the sums of squares that Adagrad keeps stay finite; other optimizers keep means, which do."""
     cdef trainer_t *t = s.trainer
-    cdef int piece
     if s.pace.update.kind != ADAGRAD:  # not t.pace, which the thread that updates first writes
         return True
-    piece = first_piece(m, m.parts)
-    while piece < m.parts:
+    while take_piece(m, m.parts):
         if not sums_fit(
-            <const real *> t.net.gradients, <const real *> s.pace.update.state[0], t.net.n_parameters, piece, m.parts
+            <const real *> t.net.gradients, <const real *> s.pace.update.state[0], t.net.n_parameters, m.piece, m.parts
         ):
             set_flag(&s.bad_gradient)
-        piece = next_piece(m, piece)
-    end_stage(m)
     return not is_set(&s.bad_gradient)
 
 
@@ -352,21 +324,19 @@ cdef void update(
     cdef trainer_t *t = s.trainer
     cdef program_t *net = t.net
     cdef Py_ssize_t step = s.updates + updated
-    cdef int age, piece = first_piece_before(m, m.parts, after)
+    cdef int age
     if t.n_ages == 1:
         set_scalars(pace, 0, step - t.age[0].missed, lr)
-    while piece < m.parts:
+    while take_piece_before(m, m.parts, after):
         for age in range(t.n_ages):
             if t.n_ages > 1:
                 set_scalars(pace, age, step - t.age[age].missed, lr)
             update_blocks(
                 &pace.update, <const real *> net.gradients, t.age[age].spans, t.age[age].n_spans, <real *> net.parameters,
-                piece, m.parts
+                m.piece, m.parts
             )
-        if piece == 0:
+        if m.piece == 0:
             s.done, s.updated, t.pace = done, updated, pace[0]
-        piece = next_piece(m, piece)
-    end_stage(m)
 
 
 cdef bint gradients_finite(
@@ -451,14 +421,10 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         uint32_t stages = 16 + 3 * net.count, after
         outcome end = FINISHED
         Py_ssize_t done = 0, updated = 0
-        int piece
     while done < s.count and end == FINISHED:
         b = batch_of(s, done, like)
-        piece = first_piece(m, m.parts)
-        while piece < m.parts:
-            gather(s, done, &b, like, piece, m.parts)
-            piece = next_piece(m, piece)
-        end_stage(m)
+        while take_piece(m, m.parts):
+            gather(s, done, &b, like, m.piece, m.parts)
         after = <uint32_t> (done + 1) * stages
         if is_set(&s.bad_input):
             end = INPUT_NOT_FINITE
@@ -477,14 +443,10 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
 
 cdef double weigh(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *like, member_t *m) noexcept nogil:
     """The weight of the batch: that of its rows, or how many they are. One thread adds it up; it stays in ``s.weights``."""
-    cdef int piece
     if b.weight is NULL:
         return b.n
-    piece = first_piece(m, 1)
-    while piece < 1:
+    while take_piece(m, 1):
         s.weights[step] = sum_of_absolutes(<const real *> b.weight, b.n)
-        piece = next_piece(m, piece)
-    end_stage(m)
     return s.weights[step]
 
 
@@ -495,12 +457,9 @@ cdef inline double divisor_of(const stretch_t *s, const batch_t *b, double weigh
 
 cdef void skip_step(stretch_t *s, Py_ssize_t step, member_t *m, uint32_t after) noexcept nogil:
     """No row has weight: there is nothing to learn from."""
-    cdef int piece = first_piece_before(m, 1, after)
-    while piece < 1:
+    while take_piece_before(m, 1, after):
         s.losses[step] = 0
         s.done = step + 1
-        piece = next_piece(m, piece)
-    end_stage(m)
 
 
 cdef outcome take_step(
