@@ -151,26 +151,135 @@ def test_a_trainer_with_a_communicator_trains_on_all_ranks() -> None:
         assert len(seen) == 12
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"validation_split": 0.2}, "validation_split has no place in distributed training"),
-        ({"class_weight": {0: 1.0}}, "class_weight has no place in distributed training"),
-        ({"steps_per_epoch": 2}, "steps_per_epoch has no place in distributed training"),
-    ],
-)
-def test_options_of_fit_that_distributed_training_lacks_are_refused(options: dict[str, Any], message: str) -> None:
+def test_what_has_no_place_is_refused() -> None:
     trainer = make(comm=Comm(World(1), 0))
-    with pytest.raises(ValueError, match=message):
-        trainer.fit(X, Y, **options)
-    with pytest.raises(ValueError, match="needs arrays x and y"):
-        trainer.fit([(X, Y)])
+    with pytest.raises(ValueError, match="validation_split has no place in distributed training"):
+        trainer.fit(X, Y, validation_split=0.2)
+    with pytest.raises(ValueError, match="steps_per_epoch is for iterables"):
+        trainer.fit(X, Y, steps_per_epoch=2)
+    with pytest.raises(ValueError, match="class_weight needs a loss with one target class per row"):
+        trainer.fit(X, Y, class_weight="balanced")
     with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got int, which has no rank"):
         trainer.comm = 3  # type: ignore[assignment]
-    trainer.comm = None
-    trainer.metrics = ["mae"]
-    with pytest.raises(ValueError, match="metrics have no place"):
-        bp.distributed.fit(trainer, X, Y, comm=Comm(World(1), 0))
+
+
+LABELS = (Y[:, 0] > 0.3).astype(int)
+FEW = np.arange(48) % 7 == 0
+
+
+class Steps(bp.Callback):
+    """Sees the loss of every step."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def on_train_batch_end(self, batch: int, logs: Any) -> None:
+        self.losses.append(logs["loss"])
+
+
+def halved_on_plateau() -> bp.Adam:
+    return bp.Adam(lr=bp.schedules.ReduceOnPlateau(0.05, patience=0, threshold=0.2, factor=0.5))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("of_trainer", "of_fit", "y"),
+    [
+        ({"metrics": ["mae", "rmse", "r2", lambda outputs, targets: float(np.median(outputs) - targets.min())]}, {}, Y),
+        ({"metrics": ["r2"]}, {"sample_weight": WEIGHT}, Y + 1e3),
+        ({"l2": 0.3, "clip_norm": 0.2}, {"sample_weight": WEIGHT}, Y),
+        ({"accumulate_steps": 3, "l2": 0.1}, {}, Y),
+        ({"accumulate_steps": 2}, {"sample_weight": np.where(np.arange(48) // 12 == 1, 0.0, WEIGHT)}, Y),
+        ({"loss": "poisson"}, {}, np.abs(Y)),
+        ({"optimizer": halved_on_plateau}, {}, Y),
+        ({"loss": "binary_cross_entropy", "metrics": ["accuracy", "auc", "f1"]}, {"class_weight": "balanced"}, LABELS),
+        ({"loss": "binary_cross_entropy"}, {"class_weight": {1: 3.0}, "sample_weight": WEIGHT}, LABELS),
+        ({"loss": bp.losses.CrossEntropy(class_weight="balanced"), "outputs": 2}, {}, FEW.astype(int)),
+        ({"loss": bp.losses.CrossEntropy(class_weight=[1.0, 0.0]), "outputs": 2, "metrics": ["accuracy"]}, {}, FEW.astype(int)),
+    ],
+)
+def test_what_fit_offers_holds_on_ranks(size: int, of_trainer: dict[str, Any], of_fit: dict[str, Any], y: np.ndarray) -> None:
+    def follow(rows: np.ndarray, held: np.ndarray, batch_size: int, comm: Comm | None = None) -> Any:
+        given = {"loss": "mse", "optimizer": lambda: bp.Adam(lr=0.01), "outputs": 1, "comm": comm, **of_trainer}
+        net = bp.mlp([3, 8, given.pop("outputs")], activation="tanh", dtype="float64", seed=0)
+        trainer = bp.Trainer(net, **{**given, "optimizer": given["optimizer"]()})
+        ema, steps = bp.EMA(0.9), Steps()
+        weight = {"sample_weight": of_fit["sample_weight"][rows]} if "sample_weight" in of_fit else {}
+        history = trainer.fit(
+            X[rows],
+            y[rows],
+            epochs=3,
+            batch_size=batch_size,
+            shuffle=False,
+            callbacks=[ema, steps],
+            validation_data=(X[held], y[held]),
+            **{**of_fit, **weight},
+        )
+        return net.parameters.copy(), ema.network.parameters.copy(), steps.losses, dict(history), trainer.optimizer.steps
+
+    def work(comm: Comm) -> Any:
+        return follow(bp.distributed.shard(48, comm), bp.distributed.shard(29, comm), 12 // size, comm)
+
+    results, _ = on_ranks(size, work)
+    alone = follow(np.arange(48), np.arange(29), 12)
+    for found in results:
+        assert (found[0] == results[0][0]).all()
+        assert (found[1] == results[0][1]).all()
+        assert found[2:] == results[0][2:]
+        for one, other in zip(found[:3], alone[:3], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)
+        assert found[3].keys() == alone[3].keys()
+        for key, values in found[3].items():
+            np.testing.assert_allclose(values, alone[3][key], rtol=1e-11, atol=1e-13, err_msg=key)
+        assert found[4] == alone[4]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_batches_of_all_ranks_make_a_step(size: int) -> None:
+    """The last rank has a batch less than the others."""
+    parts = [[np.arange(start + rank, start + 12, size) for start in range(0, 48, 12)] for rank in range(size)]
+    parts[-1].pop()
+    joined = [np.concatenate([part[step] for part in parts if step < len(part)]) for step in range(4 if size > 1 else 3)]
+
+    def batches(part: list[np.ndarray]) -> list[tuple[np.ndarray, ...]]:
+        return [(X[rows], Y[rows], WEIGHT[rows]) for rows in part]
+
+    def work(comm: Comm) -> Any:
+        trainer = make(comm=comm, metrics=["mae"])
+        history = trainer.fit(batches(parts[comm.rank]), epochs=2, validation_data=batches(parts[comm.rank]))
+        return trainer.net.parameters.copy(), dict(history)
+
+    results, _ = on_ranks(size, work)
+    alone = make(metrics=["mae"])
+    history = alone.fit(batches(joined), epochs=2, validation_data=batches(joined))
+    for parameters, found in results:
+        assert (parameters == results[0][0]).all()
+        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
+        for key, values in found.items():
+            np.testing.assert_allclose(values, history[key], rtol=1e-12)
+
+
+def test_the_update_that_led_to_divergence_is_undone_on_all_ranks() -> None:
+    """As by one process, which takes the same steps again: 70 of them, more than lie between two copies of the state."""
+    x, y = np.tile(X, (18, 1)), np.tile(Y, (18, 1))
+    y[-12:] = 1e200
+
+    def work(comm: Comm) -> Any:
+        trainer = make(comm=comm, optimizer=bp.SGD(lr=0.01))
+        mine = bp.distributed.shard(len(x), comm)
+        with pytest.raises(bp.DivergenceError) as error:
+            trainer.fit(x[mine], y[mine], epochs=3, batch_size=6, shuffle=False, callbacks=[Steps()] if comm.rank else [])
+        return trainer.net.parameters.copy(), trainer.optimizer.steps, str(error.value)
+
+    results, world = on_ranks(2, work)
+    alone = make(optimizer=bp.SGD(lr=0.01))
+    with pytest.raises(bp.DivergenceError) as error:
+        alone.fit(x, y, epochs=3, batch_size=12, shuffle=False)
+    assert not world.aborted
+    for parameters, updates, message in results:
+        assert updates == alone.optimizer.steps
+        assert message == str(error.value)
+        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
@@ -285,9 +394,13 @@ def wide() -> bp.Trainer:
         (make, {"epochs": 2}, "all ranks must have the same epochs: rank 1 has 2, rank 0 has 1"),
         (make, {"sample_weight": np.ones(48)}, "all ranks must have the same kind of sample_weight"),
         (make, {"batch_size": 0}, "rank 1 cannot train: ValueError: batch_size must be"),
-        (make, {"validation_data": X}, "rank 1 cannot train: ValueError: validation_data must be a tuple"),
-        (lambda: make(l2=0.1), {}, "rank 1 cannot train: ValueError: accumulate_steps and l2 have no place"),
-        (make, {"callbacks": [bp.EMA(0.9)]}, "rank 1 cannot train: ValueError: EMA has no place"),
+        (make, {"validation_data": X}, "rank 1 cannot train: ValueError: validation_data must be (x, y)"),
+        (make, {"validation_data": (X, Y)}, "all ranks must have the same metrics: rank 1 has"),
+        (lambda: make(l2=0.1), {}, "all ranks must have the same l2: rank 1 has 0.1, rank 0 has 0"),
+        (lambda: make(accumulate_steps=2), {}, "all ranks must have the same accumulate_steps: rank 1 has 2, rank 0 has 1"),
+        (lambda: make(metrics=["mae"]), {}, "all ranks must have the same metrics: rank 1 has loss, mae, lr"),
+        (lambda: make(on_gradients=np.negative), {}, "all ranks must have the same use of on_gradients"),
+        (make, {"callbacks": [bp.EarlyStopping(monitor="x")]}, "rank 1 cannot train: ValueError: monitor must be one of loss"),
     ],
 )
 def test_what_differs_is_an_error_on_all_ranks(second: Callable[[], bp.Trainer], options: dict[str, Any], message: str) -> None:
@@ -308,7 +421,7 @@ def test_rows_that_do_not_fit_are_named() -> None:
 
     results, _ = on_ranks(2, work)
     assert "x must have at least one batch of rows" in str(results[0])
-    with pytest.raises(ValueError, match="x and y must have the same number of rows, got 48 and 47"):
+    with pytest.raises(ValueError, match="x and y must have the same number of rows, got shapes"):
         bp.distributed.fit(make(), X, Y[:47], comm=Comm(World(1), 0))
     net = bp.Network(make_tail(), seed=0)
     with pytest.raises(ValueError, match="BatchNorm needs at least 2 rows of each rank"):
@@ -353,8 +466,10 @@ rng = np.random.default_rng(0)
 x = rng.normal(size=(48, 3))
 y = np.sin(x.sum(axis=1, keepdims=True))
 net = bp.mlp([3, 8, 1], activation="tanh", dtype="float64", seed=comm.rank)
-trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=0.01))
+options = {"accumulate_steps": 2, "l2": 0.1, "metrics": ["r2"]}
+trainer = bp.Trainer(net, loss="mse", optimizer=bp.Adam(lr=0.01), comm=comm, **options)
 mine = bp.distributed.shard(len(x), comm)
+ema = bp.EMA(0.9)
 
 
 class Fails(bp.Callback):
@@ -363,8 +478,9 @@ class Fails(bp.Callback):
             raise RuntimeError("the disk is full")
 
 
-bp.distributed.fit(trainer, x[mine], y[mine], comm=comm, epochs=3, batch_size=12 // comm.size, shuffle=False, callbacks=[Fails()])
-np.save(f"rank{comm.rank}.npy", net.parameters)
+data = (x[mine], y[mine])
+history = trainer.fit(*data, epochs=3, batch_size=12 // comm.size, shuffle=False, validation_data=data, callbacks=[Fails(), ema])
+np.save(f"rank{comm.rank}.npy", np.concatenate([net.parameters, ema.network.parameters, history["r2"], history["val_loss"]]))
 """
 
 
@@ -392,11 +508,12 @@ def test_processes_under_mpiexec_learn_the_same(mpiexec: Callable[..., subproces
     done = mpiexec(3)
     assert done.returncode == 0, done.stderr
     found = [np.load(tmp_path / f"rank{rank}.npy") for rank in range(3)]
-    alone = make()
-    alone.fit(X, Y, epochs=3, batch_size=12, shuffle=False)
-    for parameters in found:
-        assert (parameters == found[0]).all()
-        np.testing.assert_allclose(parameters, alone.net.parameters, rtol=1e-12, atol=1e-12)
+    alone, ema = make(accumulate_steps=2, l2=0.1, metrics=["r2"]), bp.EMA(0.9)
+    history = alone.fit(X, Y, epochs=3, batch_size=12, shuffle=False, validation_data=(X, Y), callbacks=[ema])
+    expected = np.concatenate([alone.net.parameters, ema.network.parameters, history["r2"], history["val_loss"]])
+    for numbers in found:
+        assert (numbers == found[0]).all()
+        np.testing.assert_allclose(numbers, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_under_mpiexec_a_rank_that_raises_ends_all(

@@ -93,11 +93,21 @@ def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_
 
 
 def _balanced(targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
+    return balanced(count_classes(targets, n_classes))
+
+
+def count_classes(targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
+    """Return how many rows of prepared targets each class has; probabilities count as shares of a row."""
     counts = np.zeros(n_classes)
     for part in targets:
         counts += _counts(part, n_classes)
+    return counts
+
+
+def balanced(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the balanced weights of classes that have so many rows."""
     present = counts > 0
-    vector = np.ones(n_classes)
+    vector = np.ones(len(counts))
     vector[present] = counts.sum() / (present.sum() * counts[present])
     return vector
 

@@ -12,19 +12,21 @@ from __future__ import annotations
 import math
 import sys
 import traceback
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Sequence
+from hashlib import sha256
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_matrix, as_table, check_count, check_flag, check_seed
-from ._class_weights import check_sample_weight
+from ._arrays import check_count, check_flag
+from ._class_weights import ClassWeight, balanced
 from ._training.divergence import DivergenceError
-from ._training.progress import Progress
-from ._types import Array, Communicator
-from .callbacks import EMA, CallbackList, Checkpoint, CSVLogger
-from .clipping import clip_grad_norm, clip_grad_value
+from ._training.epochs import FitOptions, check_callbacks, run_fit
+from ._training.evaluation import Meter
+from ._training.rows import NO_WEIGHT, Batch, Converter, Rows, Stream, as_data
+from ._types import Array, Communicator, Numbers
+from .callbacks import Checkpoint, CSVLogger
 from .data import count_batches
 from .history import History
 from .layers import BatchNorm, walk
@@ -62,8 +64,8 @@ def shard(rows: int, comm: Communicator) -> npt.NDArray[np.intp]:
 
 def fit(
     trainer: Trainer,
-    x: npt.ArrayLike,
-    y: npt.ArrayLike,
+    x: Any,
+    y: npt.ArrayLike | None = None,
     *,
     comm: Communicator,
     epochs: int = 1,
@@ -71,9 +73,11 @@ def fit(
     validation_data: Any = None,
     shuffle: bool = True,
     drop_last: bool = False,
+    class_weight: ClassWeight | None = None,
     sample_weight: npt.ArrayLike | None = None,
     callbacks: Sequence[Any] = (),
     seed: int | None = None,
+    steps_per_epoch: int | None = None,
     sync_batch_norm: bool = True,
     verbose: bool | None = None,
     check_finite: bool = True,
@@ -83,34 +87,39 @@ def fit(
     Parameters and running statistics of rank 0 are copied to all at the start. Ranks may have different numbers of rows, also none:
     a rank whose rows are used up adds nothing to the last steps of an epoch. Every number of the history is that of all rows.
 
-    `BatchNorm` normalizes by the rows of all ranks, and dropout drops something else on every rank.
+    So N ranks learn what one rank learns on the joined batches, up to rounding: with metrics, weights of rows and classes, ``l2``,
+    ``accumulate_steps``, clipping, ``on_gradients``, schedules, and callbacks such as `EMA` and `EarlyStopping`. `BatchNorm`
+    normalizes by the rows of all ranks; dropout drops something else on every rank.
 
     Parameters
     ----------
     trainer : Trainer
-        Of the same network, loss and optimizer on all ranks; without ``accumulate_steps``, ``l2``, metrics and class weights. Its
-        ``on_gradients`` sees the summed gradients.
-    x, y : array-like
-        The rows of this rank.
+        Of the same network, loss, optimizer and options on all ranks. Its ``on_gradients`` sees the summed gradients.
+    x, y : array-like, or iterable of batches
+        The rows of this rank; see `Trainer.fit`. Without y, batches ``(x, y)`` or ``(x, y, sample_weight)``, of which ranks may
+        have different numbers; `backprop.data.parquet` gives each rank its share.
     comm : mpi4py.MPI.Comm
         The communicator, such as ``MPI.COMM_WORLD``.
     epochs : int
         How many more epochs to train.
     batch_size : int
         Rows of a step on this rank: a step takes ``size`` times as many in all.
-    validation_data : tuple (x, y) or (x, y, sample_weight), optional
-        The rows of this rank that the loss is computed of after each epoch. All ranks give some, or none does.
+    validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
+        The rows of this rank that are evaluated after each epoch. All ranks give some, or none does.
     shuffle : bool
         Whether rows come in a new random order each epoch.
     drop_last : bool
         Whether to leave out a last batch that is not full.
+    class_weight : mapping, sequence or "balanced", optional
+        Weights of the classes, multiplied with ``sample_weight``; balanced ones are those of the rows of all ranks.
     sample_weight : array-like (n,), optional
         Weights of the rows, which hold between ranks. All ranks give some, or none does.
     callbacks : sequence of callbacks
-        Called on every rank, with the same numbers; those that write files, `Checkpoint` and `CSVLogger`, on rank 0 only. There
-        are no batch hooks, and no `EMA`.
+        Called on every rank, with the same numbers; those that write files, `Checkpoint` and `CSVLogger`, on rank 0 only.
     seed : int, optional
-        Fixes the order of the rows, with the rank. By default it follows from the seed of rank 0's network.
+        Fixes the order of the rows, with the rank. By default it is as in `Trainer.fit`, for the trainer of rank 0.
+    steps_per_epoch : int, optional
+        Where x is an iterable: how many batches of this rank make an epoch. None: as many as there are.
     sync_batch_norm : bool
         Whether `BatchNorm` takes mean and variance over the rows of all ranks, which costs three more sums for each such layer in a
         step. False takes those of the rank's own batch, and averages running statistics after every epoch.
@@ -122,7 +131,7 @@ def fit(
     Returns
     -------
     History
-        ``loss``, ``lr``, and ``val_loss`` where there are validation data; the same on all ranks.
+        The loss and the metrics of each epoch; the same on all ranks.
 
     Raises
     ------
@@ -130,12 +139,15 @@ def fit(
         On all ranks, before training begins, when an argument does not fit on one of them, or ranks differ in what has to be equal;
         the message names the rank and what differs.
     DivergenceError
-        On all ranks, when the loss or the gradient is not finite.
+        On all ranks, when the loss or the gradient is not finite; the update to blame is undone, as in `Trainer.fit`.
 
     Notes
     -----
     Any other exception on a rank, once training has begun, is printed and ends all ranks (``comm.Abort``): they would wait for it
     for ever. A trainer that rank 0 has saved continues on any number of ranks: load it on all of them.
+
+    In each step, gradients, loss and weights are summed by one Allreduce between backward and update, after which everything is
+    what one process does.
 
     Examples
     --------
@@ -149,25 +161,28 @@ def fit(
     failure: BaseException | None = None
     run: _Run | None = None
     try:
-        options = _Options(
-            check_count("epochs", epochs),
-            check_count("batch_size", batch_size),
-            check_flag("shuffle", shuffle),
-            check_flag("drop_last", drop_last),
-            None if seed is None else check_seed(seed),
-            check_flag("sync_batch_norm", sync_batch_norm),
-            None if verbose is None else check_flag("verbose", verbose),
-            check_flag("check_finite", check_finite),
+        if not isinstance(trainer, Trainer):
+            raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
+        options = FitOptions(
+            epochs=check_count("epochs", epochs),
+            batch_size=check_count("batch_size", batch_size),
+            shuffle=check_flag("shuffle", shuffle),
+            drop_last=check_flag("drop_last", drop_last),
+            verbose=None if verbose is None else check_flag("verbose", verbose),
+            seed=trainer._seed_for(seed),
         )
-        run = _Run(trainer, comm, x, y, sample_weight, validation_data, callbacks, options)
-    except (TypeError, ValueError) as error:
+        converter = Converter(trainer.net, trainer.loss, check_flag("check_finite", check_finite))
+        run = _Run(trainer, comm, options, check_flag("sync_batch_norm", sync_batch_norm))
+        run.take_data(converter, x, y, sample_weight, class_weight, steps_per_epoch)
+        run.take_validation(converter.of("validation_data"), validation_data)
+        run.take_callbacks(callbacks)
+    except Exception as error:
         failure = error
-    _agree(comm, failure, None if run is None else run.signature())
+    _agree(comm, failure, None if run is None or failure is not None else run.signature())
     assert run is not None
     run.share()
     try:
-        with trainer._exclusively("distributed.fit"):
-            return run.train()
+        return run.train()
     except DivergenceError:  # on all ranks alike
         raise
     except BaseException:
@@ -177,28 +192,16 @@ def fit(
         raise
 
 
-def fit_by(trainer: Trainer, x: Any, y: Any, *, left_out: dict[str, Any], **options: Any) -> History:
-    """Return what `fit` does for a trainer with ``comm``; options of `Trainer.fit` that it does not have are refused."""
+def fit_by(trainer: Trainer, x: Any, y: Any, *, validation_split: float, **options: Any) -> History:
+    """Return what `fit` does for a trainer with ``comm``."""
     assert trainer.comm is not None
     failure = None
-    for name, value in left_out.items():
-        if value:
-            failure = ValueError(f"{name} has no place in distributed training, got {value!r}")
-    if y is None:
-        failure = ValueError("distributed training needs arrays x and y, not batches")
+    if validation_split:
+        failure = ValueError(
+            f"validation_split has no place in distributed training, got {validation_split!r}: give each rank's validation_data"
+        )
     _agree(trainer.comm, failure, {})
     return fit(trainer, x, y, comm=trainer.comm, **options)
-
-
-class _Options(NamedTuple):
-    epochs: int
-    batch_size: int
-    shuffle: bool
-    drop_last: bool
-    seed: int | None
-    sync_batch_norm: bool
-    verbose: bool | None
-    check_finite: bool
 
 
 def _agree(comm: Communicator, failure: BaseException | None, signature: dict[str, str] | None) -> None:
@@ -214,22 +217,6 @@ def _agree(comm: Communicator, failure: BaseException | None, signature: dict[st
         for what, value in first.items():
             if other[what] != value:
                 raise ValueError(f"all ranks must have the same {what}: rank {rank} has {other[what]}, rank 0 has {value}")
-
-
-class _Part(NamedTuple):
-    """Rows of this rank, ready for the network and the loss."""
-
-    x: Array
-    y: Any
-    weight: Array | None
-
-    @property
-    def total(self) -> float:
-        """The sum of the sizes of the weights, the number of rows where there are none."""
-        return float(len(self.x)) if self.weight is None else float(np.abs(self.weight).sum(dtype=np.float64))
-
-    def take(self, rows: Any) -> _Part:
-        return _Part(self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows])
 
 
 class _SyncedNorm:
@@ -283,77 +270,118 @@ class _SyncedNorm:
         return total
 
 
-class _Run:
-    """One call of `fit` on one rank."""
+class _Shares(Stream):
+    """The batches of this rank, as many as the rank with the most of them has; empty ones where its own are used up."""
 
-    def __init__(
-        self,
-        trainer: Trainer,
-        comm: Communicator,
-        x: npt.ArrayLike,
-        y: npt.ArrayLike,
-        weight: npt.ArrayLike | None,
-        validation: Any,
-        callbacks: Sequence[Any],
-        options: _Options,
-    ) -> None:
-        if not isinstance(trainer, Trainer):
-            raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
+    def __init__(self, run: _Run) -> None:
+        self._run = run
+        self.steps = run.most_steps
+
+    def epoch(self) -> Iterator[Batch]:
+        """Yield the batches of one epoch, on all ranks as often."""
+        own, net = self._run.batches(), self._run.net
+        nothing = Batch(np.empty((0, net.n_inputs), net.dtype), np.empty((0, net.n_outputs), net.dtype), None, None)
+        step = 0
+        while self.steps is None or step < self.steps:
+            batch = next(own, None)
+            if self.steps is None and not any(self._run.comm.allgather(batch is not None)):
+                break
+            yield nothing if batch is None else batch
+            step += 1
+        self._run.average_buffers()
+
+
+class _Run:
+    """One call of `fit` on one rank, and what the trainer's step asks of the other ranks meanwhile."""
+
+    most_steps: int | None  # in an epoch on any rank; None where only iterating tells
+    rows: Rows | None = None
+    stream: Stream | None = None
+
+    def __init__(self, trainer: Trainer, comm: Communicator, options: FitOptions, sync_batch_norm: bool) -> None:
         self.trainer, self.net, self.comm, self.options = trainer, trainer.net, comm, options
-        if trainer.accumulate_steps != 1 or trainer.l2:
-            raise ValueError("accumulate_steps and l2 have no place in distributed training: use larger batches, and weight_decay")
-        if trainer.metrics:
-            raise ValueError("metrics have no place in distributed training, which measures the loss alone")
-        if trainer.loss.class_weight is not None:
-            raise ValueError("class weights have no place in distributed training: give sample_weight")
-        self.data = self._part(x, y, weight, "")
-        self.validation: _Part | None = None
-        if validation is not None:
-            if not isinstance(validation, tuple | list) or len(validation) not in (2, 3):
-                raise ValueError("validation_data must be a tuple (x, y) or (x, y, sample_weight)")
-            self.validation = self._part(
-                validation[0], validation[1], validation[2] if len(validation) == 3 else None, "validation "
-            )
-        given = list(callbacks)
-        if any(isinstance(callback, EMA) for callback in given):
-            raise ValueError("EMA has no place in distributed training: it follows single updates")
-        if any(callable(getattr(callback, "on_train_batch_end", None)) for callback in given):
-            raise ValueError("callbacks with on_train_batch_end have no place in distributed training")
-        self.callbacks = [one for one in given if comm.rank == 0 or not isinstance(one, Checkpoint | CSVLogger)]
-        rows = len(self.data.x)
-        self.steps = count_batches(rows, options.batch_size, options.drop_last)
+        self.sync_batch_norm = sync_batch_norm
         norms = [layer for _, layer in walk(self.net.layers, "layers") if isinstance(layer, BatchNorm)]
-        self.synced = [_SyncedNorm(layer, comm) for layer in norms] if options.sync_batch_norm else []
-        alone = options.batch_size == 1 or (rows % options.batch_size == 1 and not options.drop_last)
-        if norms and not self.synced and alone:
+        self.has_norms = bool(norms)
+        self.synced = [_SyncedNorm(layer, comm) for layer in norms] if sync_batch_norm else []
+        self.validation: Rows | Stream | None = None
+
+    def take_data(
+        self,
+        converter: Converter,
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        class_weight: ClassWeight | None,
+        steps_per_epoch: int | None,
+    ) -> None:
+        """Check and convert what this rank trains on."""
+        trainer, options = self.trainer, self.options
+        if class_weight is not None and trainer.loss.class_weight is not None:
+            raise ValueError("class_weight is given twice, to fit and to the loss")
+        self.class_weight = trainer.loss.row_class_weight if class_weight is None else class_weight
+        self.of_loss = class_weight is None
+        if y is None:
+            if sample_weight is not None:
+                raise ValueError("sample_weight needs y; batches bring weights of their own")
+            self.stream = Stream(converter, x, steps_per_epoch, self.class_weight)
+            return
+        if steps_per_epoch is not None:
+            raise ValueError("steps_per_epoch is for iterables of batches; with arrays an epoch is all rows")
+        self.rows = Rows(converter, x, y, sample_weight, warns=True, may_be_empty=True)
+        if self.class_weight is not None and not isinstance(self.class_weight, str):
+            self.rows.use_class_weight(self.class_weight)
+        elif self.class_weight is not None:
+            trainer.loss.class_weight_vector(self.class_weight, [], self.net.n_outputs)
+        size = options.batch_size
+        alone = size == 1 or (self.rows.count % size == 1 and not options.drop_last)
+        if self.has_norms and not self.synced and alone:
             raise ValueError(
                 "BatchNorm needs at least 2 rows of each rank in a batch: choose another batch_size, or drop_last=True"
             )
 
-    def _part(self, x: npt.ArrayLike, y: npt.ArrayLike, weight: npt.ArrayLike | None, name: str) -> _Part:
-        net, finite = self.net, self.options.check_finite
-        rows = as_matrix(as_table(x, f"{name}x", net.n_inputs), f"{name}x", net.dtype, net.n_inputs, finite)
-        targets = self.trainer.loss.prepare_targets(y, net.n_outputs, net.dtype, name=f"{name}y", check_finite=finite)
-        if len(targets) != len(rows):
-            raise ValueError(f"{name}x and {name}y must have the same number of rows, got {len(rows)} and {len(targets)}")
-        return _Part(rows, targets, None if weight is None else check_sample_weight(weight, len(rows), net.dtype))
+    def take_validation(self, converter: Converter, data: Any) -> None:
+        """Check and convert what this rank evaluates after each epoch."""
+        if data is None:
+            return
+        x, *rest = as_data(data)
+        self.validation = Rows(converter, x, *rest, may_be_empty=True) if rest else Stream(converter, x)
+
+    def take_callbacks(self, callbacks: Any) -> None:
+        """Keep the callbacks of this rank, which must be able to serve."""
+        given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        self.callbacks = [one for one in given if self.comm.rank == 0 or not isinstance(one, Checkpoint | CSVLogger)]
+        check_callbacks(self.trainer, self.validation is not None, self.callbacks)
 
     def signature(self) -> dict[str, str]:
         """What has to be equal on all ranks, by name."""
         trainer, options = self.trainer, self.options
+        moments = sha256()
+        for key, value in sorted(trainer.optimizer.state_dict().items()):
+            moments.update(key.encode())
+            moments.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
         return {
             "layers": repr(self.net.layers),
+            "trainable layers": str([name for name, layer in walk(self.net.layers, "layers") if layer.trainable]),
             "dtype": self.net.dtype.name,
             "loss": repr(trainer.loss),
             "optimizer": repr(trainer.optimizer),
             "number of updates so far": str(trainer.optimizer.steps),
             "number of epochs so far": str(trainer.epoch),
+            "state of the optimizer": moments.hexdigest()[:12],
+            "number of gradients that wait for an update": str(trainer._accumulated_steps),
             "clip_norm": str(trainer.clip_norm),
             "clip_value": str(trainer.clip_value),
+            "accumulate_steps": str(trainer.accumulate_steps),
+            "l2": str(trainer.l2),
+            "metrics": ", ".join(trainer.history_keys),
+            "use of on_gradients": str(trainer.on_gradients is not None),
             "epochs": str(options.epochs),
-            "sync_batch_norm": str(options.sync_batch_norm),
-            "kind of validation_data": "none" if self.validation is None else "rows",
-            "kind of sample_weight": "none" if self.data.weight is None else "weights",
+            "class_weight": repr(self.class_weight),
+            "sync_batch_norm": str(self.sync_batch_norm),
+            "kind of x": "batches" if self.rows is None else "rows",
+            "kind of validation_data": "none" if self.validation is None else type(self.validation).__name__,
+            "kind of sample_weight": "weights" if self.rows is not None and self.rows.has_sample_weight else "none",
         }
 
     def share(self) -> None:
@@ -364,162 +392,170 @@ class _Run:
         ValueError
             On all ranks, when there is nothing to train on.
         """
-        net = self.net
-        everywhere = self.comm.allgather((len(self.data.x), self.data.total, self.steps, net.seed, net.dropout_step))
-        rows, weight = (sum(entry[index] for entry in everywhere) for index in (0, 1))
-        self.most_steps = max(entry[2] for entry in everywhere)
-        if not self.most_steps or not weight:
-            raise ValueError("x must have at least one batch of rows, with weight, on one of the ranks")
-        self.mean_weight = weight / rows
-        self.seed = everywhere[0][3] if self.options.seed is None else self.options.seed
-        self.first_forward = max(entry[4] for entry in everywhere)
-        self.forwards = 0
-
-    def train(self) -> History:
-        """Train for some epochs."""
-        trainer, net, comm = self.trainer, self.net, self.comm
+        net, comm, options = self.net, self.comm, self.options
+        steps = 0 if self.rows is None else count_batches(self.rows.count, options.batch_size, options.drop_last)
+        seeds = comm.allgather((options.seed, net.dropout_step, steps))
+        self.options = options._replace(seed=seeds[0][0], verbose=options.verbose if comm.rank == 0 else False)
+        net.dropout_step = max(entry[1] for entry in seeds)
+        self.most_steps = None
+        if self.rows is not None:
+            self.most_steps = max(entry[2] for entry in seeds)
+            if not self.most_steps:
+                raise ValueError("x must have at least one batch of rows on one of the ranks")
+        self._share_weights()
         for array in (net.parameters, net.buffers):
             values = array.copy()
             comm.Bcast(values, root=0)
             array[...] = values
         net._lose_forward()
-        self.sent = np.zeros(net.parameters.size + 3, net.dtype)  # gradient, loss, weight, rows
+        self.sent = np.zeros(net.parameters.size + 3, net.dtype)  # gradient, sum of losses, weight, divisor
         self.summed = np.zeros_like(self.sent)
-        trainer.stop_training = False
-        trainer.history_keys = ("loss", "lr") if self.validation is None else ("loss", "val_loss", "lr")
-        net.loss = trainer.loss
-        hooks = CallbackList(self.callbacks, trainer)
-        history, logs = History(), {}
-        hooks.begin({})
-        trainer._callbacks = hooks
-        progress = Progress(False if comm.rank else self.options.verbose, self.options.epochs, self.most_steps)
+
+    def _share_weights(self) -> None:
+        """Let rows weigh what they weigh among those of all ranks."""
+        trainer, rows, validation = self.trainer, self.rows, self.validation
+        if rows is not None and isinstance(self.class_weight, str):
+            rows.use_class_weight(balanced(self._total(rows.count_classes())).tolist())
+        vector = None if rows is None or not self.of_loss else rows.class_vector
+        trainer._class_vector = vector
+        if validation is not None and (vector is not None or (rows is None and self.of_loss)):
+            validation.use_class_weight(self.class_weight if vector is None else vector.tolist())
+        for data, name in ((rows, "x"), (validation, "validation_data")):
+            if isinstance(data, Rows):
+                count, weight = self._total(np.array([data.count, data.total_weight() if data.is_weighted else data.count]))
+                if not count:
+                    raise ValueError(f"{name} must have at least one row on one of the ranks")
+                if not weight:
+                    raise ValueError(NO_WEIGHT)
+                if data is rows and data.is_weighted:
+                    rows.set_mean_weight(weight / count)
+
+    def _total(self, numbers: Numbers) -> Numbers:
+        """Return the sum over the ranks."""
+        return np.asarray(sum(self.comm.allgather(np.asarray(numbers, np.float64))))
+
+    def train(self) -> History:
+        """Train for some epochs."""
+        trainer = self.trainer
+        trainer._seed = self.options.seed
+        trainer._step_plan, trainer._ranks = None, self
         try:
             for norm in self.synced:
                 norm.install()
-            for index in range(self.options.epochs):
-                progress.begin_epoch(index)
-                hooks.call("on_epoch_begin", trainer.epoch, {})
-                logs = self._epoch(progress)
-                history.append(trainer.epoch - 1, logs)
-                progress.end_epoch(logs)
-                hooks.call("on_epoch_end", trainer.epoch - 1, logs)
-                if any(comm.allgather(trainer.stop_training)):
-                    break
-        except BaseException as error:
-            hooks.end(logs, error)
+            with trainer._exclusively("distributed.fit"):
+                return run_fit(trainer, _Shares(self), self.validation, self.callbacks, self.options)
+        except DivergenceError:
+            self.average_buffers()
             raise
         finally:
             for norm in self.synced:
                 norm.remove()
-            progress.close()
-            trainer._callbacks = None
-            net.dropout_step = self.first_forward + self.forwards * comm.size
-        hooks.end(logs)
-        return history
+            trainer._step_plan = trainer._ranks = None
 
-    def _epoch(self, progress: Progress) -> dict[str, float]:
-        trainer, data, size = self.trainer, self.data, self.options.batch_size
-        order = np.arange(len(data.x))
+    def batches(self) -> Iterator[Batch]:
+        """Yield this rank's own batches of one epoch."""
+        if self.rows is None:
+            assert self.stream is not None
+            yield from self.stream.epoch()
+            return
+        size, drop_last = self.options.batch_size, self.options.drop_last
+        order = np.arange(self.rows.count)
         if self.options.shuffle:
-            order = np.random.default_rng(
-                np.random.SeedSequence(self.seed, spawn_key=(4, trainer.epoch, self.comm.rank))
-            ).permutation(order)
-        losses = weights = 0.0
-        for step in range(self.most_steps):
-            rows = order[step * size : (step + 1) * size] if step < self.steps else order[:0]
-            loss, weight = self._step(data.take(rows))
-            losses += loss
-            weights += weight
-            progress.advance(1)
-        trainer.epoch += 1
-        trainer.optimizer.epoch += 1
-        self._average_buffers()
-        logs = {"loss": losses / weights}
-        if self.validation is not None:
-            logs["val_loss"] = self._validation_loss(self.validation)
-        logs["lr"] = trainer.last_lr
-        return logs
+            key = (4, self.trainer.epoch, self.comm.rank)
+            order = np.random.default_rng(np.random.SeedSequence(self.options.seed, spawn_key=key)).permutation(order)
+        for step in range(count_batches(self.rows.count, size, drop_last)):
+            yield self.rows.take(order[step * size : (step + 1) * size])
 
-    def _step(self, batch: _Part) -> tuple[float, float]:
-        """Do one update with the batches of all ranks; return the sum of their losses, and their weight."""
-        trainer, net = self.trainer, self.net
-        loss, weight = self._sum_synced(batch) if self.synced else self._sum(batch)
-        if not weight:
-            return 0.0, 0.0
-        if trainer.on_gradients is not None:
-            trainer.on_gradients(net.gradients)
-        if trainer.clip_norm is not None:
-            self._require_finite("gradient norm", clip_grad_norm(net, trainer.clip_norm))
-        else:
-            self._require_finite("gradient norm", float(np.abs(net.gradients).max(initial=0.0)))
-            if trainer.clip_value is not None:
-                clip_grad_value(net, trainer.clip_value)
-        trainer.last_lr = trainer.optimizer.learning_rate
-        trainer.optimizer.step(net)
-        return loss, weight
+    def train_on(self, batch: Batch) -> tuple[float, Array | None]:
+        """Do one update with the batches of all ranks; return their loss, and the outputs of this one."""
+        trainer, first = self.trainer, self.net.dropout_step
+        trainer._note_state()
+        try:
+            outputs, losses, weight, divisor = (self._sum_synced if self.synced else self._sum)(batch)
+            if not weight:
+                trainer._undo_forward()
+                if trainer.accumulate_steps > 1 or trainer._accumulated_steps:
+                    trainer._accumulate(None, divisor)
+                return 0.0, None
+            self.net.dropout_step = first + self.comm.size
+            penalty = trainer._penalty()
+            trainer._use_gradients(divisor)
+        except BaseException:
+            trainer._undo_forward()
+            raise
+        return (losses + penalty) / weight, outputs if len(batch.x) else None
 
-    def _forward(self, batch: _Part) -> Array:
-        self.net.dropout_step = self.first_forward + self.forwards * self.comm.size + self.comm.rank
-        return self.net.forward(batch.x, training=True)
+    def join(self, meter: Meter) -> None:
+        """Let the meter have what those of all ranks have gathered, in the order of the ranks."""
+        meter.set_states(self.comm.allgather(meter.state()))
 
-    def _sum(self, batch: _Part) -> tuple[float, float]:
-        """Fill the gradients with those of the rows of all ranks, by one sum; return the sum of their losses, and their weight."""
-        net, sent, size, total = self.net, self.sent, self.net.parameters.size, batch.total
+    def agree_to_stop(self, here: bool) -> bool:
+        """Return whether any rank ends training."""
+        return any(self.comm.allgather(here))
+
+    def _forward(self, batch: Batch) -> Array:
+        self.net.dropout_step += self.comm.rank
+        return self.net._forward(batch.x, training=True)
+
+    def _loss(self, outputs: Array, batch: Batch) -> tuple[float, Array]:
+        """Return the loss of this rank's batch, 0 where it has no weight, and dL/doutputs."""
+        if not batch.total_weight():
+            return 0.0, np.zeros_like(outputs)
+        given = outputs.copy() if self.trainer.loss.custom else outputs  # a custom loss may change what it is given
+        loss, grad_outputs, awaited = self.trainer._loss_of(given, batch)
+        self.trainer._check_forward(awaited)
+        return loss, grad_outputs
+
+    def _sum(self, batch: Batch) -> tuple[Array | None, float, float, float]:
+        """Fill the gradients with those of the rows of all ranks, by one sum.
+
+        Returns the outputs of this rank, the sum of the losses of all rows, their weight, and what gradients are divided by.
+        """
+        net, sent, size, total = self.net, self.sent, self.net.parameters.size, batch.total_weight()
+        outputs = None
         sent[...] = 0
-        if total:
-            loss, grad = self.trainer.loss(self._forward(batch), batch.y, sample_weight=batch.weight)
-            if math.isfinite(loss):
-                net._backward(grad, input_gradient=False)
+        if len(batch.x):
+            outputs = self._forward(batch)
+            loss, grad_outputs = self._loss(outputs, batch)
+            if total and math.isfinite(loss):
+                net._backward(grad_outputs, input_gradient=False)
                 np.multiply(net.gradients, total, out=sent[:size])
-            sent[size:] = loss * total, total, len(batch.x)
-        self.forwards += 1
+            sent[size:] = loss * total, total, batch.divisor()
         self.comm.Allreduce(sent, self.summed)
-        loss, weight, rows = map(float, self.summed[size:])
-        self._require_finite("loss", loss)
+        losses, weight, divisor = map(float, self.summed[size:])
+        self._require_finite_loss(losses)
         if weight:
-            np.multiply(self.summed[:size], 1 / (rows * self.mean_weight), out=net.gradients)
-        return loss, weight
+            np.multiply(self.summed[:size], 1 / divisor, out=net.gradients)
+        return outputs, losses, weight, divisor
 
-    def _sum_synced(self, batch: _Part) -> tuple[float, float]:
+    def _sum_synced(self, batch: Batch) -> tuple[Array | None, float, float, float]:
         """As `_sum`, where all ranks go through the layers together, also those without rows."""
-        net, size, total = self.net, self.net.parameters.size, batch.total
+        net, size, total = self.net, self.net.parameters.size, batch.total_weight()
         outputs = self._forward(batch)
-        loss, grad = 0.0, np.zeros_like(outputs)
-        if total:
-            loss, grad = self.trainer.loss(outputs, batch.y, sample_weight=batch.weight)
-        self.forwards += 1
-        self.comm.Allreduce(np.array([loss * total, total, len(batch.x)], net.dtype), self.summed[size:])
-        loss, weight, rows = map(float, self.summed[size:])
-        self._require_finite("loss", loss)
+        loss, grad_outputs = self._loss(outputs, batch)
+        sums = np.empty(3)
+        self.comm.Allreduce(np.array([loss * total, total, batch.divisor()]), sums)
+        losses, weight, divisor = map(float, sums)
+        self._require_finite_loss(losses)
         if weight:
-            net._backward(grad * net.dtype.type(total / (rows * self.mean_weight)), input_gradient=False)
+            net._backward(grad_outputs * net.dtype.type(total / divisor), input_gradient=False)
             self.sent[:size] = net.gradients
             self.comm.Allreduce(self.sent[:size], self.summed[:size])
             net.gradients[...] = self.summed[:size]
-        return loss, weight
+        return outputs, losses, weight, divisor
 
-    def _require_finite(self, what: str, value: float) -> None:
-        if not math.isfinite(value):
-            raise self.trainer._divergence(what, value)
+    def _require_finite_loss(self, losses: float) -> None:
+        if not math.isfinite(losses):
+            raise self.trainer._divergence("loss", losses)
 
-    def _average_buffers(self) -> None:
+    def average_buffers(self) -> None:
         """Let running statistics be the mean of those of the ranks, by their rows."""
         buffers = self.net.buffers
         if not buffers.size or self.synced:  # then they are equal
             return
-        rows = float(len(self.data.x))
+        rows = 1.0 if self.rows is None else float(self.rows.count)
         sent = np.append(buffers.astype(np.float64) * rows, rows)
         summed = np.empty_like(sent)
         self.comm.Allreduce(sent, summed)
         buffers[...] = summed[:-1] / summed[-1]
         self.net._lose_forward()
-
-    def _validation_loss(self, part: _Part) -> float:
-        """The loss of the rows of all ranks."""
-        sent = np.zeros(2)
-        if part.total:
-            outputs = self.net.predict(part.x)
-            sent[:] = self.trainer.loss.value(outputs, part.y, sample_weight=part.weight) * part.total, part.total
-        summed = np.empty_like(sent)
-        self.comm.Allreduce(sent, summed)
-        return float(summed[0] / summed[1]) if summed[1] else math.nan

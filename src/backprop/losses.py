@@ -350,10 +350,14 @@ class Loss(Settings, metaclass=Overridable):
         ValueError
             If the loss has no classes, or the weights are not valid.
         """
+        return class_weight_vector(spec, targets, self._n_classes(n_outputs))
+
+    def _n_classes(self, n_outputs: int) -> int:
+        """Return the number of classes of which a row has one; a ValueError if the loss has none."""
         if self.task == "classification":
-            return class_weight_vector(spec, targets, n_outputs)
+            return n_outputs
         if self.task == "binary" and n_outputs == 1:
-            return class_weight_vector(spec, targets, 2)
+            return 2
         raise ValueError(f"class_weight needs a loss with one target class per row; {self.name} with {n_outputs} outputs has none")
 
     def _check_options(self) -> None:

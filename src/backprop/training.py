@@ -16,7 +16,7 @@ from ._suggestions import suggests_options
 from ._training.divergence import DivergenceError
 from ._training.epochs import FitOptions, run_fit
 from ._training.evaluation import evaluate_batches, make_metrics
-from ._training.rows import Converter, Rows, Stream
+from ._training.rows import Converter, Rows, Stream, as_data
 from ._training.state import EVALUATION_BATCH, TrainingState
 from ._types import Communicator, GradientHook
 from .data import split
@@ -213,20 +213,21 @@ class Trainer(TrainingState):
         if self.comm is not None:
             from .distributed import fit_by
 
-            given = {"validation_split": validation_split, "class_weight": class_weight, "steps_per_epoch": steps_per_epoch}
             return fit_by(
                 self,
                 x,
                 y,
-                left_out=given,
+                validation_split=validation_split,
                 epochs=epochs,
                 batch_size=batch_size,
                 validation_data=validation_data,
                 shuffle=shuffle,
                 drop_last=drop_last,
+                class_weight=class_weight,
                 sample_weight=sample_weight,
                 callbacks=callbacks,
                 seed=seed,
+                steps_per_epoch=steps_per_epoch,
                 verbose=verbose,
                 check_finite=check_finite,
             )
@@ -254,13 +255,15 @@ class Trainer(TrainingState):
                     kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=split_seed)
                     data, validation = data.subset(kept), data.subset(held_out)
                 vector = data.use_class_weight(in_training)
+                data.require_weight()
                 data.share_weight()
                 self._class_vector = vector if class_weight is None else None
             if validation_data is not None:
                 named = converter.of("validation_data")
-                validation = self._evaluation_data(named, *_as_data(validation_data))
+                validation = self._evaluation_data(named, *as_data(validation_data))
             elif isinstance(validation, Rows) and self._class_vector is not None:
                 validation.use_class_weight(self._class_vector)
+                validation.require_weight()
             options = FitOptions(
                 epochs=check_count("epochs", epochs),
                 batch_size=check_count("batch_size", batch_size),
@@ -511,12 +514,5 @@ def evaluate(
         return evaluate_batches(net, criterion, Stream(converter, x, None, criterion.row_class_weight).epoch(), made)
     rows = Rows(converter, x, y, sample_weight)
     rows.use_class_weight(criterion.row_class_weight)
+    rows.require_weight()
     return evaluate_batches(net, criterion, rows.batches(check_count("batch_size", batch_size)), made)
-
-
-def _as_data(validation_data: Any) -> tuple[Any, ...]:
-    if isinstance(validation_data, tuple):
-        if len(validation_data) not in (2, 3):
-            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got a tuple of {len(validation_data)}")
-        return validation_data
-    return (validation_data,)

@@ -55,9 +55,7 @@ def run_fit(
     """Train for some epochs and return their history."""
     if isinstance(data, Rows):
         _check_batches(trainer, data.count, options)
-    trainer._training_keys, trainer.history_keys = _keys(trainer, validation is not None)
-    monitored = _check_schedule(trainer)
-    hooks = CallbackList(callbacks, trainer)
+    monitored, hooks = check_callbacks(trainer, validation is not None, callbacks)
     history = History()
     progress = None
     logs: dict[str, float] = {}
@@ -71,11 +69,11 @@ def run_fit(
                 hooks.call("on_epoch_begin", trainer.epoch, {})
                 if rewind is None:
                     rewind = Rewind(trainer)
-                elif hooks.may_change_state:
+                elif hooks.may_change_state or trainer._ranks is not None:
                     rewind.renew()
                 numbers = _train_epoch(trainer, data, hooks, progress, options, pace, rewind)
                 if validation is not None:
-                    numbers |= {f"val_{key}": value for key, value in trainer._evaluate_prepared(validation).items()}
+                    numbers |= {f"val_{key}": value for key, value in trainer._evaluate_prepared(validation, joined=True).items()}
                     with rewind:
                         trainer._check_validation(numbers["val_loss"])
                 numbers["lr"] = trainer.last_lr
@@ -85,7 +83,7 @@ def run_fit(
                 history.append(trainer.epoch - 1, logs)
                 progress.end_epoch(logs)
                 hooks.call("on_epoch_end", trainer.epoch - 1, logs)
-                if trainer.stop_training:
+                if trainer.stop_training if trainer._ranks is None else trainer._ranks.agree_to_stop(trainer.stop_training):
                     break
         except BaseException as error:
             trainer._discard_accumulated()
@@ -96,6 +94,12 @@ def run_fit(
                 progress.close()
         hooks.end(logs)
     return history
+
+
+def check_callbacks(trainer: TrainingState, validated: bool, callbacks: Any) -> tuple[ReduceOnPlateau | None, CallbackList]:
+    """Return the schedule that follows results, if there is one, and the callbacks; an error if they cannot serve in this run."""
+    trainer._training_keys, trainer.history_keys = _keys(trainer, validated)
+    return _check_schedule(trainer), CallbackList(callbacks, trainer)
 
 
 @contextmanager
@@ -183,6 +187,8 @@ def _train_epoch(
             rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
         trainer._apply_accumulated()
         trainer._check_parameters()
+    if trainer._ranks is not None:
+        trainer._ranks.join(meter)
     return meter.result()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import metrics as metric_functions
@@ -59,6 +59,16 @@ class Meter:
         for metric in self._metrics:
             metric.add(sums)
 
+    def state(self) -> tuple[Any, ...]:
+        """Return what has been gathered, for `set_states` of a meter in another process."""
+        return self._loss, self._weight, [metric.state() for metric in self._metrics]
+
+    def set_states(self, states: Sequence[tuple[Any, ...]]) -> None:
+        """Hold what these meters have gathered together, and nothing else."""
+        self._loss, self._weight = (sum(state[index] for state in states) for index in (0, 1))
+        for position, metric in enumerate(self._metrics):
+            metric.set_states([state[2][position] for state in states])
+
     def result(self) -> dict[str, float]:
         """Return the loss, averaged by the rows' weights, and the metrics."""
         loss = self._loss / self._weight if self._weight else 0.0
@@ -78,10 +88,18 @@ def make_metrics(specs: Sequence[MetricSpec] | None, loss: Loss, streaming_only:
     return [metric for metric in made if metric.streaming or specs is not None or not streaming_only]
 
 
-def evaluate_batches(net: Network, loss: Loss, batches: Iterable[Batch], metrics: Iterable[Metric]) -> dict[str, float]:
-    """Return loss and metrics of the network, in evaluation mode."""
+def evaluate_batches(
+    net: Network,
+    loss: Loss,
+    batches: Iterable[Batch],
+    metrics: Iterable[Metric],
+    join: Callable[[Meter], None] | None = None,
+) -> dict[str, float]:
+    """Return loss and metrics of the network, in evaluation mode; ``join`` sees the meter before its result."""
     meter = Meter(metrics)
     for batch in batches:
         outputs = net.infer(batch.x)
         meter.add(loss.compute(outputs, batch.targets, batch.weight, None), outputs, batch)
+    if join is not None:
+        join(meter)
     return meter.result()

@@ -22,6 +22,7 @@ from .state import Diverged, TrainingState
 
 SHARE = 0.01  # of the training time that copies may take
 LEAST_SECONDS = 0.05  # between two copies
+STEPS_OF_RANKS = 64  # between two copies where several ranks train: all must copy at the same steps, and take the same ones again
 MOST_BYTES = 1 << 26  # of the batches of a stream that the log may hold
 
 
@@ -104,7 +105,10 @@ class Rewind:
         DivergenceError
             If the parameters are no longer finite.
         """
-        due = perf_counter() - self._copied > self._pause or self._kept > MOST_BYTES
+        if self._trainer._ranks is None:
+            due = perf_counter() - self._copied > self._pause or self._kept > MOST_BYTES
+        else:
+            due = len(self._record.log) >= STEPS_OF_RANKS
         if due and not self._trainer._has_accumulated:
             self._trainer._check_parameters()
             self.renew()

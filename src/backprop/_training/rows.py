@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arrays import as_matrix, as_real_array, as_table, check_count
-from .._class_weights import ClassWeight, check_sample_weight, weigh_rows
+from .._class_weights import ClassWeight, check_sample_weight, count_classes, weigh_rows
 from .._frames import column_names
 from .._types import Array, Labels
 from ..data import Indices, check_same_rows, rows_differ
@@ -138,6 +138,7 @@ class Rows:
         sample_weight: npt.ArrayLike | None = None,
         *,
         warns: bool = False,
+        may_be_empty: bool = False,
     ) -> None:
         self._converter = converter
         names = converter.names
@@ -145,14 +146,14 @@ class Rows:
         given = as_real_array(y, names.y)
         check_same_rows((table, given), names[1:3])
         self.count = len(table)
-        if self.count == 0:
+        if self.count == 0 and not may_be_empty:
             raise ValueError(f"{names.x} must have at least one row, got shape {table.shape}")
         self._x_mapped, self._y_mapped = is_mapped(table), is_mapped(given)
         self._x = table if self._x_mapped else converter.inputs(table, column_names(x))
         self._targets = given if self._y_mapped else converter.targets(given)
         if warns and not self._x_mapped:
             _warn_of(_lost_columns(table, self._x), names.x, self._x.dtype, column_names(x))
-        exact = None if self._y_mapped else converter.exact_targets(given)
+        exact = None if self._y_mapped or not self.count else converter.exact_targets(given)
         lost = None if exact is None else _lost_column(exact, self._targets)
         self._exact = None if lost is None else exact
         if warns:
@@ -188,18 +189,48 @@ class Rows:
             self._class_vector = vector
             if not self._y_mapped:
                 self._weight = self._converter.weigh(self._targets, vector, self._sample_weight)
+        return self._class_vector
+
+    def count_classes(self) -> npt.NDArray[np.float64]:
+        """Return how many rows each class has."""
+        parts = (self._take_targets(self._numbers(part)) for part in self.slices(CHUNK))
+        return count_classes(parts, self._converter.loss._n_classes(self._converter.n_outputs))
+
+    def require_weight(self) -> None:
+        """Raise a ValueError if the weights of all rows are known to be zero."""
         if self._weight is not None and not self._weight[self._numbers(slice(None))].any():
             raise ValueError(NO_WEIGHT)
-        return self._class_vector
 
     def share_weight(self) -> None:
         """Let batches be divided by their rows and the mean weight of all rows, and not by the weight of the batch."""
-        if self._class_vector is None and self._sample_weight is None:
-            return
+        if self.is_weighted:
+            self.set_mean_weight(self.total_weight() / self.count)
+
+    @property
+    def class_vector(self) -> ClassVector | None:
+        """The weight of each class, where classes have weights."""
+        return self._class_vector
+
+    @property
+    def has_sample_weight(self) -> bool:
+        """Whether rows have weights of their own."""
+        return self._sample_weight is not None
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether rows have weights, of their own or by their classes."""
+        return self._class_vector is not None or self._sample_weight is not None
+
+    def total_weight(self) -> float:
+        """Return the sum of |weight| of rows that have weights."""
         parts = (self._take_weight(self._numbers(part)) for part in self.slices(CHUNK))
-        self._mean_weight = sum(float(np.abs(part).sum(dtype=np.float64)) for part in parts if part is not None) / self.count
-        if not self._mean_weight:
+        return sum(float(np.abs(part).sum(dtype=np.float64)) for part in parts if part is not None)
+
+    def set_mean_weight(self, weight: float) -> None:
+        """Let batches be divided by their rows and this mean |weight|."""
+        if not weight:
             raise ValueError(NO_WEIGHT)
+        self._mean_weight = weight
 
     def take(self, rows: Indices | slice) -> Batch:
         """Return the batch of these rows."""
@@ -288,13 +319,17 @@ class Stream:
         if not (callable(source) or isinstance(source, Iterable)):
             whole = "a tuple (x, y)" if self._name != "x" else "an array with y"
             raise TypeError(f"{self._name} must be {whole}, or an iterable of batches (x, y), got {type(source).__name__}")
-        if isinstance(class_weight, str):
-            raise ValueError("class_weight='balanced' needs y as an array; for an iterable of batches give the weights themselves")
         self._converter = converter
-        self._class_weight = class_weight
+        self.use_class_weight(class_weight)
         self._source = source
         self.steps = None if steps_per_epoch is None else check_count("steps_per_epoch", steps_per_epoch)
         self._iterator: Iterator[Any] | None = None
+
+    def use_class_weight(self, class_weight: ClassWeight | None) -> None:
+        """Weigh rows by their classes too."""
+        if isinstance(class_weight, str):
+            raise ValueError("class_weight='balanced' needs y as an array; for an iterable of batches give the weights themselves")
+        self._class_weight = class_weight
 
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch.
@@ -397,3 +432,14 @@ def is_mapped(array: Any) -> bool:
             return True
         array = array.obj if isinstance(array, memoryview) else getattr(array, "base", None)
     return False
+
+
+def as_data(validation_data: Any) -> tuple[Any, ...]:
+    """Return the arguments that validation data consist of."""
+    if isinstance(validation_data, np.ndarray):
+        raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches, got an array")
+    if isinstance(validation_data, tuple):
+        if len(validation_data) not in (2, 3):
+            raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got a tuple of {len(validation_data)}")
+        return validation_data
+    return (validation_data,)

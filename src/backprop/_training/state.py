@@ -27,7 +27,7 @@ EVALUATION_BATCH = 1024
 _PASSING = (
     "comm",
     *("training_data", "validation_data", "batch_size", "shuffle"),
-    *("_callbacks", "error", "_diverged", "_step_plan", "_awaited"),
+    *("_callbacks", "error", "_diverged", "_step_plan", "_awaited", "_ranks"),
 )
 
 
@@ -134,12 +134,16 @@ class TrainingState(TrainingStep):
             return Stream(converter, x, None, class_weight)
         data = Rows(converter, x, y, sample_weight)
         data.use_class_weight(class_weight)
+        data.require_weight()
         return data
 
-    def _evaluate_prepared(self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH) -> dict[str, float]:
-        """Return the loss and the metrics on prepared data."""
+    def _evaluate_prepared(
+        self, data: Rows | Stream, batch_size: int = EVALUATION_BATCH, *, joined: bool = False
+    ) -> dict[str, float]:
+        """Return the loss and the metrics on prepared data; ``joined`` means those of all ranks that train together."""
         batches = data.batches(batch_size) if isinstance(data, Rows) else data.epoch()
-        return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss))
+        join = self._ranks.join if joined and self._ranks is not None else None
+        return evaluate_batches(self.net, self.loss, batches, make_metrics(self.metrics, self.loss), join)
 
     def _progress_state(self) -> tuple[Array | None, dict[str, Any]]:
         """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""

@@ -12,6 +12,7 @@ a custom loss                                              C               Pytho
 `TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
 accumulated steps, ``on_gradients``, a custom optimizer    C               a kernel  C, then a kernel each
 custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
+``comm``: a step of several ranks, `backprop.distributed`  C               a kernel  C, a sum over ranks, a kernel each
 =========================================================  ==============  ========  ==================================
 
 All of them give the same numbers up to rounding. `TrainingStep._current_plan` says whether there is a plan, and whether it has the
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 import os
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +48,7 @@ from .rows import Batch, Converter
 
 if TYPE_CHECKING:
     from .._core import TrainingPlan
+    from .evaluation import Meter
 
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
@@ -58,6 +60,19 @@ class Results(NamedTuple):
     weights: Numbers
     outputs: Array | None = None
     tally: Tally | None = None
+
+
+class Ranks(Protocol):
+    """The processes that train one network together, for the one that runs this; see `backprop.distributed`."""
+
+    def train_on(self, batch: Batch) -> tuple[float, Array | None]:
+        """Train on the batches of all ranks; return their loss, and the outputs of this one, None where it has no weight."""
+
+    def join(self, meter: Meter) -> None:
+        """Let the meter have what those of the other ranks have gathered."""
+
+    def agree_to_stop(self, here: bool) -> bool:
+        """Return whether any rank ends training."""
 
 
 class _Exclusively:
@@ -146,6 +161,7 @@ class TrainingStep(Options):
         self._accumulated_weight = 0.0
         self._before_forward: tuple[Array | None, int] = (None, 0)
         self._awaited: Any = None  # the network's forward that `forward` made
+        self._ranks: Ranks | None = None  # while several processes train the network together
 
     def _check_options(self) -> None:
         self.loss.check_activation(self.net.output_activation)
@@ -247,6 +263,8 @@ class TrainingStep(Options):
 
     def _train_on(self, batch: Batch) -> tuple[float, Array | None]:
         """Train on a prepared batch and return its loss and outputs, None for a batch without weight, which changes nothing."""
+        if self._ranks is not None:
+            return self._ranks.train_on(batch)
         if batch.weight is not None and not batch.weight.any():
             if self.accumulate_steps > 1 or self._accumulated_steps:
                 self._accumulate(None, batch.divisor())
@@ -270,7 +288,8 @@ class TrainingStep(Options):
         """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
         if self._step_plan is None or not self._step_plan.is_current():
             self._step_plan = None
-            if self.accumulate_steps == 1 and not self._accumulated_steps and self.on_gradients is None:
+            whole = self.accumulate_steps == 1 and not self._accumulated_steps and self.on_gradients is None
+            if whole and self._ranks is None:
                 self._step_plan = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
         return self._step_plan
 
@@ -341,13 +360,7 @@ class TrainingStep(Options):
 
     def _complete(self, outputs: Array, batch: Batch) -> float:
         """Compute the loss of the last forward and take the second half of the step; ``batch.x`` is only counted."""
-        grad_outputs = np.empty_like(outputs)
-        work = self.net._work
-        awaited, work.under_way, work.thread = work.pending, LOSS, get_ident()
-        try:
-            loss = self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs)
-        finally:
-            work.under_way = None
+        loss, grad_outputs, awaited = self._loss_of(outputs, batch)
         if not math.isfinite(loss):
             raise self._divergence("loss", loss)
         if batch.weight is not None and batch.mean_weight:
@@ -358,6 +371,16 @@ class TrainingStep(Options):
             self.net._backward(grad_outputs, input_gradient=False)
             self._use_gradients(batch.divisor())
         return loss + penalty / batch.total_weight()
+
+    def _loss_of(self, outputs: Array, batch: Batch) -> tuple[float, Array, Any]:
+        """Return the loss of the last forward, dL/doutputs, and what `_check_forward` awaits."""
+        grad_outputs = np.empty_like(outputs)
+        work = self.net._work
+        awaited, work.under_way, work.thread = work.pending, LOSS, get_ident()
+        try:
+            return self.loss.compute(outputs, batch.targets, batch.weight, grad_outputs), grad_outputs, awaited
+        finally:
+            work.under_way = None
 
     def _penalty(self) -> float:
         """Return l2 / 2 times the sum of squares of the weights, which the divisor of the batch divides."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -47,6 +47,14 @@ class Metric(metaclass=Overridable):
     def result(self) -> float:
         """Return the metric over all rows since the last `result`, and forget them; NaN where it is not defined."""
         raise missing(self, "result(self), which returns the metric over all rows since the last result")
+
+    def state(self) -> Any:
+        """Return what has been noted since the last `result`, for `set_states` in another process."""
+        raise missing(self, "state(self), which returns what has been noted, ready to be pickled")
+
+    def set_states(self, states: Sequence[Any]) -> None:
+        """Hold what several metrics have noted of their rows together, and nothing else."""
+        raise missing(self, "set_states(self, states), which takes what several metrics have noted")
 
     @property
     def adds_sums(self) -> bool:
@@ -92,6 +100,15 @@ class Means(Metric):
         self._sums = self._sums + self._choose(sums.columns)
         self._weight += sums.weight
 
+    def state(self) -> tuple[Numbers | float, float]:
+        return self._sums, self._weight
+
+    def set_states(self, states: Sequence[tuple[Numbers | float, float]]) -> None:
+        self._sums, self._weight = 0.0, 0.0
+        for sums, weight in states:
+            self._sums = self._sums + sums
+            self._weight += weight
+
     def result(self) -> float:
         means = np.asarray(self._sums) / self._weight if self._weight else np.array(math.nan)
         self._sums, self._weight = 0.0, 0.0
@@ -111,6 +128,12 @@ class Collected(Metric):
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         self._batches.append((outputs, targets, sample_weight))
+
+    def state(self) -> list[tuple[AnyArray, AnyArray, AnyArray | None]]:
+        return self._batches
+
+    def set_states(self, states: Sequence[list[tuple[AnyArray, AnyArray, AnyArray | None]]]) -> None:
+        self._batches = [batch for state in states for batch in state]
 
     def result(self) -> float:
         if not self._batches:
@@ -340,6 +363,23 @@ class R2(Metric):
         self._rows += round(sums.rows)
         self._means.add(sums._replace(columns=np.concatenate([squares, shifted, shifted_squares])))
 
+    def state(self) -> tuple[AnyArray | None, int, Any]:
+        return self._first, self._rows, self._means.state()
+
+    def set_states(self, states: Sequence[tuple[AnyArray | None, int, Any]]) -> None:
+        self._first, self._rows, moved = None, 0, []
+        for first, rows, (sums, weight) in states:
+            if first is None:
+                continue
+            if self._first is None:
+                self._first = first
+            self._rows += rows
+            shift = first - self._first
+            squares, distances, square_distances = np.reshape(sums, (3, -1))
+            shifted = distances + weight * shift
+            moved.append((np.concatenate([squares, shifted, square_distances + shift * (distances + shifted)]), weight))
+        self._means.set_states(moved)
+
     def result(self) -> float:
         r2 = self._means.result() if self._rows > 1 else math.nan
         self._first, self._rows = None, 0
@@ -371,6 +411,12 @@ class Exponentiated(Metric):
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         self._metric.update(np.exp(outputs.astype(np.float64)), targets, sample_weight)
+
+    def state(self) -> Any:
+        return self._metric.state()
+
+    def set_states(self, states: Sequence[Any]) -> None:
+        self._metric.set_states(states)
 
     def result(self) -> float:
         return self._metric.result()
