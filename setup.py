@@ -7,6 +7,7 @@ BACKPROP_PURE=1          compile nothing: a wheel is then py3-none-any, which in
 BACKPROP_PLAIN=1         compile without vector extensions, as other compilers do
 BACKPROP_BUILD_ISA       compile only these, separated by commas (x86-64 is always built: it detects the processor);
                          "native" compiles one module, for the best level that this processor runs
+BACKPROP_CYTHON          the Python that runs Cython, where the one that runs this file cannot (a cross build)
 BACKPROP_DEBUG=1         compile with -O1 -g, and check every index and every use of a memoryview at run time
 BACKPROP_SANITIZE        compile with -O1 -g and these of GCC's or Clang's sanitizers, such as "address,undefined" or "thread";
                          Python has to be started with their library loaded (.ci/sanitize does it)
@@ -47,7 +48,8 @@ FLAGS += ["-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast"]
 # `cdef inline` means it: the kernels take literal arguments apart at compile time, which works in no copy that is shared.
 INLINE = ("CYTHON_INLINE", "inline __attribute__((always_inline))")
 # Cython runs in a process of its own and without garbage collection, which takes a third of its time and frees little.
-CYTHON = [sys.executable, "-c", "import gc; gc.disable(); from Cython.Compiler.Main import main; main(command_line=1)", "-3"]
+CYTHON = [os.environ.get("BACKPROP_CYTHON", sys.executable), "-c"]
+CYTHON += ["import gc; gc.disable(); from Cython.Compiler.Main import main; main(command_line=1)", "-3"]
 CYTHON += ["-X", "boundscheck=True,initializedcheck=True"] * DEBUG
 
 LEVEL_PROBE = '#include <Python.h>\n#include "_kernels/core/vector.h"\nint main(void) { return processor_level(); }\n'
