@@ -73,7 +73,7 @@ class BuildLevels(build_ext):
     """Translate the source once, and compile it under each extension's name with its own flags."""
 
     def initialize_options(self):
-        """Build as many levels at once as there are processors."""
+        """Build one level per processor at a time."""
         super().initialize_options()
         self.parallel = os.cpu_count()
 

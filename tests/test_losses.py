@@ -243,7 +243,7 @@ def test_too_large_for_float32_is_refused():
 @every_loss
 def test_row_counts_that_differ_are_refused(name, options, rng):
     outputs, targets = _case(name, rng)
-    with pytest.raises(ValueError, match=r"as many rows as outputs, got shapes \(4.*\) and \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"the same number of rows, got shapes \(4.*\) and \(5, 3\)"):
         losses.get({"name": name, **options})(outputs, targets[:4])
 
 

@@ -2,7 +2,7 @@
 
 Some attributes are shortcuts of a method: `Layer.infer` computes what `forward` does in evaluation mode and keeps nothing,
 `Loss.compute` what a call does with arrays that are prepared. A subclass that replaces the method need not know of its shortcuts,
-and the inherited ones would go on doing what the method did before. So a base class names them, each with what takes its place::
+and the inherited ones would still do what the method did before. So a base class names them, each with what takes its place::
 
     class Layer(metaclass=Overridable):
         def forward(self, x, training): ...

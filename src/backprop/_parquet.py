@@ -55,7 +55,7 @@ class _Group(NamedTuple):
 class ParquetBatches:
     """Batches of the rows of Parquet files, read as they are needed; `backprop.data.parquet` makes one.
 
-    ``len()`` is the number of batches, from the files' metadata. It can be gone through any number of times, in a new order each
+    ``len()`` is the number of batches, from the files' metadata. It can be iterated over any number of times, in a new order each
     time: pass it to `Trainer.fit` in place of x, without y.
 
     Attributes

@@ -8,12 +8,12 @@ A callback is any object with some of these methods, which are Keras'; the ones 
     on_epoch_end(epoch, logs)         logs has the numbers of the epoch, the keys of `History`
     on_train_end(logs)                logs has the numbers of the last whole epoch, {} if there was none
 
-Epochs and batches count from 0; epochs go on where the trainer's last `fit` ended. ``trainer.stop_training = True`` ends training
-after the epoch. Before the first ``on_train_begin``, all callbacks get two more calls, if they have the methods:
+Epochs and batches count from 0; epochs continue where the trainer's last `fit` ended. ``trainer.stop_training = True`` ends
+training after the epoch. Before the first ``on_train_begin``, all callbacks get two more calls, if they have the methods:
 ``set_trainer(trainer)``, which `Callback` has, and then ``check_run()``. It raises an error if the callback cannot serve in this
 run, and training does not begin.
 
-Callbacks may have a state that is saved with the trainer, as `Checkpoint` does it, so that a run that was cut off goes on::
+Callbacks may have a state that is saved with the trainer, as `Checkpoint` does it, so that an interrupted run can continue::
 
     state_dict()                      returns a dict of NumPy arrays and whatever JSON holds
     load_state_dict(state)            takes it back, after ``on_train_begin`` of the first `fit` of the trainer that was loaded
@@ -168,7 +168,7 @@ class EarlyStopping(Callback):
     the value of the parameters at the beginning of the epoch, so these are restored. With more updates no parameters have exactly
     that value; those at the end of the epoch are restored. Validation data give the better choice.
 
-    Optimizer and epoch count stay as they are: training that goes on continues with the moments of the last update.
+    Optimizer and epoch count stay as they are: training that continues uses the moments of the last update.
 
     Examples
     --------
@@ -275,10 +275,10 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Save the trainer after every epoch, so that training can go on from there: `Trainer.load`.
+    """Save the trainer after every epoch, so that training can continue from there: `Trainer.load`.
 
-    The file has the state of the callbacks of the run, too, so that they go on as well. After an epoch, all callbacks that have a
-    state come before it, whatever their place in the list.
+    The file has the state of the callbacks of the run, too, so that they continue as well. After an epoch, all callbacks that have
+    a state come before it, whatever their place in the list.
 
     Parameters
     ----------
@@ -384,7 +384,7 @@ class CSVLogger(Callback):
     path : str or path
         The file.
     append : bool
-        Whether to go on with a file that is there, in its columns.
+        Whether to append to an existing file, in its columns.
 
     Examples
     --------
@@ -407,7 +407,7 @@ class CSVLogger(Callback):
         self._keys: list[str] = []
 
     def check_run(self) -> None:
-        """Check that the file can be written, and, if it goes on, that its columns are those of this run."""
+        """Check that the file can be written, and, if it is appended to, that its columns are those of this run."""
         if self.path.exists():
             self.path.open("a", encoding="utf-8").close()
         else:
@@ -495,7 +495,7 @@ class EMA(Callback):
 
     The average often predicts better than the last update. It is summed in float64 (see `Network.blend`), so that any decay
     works. Batches that bring no update, such as those before the last of ``accumulate_steps``, do not count. In another run the
-    average goes on if the network is the same one, and starts again from any other network. After a `DivergenceError` the average
+    average continues if the network is the same one, and starts again from any other network. After a `DivergenceError` the average
     still includes the update that was undone.
     Source: Polyak and Juditsky, SIAM J. Control Optim. 30, 1992.
 
@@ -520,7 +520,7 @@ class EMA(Callback):
         self._updates = 0
 
     def on_train_begin(self, logs: Logs) -> None:
-        """Start from the network as it is, or go on with its average."""
+        """Start from the network as it is, or continue its average."""
         if self._followed is not self.trainer.net:
             self._followed = self.trainer.net
             self.network = self._followed.copy()

@@ -24,7 +24,7 @@ BLOCK = 1 << 22  # rows that are shuffled at a time: their order takes 32 MB
 
 
 class Batches:
-    """Batches of the rows of arrays, in a new random order each time it is gone through; `batches` makes one.
+    """Batches of the rows of arrays, in a new random order for each iteration; `batches` makes one.
 
     ``len()`` is the number of batches. With a seed, the first pass is always the same, and so are the second and all others.
 

@@ -1,6 +1,6 @@
 """Many networks: whole fits side by side on threads, and networks that predict together.
 
-Kernels hold no interpreter lock, so the fits of different networks run on as many threads as there are processors. What each of
+Kernels hold no interpreter lock, so the fits of different networks run on one thread per processor. What each of
 them computes does not depend on the number of threads, or on the others.
 """
 
@@ -87,7 +87,7 @@ def fit_many(
         How many fits run at a time; by default as many as the kernels may use.
     errors : {"raise", "return"}
         What becomes of the exception that ends a fit. "raise" ends the others after their epochs and raises the first one; "return"
-        lets the others go on, and puts it in place of the history.
+        lets the others continue, and returns it in place of the history.
     epochs, batch_size, shuffle, drop_last, steps_per_epoch, check_finite : optional
         As for `Trainer.fit`.
     validation_data, validation_split, class_weight, sample_weight : optional

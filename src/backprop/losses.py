@@ -212,7 +212,9 @@ class Loss(Settings, metaclass=Overridable):
         rows, k = matrix.shape
         prepared = self.prepare_targets(targets, k, matrix.dtype)
         if len(prepared) != rows:
-            raise ValueError(f"targets must have as many rows as outputs, got shapes {np.shape(targets)} and {matrix.shape}")
+            raise ValueError(
+                f"targets and outputs must have the same number of rows, got shapes {np.shape(targets)} and {matrix.shape}"
+            )
         weight = None if sample_weight is None else check_sample_weight(sample_weight, rows, matrix.dtype)
         if self.class_weight is not None:
             weight = weigh_rows(prepared, self.class_weight_vector(self.class_weight, [prepared], k), weight, matrix.dtype)

@@ -373,7 +373,7 @@ class Network(Options, metaclass=Overridable):
         """Move all parameters and buffers toward those of another network: ``own += tau (other - own)``.
 
         Target networks and moving averages do this at every step with a small tau; tau = 1 copies. A float32 network adds up
-        in float64, so that steps too small for float32 are not lost: it keeps the exact sums, and goes on from them as long as
+        in float64, so that steps too small for float32 are not lost: it keeps the exact sums, and continues from them as long as
         its values are these sums rounded. A value that was changed in another way starts a new sum. Copies and files hold the
         rounded values alone.
 

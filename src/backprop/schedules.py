@@ -1,4 +1,4 @@
-"""Learning rates that change as training goes on.
+"""Learning rates that change during training.
 
 A schedule is a function of a count: the updates made so far, or with ``per="epoch"`` the epochs finished so far.
 Both start at 0, so ``schedule(0)`` is the learning rate of the very first update. The values are PyTorch's (the closed

@@ -206,7 +206,7 @@ class Trainer(TrainingState):
         Notes
         -----
         The order of an epoch follows from the seed and from `epoch` alone. So training that was saved after some epochs and
-        loaded again goes on exactly as if it had not been interrupted.
+        loaded again continues exactly as if it had not been interrupted.
 
         To undo an update, one copy of the parameters and of the optimizer's moments is kept, and a second one for short times.
         """
@@ -323,9 +323,9 @@ class Trainer(TrainingState):
         metrics: Sequence[MetricSpec] | None = None,
         on_gradients: GradientHook | None = None,
     ) -> Trainer:
-        """Return a trainer that goes on where the saved one was.
+        """Return a trainer that continues where the saved one stopped.
 
-        If it was saved during `fit`, as `Checkpoint` does, pass the same callbacks to the next `fit`: they go on from their saved
+        If it was saved during `fit`, as `Checkpoint` does, pass the same callbacks to the next `fit`: they start from their saved
         state. What a callback has saved goes to the callback of the same class, and among several of a class to the one in the
         same place.
 

@@ -45,7 +45,7 @@ LONG_RUNS = [LongRun(), LongRun(weight_decay=0.01)]
 
 
 def epoch_run(case: LongRun, backend: str) -> Run:
-    """One epoch of `Trainer.fit`, which goes on where the last one ended."""
+    """One epoch of `Trainer.fit`, which continues where the last one ended."""
     x, y = case.data()
     trainer = Trainer(case.network.network(), loss="cross_entropy", optimizer=Adam(case.network.lr, weight_decay=case.weight_decay))
     return on_backend(backend, lambda: trainer.fit(x, y, batch_size=case.network.batch, verbose=False))

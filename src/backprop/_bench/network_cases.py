@@ -80,7 +80,7 @@ def step_run(case: NetworkCase, backend: str) -> Run:
 
 
 def fit_run(case: NetworkCase, backend: str, most_steps: int = 2_000) -> Contestant:
-    """An epoch of `Trainer.fit`, from shuffling to the history: as many steps as take some milliseconds, but at least two."""
+    """An epoch of `Trainer.fit`, from shuffling to the history: enough steps to take some milliseconds, at least two."""
     steps = int(np.clip(1e9 / case.training_flops, 2, most_steps))
     x, y = case.data(steps)
     trainer = _trainer(case)

@@ -28,7 +28,7 @@ class Peer(Protocol):
         """Make one training step, ready to be timed; it returns the loss."""
 
     def epoch(self, case: LongRun) -> Run:
-        """Make one epoch of training, ready to be called again and again: each goes on where the last one ended."""
+        """Make one epoch of training, ready to be called again and again: each continues where the last one ended."""
 
     def predict(self, case: NetworkCase) -> Run:
         """Make one prediction, ready to be timed; it returns the outputs."""

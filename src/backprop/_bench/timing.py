@@ -23,7 +23,7 @@ def best_times(contestants: Mapping[str, Contestant], seconds: float, *, rest: f
     time is what a step costs. Calls too short for the clock are repeated, after one that is not timed, because the one before has
     taken the caches. All together take about ``seconds`` times the number of contestants, and at least three turns after a trial.
 
-    ``rest`` is a pause before each turn, in seconds: threads of the one before may go on spinning for a while.
+    ``rest`` is a pause before each turn, in seconds: threads of the one before may spin for a while.
     """
     trials = {name: _trial(contestant) for name, contestant in contestants.items()}
     best = {name: time for name, (_, time) in trials.items()}

@@ -1,4 +1,4 @@
-"""Trainers in files: a network's file, with the optimizer's moments and the counts that training needs to go on."""
+"""Trainers in files: a network's file, with the optimizer's moments and the counts that training needs to continue."""
 
 from __future__ import annotations
 

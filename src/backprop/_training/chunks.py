@@ -19,7 +19,7 @@ CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together
 
 
 class Chunks:
-    """Trains on rows, as many steps at a time as an order has.
+    """Trains on rows: one step for each batch of an order.
 
     What the meter needs gathers in chunks whose size depends on the batch size alone, so that its sums do not depend on how
     many steps are handed over at a time. Where they can, steps keep a tally for it instead of outputs.

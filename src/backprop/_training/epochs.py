@@ -216,7 +216,7 @@ def _count_epoch_again(
 
 
 def _slices(trainer: TrainingState, data: Rows, options: FitOptions, pace: _Pace | None) -> Iterator[Indices]:
-    """Yield the row numbers of one epoch in their order, as many steps at a time as the pace says, which learns, or one."""
+    """Yield the row numbers of one epoch in their order, for a number of steps at a time that the pace gives and learns from."""
     rng = epoch_rng(options.seed, trainer.epoch) if options.shuffle else None
     for order in row_order(data.count, options.batch_size, rng, options.drop_last):
         start = 0

@@ -303,7 +303,7 @@ class Stream:
     Parameters
     ----------
     source : iterable, iterator, or callable that returns one
-        Each epoch iterates over it again. An iterator goes on where it stopped.
+        Each epoch iterates over it again. An iterator continues where it stopped.
     steps_per_epoch : int, optional
         The number of batches in an epoch. None: all that the iterable yields.
     """

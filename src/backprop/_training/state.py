@@ -171,7 +171,7 @@ class TrainingState(TrainingStep):
             self._accumulated[...] = as_parameter(gathered, "trainer.gathered", self._accumulated.shape, self.net.dtype)
 
     def save(self, path: StrPath) -> None:
-        """Save all that training needs to go on bit for bit: network, optimizer and its moments, counts, random state.
+        """Save all that training needs to continue bit for bit: network, optimizer and its moments, counts, random state.
 
         During `fit`, the state of the callbacks that have one is saved with it. Functions of a program are not saved: a custom loss
         and custom metrics have to be given to `load`. `backprop.load` reads the network alone from such a file.

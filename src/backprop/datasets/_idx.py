@@ -103,7 +103,7 @@ def _check_length(found: int, expected: int) -> None:
     if found < expected:
         raise ValueError(f"its header announces {expected:,} bytes of data, there are at most {found:,}")
     if found > expected:
-        raise ValueError(f"it goes on after the {expected:,} bytes of data that its header announces")
+        raise ValueError(f"it has more than the {expected:,} bytes of data that its header announces")
 
 
 def _part(folder: Path, *names: str) -> tuple[AnyArray, AnyArray]:

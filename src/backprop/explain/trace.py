@@ -201,7 +201,7 @@ def trace(
     loss : str, Loss or callable, optional
         The loss; the one the network was trained with when None.
     optimizer : str or Optimizer, optional
-        The update to trace. A copy is used; one that has been training this network goes on from its moments.
+        The update to trace. A copy is used; an optimizer that has been training this network continues from its moments.
     sample_weight : array_like, (n,), optional
         One weight for each row.
     training : bool

@@ -57,7 +57,7 @@ class Layer(Options, metaclass=Overridable):
     Attributes
     ----------
     fan_in, fan_out : int or None
-        The number of columns it takes and gives; None for "as many as come", which for fan_out means as many as go in.
+        The number of columns it takes and gives; None for "any number"; a fan_out of None equals the width of the input.
     trainable : bool
         False freezes its parameters: optimizers leave them as they are.
 

@@ -389,7 +389,7 @@ class Optimizer(Settings, metaclass=Overridable):
         self._renew_token()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the counts, the state of the schedule and a copy of each moment: all that `load_state_dict` needs to go on."""
+        """Return the counts, the state of the schedule and a copy of each moment: all that `load_state_dict` needs to continue."""
         if (net := self._bound()) is not None:
             self.attach(net)  # counts what frozen parameters have missed
         state: dict[str, Any] = {"steps": self.steps, "epoch": self.epoch}

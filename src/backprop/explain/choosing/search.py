@@ -174,7 +174,7 @@ def search(
     n_jobs : int, optional
         How many networks to train at a time, as for `compare`.
     folder : path, optional
-        Where to keep what has been trained: an interrupted search that is called again with the same arguments goes on from there,
+        Where to keep what has been trained: an interrupted search that is called again with the same arguments continues there,
         to the same result.
     verbose : bool, optional
         Whether to show a progress bar; None shows it on a terminal or in a notebook.

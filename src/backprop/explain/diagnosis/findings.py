@@ -204,7 +204,7 @@ CATALOGUE: dict[str, Problem] = {
     ),
     "unused outputs": Problem(
         "The network has outputs for classes that never occur among the labels: they only learn to be 0.",
-        "Check the labels; give the network as many outputs as there are classes.",
+        "Check the labels; give the network one output for each class.",
         "Debugging",
     ),
     "class imbalance": Problem(
@@ -219,7 +219,7 @@ CATALOGUE: dict[str, Problem] = {
         "Debugging",
     ),
     "plateau": Problem(
-        "The loss fell and then stopped, though it could go on falling: steps are too long to follow a narrow valley, or too "
+        "The loss fell and then stopped, though it could fall further: steps are too long to follow a narrow valley, or too "
         "short to get anywhere.",
         "Where the learning rate was constant, lower it when progress stops (schedules.ReduceOnPlateau); where a schedule has "
         "brought it near 0, let it decay more slowly. Momentum or Adam cross flat parts.",
@@ -227,7 +227,7 @@ CATALOGUE: dict[str, Problem] = {
         ("underfitting",),
     ),
     "overfitting": Problem(
-        "The training loss goes on falling while the validation loss rises: the network learns the rows by heart.",
+        "The training loss keeps falling while the validation loss rises: the network learns the rows by heart.",
         "Stop early (EarlyStopping(restore_best_weights=True)), add Dropout or weight_decay, use a smaller network or more data.",
         "Choosing an architecture",
     ),
