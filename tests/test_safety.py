@@ -204,38 +204,86 @@ def test_a_plan_is_made_of_arrays_that_belong_together(made_of):
 def test_a_training_plan_is_made_of_arrays_that_belong_together(optimizer, made_of):
     trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
     arguments = made_of("TrainingPlan", trainer._current_plan)
-    plan, column, moments, spans, ages = arguments[0], arguments[3], *arguments[7:10]
+    spans, column = arguments[4], np.ones(3, np.float32)
 
     def make(**changed: Any) -> None:
         core.TrainingPlan(*[changed.get(str(place), given) for place, given in enumerate(arguments)])
 
     make()
-    bad: list[dict[str, Any]] = [
-        {"0": None},
-        {"1": "unknown"},
-        {"4": None},
-        {"5": None},
-        {"6": None},
-        {"7": None},
-        {"8": None},
-        {"0": column},
-    ]
-    bad += [{"3": given} for given in everything(column).values() if given is not None and not is_like(given, column)]
-    bad += [{"8": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
+    bad: list[dict[str, Any]] = [{"0": None}, {"0": column}, {"1": "unknown"}, {"2": None}, {"3": None}, {"4": None}]
+    bad += [{"4": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
+    for changed in [*bad, *[{"4": given} for given in broken_spans(spans)]]:
+        with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
+            make(**changed)
+    assert arguments[0].current
+
+
+def broken_spans(spans: np.ndarray) -> Iterator[np.ndarray]:
+    """Spans that reach beyond the parameters."""
     for field, number in (("offset", -1), ("offset", 10**9), ("length", -1), ("length", 2**63 - 1)):
         changed = spans.copy()
         changed[field][0] = number
-        bad += [{"8": changed}, {"9": [(0, changed)]}]
-    bad += [{"9": given} for given in (None, (), [3], [(0, None)], [("a", spans)], ages * (1 + core.MOST_UPDATE_AGES))]
+        yield changed
+
+
+@compiled
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
+def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothing(optimizer):
+    trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
+    net, made, (x, _) = trainer.net, trainer.optimizer, numbers()
+    y = np.ones((10, 3), np.float32)
+    trainer.step(x, y)
+    planned = trainer._step_plan
+    column, spans = trainer.loss.per_output(3, net.dtype), made.attach(net)
+    moments = tuple([made._moments.get(slot) for slot in made._slots()])
+    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0]
+
+    def renew(**changed: Any) -> None:
+        planned.renew(*[changed.get(str(place), given) for place, given in enumerate(good)])
+
+    bad: list[dict[str, Any]] = [{str(place): None} for place in (0, 2, 3, 4, 5, 6, 7, 8)] + [{"2": (0.0,)}, {"6": "a"}]
+    bad += [{"1": given} for given in everything(column).values() if given is not None and not is_like(given, column)]
+    bad += [{"4": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
+    bad += [changed for given in broken_spans(spans) for changed in ({"4": given}, {"5": [(0, given)]})]
+    bad += [{"5": given} for given in ((), [3], [(0, None)], [("a", spans)], made._parts * (1 + core.MOST_UPDATE_AGES))]
     if moments[0] is not None:
-        bad.append({"7": ()})
+        bad.append({"3": ()})
         for given in everything(moments[0]).values():
             if not is_like(given, moments[0], written=True):
-                bad.append({"7": (given, *moments[1:])})
+                bad.append({"3": (given, *moments[1:])})
+    other = copy.deepcopy(trainer)
     for changed in bad:
         with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):
-            make(**changed)
-    assert plan.current
+            renew(**changed)
+        assert planned.is_current()
+    assert trainer.step(x, y) == other.step(x, y)
+    np.testing.assert_array_equal(net.parameters, other.net.parameters)
+    renew()
+    assert planned.is_current()
+
+
+@compiled
+def test_a_training_plan_without_options_takes_no_step(made_of):
+    trainer = classifier()
+    planned = core.TrainingPlan(*made_of("TrainingPlan", trainer._current_plan))
+    x, y = numbers()
+    assert planned.step(x, y, None, trainer.net._noise) is None
+    numbers_ = np.ones(1), np.ones(1)
+    with pytest.raises(RuntimeError, match="renew"):
+        planned.run(x, y, None, None, 10, np.ones(1), 0, 0, 0.0, False, *numbers_, None, None)
+
+
+@compiled
+def test_a_plan_takes_numbers_of_its_operations_alone():
+    net = blocks()
+    plan = net._ready_plan()
+    for layer in (-1, 10**9, 2**62):
+        assert plan.assign(layer, "rate", 0.5) is False
+    for _, layer in net._named:
+        for field, value in (("rate", 1.0), ("rate", 0.0), ("rate", np.nan), ("fan_in", 2.0), ("weight", 1.0)):
+            assert plan.assign(layer._index, field, value) is False
+    with pytest.raises(TypeError):
+        plan.assign(0, None, 0.5)
 
 
 @compiled

@@ -55,7 +55,7 @@ class Overridable(ABCMeta):
 def is_built_in(instance: object) -> bool:
     """Whether an object does what its class in this package says: no subclass, no method replaced on the class or the object."""
     kind = type(instance)
-    if not is_of_this_package(kind) or any(_replaced.get(base) for base in kind.__mro__):
+    if not is_of_this_package(kind) or (_replaced and any(_replaced.get(base) for base in kind.__mro__)):
         return False
     return _method_names(cast(Any, kind)).isdisjoint(vars(instance))
 

@@ -124,6 +124,7 @@ class Options:
     """
 
     _options: ClassVar[Mapping[str, Option]] = {}
+    _without_default: ClassVar[frozenset[str]] = frozenset()
     _REMEDY: ClassVar[str] = "make a new object"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -140,6 +141,7 @@ class Options:
             elif hasattr(type(value), "__set__"):
                 options.pop(name, None)  # a property takes the place of the option
         cls._options = options
+        cls._without_default = frozenset(name for name, option in options.items() if option.default is UNSET)
 
     def __setattr__(self, name: str, value: Any) -> None:
         option = self._options.get(name)
@@ -172,8 +174,7 @@ class Options:
 
     def _is_built(self) -> bool:
         """Whether the constructor has done its work: every option has a value."""
-        state = self.__dict__
-        return all(name in state or option.default is not UNSET for name, option in self._options.items())
+        return self.__dict__.keys() >= self._without_default
 
     def _check_options(self) -> None:
         """Raise an error unless the options fit together; called after each assignment, once there is a value for each."""

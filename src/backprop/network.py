@@ -255,6 +255,15 @@ class Network(Options, metaclass=Overridable):
         self._probes = []
         self._translated = False
 
+    def _layer_changed(self, layer: Layer, name: str, since_forward: bool) -> None:
+        """Follow the assignment of an attribute of a layer: the plan takes over a number, and ends with anything else."""
+        plan = self._plan if name in ("rate", "momentum", "eps") else None
+        if plan is not None and plan.assign(layer._index, name, layer.__dict__[name]):
+            self._lose_forward()
+            self._probes = []
+        else:
+            self._changed(since_forward)
+
     def begin_update(self) -> None:
         """Take note that an optimizer is about to change the parameters: the last forward has no backward any more.
 
@@ -277,9 +286,10 @@ class Network(Options, metaclass=Overridable):
         if self._work.under_way is not None:
             raise RuntimeError(f"{call} is not possible while {self._work.under_way}; net.predict(x) is, as it keeps nothing")
 
-    def _check_unlocked(self, what: str) -> None:
+    def _check_unlocked(self, layer: Layer, name: str) -> None:
         """Refuse to change a layer between a forward and its backward within a training step."""
         if self._work.under_way == LOSS:
+            what = f"{layer!r}.{name}"
             raise RuntimeError(f"{what} cannot be assigned while {LOSS}: the backward needs what the forward was made with")
 
     def _ready_plan(self) -> Plan | None:

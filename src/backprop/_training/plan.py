@@ -15,37 +15,41 @@ if TYPE_CHECKING:
     from .._core import TrainingPlan
 
 
-def translate_training(
-    net: Network, loss: Loss, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None, l2: float
+def current_plan(
+    planned: TrainingPlan | None,
+    net: Network,
+    loss: Loss,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    clip_value: float | None,
+    l2: float,
 ) -> TrainingPlan | None:
-    """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer.
+    """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer and these options.
 
     None where there is none: for a custom optimizer, or when the network has no plan. With a custom loss, it can only finish
-    steps. It serves as long as the network's plan and the settings of loss and optimizer stay what they are.
+    steps. ``planned``, one that was made for these objects before, is told of the options; only a network that has changed takes
+    a new one.
     """
     plan = net._ready_plan()
     if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
         return None
     name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
     spans = optimizer.attach(net)
-    moments = tuple(None if slot is None else optimizer._moments[slot] for slot in optimizer._slots())
     core: Any = kernels.compiled()
     if len(optimizer._parts) > core.MOST_UPDATE_AGES:
         return None
-    made: TrainingPlan = core.TrainingPlan(
-        plan,
-        name,
+    if planned is None or not planned.serves(plan, name):
+        planned = core.TrainingPlan(plan, name, vars(loss), optimizer, weight_spans(net))
+        assert planned is not None
+    planned.renew(
         getattr(loss, loss.parameter) if loss.parameter else 0.0,
         None if name is None else loss.per_output(net.n_outputs, net.dtype),
         loss.target_range,
-        vars(loss),
-        optimizer,
-        moments,
+        tuple([None if slot is None else optimizer._moments[slot] for slot in optimizer._slots()]),
         spans,
         optimizer._parts,
         clip_norm or 0.0,
         clip_value or 0.0,
         l2,
-        weight_spans(net),
     )
-    return made
+    return planned

@@ -18,6 +18,9 @@ custom layers, or the NumPy backend                        layer by layer  a ker
 All of them give the same numbers up to rounding. `TrainingStep._current_plan` says whether there is a plan, and whether it has the
 loss. What happens between gradient and update stands in two places: `TrainingStep._clip_and_update`, and for plans
 ``_kernels/plans/steps.pxi``.
+
+An option that has been assigned holds for the next step, and a plan is told of it (``TrainingPlan.renew``, ``Plan.assign``). A
+frozen layer, another activation, and a dropout rate that was or becomes 0 take a new plan, as another loss or optimizer does.
 """
 
 from __future__ import annotations
@@ -43,13 +46,15 @@ from ..network import LOSS, Network
 from ..optimizers import Optimizer
 from .divergence import DivergenceError
 from .interrupts import Interrupts
-from .plan import translate_training
+from .plan import current_plan
 from .rows import Batch, Converter
 
 if TYPE_CHECKING:
     from .._core import TrainingPlan
     from .evaluation import Meter
 
+_PLANNED = frozenset({"clip_norm", "clip_value", "l2"})  # options that a plan is told of
+_UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # and those that it does without
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
 
@@ -170,8 +175,12 @@ class TrainingStep(Options):
         self.optimizer.attach(self.net)
 
     def _assigned(self, name: str) -> None:
-        """Discard the plan, which was made of the options."""
-        if name in self._options and not self._options[name].is_count:
+        """Let the plan, which was made of the options, be told of them before the next step; discard it with its objects."""
+        if name in _PLANNED:
+            planned = self.__dict__.get("_step_plan")
+            if planned is not None:
+                planned.stale = True
+        elif name in self._options and name not in _UNPLANNED:
             self.__dict__["_step_plan"] = None
 
     def step(self, x: npt.ArrayLike, y: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> float:
@@ -286,12 +295,16 @@ class TrainingStep(Options):
 
     def _current_plan(self) -> TrainingPlan | None:
         """Return the plan that takes whole steps, or, if it has no loss, their second half; None where there is none."""
-        if self._step_plan is None or not self._step_plan.is_current():
-            self._step_plan = None
+        planned = self._step_plan
+        if planned is None or not planned.is_current():
+            state = self.__dict__
+            state["_step_plan"] = None  # also if what follows raises
             whole = self.accumulate_steps == 1 and not self._accumulated_steps and self.on_gradients is None
             if whole and self._ranks is None:
-                self._step_plan = translate_training(self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
-        return self._step_plan
+                planned = current_plan(planned, self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
+                state["_step_plan"] = planned
+            return self._step_plan
+        return planned
 
     def _run_plan(
         self,

@@ -261,7 +261,7 @@ class Layer(Options, metaclass=Overridable):
         network = None if self._owner is None else self._owner()
         is_value = shape is not None and not name.startswith("grad_")
         if network is not None and (is_value or name in self._options or name in _ENTRIES):
-            network._check_unlocked(f"{self!r}.{name}")
+            network._check_unlocked(self, name)
         if shape is None:
             before = self.__dict__.get(name, UNSET)
             super().__setattr__(name, value)
@@ -293,7 +293,7 @@ class Layer(Options, metaclass=Overridable):
         if name in _ENTRIES:
             follow_assignment(self)
         if self._owner is not None and (network := self._owner()) is not None:
-            network._changed(name in _ENTRIES or name in self._options)
+            network._layer_changed(self, name, name in _ENTRIES or name in self._options)
 
     def __delattr__(self, name: str) -> None:
         if name in self.__dict__.get("_array_shapes", ()):

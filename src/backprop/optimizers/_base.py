@@ -24,6 +24,7 @@ LIMITS = {np.dtype(np.float32): 2.0**63, np.dtype(np.float64): 2.0**511}
 """The size of gradients from which their squares, or sums of a few, overflow."""
 LearningRate = float | schedules.Schedule | Callable[[int], float]
 Groups = Mapping[str, Mapping[str, float]]
+_IN_SPANS = frozenset({"lr", "weight_decay", "l1", "groups", "steps"})  # what the spans of an update depend on
 _WAYS = "update(self, parameter, gradient, moments, lr, step), or step(self, net)"
 
 
@@ -98,9 +99,8 @@ class Optimizer(Settings, metaclass=Overridable):
     l1: float = option(check_nonnegative)
     steps: int = count(check_count, 0)
     epoch: int = count(check_count, 0)
-    _takes_any_rate = (
-        False  # whether lr is a number that no group's rate is relative to: another number leaves plans and spans valid
-    )
+    _has_relative_rates = False  # whether groups have rates, which are relative to lr
+    _takes_any_rate = False  # whether lr is a number and none are: another number leaves plans and spans valid
 
     def __init__(
         self,
@@ -263,7 +263,7 @@ class Optimizer(Settings, metaclass=Overridable):
         super()._assigned(name)
         if name in ("lr", "groups"):
             relative = any("lr" in options for options in self.__dict__.get("groups", {}).values())
-            self.__dict__["_takes_any_rate"] = isinstance(self.lr, float) and not relative
+            self.__dict__.update(_has_relative_rates=relative, _takes_any_rate=isinstance(self.lr, float) and not relative)
         if not self._is_built():
             return
         if name == "lr":
@@ -273,7 +273,8 @@ class Optimizer(Settings, metaclass=Overridable):
             self._renew_token()
         elif name in ("steps", "epoch"):
             return
-        self._spans = None
+        if name in _IN_SPANS or name not in self._options:
+            self.__dict__["_spans"] = None
         self._renew_moments()
 
     def _bound(self) -> FlatNetwork | None:
@@ -292,13 +293,13 @@ class Optimizer(Settings, metaclass=Overridable):
         """
         if self._net is None or self._net() is not net:
             self._bind(net)
-        key = (None if self._takes_any_rate else self._base_lr(), trainable_flags(net))
+        key = (self._base_lr() if self._has_relative_rates else None, trainable_flags(net))
         if self._spans is None or key != self._spans_key:
-            self._missed = self._missed_now()
-            self._frozen = tuple([entry.name for entry in net.layout if not entry.layer.trainable]), self.steps
-            self._spans = build_spans(net, self._treatment)
-            self._parts = self._parted(net)
-            self._spans_key = key
+            frozen = tuple([entry.name for entry in net.layout if not entry.layer.trainable])
+            self.__dict__.update(_missed=self._missed_now(), _frozen=(frozen, self.steps))
+            spans = build_spans(net, self._treatments())
+            self.__dict__.update(_spans=spans, _parts=self._parted(net, spans), _spans_key=key)
+            return spans
         return self._spans
 
     def _missed_now(self) -> dict[str, int]:
@@ -309,15 +310,14 @@ class Optimizer(Settings, metaclass=Overridable):
             missed |= {name: missed.get(name, 0) + self.steps - since for name in frozen}
         return missed
 
-    def _parted(self, net: FlatNetwork) -> list[tuple[int, Spans]]:
+    def _parted(self, net: FlatNetwork, spans: Spans) -> list[tuple[int, Spans]]:
         """Return the spans of all trainable parameters, apart for each number of updates that they have missed."""
-        assert self._spans is not None
-        missed = {self._missed.get(entry.name, 0) for entry in net.layout if entry.layer.trainable}
+        missed = {self._missed.get(entry.name, 0) for entry in net.layout if entry.layer.trainable} if self._missed else {0}
         if len(missed) == 1:
-            return [(missed.pop(), self._spans)]
+            return [(missed.pop(), spans)]
 
         def spans_of(age: int) -> Spans:
-            return build_spans(net, self._treatment, lambda name: self._missed.get(name, 0) == age)
+            return build_spans(net, self._treatments(), lambda name: self._missed.get(name, 0) == age)
 
         return [(age, spans_of(age)) for age in sorted(missed)]
 
@@ -359,10 +359,19 @@ class Optimizer(Settings, metaclass=Overridable):
         self._renew_token()
 
     def _check_patterns(self, net: FlatNetwork) -> None:
+        if not self.groups:
+            return
         names = [entry.name for entry in net.layout]
         for pattern in self.groups:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ValueError(f"groups has the pattern {pattern!r}, which matches none of the parameters {', '.join(names)}")
+
+    def _treatments(self) -> Callable[[str], Treatment]:
+        """Return `_treatment`, or the one that all parameters share."""
+        if self.groups:
+            return self._treatment
+        shared = Treatment(1.0, self.weight_decay, self.l1)
+        return lambda name: shared
 
     def _treatment(self, name: str) -> Treatment:
         """How the parameter of this name is treated."""

@@ -133,6 +133,31 @@ cdef class Plan:
         free(self.net.arrays)
         free(self.net.memory)
 
+    def assign(self, Py_ssize_t layer, str field not None, double value):
+        """Give a layer's dropout or normalization another number; False, and nothing is done, where it takes another table.
+
+        That is so for a rate that becomes or has been 0, as there is no operation then, and while the plan is in use.
+        """
+        cdef operation_t *op = NULL
+        cdef int i
+        for i in range(self.net.count):
+            if self.net.operation[i].layer == layer and self.net.operation[i].kind in (DROPOUT, BATCH_NORM, LAYER_NORM):
+                op = &self.net.operation[i]
+        if op is NULL or not self.current or field not in ("rate", "momentum", "eps") or field == "rate" and not 0 < value < 1:
+            return False
+        self.forget_parent()
+        if not self.take():
+            return False
+        if field == "rate":
+            op.rate = value
+        elif field == "momentum":
+            op.momentum = value
+        else:
+            op.eps = value
+        self.waiting = False  # what the last forward left was made with another number
+        self.end()
+        return True
+
     def predict(self, x):
         """The outputs for x in evaluation mode, a fresh array; None when x has to be converted first, or another backend serves."""
         cdef cnp.npy_intp[2] shape

@@ -1,6 +1,6 @@
 # Training plans: the plan of a network with a loss, an optimizer and clipping, for whole training steps.
 #
-# `backprop._training.plan` makes one, and a new one when the network, the loss or the optimizer changes.
+# `backprop._training.plan` makes one, a new one when the network changes, and tells it of options that have been assigned.
 
 MOST_UPDATE_AGES: int = MOST_AGES
 
@@ -13,15 +13,29 @@ cdef bint all_within(const real *x, Py_ssize_t size, double low, double high) no
     return not outside
 
 
+cdef class SpanTable:
+    """Spans over the flat parameters, checked, in memory of their own."""
+
+    cdef spans_t spans
+
+    def __cinit__(self, given, Py_ssize_t size):
+        take_spans(&self.spans, given, size)
+
+    def __dealloc__(self):
+        drop_spans(&self.spans)
+
+
 cdef class TrainingPlan:
-    """A network's plan with a loss, an optimizer and clipping: everything that a training step needs."""
+    """A network's plan with a loss, an optimizer and clipping: everything that a training step needs.
+
+    The constructor takes what stays; `renew` takes the options, at first and whenever one has been assigned.
+    """
 
     cdef Plan plan
     cdef trainer_t trainer
     cdef tuple arrays  # keeps them alive
-    cdef spans_t spans
-    cdef spans_t penalized
-    cdef spans_t ages[MOST_AGES]
+    cdef list tables  # likewise: those of all spans that the trainer points to
+    cdef SpanTable penalized
     cdef Py_ssize_t rows  # the largest batch there is memory for
     cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
     cdef Py_ssize_t order_room
@@ -34,52 +48,71 @@ cdef class TrainingPlan:
     cdef bint weighted  # whether classes have weights
     cdef double target_low, target_high  # between which targets that are numbers lie
     cdef object optimizer
+    cdef object loss_name
     cdef readonly double lr  # of the last step that came alone
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
+    cdef public bint stale  # whether options that it was not told of have changed
 
-    def __cinit__(
-        self, Plan plan not None, loss, double loss_parameter, loss_column, tuple target_range not None, dict loss_state not None,
-        optimizer, tuple moments not None, spans, list ages not None, double clip_norm, double clip_value, double l2, penalized
-    ):
-        cdef dict scalars = vars(optimizer)
+    def __cinit__(self, Plan plan not None, loss, dict loss_state not None, optimizer, penalized):
         cdef trainer_t *t = &self.trainer
+        self.plan = plan
+        self.loss_name, self.loss_state = loss, loss_state
+        self.optimizer, self.optimizer_state = optimizer, vars(optimizer)
+        self.has_loss = loss is not None
+        self.stale = True
+        t.net = &plan.net
+        t.loss.kind = LOSSES[loss] if self.has_loss else MSE
+        self.penalized = SpanTable(penalized, plan.net.n_parameters)
+        t.penalized, t.n_penalized = self.penalized.spans.at, self.penalized.spans.count
+
+    def renew(
+        self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
+        double clip_norm, double clip_value, double l2
+    ):
+        """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
+        self.plan.begin()
+        try:
+            self.take_options(loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2)
+        finally:
+            self.plan.end()
+
+    cdef int take_options(
+        self, double loss_parameter, loss_column, tuple target_range, tuple moments, spans, list ages, double clip_norm,
+        double clip_value, double l2
+    ) except -1:
+        cdef dict scalars = self.optimizer_state, lr_state = None
+        cdef trainer_t t = self.trainer
         cdef update_t *u = &t.pace.update
         cdef Arrays seen
-        cdef Py_ssize_t i, size = plan.net.n_parameters
-        self.plan = plan
-        self.arrays = (loss_column, moments)
-        self.loss_state, self.loss_settings = loss_state, loss_state.get("settings")
-        self.optimizer, self.optimizer_state, self.optimizer_settings = optimizer, scalars, scalars.get("settings")
+        cdef SpanTable table = SpanTable(spans, self.plan.net.n_parameters)
+        cdef list tables = [table]
+        cdef Py_ssize_t i, size = self.plan.net.n_parameters
+        cdef double low, high
+        memset(&t.pace, 0, sizeof(pace_t))  # running products begin anew
         if type(scalars["lr"]) is not float:
-            self.lr_state = vars(scalars["lr"])
-            self.lr_settings = self.lr_state.get("settings")
-        t.net = &plan.net
-        self.has_loss = loss is not None
-        self.weighted = loss_state.get("class_weight") is not None
-        t.loss.kind = LOSSES[loss] if self.has_loss else MSE
+            lr_state = vars(scalars["lr"])
+        low, high = target_range
         t.loss.parameter = loss_parameter
-        self.target_low, self.target_high = target_range
-        seen.count, seen.dtype = 0, plan.net.dtype
-        array_in(&seen, plan.arrays[0], b"parameters", size, FLAT)
-        t.loss.column = optional_in(&seen, loss_column, b"loss_column", plan.net.n_outputs, FLAT)
-        take_spans(&self.spans, spans, size)
-        t.spans, t.n_spans = self.spans.at, self.spans.count
+        seen.count, seen.dtype = 0, self.plan.net.dtype
+        array_in(&seen, self.plan.arrays[0], b"parameters", size, FLAT)
+        t.loss.column = optional_in(&seen, loss_column, b"loss_column", self.plan.net.n_outputs, FLAT)
+        t.spans, t.n_spans = table.spans.at, table.spans.count
         if len(ages) > MOST_AGES:
             raise ValueError(f"ages must be at most {<int> MOST_AGES}, got {len(ages)}")
+        t.n_ages = 0
         for missed, part in ages:
-            take_spans(&self.ages[t.n_ages], part, size)
-            t.age[t.n_ages].spans, t.age[t.n_ages].n_spans = self.ages[t.n_ages].at, self.ages[t.n_ages].count
+            table = SpanTable(part, size)
+            tables.append(table)
+            t.age[t.n_ages].spans, t.age[t.n_ages].n_spans = table.spans.at, table.spans.count
             t.age[t.n_ages].missed = missed
             t.n_ages += 1
-        take_spans(&self.penalized, penalized, size)
-        t.penalized, t.n_penalized = self.penalized.at, self.penalized.count
         t.l2 = l2
         t.clip_norm = clip_norm
         t.clip_value = clip_value
-        u.kind = UPDATES[optimizer.kernel]
+        u.kind = UPDATES[self.optimizer.kernel]
         t.limit, t.stretch = INFINITY, 1
-        if optimizer.squares:
-            t.limit = GRADIENT_LIMIT_F if plan.net.dtype == cnp.NPY_FLOAT else GRADIENT_LIMIT_D
+        if self.optimizer.squares:
+            t.limit = GRADIENT_LIMIT_F if self.plan.net.dtype == cnp.NPY_FLOAT else GRADIENT_LIMIT_D
             t.stretch = 4 * t.limit  # their product is the power of two behind the largest number
         for i in range(3):
             moment = moments[i] if i < len(moments) else None
@@ -98,21 +131,32 @@ cdef class TrainingPlan:
         if not scalars.get("eps_corrected", True):
             t.pace.uncorrected_eps = u.eps
         t.pace.momentum_decay = scalars.get("momentum_decay", 0)
+        # All is well: from here on, nothing is refused.
+        if span_block_count(t.spans, t.n_spans) > span_block_count(self.trainer.spans, self.trainer.n_spans):
+            self.rows = 0  # sums over them need more memory
+        self.trainer = t
+        self.tables, self.arrays = tables, (loss_column, moments)
+        self.target_low, self.target_high = low, high
+        self.weighted = self.loss_state.get("class_weight") is not None
+        self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
+        self.lr_state = lr_state
+        self.lr_settings = None if lr_state is None else lr_state.get("settings")
+        self.stale = False
+        return 0
 
     def __dealloc__(self):
-        cdef int i
         free(self.trainer.memory)
         free(self.order)
-        drop_spans(&self.spans)
-        drop_spans(&self.penalized)
-        for i in range(self.trainer.n_ages):
-            drop_spans(&self.ages[i])
         self.free_groups()
+
+    def serves(self, Plan plan, loss):
+        """Whether it is of this plan, with a loss of this name."""
+        return self.plan is plan and self.loss_name == loss
 
     def is_current(self):
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
         return (
-            self.plan.current and self.optimizer_state.get("settings") is self.optimizer_settings
+            self.plan.current and not self.stale and self.optimizer_state.get("settings") is self.optimizer_settings
             and self.loss_state.get("settings") is self.loss_settings
             and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings)
             and get_value(self.plan.choice) == "cython"
@@ -223,6 +267,8 @@ cdef class TrainingPlan:
         cdef const program_t *net = &self.plan.net
         cdef const Py_ssize_t *numbers = NULL
         cdef Py_ssize_t data, k = net.n_outputs
+        if self.tables is None:
+            raise RuntimeError("a training plan needs its options before a step: call renew first")
         memset(&s, 0, sizeof(s))
         seen.count = 0
         s.trainer = &self.trainer
