@@ -118,7 +118,7 @@ DAMAGED = {
     "no dimensions": (b"\0\0\x08\0", "begins with the bytes 00 00 08 00"),
     "cut header": (WHOLE[:9], "ends within its header"),
     "cut data": (WHOLE[:-1], "announces 6 bytes of data, there are at most 5"),
-    "more data": (WHOLE + b"x", "goes on after the 6 bytes"),
+    "more data": (WHOLE + b"x", "more than the 6 bytes"),
     "hostile lengths": (b"\0\0\x08\x03" + b"\xff" * 12, "announces 79,228,162,458,924,105,385,300,197,375 bytes"),
 }
 
