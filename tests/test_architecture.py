@@ -24,7 +24,7 @@ FLOORS = [
     ["_class_weights", "_direction", "_registry", "clipping", "data", "initializers"],
     ["activations", "metrics", "schedules", "datasets"],
     ["layers", "losses", "optimizers"],
-    ["_plan", "_summary", "history"],
+    ["_flat", "_plan", "_summary", "history"],
     ["network"],
     ["_gradcheck", "serialization"],
     ["_training", "callbacks", "training"],

@@ -50,6 +50,7 @@ BASES = {
     losses.Loss,
     optimizers.Optimizer,
     schedules.Schedule,
+    *bp.Network.__mro__[1:],
     *bp.Trainer.__mro__[1:],
 }  # which have no instances of their own
 ATTRIBUTES = {(bp.Dense, "bias"): "use_bias"}  # of constructor arguments, where another name

@@ -10,14 +10,13 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MethodType
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from . import activations, initializers, kernels, losses
 from ._arrays import (
-    aligned_zeros,
     as_matrix,
     as_parameter,
     as_table,
@@ -29,10 +28,11 @@ from ._arrays import (
     check_seed,
     require_finite,
 )
+from ._flat import FlatState, ParameterEntry, view
 from ._html import table
-from ._overrides import Overridable, Shortcuts, follow_assignment, on_replacement
+from ._overrides import Shortcuts, follow_assignment, on_replacement
 from ._plan import translate, translate_probe
-from ._settings import Converted, Options, as_given, fixed, made_by, option, optional
+from ._settings import Converted, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
 from ._summary import Summary, rows_of, summary_of
 from ._types import Array, Communicator, GradientHook
@@ -73,29 +73,6 @@ _PICKLE_FORMAT = 1
 _SLICE = 1024  # rows that predict takes at a time unless told otherwise
 _WORK = 10**9  # multiply-adds that are done without a look at whether Ctrl-C was pressed
 _LEAST_ROWS = 128  # rows that go through the layers together in any case: a product reads all weights
-_BLOCK = 1 << 14  # values that blend works on together: few enough to stay in the cache
-
-
-class ParameterEntry(NamedTuple):
-    """Where one parameter lies in the flat buffers.
-
-    Attributes
-    ----------
-    name : str
-        As in `Network.state_dict`.
-    layer : Layer
-        The layer whose parameter it is.
-    offset, length : int
-        Where it begins, and its number of entries.
-    shape : tuple of int
-        Its shape.
-    """
-
-    name: str
-    layer: Layer
-    offset: int
-    length: int
-    shape: tuple[int, ...]
 
 
 LOSS = "the loss of a training step is computed"
@@ -138,7 +115,7 @@ class UnderWay:
         self._net._work.under_way = None
 
 
-class Network(Options, metaclass=Overridable):
+class Network(FlatState):
     """Layers applied one after another.
 
     Parameters
@@ -193,10 +170,8 @@ class Network(Options, metaclass=Overridable):
     layers: tuple[Layer, ...] = fixed(as_given)
     n_inputs: int = fixed(as_given)
     n_outputs: int = fixed(as_given)
-    dtype: np.dtype[Any] = fixed(as_given, remedy="net.astype(dtype) returns a copy in another dtype")
     seed: int = fixed(as_given, remedy="make a new network with another seed")
     loss: Converted[Loss | None, str | Loss | LossFunction | None] = option(optional(made_by(losses.get)))
-    layout: tuple[ParameterEntry, ...] = fixed(as_given)
 
     _REMEDY: ClassVar[str] = "make a new network, of copies of the layers that it shall have"
 
@@ -218,32 +193,17 @@ class Network(Options, metaclass=Overridable):
         self._probes: list[Any] = []  # more plans, for `jacobian` and its like
         self._translated = False  # whether it is known if there is a plan
         self._replaces_methods = False  # whether one was assigned to the network itself
-        self.layout = tuple(_entries(self._named, "_parameter_shapes"))
-        self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
-        self._shapes = [(entry.name, entry.shape) for entry in (*self.layout, *self._buffer_layout)]
-        self._parameters = aligned_zeros(sum(entry.length for entry in self.layout), dtype)
-        self._gradients = aligned_zeros(self._parameters.size, dtype)
-        self._buffers = aligned_zeros(sum(entry.length for entry in self._buffer_layout), dtype)
-        self._exact: tuple[Array, Array] | None = None  # parameters and buffers before `blend` rounded them
-        self._hand_out_views(np.random.default_rng(noise.seed) if initialize else None)
+        self._lay_out(dtype)
+        views, rng = self._views_of_layers(), np.random.default_rng(noise.seed) if initialize else None
+        for index, (_, layer) in enumerate(self._named):
+            layer._bind(views[layer], rng)
+            layer._noise, layer._index, layer._owner = noise, index, weakref.ref(self)
 
     def _forget_threads(self) -> None:
         """Be in use by no thread: at first, and after a fork, as the threads that used the network stayed in the parent."""
         self._in_training = threading.RLock()  # held by the trainer at work
         self._work = Work()
         self._process = os.getpid()  # whose threads these two are about
-
-    def _hand_out_views(self, rng: np.random.Generator | None) -> None:
-        views: dict[Layer, dict[str, Array]] = {layer: {} for _, layer in self._named}
-        for entry in self.layout:
-            name = entry.name.rpartition(".")[2]
-            views[entry.layer][name] = _view(self._parameters, entry)
-            views[entry.layer][f"grad_{name}"] = _view(self._gradients, entry)
-        for entry in self._buffer_layout:
-            views[entry.layer][entry.name.rpartition(".")[2]] = _view(self._buffers, entry)
-        for index, (_, layer) in enumerate(self._named):
-            layer._bind(views[layer], rng)
-            layer._noise, layer._index, layer._owner = self._noise, index, weakref.ref(self)
 
     def _changed(self, since_forward: bool = True) -> None:
         """Forget the plan, as a layer has changed; with ``since_forward`` also the forward that awaits its backward."""
@@ -301,37 +261,6 @@ class Network(Options, metaclass=Overridable):
         return None if self._plan is None or kernels.compiled() is None else self._plan
 
     @property
-    def parameters(self) -> Array:
-        """All parameters, one after another."""
-        return self._parameters
-
-    @parameters.setter
-    def parameters(self, values: npt.ArrayLike) -> None:
-        self._check_idle("assigning net.parameters")
-        _assign(self._parameters, values, "parameters")
-        self._lose_forward()
-
-    @property
-    def gradients(self) -> Array:
-        """The gradients of all parameters, in the same places; those of frozen layers are zero."""
-        return self._gradients
-
-    @gradients.setter
-    def gradients(self, values: npt.ArrayLike) -> None:
-        _assign(self._gradients, values, "gradients")
-
-    @property
-    def buffers(self) -> Array:
-        """What else layers remember, one after another."""
-        return self._buffers
-
-    @buffers.setter
-    def buffers(self, values: npt.ArrayLike) -> None:
-        self._check_idle("assigning net.buffers")
-        _assign(self._buffers, values, "buffers")
-        self._lose_forward()
-
-    @property
     def dropout_step(self) -> int:
         """The number of forwards in training mode so far."""
         return self._noise.step
@@ -349,112 +278,6 @@ class Network(Options, metaclass=Overridable):
             if not isinstance(layer, Dropout):
                 break
         return activations.identity
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return copies of all parameters and buffers by name: ``layers.0.weight``, ``layers.3.block.0.weight``, ..."""
-        return {entry.name: _view(flat, entry).copy() for flat, entry in self._state()}
-
-    def load_state_dict(self, state: Mapping[str, npt.ArrayLike]) -> None:
-        """Set all parameters and buffers from what `state_dict` gave.
-
-        Raises
-        ------
-        ValueError
-            When names are missing or unknown, or a shape is wrong; nothing is changed then.
-        RuntimeError
-            Within a loss or layer of this network, at work.
-        """
-        self._check_idle("net.load_state_dict")
-        wanted = {entry.name for _, entry in self._state()}
-        if wanted != state.keys():
-            missing, unexpected = sorted(wanted - state.keys()), sorted(map(str, state.keys() - wanted))
-            raise ValueError(f"state does not fit the network: missing {missing}, unexpected {unexpected}")
-        values = {entry.name: as_parameter(state[entry.name], entry.name, entry.shape, self.dtype) for _, entry in self._state()}
-        for flat, entry in self._state():
-            _view(flat, entry)[...] = values[entry.name]
-        self._lose_forward()
-
-    def _state(self) -> list[tuple[Array, ParameterEntry]]:
-        """Every parameter and buffer with the flat array it lies in, layer by layer."""
-        both = [(self._parameters, entry) for entry in self.layout] + [(self._buffers, entry) for entry in self._buffer_layout]
-        return sorted(both, key=lambda pair: pair[1].layer._index)
-
-    def blend(self, other: Network, tau: float) -> None:
-        """Move all parameters and buffers toward those of another network: ``own += tau (other - own)``.
-
-        Target networks and moving averages do this at every step with a small tau; tau = 1 copies. A float32 network adds up
-        in float64, so that steps too small for float32 are not lost: it keeps the exact sums, and continues from them as long as
-        its values are these sums rounded. A value that was changed in another way starts a new sum. Copies and files hold the
-        rounded values alone.
-
-        Parameters
-        ----------
-        other : Network
-            A network with the same layers and dtype.
-        tau : float
-            In [0, 1].
-
-        Raises
-        ------
-        TypeError, ValueError
-            If ``other`` is not such a network, or ``tau`` not such a number.
-
-        Examples
-        --------
-        >>> import backprop as bp
-        >>> net, target = (bp.mlp([1, 1], seed=seed) for seed in range(2))
-        >>> net.parameters, target.parameters = [1.0, 1.0], [0.0, 0.0]
-        >>> for _ in range(10):
-        ...     target.blend(net, 0.1)
-        >>> target.parameters.round(4)
-        array([0.6513, 0.6513], dtype=float32)
-        """
-        self._check_idle("net.blend")
-        tau = check_in("tau", tau, 0, 1)
-        if not isinstance(other, Network):
-            raise TypeError(f"other must be a Network, got {type(other).__name__}")
-        if self._shapes != other._shapes or self.dtype != other.dtype:
-            raise ValueError("other must have the same parameters, buffers and dtype as this network")
-        self._lose_forward()
-        flat = ((self._parameters, other._parameters), (self._buffers, other._buffers))
-        if tau == 1:
-            self._exact = None
-            for own, theirs in flat:
-                own[...] = theirs
-            return
-        for exact, (own, theirs) in zip(self._exact_values(), flat, strict=True):
-            way = np.empty(min(len(own), _BLOCK))
-            for start in range(0, len(own), _BLOCK):
-                part, target, done = (flat[start : start + _BLOCK] for flat in (exact, theirs, own))
-                step = way[: len(part)]
-                step[...] = target
-                step -= part
-                step *= tau
-                part += step
-                done[...] = part
-
-    def _exact_values(self) -> tuple[Array, Array]:
-        """Return parameters and buffers in float64, as `blend` has summed them; in a float64 network they are its own arrays."""
-        if self.dtype == np.float64:
-            return self._parameters, self._buffers
-        if self._exact is None:
-            self._exact = self._parameters.astype(np.float64), self._buffers.astype(np.float64)
-        for exact, own in zip(self._exact, (self._parameters, self._buffers), strict=True):
-            for start in range(0, len(own), _BLOCK):
-                block = slice(start, start + _BLOCK)
-                changed = exact[block].astype(own.dtype) != own[block]
-                if changed.any():
-                    np.copyto(exact[block], own[block], where=changed)
-        return self._exact
-
-    def _set_exact_values(self, parameters: npt.ArrayLike, buffers: npt.ArrayLike) -> None:
-        """Set parameters and buffers to what `_exact_values` returned."""
-        exact = (
-            as_parameter(parameters, "parameters", self._parameters.shape, np.dtype(np.float64)),
-            as_parameter(buffers, "buffers", self._buffers.shape, np.dtype(np.float64)),
-        )
-        self._parameters[...], self._buffers[...] = exact
-        self._exact = None if self.dtype == np.float64 else (exact[0].copy(), exact[1].copy())
 
     def forward(self, x: npt.ArrayLike, training: bool = False) -> Array:
         """Return the outputs for x and keep what one `backward` needs.
@@ -733,9 +556,9 @@ class Network(Options, metaclass=Overridable):
         theirs = {layer: other for (_, layer), (_, other) in zip(self._named, twin._named, strict=True)}
         for entry in self.layout:
             name = entry.name.rpartition(".")[2]
-            theirs[entry.layer].__dict__[f"grad_{name}"] = _view(twin._gradients, entry)
+            theirs[entry.layer].__dict__[f"grad_{name}"] = view(twin._gradients, entry)
         for entry in self._buffer_layout:
-            theirs[entry.layer].__dict__[entry.name.rpartition(".")[2]] = _view(twin._buffers, entry)
+            theirs[entry.layer].__dict__[entry.name.rpartition(".")[2]] = view(twin._buffers, entry)
         for layer in theirs.values():
             if not isinstance(type(layer).__dict__.get("trainable"), property):
                 layer.__dict__["trainable"] = False
@@ -1325,21 +1148,3 @@ def _check_free(named: tuple[tuple[str, Layer], ...]) -> None:
         if layer._owner is not None and layer._owner() is not None:
             raise ValueError(f"{name} {layer!r} belongs to another network; copy.deepcopy(layer) makes one that is free")
         seen[id(layer)] = name
-
-
-def _entries(named: tuple[tuple[str, Layer], ...], shapes: str) -> Iterable[ParameterEntry]:
-    offset = 0
-    for layer_name, layer in named:
-        for name, shape in getattr(layer, shapes).items():
-            length = int(np.prod(shape, dtype=object))
-            yield ParameterEntry(f"{layer_name}.{name}", layer, offset, length, shape)
-            offset += length
-
-
-def _view(flat: Array, entry: ParameterEntry) -> Array:
-    return flat[entry.offset : entry.offset + entry.length].reshape(entry.shape)
-
-
-def _assign(flat: Array, values: npt.ArrayLike, name: str) -> None:
-    if values is not flat:  # it is after `net.parameters -= step`
-        flat[...] = as_parameter(values, name, flat.shape, flat.dtype)
