@@ -1,7 +1,8 @@
 """Regression with uncertainty: one network for the mean, and one for the interval that holds 80 % of the values.
 
 The data are a wave whose noise grows with x. Squared error learns the mean; the quantile loss learns, with one output for each
-quantile, where the lowest 10 % and the highest 10 % begin.
+quantile, where the lowest 10 % and the highest 10 % begin. The second output is the step from the one to the other, so that they
+cannot cross.
 
 Run it with ``python examples/regression.py``.
 """
@@ -34,12 +35,13 @@ def main() -> tuple[float, float, list[bp.explain.diagnosis.Report]]:
     error = float(np.sqrt(np.mean((mean.predict(x) - np.sin(2 * x)) ** 2)))
     print(f"the predicted mean is off the true one by {error:.3f} (the noise is {np.std(y - np.sin(2 * x)):.3f})")
 
-    interval, interval_report = train(bp.losses.Quantile(q=[0.1, 0.9]), 2)
-    low, high = interval.predict(x).T
+    quantiles = bp.losses.NonCrossingQuantiles(q=[0.1, 0.9])
+    interval, interval_report = train(quantiles, 2)
+    low, high = quantiles.predictions(interval.predict(x)).T
     inside = float(np.mean((low <= y[:, 0]) & (y[:, 0] <= high)))
     print(f"{inside:.1%} of new values lie inside the 80 % interval")
     for at in (-1.5, 0.0, 1.5):
-        bounds = interval.predict([[at]])[0]
+        bounds = quantiles.predictions(interval.predict([[at]]))[0]
         print(f"  at x = {at:4}: mean {mean.predict([[at]])[0, 0]:5.2f}, from {bounds[0]:5.2f} to {bounds[1]:5.2f}")
     print("monitor:", mean_report)
     return error, inside, [mean_report, interval_report]

@@ -221,6 +221,42 @@ def quantile(rng: np.random.Generator, shape: tuple[int, int], weights: str, gra
     return made
 
 
+def focal(
+    rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, gamma: float = 2.0, size: float = 2.0
+) -> Made:
+    made = cross_entropy(rng, shape, weights, grad, size=size)
+    return made._replace(scalars={"gamma": gamma})
+
+
+def binary_focal(
+    rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, gamma: float = 2.0, size: float = 2.0
+) -> Made:
+    made = _on_logits(rng, shape, weights, grad, size)
+    made.inputs["targets"] = rng.choice([0.0, 0.3, 1.0], size=shape)
+    made.scalars["gamma"] = gamma
+    return made
+
+
+def gamma(rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, size: float = 2.0) -> Made:
+    made = _on_outputs(rng, shape, weights, grad, min(size, 20.0))
+    made.inputs["targets"] = rng.gamma(2.0, size=shape)
+    return made
+
+
+def gaussian(rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, size: float = 2.0) -> Made:
+    """Two outputs for each column of the shape."""
+    made = _on_outputs(rng, (shape[0], 2 * shape[1]), weights, grad, min(size, 20.0))
+    made.inputs["targets"] = np.tile(made.inputs["targets"][:, : shape[1]], 2)
+    return made
+
+
+def non_crossing_quantiles(rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, size: float = 2.0) -> Made:
+    made = _on_outputs(rng, shape, weights, grad, size)
+    made.inputs["targets"] = np.repeat(5 * rng.normal(size=(shape[0], 1)), shape[1], axis=1)
+    made.inputs["q"] = np.sort(rng.uniform(0.05, 0.95, size=shape[1]))
+    return made
+
+
 def hinge(rng: np.random.Generator, shape: tuple[int, int], weights: str, grad: bool, size: float = 2.0) -> Made:
     made = _on_outputs(rng, shape, weights, grad, size)
     made.inputs["targets"] = rng.integers(0, 2, size=shape).astype(float)
@@ -386,14 +422,21 @@ CASES: dict[str, list[Case]] = {
         Case(masked_logits, {"loss": cross_entropy_soft}),
     ],
     "kl_divergence": [*cases(kl_divergence, _LOSS_OPTIONS), Case(masked_logits, {"loss": kl_divergence})],
+    "focal": [*cases(focal, _with(_LOSS_OPTIONS, gamma=[0.0, 0.5, 2.0])), Case(masked_logits, {"loss": focal})],
     "binary_cross_entropy": cases(binary_cross_entropy, _with(_LOSS_OPTIONS, pos_weight=[False, True])),
+    "binary_focal": cases(binary_focal, _with(_LOSS_OPTIONS, gamma=[0.0, 0.5, 2.0])),
     "mse": cases(_on_outputs, _LOSS_OPTIONS),
     "half_mse": cases(_on_outputs, _LOSS_OPTIONS),
     "mae": [*cases(_on_outputs, _LOSS_OPTIONS), Case(tied, {"loss": _on_outputs})],
     "huber": [*cases(huber, _LOSS_OPTIONS), Case(tied, {"loss": huber})],
     "log_cosh": cases(_on_outputs, _LOSS_OPTIONS),
     "poisson": cases(poisson, _LOSS_OPTIONS),
+    "gamma": cases(gamma, _LOSS_OPTIONS),
+    "gaussian": cases(gaussian, _LOSS_OPTIONS),
     "quantile": [*cases(quantile, _LOSS_OPTIONS), Case(tied, {"loss": quantile})],
+    "non_crossing_quantiles": cases(
+        non_crossing_quantiles, _LOSS_OPTIONS + grid(shape=[(2, 1200)], weights=["positive"], grad=[True])
+    ),
     "hinge": [*cases(hinge, _LOSS_OPTIONS), Case(tied, {"loss": hinge})],
     "squared_norm": cases(squared_norm, _SPAN_OPTIONS),
     "scale": cases(_rescaling(factor=0.37), _SPAN_OPTIONS),

@@ -50,7 +50,7 @@ def random_network(seed: int, dtype: str = "float64", outputs: int = 3) -> Netwo
 
 
 def losses_of(outputs: int) -> list[losses.Loss]:
-    """Every loss, with options where it has any."""
+    """Every loss, with options where it has any; `losses.Gaussian` only for an even number of outputs."""
     return [
         losses.CrossEntropy(label_smoothing=0.1),
         losses.BinaryCrossEntropy(pos_weight=np.arange(1.0, outputs + 1).tolist()),
@@ -63,6 +63,11 @@ def losses_of(outputs: int) -> list[losses.Loss]:
         losses.Quantile(q=np.linspace(0.1, 0.9, outputs).tolist()),
         losses.Hinge(),
         losses.KLDivergence(),
+        losses.Focal(gamma=1.5),
+        losses.BinaryFocal(gamma=0.5),
+        losses.Gamma(),
+        losses.NonCrossingQuantiles(q=np.linspace(0.1, 0.9, outputs).tolist()),
+        *([losses.Gaussian()] if outputs % 2 == 0 else []),
     ]
 
 
@@ -87,6 +92,10 @@ def targets_for(loss: losses.Loss, outputs: int, rows: int, soft: bool = False) 
     rng = np.random.default_rng(3)
     if loss.name == "kl_divergence" or (loss.name == "cross_entropy" and soft):
         return rng.dirichlet(np.ones(outputs), size=rows)
-    if loss.name == "cross_entropy":
+    if loss.name in ("cross_entropy", "focal"):
         return rng.integers(0, outputs, rows)
+    if loss.name == "gaussian":
+        return rng.normal(size=(rows, outputs // 2))
+    if loss.name == "gamma":
+        return rng.gamma(2.0, size=(rows, outputs))
     return rng.integers(0, 2, (rows, outputs)).astype(np.float64)

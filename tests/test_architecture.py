@@ -20,7 +20,7 @@ FLOORS = [
     ["_core", "_files", "_forks", "_processors", "_types", "_version"],
     ["_compiled", "_frames", "_model_file", "_numpy", "_overrides", "_settings"],
     ["kernels"],
-    ["_arrays", "_html", "_parquet", "_spans", "_suggestions"],
+    ["_arrays", "_html", "_links", "_parquet", "_spans", "_suggestions"],
     ["_class_weights", "_direction", "_registry", "clipping", "data", "initializers"],
     ["activations", "metrics", "schedules", "datasets"],
     ["layers", "losses", "optimizers"],

@@ -18,7 +18,6 @@ from sklearn.preprocessing import StandardScaler  # noqa: E402
 import backprop as bp  # noqa: E402
 from backprop import estimators  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
-from backprop.estimators._losses import Focal, Gamma, Gaussian  # noqa: E402
 from backprop.estimators._threads import thread_limit  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
 
@@ -133,35 +132,38 @@ def test_several_quantiles_hold_their_share_and_never_cross(quantiles: list[floa
     predicted = ours.predict(X)
     shares = (y[:, None] <= predicted).mean(axis=0)
     np.testing.assert_allclose(shares, quantiles, atol=0.08)
-    assert (np.diff(predicted[:, np.argsort(quantiles)], axis=1) >= 0).all()
+    far = ours.predict([[-1e3], [-3.0], [3.0], [1e3]])
+    assert (np.diff(np.vstack([predicted, far])[:, np.argsort(quantiles)], axis=1) >= 0).all()
     assert 0 < ours.score(X, y) < 1
     jacobian = ours.predict_jacobian(X[:5])
     difference = (ours.predict(X[:5] + 1e-6) - ours.predict(X[:5] - 1e-6)) / 2e-6
     np.testing.assert_allclose(jacobian[:, :, 0], difference, atol=1e-5)
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+def test_a_quantile_may_be_asked_for_twice() -> None:
+    ours = MLPRegressor("quantile", (4,), quantile=[0.9, 0.1, 0.9], random_state=0, max_iter=3).fit(*DIABETES)
+    predicted = ours.predict(DIABETES[0])
+    assert ours.n_outputs_ == 2
+    np.testing.assert_array_equal(predicted[:, 0], predicted[:, 2])
+    assert (predicted[:, 0] > predicted[:, 1]).all()
+
+
 @pytest.mark.parametrize(
-    ("loss", "outputs", "targets"),
+    ("loss", "y", "name"),
     [
-        (Focal(2.0), 3, np.array([0, 1, 2, 2])),
-        (Focal(0.5), 3, np.array([0, 1, 2, 2])),
-        (Focal(2.0), 2, np.array([[0.0, 1.0], [1.0, 0.0], [1.0, 1.0], [0.0, 0.0]])),
-        (Gamma(), 2, np.array([[0.5, 1.0], [1.0, 3.0], [1.0, 1.0], [2.0, 0.1]])),
-        (Gaussian(), 4, np.array([[0.5, 1.0], [1.0, 3.0], [1.0, 1.0], [2.0, 0.1]])),
+        ("focal", IRIS[1], "focal"),
+        ("focal", IRIS[1] > 0, "binary_focal"),
+        ("gamma", IRIS[1] + 1, "gamma"),
+        ("gaussian", IRIS[1], "gaussian"),
+        ("quantile", IRIS[1], "non_crossing_quantiles"),
     ],
-    ids=["focal", "focal 0.5", "focal of labels", "gamma", "gaussian"],
 )
-def test_gradients_of_losses_are_their_derivatives(loss: Any, outputs: int, targets: Any, weighted: bool) -> None:
-    rng = np.random.default_rng(0)
-    z, weight = rng.normal(size=(4, outputs)), np.array([1.0, 0.5, 0.0, 2.0]) if weighted else None
-    _, gradient = loss(z, targets, sample_weight=weight)
-    for place in np.ndindex(z.shape):
-        shift = np.zeros_like(z)
-        shift[place] = 1e-5
-        values = [loss(z + sign * shift, targets, sample_weight=weight)[0] for sign in (1, -1)]
-        np.testing.assert_allclose(gradient[place], (values[0] - values[1]) / 2e-5, atol=1e-9)
-    assert np.isfinite(loss(1e3 * np.sign(z), targets)[0]) or not isinstance(loss, Focal)
+def test_losses_are_those_of_the_library_and_run_in_plans(loss: str, y: Any, name: str) -> None:
+    kind = MLPClassifier if loss == "focal" else MLPRegressor
+    options = {"quantile": [0.1, 0.9]} if loss == "quantile" else {}
+    ours = kind(loss=loss, max_iter=2, random_state=0, **options).fit(IRIS[0], y)
+    assert ours.network_.loss.name == name
+    assert "cython" not in bp.kernels.available() or ours._trainer._step_plan.has_loss
 
 
 def test_focal_loss_without_gamma_is_the_log_loss() -> None:
@@ -179,6 +181,7 @@ def test_focal_loss_without_gamma_is_the_log_loss() -> None:
 
 def test_gamma_regression_is_that_of_the_linear_model() -> None:
     from sklearn.linear_model import GammaRegressor
+    from sklearn.metrics import mean_gamma_deviance
 
     rng = np.random.default_rng(0)
     X = rng.uniform(-1, 1, (300, 2))
@@ -187,6 +190,7 @@ def test_gamma_regression_is_that_of_the_linear_model() -> None:
     model = GammaRegressor(alpha=0, tol=1e-8).fit(X, y, weight)
     ours = MLPRegressor("gamma", (), solver="lbfgs", alpha=0.0, tol=1e-8, random_state=0, max_iter=500).fit(X, y, weight)
     np.testing.assert_allclose(ours.predict(X), model.predict(X), rtol=1e-3)
+    assert ours.loss_ == pytest.approx(mean_gamma_deviance(y, ours.predict(X), sample_weight=weight) / 2)
     with pytest.raises(ValueError, match="y > 0"):
         MLPRegressor("gamma").fit(X, y - y.min())
 

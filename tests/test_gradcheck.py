@@ -12,8 +12,10 @@ from backprop._gradcheck import GradientError
 
 def targets_for(loss, rows, k, rng):
     """Targets that the loss takes."""
-    if loss.name == "cross_entropy":
+    if loss.name in ("cross_entropy", "focal"):
         return rng.integers(0, k, rows)
+    if loss.name == "gamma":
+        return rng.gamma(2.0, size=(rows, k))
     if loss.name == "kl_divergence":
         raw = rng.uniform(0.1, 1, (rows, k))
         return raw / raw.sum(axis=1, keepdims=True)
@@ -30,7 +32,8 @@ def test_every_loss_with_every_activation(loss, activation, backend, rng):
     criterion = losses.get(loss)
     for k in (1, 2, 3):
         for rows in (1, 4):
-            net = bp.Network([bp.Dense(3, 4, activation=activation), bp.Dense(4, k)], dtype="float64", seed=k)
+            outputs = 2 * k if loss == "gaussian" else k
+            net = bp.Network([bp.Dense(3, 4, activation=activation), bp.Dense(4, outputs)], dtype="float64", seed=k)
             net.parameters += rng.normal(0, 0.1, net.parameters.size)
             x, y = rng.normal(size=(rows, 3)), targets_for(criterion, rows, k, rng)
             assert bp.gradcheck(net, x, y, loss=criterion)

@@ -17,6 +17,11 @@ TARGETS = {
     "binary_cross_entropy": lambda rng, n, k: rng.integers(0, 2, (n, k)),
     "hinge": lambda rng, n, k: rng.integers(0, 2, (n, k)),
     "poisson": lambda rng, n, k: rng.poisson(2.0, (n, k)),
+    "focal": lambda rng, n, k: rng.integers(0, k, n),
+    "binary_focal": lambda rng, n, k: rng.integers(0, 2, (n, k)),
+    "gamma": lambda rng, n, k: rng.gamma(2.0, size=(n, k)),
+    "gaussian": lambda rng, n, k: rng.normal(size=(n, k)),
+    "non_crossing_quantiles": lambda rng, n, k: rng.normal(size=n),
 }
 OPTIONS = [
     ("cross_entropy", {}),
@@ -33,12 +38,18 @@ OPTIONS = [
     ("quantile", {"q": [0.1, 0.5, 0.9]}),
     ("hinge", {}),
     ("kl_divergence", {}),
+    ("focal", {}),
+    ("focal", {"gamma": 0.5}),
+    ("binary_focal", {"gamma": 1.0}),
+    ("gamma", {}),
+    ("gaussian", {}),
+    ("non_crossing_quantiles", {"q": [0.1, 0.5, 0.9]}),
 ]
 every_loss = pytest.mark.parametrize(("name", "options"), OPTIONS, ids=lambda value: str(value))
 
 
 def _case(name, rng, n=5, k=3):
-    outputs = rng.normal(size=(n, k))
+    outputs = rng.normal(size=(n, 2 * k if name == "gaussian" else k))
     targets = TARGETS.get(name, lambda rng, n, k: rng.normal(size=(n, k)))(rng, n, k)
     return outputs, targets
 
@@ -61,6 +72,13 @@ def _case(name, rng, n=5, k=3):
         (losses.Quantile(q=0.9), [[1.0], [1.0]], [2.0, 0.0], (0.9 + 0.1) / 2),
         (losses.Quantile(q=[0.1, 0.9]), [[1.0, 1.0]], [2.0], (0.1 + 0.9) / 2),
         (losses.Hinge(), [[0.5], [2.0]], [0, 1], 0.75),
+        (losses.Focal(gamma=2.0), [[0.0, np.log(3.0)]], [1], np.log(4 / 3) / 16),
+        (losses.Focal(gamma=0.5), [[0.0, np.log(3.0)]], [0], 0.75**0.5 * np.log(4)),
+        (losses.BinaryFocal(gamma=2.0), [[np.log(3.0), 0.0]], [[1, 0]], (np.log(4 / 3) / 16 + np.log(2) / 4) / 2),
+        (losses.Gamma(), [[np.log(2.0)]], [[3.0]], 1.5 + np.log(2.0)),
+        (losses.Gaussian(), [[1.0, np.log(4.0)]], [3.0], (np.log(4.0) + 1) / 2),
+        (losses.Gaussian(), [[1.0, 0.0, 0.0, np.log(4.0)]], [[3.0, 4.0]], (4.0 + np.log(4.0) + 4.0) / 4),
+        (losses.NonCrossingQuantiles(q=[0.1, 0.9]), [[1.0, np.log(np.e - 1)]], [4.0], (0.1 * 3 + 0.9 * 2) / 2),
     ],
     ids=lambda value: repr(value) if isinstance(value, losses.Loss) else "",
 )
@@ -222,6 +240,14 @@ def test_one_column_equals_no_column(loss, rng):
         (losses.BinaryCrossEntropy(pos_weight=[1, 2]), [0, 1], 1, ValueError, "pos_weight must be one number or one for each"),
         (losses.Hinge(), [-1, 1], 1, ValueError, "0 or 1 for hinge, got -1"),
         (losses.Poisson(), [-1.0], 1, ValueError, "not negative for poisson"),
+        (losses.Focal(), [[0.5, 0.5]], 2, ValueError, r"class labels of shape \(n,\) for focal, .*use binary_focal"),
+        (losses.Focal(), [0, 3], 3, ValueError, r"labels in \[0, 3\), got 3 in row 1"),
+        (losses.BinaryFocal(), [0.0, 1.5], 1, ValueError, r"in \[0, 1\] .*got 1.5 in row 1"),
+        (losses.Gamma(), [1.0, 0.0], 1, ValueError, "positive for gamma, got 0.0 in row 1"),
+        (losses.Gaussian(), [1.0], 3, ValueError, "two outputs for each target, .*the network has 3"),
+        (losses.Gaussian(), [[1.0, 2.0]], 2, ValueError, r"shape \(n,\) or \(n, 1\) for gaussian .*got \(1, 2\)"),
+        (losses.Gaussian(), [1.0, 2.0], 4, ValueError, r"shape \(n, 2\) for gaussian"),
+        (losses.NonCrossingQuantiles(q=[0.1, 0.5, 0.9]), [1.0], 2, ValueError, "q must be one number or one for each"),
         (losses.MSE(), [1.0, 2.0], 2, ValueError, r"shape \(n, 2\) .*got shape \(2,\)"),
         (losses.MSE(), [[1.0], [2.0]], 2, ValueError, r"shape \(n, 2\) .*got shape \(2, 1\)"),
         (losses.MSE(), [[1.0, 2.0]], 1, ValueError, r"shape \(n,\) or \(n, 1\) .*got shape \(1, 2\)"),
@@ -243,7 +269,7 @@ def test_too_large_for_float32_is_refused():
 @every_loss
 def test_row_counts_that_differ_are_refused(name, options, rng):
     outputs, targets = _case(name, rng)
-    with pytest.raises(ValueError, match=r"the same number of rows, got shapes \(4.*\) and \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"the same number of rows, got shapes \(4.*\) and \(5, [36]\)"):
         losses.get({"name": name, **options})(outputs, targets[:4])
 
 
@@ -262,6 +288,13 @@ def test_bad_sample_weights_are_refused(weight, rng):
         ("huber", {"delta": 0.0}, "delta must be positive"),
         ("quantile", {"q": 1.0}, "q must be in"),
         ("quantile", {"q": [0.5, 0.0]}, "q must be in"),
+        ("focal", {"gamma": -1.0}, "gamma must be"),
+        ("binary_focal", {"gamma": np.nan}, "gamma must be"),
+        ("non_crossing_quantiles", {"q": [0.5, 0.1]}, "q must be a sequence of numbers, each larger"),
+        ("non_crossing_quantiles", {"q": [0.5, 0.5]}, "q must be a sequence of numbers, each larger"),
+        ("non_crossing_quantiles", {"q": 0.5}, "q must be a sequence"),
+        ("non_crossing_quantiles", {"q": []}, "q must be a sequence of numbers, each larger"),
+        ("non_crossing_quantiles", {"q": [0.5, 1.0]}, "q must be in"),
         ("mes", {}, "loss must be one of"),
     ],
 )
@@ -317,12 +350,23 @@ def test_functions_are_not_saved():
 def test_the_network_gets_the_same_gradient_as_gradcheck_says(rng):
     for name, options in OPTIONS:
         _, targets = _case(name, rng)
-        net = bp.mlp([2, 4, 3], activation="tanh", dtype="float64", seed=0)
+        net = bp.mlp([2, 4, 6 if name == "gaussian" else 3], activation="tanh", dtype="float64", seed=0)
         assert bp.gradcheck(net, rng.normal(size=(5, 2)), targets, loss=losses.get({"name": name, **options}))
 
 
 SIZES = [1e-5, 1e-4, 1e-3, 1e-2, 0.1, 0.5, 0.88, 0.9, 1.0, 1.5, 3.0, 9.0, 17.0, 20.0, 50.0, 80.0, 100.0, 1e4, 1e15]
 REGRESSION = ("mse", "half_mse", "mae", "huber", "log_cosh", "quantile")
+
+
+def _focal(mp, o):
+    return mp.log1p(mp.exp(-o)) / (1 + mp.exp(o)) ** 2
+
+
+def _focal_slope(mp, o):
+    p, q = 1 / (1 + mp.exp(-o)), 1 / (1 + mp.exp(o))
+    return -2 * p * q**2 * mp.log1p(mp.exp(-o)) - q**3
+
+
 EXACT = {  # the loss of one output with one target, and its derivative, in mpmath's numbers
     "mse": lambda mp, o, t: ((o - t) ** 2, 2 * (o - t)),
     "half_mse": lambda mp, o, t: ((o - t) ** 2 / 2, o - t),
@@ -330,6 +374,8 @@ EXACT = {  # the loss of one output with one target, and its derivative, in mpma
     "huber": lambda mp, o, t: (min(abs(o - t), 1) * (abs(o - t) - min(abs(o - t), 1) / 2), min(max(o - t, -1), 1)),
     "log_cosh": lambda mp, o, t: (abs(o - t) + mp.log1p(mp.exp(-2 * abs(o - t))) - mp.log(2), mp.tanh(o - t)),
     "poisson": lambda mp, o, t: (mp.exp(o) - t * o, mp.exp(o) - t),
+    "gamma": lambda mp, o, t: (t * mp.exp(-o) + o, 1 - t * mp.exp(-o)),
+    "binary_focal": lambda mp, o, t: (_focal(mp, o) if t else _focal(mp, -o), _focal_slope(mp, o) if t else -_focal_slope(mp, -o)),
     "quantile": lambda mp, o, t: (abs(o - t) / 2, mp.sign(o - t) / 2),
     "hinge": lambda mp, o, t: (max(0, 1 - (2 * t - 1) * o), -(2 * t - 1) if (2 * t - 1) * o < 1 else mp.mpf(0)),
     "binary_cross_entropy": lambda mp, o, t: (
@@ -356,12 +402,15 @@ def test_elementwise_losses_keep_their_digits_from_tiny_to_huge(name, target, dt
                 output = np.array([[sign * size]], dtype)
                 if name == "poisson" and (abs(output[0, 0]) > 80 or target == 1):  # e^o - 1 cancels around its zero
                     continue
+                if name == "gamma" and (target == 0 or abs(output[0, 0]) > 80 or size < 0.5):  # no target; 1 - e^-o cancels
+                    continue
                 value, grad = losses.get(name)(output, np.array([[target]], dtype))
                 d = mp.mpf(float(output[0, 0] - dtype.type(target)))  # the rounding of a difference is not the loss's
                 o, t = (d, mp.mpf(0)) if name in REGRESSION else (mp.mpf(float(output[0, 0])), target)
                 exact = EXACT[name](mp, o, t)
-                _assert_exact(value, exact[0], dtype)
-                _assert_exact(grad[0, 0], exact[1], dtype)
+                ulps = 8 + 4 * size if name == "binary_focal" else 8  # e^-2b has 2b times the relative error of b
+                _assert_exact(value, exact[0], dtype, ulps)
+                _assert_exact(grad[0, 0], exact[1], dtype, ulps)
 
 
 @pytest.mark.parametrize("kind", ["labels", "one-hot", "kl_divergence"])

@@ -293,8 +293,12 @@ LOSS_METHODS: dict[str, Methods] = {
 
 
 def targets_of(loss, rng, rows=6, k=4):
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "focal"):
         return rng.integers(0, k, rows)
+    if loss == "gaussian":
+        return rng.normal(size=(rows, k // 2))
+    if loss == "gamma":
+        return rng.gamma(2.0, size=(rows, k))
     if loss == "kl_divergence":
         return np.full((rows, k), 1 / k)
     return rng.integers(0, 2, (rows, k)).astype(float)

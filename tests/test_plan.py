@@ -66,12 +66,12 @@ def test_predict(seed, dtype, rows, layer_by_layer):
 @pytest.mark.parametrize(("rows", "batch_size"), [(23, 5), (4900, 4500)])  # the second: batches that are sliced
 @pytest.mark.parametrize("case", range(48))
 def test_training(case, rows, batch_size, layer_by_layer):
-    rng = np.random.default_rng(case)
-    net = random_network(case)
-    losses = losses_of(3)
+    rng, outputs = np.random.default_rng(case), 3 + case % 2
+    net = random_network(case, outputs=outputs)
+    losses = losses_of(outputs)
     loss = losses[case % len(losses)]
     optimizer = OPTIMIZERS[case % len(OPTIMIZERS)]
-    x, y = batch(net, rows), targets_for(loss, 3, rows, soft=case % 2 == 0)
+    x, y = batch(net, rows), targets_for(loss, outputs, rows, soft=case % 2 == 0)
     weight = rng.choice([0.0, 1.0, 2.5], rows) if case % 3 == 0 else None
     options = [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}][case % 4 % 3] | ({"l2": 0.5} if case % 5 == 1 else {})
     others = net.copy()

@@ -554,8 +554,10 @@ def test_networks_take_or_refuse_whatever_they_are_given(method, backend):
 @pytest.mark.parametrize("loss", bp.losses.NAMES)
 def test_losses_take_or_refuse_whatever_they_are_given(loss, backend):
     rng = np.random.default_rng(0)
-    targets = rng.integers(0, 3, 10) if loss == "cross_entropy" else rng.integers(0, 2, (10, 3)).astype(np.float32)
-    good = {"outputs": rng.normal(size=(10, 3)).astype(np.float32), "targets": targets, "sample_weight": np.ones(10, np.float32)}
+    targets = rng.integers(0, 3, 10) if loss in ("cross_entropy", "focal") else rng.integers(0, 2, (10, 3)).astype(np.float32)
+    targets = targets + np.float32(0.5) if loss == "gamma" else targets
+    outputs = rng.normal(size=(10, 6 if loss == "gaussian" else 3)).astype(np.float32)
+    good = {"outputs": outputs, "targets": targets, "sample_weight": np.ones(10, np.float32)}
     value, grad = bp.losses.get(loss)(**good)
     for argument in good:
         for name, given in everything(good[argument]).items():

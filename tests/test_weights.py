@@ -159,8 +159,9 @@ def test_a_checkpoint_between_accumulated_steps_goes_on(data, tmp_path):
 @pytest.mark.parametrize("name", losses.NAMES)
 @pytest.mark.parametrize("scale", [1e-30, 1e30, 1e36])
 def test_only_ratios_of_weights_count(name, scale, rng, dtype, backend):
-    outputs = rng.normal(size=(8, 3)).astype(dtype) * 3
-    targets = np.abs(outputs[::-1]) % 1 if name != "cross_entropy" else np.arange(8) % 3
+    outputs = rng.normal(size=(8, 4)).astype(dtype) * 3
+    targets = np.abs(outputs[::-1]) % 1 if name not in ("cross_entropy", "focal") else np.arange(8) % 3
+    targets = targets[:, :2] if name == "gaussian" else targets
     targets = np.round(targets) if name == "hinge" else targets
     loss = losses.get(name)
     weight = (rng.random(8) + 0.5).astype(dtype)

@@ -19,14 +19,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from inspect import Parameter, signature
+from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from . import kernels
-from ._arrays import as_contiguous, as_matrix, as_parameter, as_real_array, check_in, check_positive, require_finite
+from . import _links, kernels
+from ._arrays import (
+    as_contiguous,
+    as_matrix,
+    as_parameter,
+    as_real_array,
+    check_in,
+    check_nonnegative,
+    check_positive,
+    require_finite,
+)
 from ._class_weights import ClassWeight, check_class_weight, check_sample_weight, class_weight_vector, weigh_rows
 from ._overrides import Overridable, Shortcuts, missing, written
 from ._registry import Registry
@@ -41,18 +51,27 @@ __all__ = [
     "MSE",
     "NAMES",
     "BinaryCrossEntropy",
+    "BinaryFocal",
     "CrossEntropy",
+    "Focal",
     "FunctionLoss",
+    "Gamma",
+    "Gaussian",
     "HalfMSE",
     "Hinge",
     "Huber",
     "KLDivergence",
     "LogCosh",
     "Loss",
+    "NonCrossingQuantiles",
     "Poisson",
     "Quantile",
     "binary_cross_entropy",
+    "binary_focal",
     "cross_entropy",
+    "focal",
+    "gamma",
+    "gaussian",
     "get",
     "half_mse",
     "hinge",
@@ -61,6 +80,7 @@ __all__ = [
     "log_cosh",
     "mae",
     "mse",
+    "non_crossing_quantiles",
     "poisson",
     "quantile",
 ]
@@ -108,8 +128,8 @@ class Loss(Settings, metaclass=Overridable):
         What `get` knows it by.
     task : {"classification", "binary", "regression", "custom"}
         What the targets are: one class of k, k independent binary labels, numbers, or whatever a custom loss function takes.
-    link : {"softmax", "sigmoid", "exp", "identity"}
-        What turns raw outputs into predictions.
+    link : {"softmax", "sigmoid", "exp", "mean", "quantiles", "identity"}
+        What turns raw outputs into predictions; see `predictions`.
     custom : bool
         Whether a function or ``__call__`` from outside this package computes it.
     unbounded : bool
@@ -119,6 +139,8 @@ class Loss(Settings, metaclass=Overridable):
         Whether the loss of a row is the mean or the sum over its outputs.
     target_range : (float, float)
         The bounds of targets that are numbers.
+    open_range : bool
+        Whether the bounds themselves are no targets.
     parameter, column : str
         The option that the kernel takes as a number, and the one that it takes as a number for each output; empty where there is
         none.
@@ -132,6 +154,7 @@ class Loss(Settings, metaclass=Overridable):
     unbounded: ClassVar[bool] = False
     reduction: ClassVar[str] = "mean"
     target_range: ClassVar[tuple[float, float]] = (-inf, inf)
+    open_range: ClassVar[bool] = False
     parameter: ClassVar[str] = ""
     column: ClassVar[str] = ""
     class_weight: ClassWeight | None = option(check_class_weight, default=None)
@@ -197,13 +220,35 @@ class Loss(Settings, metaclass=Overridable):
         low, high = activation.range
         if not self.unbounded or (low == -inf and high == inf):
             return
-        link = "" if self.link == "identity" else f" and applies {self.link} itself"
+        link = f" and applies {self.link} itself" if self.link in ("softmax", "sigmoid", "exp") else ""
         bounds = f"at least {low:g}" if high == inf else f"at most {high:g}" if low == -inf else f"in [{low:g}, {high:g}]"
         hint = " (predict_proba gives probabilities)" if self.link in ("softmax", "sigmoid") else ""
         raise ValueError(
             f"{self.name} takes any real number as its output{link}, but the network ends in {activation.name}, whose values are "
             f"{bounds}: give its last layer activation='identity'{hint}, or use a loss that compares values, such as mse"
         )
+
+    def predictions(self, outputs: npt.ArrayLike) -> Array:
+        """Return the predictions that raw outputs stand for.
+
+        Probabilities after "softmax" and "sigmoid", e to the outputs after "exp"; for `Gaussian` the means, and for
+        `NonCrossingQuantiles` the quantiles; the outputs themselves for all other losses.
+
+        Parameters
+        ----------
+        outputs : array (n, k)
+            What `Network.predict` returns.
+
+        Returns
+        -------
+        array (n, k), or (n, k / 2) of means
+
+        Examples
+        --------
+        >>> Poisson().predictions([[0.0, 1.0]]).round(2)
+        array([[1.  , 2.72]])
+        """
+        return _links.predictions(self.link, _outputs_matrix(outputs))
 
     def _prepare(
         self, outputs: npt.ArrayLike, targets: npt.ArrayLike, sample_weight: npt.ArrayLike | None
@@ -307,8 +352,9 @@ class Loss(Settings, metaclass=Overridable):
         low, high = self.target_range
         if low == -inf and high == inf:
             return matrix
-        bounds = f"in [{low:g}, {high:g}]" if high < inf else "not negative"
-        return _refuse(matrix, (matrix < low) | (matrix > high), wanted.name, f"{bounds} for {self.name}")
+        bounds = f"in [{low:g}, {high:g}]" if high < inf else "positive" if self.open_range else "not negative"
+        inside = (low < matrix) & (matrix < high) if self.open_range else (low <= matrix) & (matrix <= high)
+        return _refuse(matrix, ~(inside | np.isnan(matrix)), wanted.name, f"{bounds} for {self.name}")
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
         if self.name not in NAMES:
@@ -430,6 +476,46 @@ class CrossEntropy(Loss):
         return "cross_entropy" if targets.ndim == 1 else "cross_entropy_soft"
 
 
+class Focal(Loss):
+    """``-(1 - p)^gamma log p``, p the probability of the label: rows that are predicted well count less than in `CrossEntropy`.
+
+    The mean over rows. Targets are labels, 1-D int or bool in ``[0, k)``. Weights of classes, which the paper calls alpha, are an
+    argument of `fit`. Source: Lin et al., ICCV 2017, arXiv:1708.02002.
+
+    Parameters
+    ----------
+    gamma : float
+        How much less, from 0 up; 0 makes it the cross entropy.
+
+    Examples
+    --------
+    >>> loss, grad = Focal(gamma=2.0)([[0.0, 0.0]], [1])
+    >>> round(loss, 4), grad
+    (0.1733, array([[ 0.2982868, -0.2982868]]))
+    """
+
+    name = "focal"
+    task = "classification"
+    link = "softmax"
+    unbounded = True
+    reduction = "sum"
+    target_range = (0.0, inf)
+    parameter = "gamma"
+
+    gamma: float = option(check_nonnegative)
+
+    def __init__(self, *, gamma: float = 2.0) -> None:
+        self.gamma = gamma
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        if given.ndim == 2 and wanted.n_outputs > 1:
+            raise ValueError(
+                f"{wanted.name} must be class labels of shape (n,) for focal, got shape {given.shape}; for labels that do not "
+                "exclude each other use binary_focal"
+            )
+        return _labels(given, wanted.n_outputs, wanted.name)
+
+
 class KLDivergence(Loss):
     """``sum_j t_j (log t_j - log softmax(logits)_j)``: how far the softmax is from given probabilities.
 
@@ -483,6 +569,31 @@ class BinaryCrossEntropy(Loss):
         return super()._targets(given, wanted)
 
 
+class BinaryFocal(Loss):
+    """``-(t (1 - p)^gamma log p + (1 - t) p^gamma log(1 - p))``: `Focal` for a binary label of each output, p = sigmoid(z).
+
+    The mean over outputs and rows; torchvision's sigmoid_focal_loss with ``alpha=-1``. Targets are 0 or 1 of any real dtype, or
+    probabilities in [0, 1].
+
+    Parameters
+    ----------
+    gamma : float
+        How much less labels count that are predicted well, from 0 up; 0 makes it the binary cross entropy.
+    """
+
+    name = "binary_focal"
+    task = "binary"
+    link = "sigmoid"
+    unbounded = True
+    target_range = (0.0, 1.0)
+    parameter = "gamma"
+
+    gamma: float = option(check_nonnegative)
+
+    def __init__(self, *, gamma: float = 2.0) -> None:
+        self.gamma = gamma
+
+
 class MSE(Loss):
     """``(output - target)^2``, the mean over outputs and rows; PyTorch's MSELoss."""
 
@@ -518,6 +629,59 @@ class Poisson(Loss):
     link = "exp"
     unbounded = True
     target_range = (0.0, inf)
+
+
+class Gamma(Loss):
+    """``target e^-output + output``: positive numbers whose spread grows with their mean, with the outputs as logarithms of means.
+
+    The negative log-likelihood of a gamma distribution, but for terms that depend on its shape or on the target alone: half the
+    gamma deviance is this minus ``log(target) + 1``. The mean over outputs and rows. Targets are positive.
+    """
+
+    name = "gamma"
+    link = "exp"
+    unbounded = True
+    target_range = (0.0, inf)
+    open_range = True
+
+
+class Gaussian(Loss):
+    """``(s + (target - mean)^2 e^-s) / 2`` with ``s = log(variance)``: a mean and a variance for each target.
+
+    The negative log-likelihood of a normal distribution, but for ``log(2 pi) / 2``; PyTorch's GaussianNLLLoss. The network has two
+    outputs for each target: the first half are means, the second half log-variances. The mean over targets and rows. Targets have
+    shape (n, k / 2), or (n,) for one. Source: Nix and Weigend, ICNN 1994.
+
+    Examples
+    --------
+    >>> loss, grad = Gaussian()([[1.0, 0.0]], [3.0])
+    >>> round(loss, 4), grad
+    (2.0, array([[-2. , -1.5]]))
+    >>> Gaussian().predictions([[1.0, 0.0]]), Gaussian().std([[1.0, 0.0]])
+    (array([[1.]]), array([[1.]]))
+    """
+
+    name = "gaussian"
+    link = "mean"
+    unbounded = True
+
+    def std(self, outputs: npt.ArrayLike) -> Array:
+        """Return the standard deviations that raw outputs (n, k) stand for, (n, k / 2); `predictions` returns the means."""
+        matrix = _outputs_matrix(outputs)
+        return np.exp(matrix[:, matrix.shape[1] // 2 :] / 2)
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        n_outputs, half = wanted.n_outputs, wanted.n_outputs // 2
+        if n_outputs % 2:
+            raise ValueError(f"gaussian needs two outputs for each target, a mean and a log-variance; the network has {n_outputs}")
+        if given.ndim == 2 and given.shape[1] == n_outputs and np.array_equal(given[:, :half], given[:, half:], equal_nan=True):
+            return _target_matrix(given, wanted)  # prepared before
+        if (given.ndim == 1 and half != 1) or (given.ndim == 2 and given.shape[1] != half):
+            shape = "(n,) or (n, 1)" if half == 1 else f"(n, {half})"
+            raise ValueError(
+                f"{wanted.name} must have shape {shape} for gaussian where the network has {n_outputs} outputs, got {given.shape}"
+            )
+        return np.tile(_target_matrix(given, wanted._replace(n_outputs=half)), 2)
 
 
 class Hinge(Loss):
@@ -576,10 +740,57 @@ class Quantile(Loss):
 
     def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
         self.per_output(wanted.n_outputs, wanted.dtype)
-        one_for_all = isinstance(self.q, tuple) and (given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1))
-        if not one_for_all:
-            return _target_matrix(given, wanted)
-        return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
+        return _one_for_all(given, wanted) if isinstance(self.q, tuple) else _target_matrix(given, wanted)
+
+
+def _increasing(name: str, value: Any) -> tuple[float, ...]:
+    """Return a tuple of numbers in (0, 1), each larger than the one before."""
+    values = tuple(check_in(name, one, 0.0, 1.0, closed="neither") for one in np.asarray(value).ravel())
+    if np.ndim(value) != 1 or not values or any(high <= low for low, high in pairwise(values)):
+        raise ValueError(f"{name} must be a sequence of numbers, each larger than the one before, got {value!r}")
+    return values
+
+
+class NonCrossingQuantiles(Loss):
+    """The loss of `Quantile` for several quantiles of one target, which cannot cross: each is the one below plus a positive step.
+
+    The first output is the lowest quantile, ``Q_0``, and the others are steps, ``Q_j = Q_(j-1) + softplus(output_j)``;
+    `predictions` returns the quantiles. The mean over quantiles and rows. The one target of a row is given as (n,) or (n, 1).
+
+    Parameters
+    ----------
+    q : sequence of k floats, optional
+        Each in (0, 1) and larger than the one before; the network has one output for each. None divides (0, 1) evenly:
+        ``1 / (k + 1), 2 / (k + 1)`` and so on.
+
+    Examples
+    --------
+    >>> loss = NonCrossingQuantiles(q=[0.1, 0.5, 0.9])
+    >>> loss.predictions([[1.0, 0.0, -2.0]]).round(4)
+    array([[1.    , 1.6931, 1.8201]])
+    >>> loss.value([[1.0, 0.0, -2.0]], [1.6931]).round(4)
+    0.0273
+    """
+
+    name = "non_crossing_quantiles"
+    link = "quantiles"
+    unbounded = True
+    column = "q"
+
+    q: Converted[tuple[float, ...] | None, Sequence[float] | None] = option(optional(_increasing))
+
+    def __init__(self, *, q: Sequence[float] | None = None) -> None:
+        self.q = q
+
+    def per_output(self, n_outputs: int, dtype: npt.DTypeLike) -> Array | None:
+        """Return the quantiles, as the kernel takes them."""
+        if self.q is None:
+            return (np.arange(1, n_outputs + 1) / (n_outputs + 1)).astype(dtype)
+        return super().per_output(n_outputs, dtype)
+
+    def _targets(self, given: npt.NDArray[Any], wanted: _Wanted) -> Array | Labels:
+        self.per_output(wanted.n_outputs, wanted.dtype)
+        return _one_for_all(given, wanted)
 
 
 class FunctionLoss(Loss):
@@ -632,6 +843,11 @@ _LOSSES: Registry[Loss] = Registry(
         Quantile,
         Hinge,
         KLDivergence,
+        Focal,
+        BinaryFocal,
+        Gamma,
+        Gaussian,
+        NonCrossingQuantiles,
     ],
 )
 NAMES = _LOSSES.names
@@ -987,6 +1203,170 @@ def kl_divergence(
     return KLDivergence()(outputs, targets, sample_weight=sample_weight)
 
 
+def focal(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    gamma: float = 2.0,
+) -> tuple[float, Array]:
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Focal`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs (logits).
+    targets : array (n,)
+        Labels.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    gamma : float
+        How much less rows count that are predicted well; from 0 up.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = focal([[0.0, 0.0]], [1])
+    >>> round(loss, 4), grad
+    (0.1733, array([[ 0.2982868, -0.2982868]]))
+    """
+    return Focal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
+
+
+def binary_focal(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    gamma: float = 2.0,
+) -> tuple[float, Array]:
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `BinaryFocal`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs (logits).
+    targets : array (n, k)
+        0 or 1, or probabilities in [0, 1].
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    gamma : float
+        How much less labels count that are predicted well; from 0 up.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = binary_focal([[0.0]], [[1]])
+    >>> round(loss, 4), grad
+    (0.1733, array([[-0.2982868]]))
+    """
+    return BinaryFocal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
+
+
+def gamma(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Gamma`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs, which are logarithms of means.
+    targets : array (n, k)
+        Positive numbers.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = gamma([[0.0]], [[2.0]])
+    >>> round(loss, 4), grad
+    (2.0, array([[-1.]]))
+    """
+    return Gamma()(outputs, targets, sample_weight=sample_weight)
+
+
+def gaussian(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `Gaussian`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs: means, and then as many log-variances.
+    targets : array (n, k / 2)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = gaussian([[1.0, 0.0]], [3.0])
+    >>> round(loss, 4), grad
+    (2.0, array([[-2. , -1.5]]))
+    """
+    return Gaussian()(outputs, targets, sample_weight=sample_weight)
+
+
+def non_crossing_quantiles(
+    outputs: npt.ArrayLike,
+    targets: npt.ArrayLike,
+    *,
+    sample_weight: npt.ArrayLike | None = None,
+    q: Sequence[float] | None = None,
+) -> tuple[float, Array]:
+    """Return the loss and its gradient with respect to ``outputs``; the loss is that of `NonCrossingQuantiles`.
+
+    Parameters
+    ----------
+    outputs : array (n, k)
+        The network's raw outputs: the lowest quantile, and then the steps to the others, before softplus.
+    targets : array (n,) or (n, 1)
+        The numbers to predict.
+    sample_weight : array (n,), optional
+        Finite weights of the rows.
+    q : sequence of k floats, optional
+        The quantiles to predict, in (0, 1) and increasing; by default they divide it evenly.
+
+    Returns
+    -------
+    loss : float
+    grad_outputs : array (n, k)
+
+    Examples
+    --------
+    >>> loss, grad = non_crossing_quantiles([[1.0, 0.0]], [1.0], q=[0.1, 0.9])
+    >>> round(loss, 4), grad
+    (0.0347, array([[0.05 , 0.025]]))
+    """
+    return NonCrossingQuantiles(q=q)(outputs, targets, sample_weight=sample_weight)
+
+
 def loss_and_gradient(loss: Loss, outputs: Array, targets: Any, sample_weight: npt.ArrayLike | None) -> tuple[float, Array]:
     """Call a loss; weights are passed on only where there are any, as a custom loss need not take them."""
     if sample_weight is None:
@@ -1078,6 +1458,13 @@ def _target_matrix(given: npt.NDArray[Any], wanted: _Wanted) -> Array:
         outputs = f"where the network has {wanted.n_outputs} output(s)"
         raise ValueError(f"{wanted.name} must have shape {shape} {outputs}, got shape {given.shape}")
     return as_matrix(columns, wanted.name, wanted.dtype, check_finite=wanted.check_finite)
+
+
+def _one_for_all(given: npt.NDArray[Any], wanted: _Wanted) -> Array:
+    """Targets as (n, n_outputs), from that shape or from one target a row, which then serves every output."""
+    if given.ndim == 1 or (given.ndim == 2 and given.shape[1] == 1):
+        return np.repeat(_target_matrix(given, wanted._replace(n_outputs=1)), wanted.n_outputs, axis=1)
+    return _target_matrix(given, wanted)
 
 
 def _probabilities(given: npt.NDArray[Any], wanted: _Wanted) -> Array:

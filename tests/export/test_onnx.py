@@ -168,6 +168,8 @@ def test_what_the_outputs_mean_follows_the_loss_unless_it_is_said() -> None:
 
     assert names(classifier(3, "cross_entropy")) == ["label", "probabilities"]
     assert names(classifier(3, "cross_entropy"), outputs="raw") == ["output"]
+    assert names(classifier(3, "focal")) == names(classifier(1, "binary_focal")) == ["label", "probabilities"]
+    assert names(classifier(2, "gaussian")) == names(classifier(2, "non_crossing_quantiles")) == ["output"]
     assert names(classifier(3, "mse")) == names(bp.mlp([4, 3], seed=0)) == ["output"]
     assert names(classifier(1, "mse", "sigmoid")) == ["output"]
     with pytest.raises(ValueError, match="predict_proba needs a loss on logits"):

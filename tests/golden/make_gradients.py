@@ -4,7 +4,8 @@
 
 Recorded are the loss and all gradients of a network of two dense layers for every activation with every loss, the losses with
 sample weights, and batch and layer normalization. Where PyTorch has a function for it, it is that function; log_cosh, half_mse,
-quantile and hinge are put together from its operations and differentiated by autograd.
+quantile, hinge, the focal losses, gamma and the quantiles that do not cross are put together from its operations and differentiated
+by autograd.
 """
 
 from __future__ import annotations
@@ -55,6 +56,24 @@ BITS = torch.tensor(rng.integers(0, 2, size=(N, K)).astype(float))
 PROBABILITIES = torch.tensor([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0], [0.6, 0.4, 0.0]])
 POS_WEIGHT, Q = torch.tensor([0.5, 1.0, 3.0]), torch.tensor([0.1, 0.5, 0.8])
 SAMPLE_WEIGHT = torch.tensor([0.5, 2.0, -1.5])
+PAIRS, TARGETS = torch.cat([NUMBERS[:, :2], NUMBERS[:, 1:]], dim=1), COUNTS[:, :2]  # of gaussian: means, log-variances
+
+
+def focal(o: Tensor) -> Tensor:
+    p = F.softmax(o, dim=1)[torch.arange(N), LABELS]
+    return -((1 - p) ** 1.5) * torch.log(p)
+
+
+def binary_focal(o: Tensor) -> Tensor:
+    right = torch.sigmoid((2 * BITS - 1) * o)
+    return (-((1 - right) ** 1.5) * torch.log(right)).mean(1)
+
+
+def non_crossing(o: Tensor) -> Tensor:
+    levels = torch.cumsum(torch.cat([o[:, :1], F.softplus(o[:, 1:])], dim=1), dim=1)
+    short = NUMBERS[:, :1] - levels
+    return torch.maximum(Q * short, (Q - 1) * short).mean(1)
+
 
 # For every loss: its kernel, targets, further arguments, and the losses of the rows.
 Rows = Callable[[Tensor], Tensor]
@@ -101,6 +120,12 @@ LOSSES: dict[str, tuple[str, Tensor, dict[str, Any], Rows]] = {
         lambda o: torch.maximum(Q * (NUMBERS - o), (Q - 1) * (NUMBERS - o)).mean(1),
     ),
     "hinge": ("hinge", BITS, {}, lambda o: F.relu(1 - (2 * BITS - 1) * o).mean(1)),
+    "focal": ("focal", LABELS, {"gamma": 1.5}, focal),
+    "binary_focal": ("binary_focal", BITS, {"gamma": 1.5}, binary_focal),
+    "gamma": ("gamma", COUNTS + 0.5, {}, lambda o: ((COUNTS + 0.5) * torch.exp(-o) + o).mean(1)),
+    "non_crossing_quantiles": (
+        "non_crossing_quantiles", NUMBERS[:, :1].repeat(1, K), {"q": Q.tolist()}, non_crossing,
+    ),
 }  # fmt: skip
 
 
@@ -126,6 +151,14 @@ def weighted(loss: str) -> list[Any]:
     value = (SAMPLE_WEIGHT * LOSSES[loss][3](outputs)).sum() / SAMPLE_WEIGHT.abs().sum()
     value.backward()
     return [value.item(), numbers(outputs.grad)]
+
+
+def gaussian() -> dict[str, Any]:
+    (outputs,) = leaves(PAIRS)
+    mean, log_variance = outputs.chunk(2, dim=1)
+    value = F.gaussian_nll_loss(mean, TARGETS, torch.exp(log_variance))
+    value.backward()
+    return {"outputs": numbers(PAIRS), "targets": numbers(TARGETS), "value": value.item(), "grad_outputs": numbers(outputs.grad)}
 
 
 def normalization() -> dict[str, Any]:
@@ -159,6 +192,7 @@ def main() -> None:
     }
     written["gradients"] = {activation: {loss: network(activation, loss) for loss in LOSSES} for activation in ACTIVATIONS}
     written["normalization"] = normalization()
+    written["gaussian"] = gaussian()
     text = json.dumps(written, separators=(",", ":")).replace('"},"', '"},\n"').replace(']],"', ']],\n"')
     Path(__file__).with_name("gradients.json").write_text(text + "\n")
 

@@ -4,8 +4,8 @@ A loss is sum_i w_i l_i / D over the rows, with D = sum_i |w_i| or what a traini
 gradient come from one pass over the outputs, in blocks that stay in the first-level cache:
 
     elementwise losses   LOSS_BLOCK elements, wherever rows begin and end
-    cross entropies      as many whole rows as LOSS_BLOCK elements hold, at least one; with labels of few classes, a vector holds
-                         a column of as many rows as it has lanes, and no sum or maximum goes across its lanes
+    losses of rows       as many whole rows as LOSS_BLOCK elements hold, at least one; for cross entropy with labels of few classes,
+                         a vector holds a column of as many rows as it has lanes, and no sum or maximum goes across its lanes
 
 A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, where no gradient is asked for, to
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of
@@ -28,7 +28,7 @@ A row of weight 0 is absent, even if its loss is infinite or NaN: 0 times anythi
 of -inf (a class that is masked out) costs nothing where its target is 0. Elsewhere NaN makes the loss NaN.
 """
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, pow
 from libc.stdint cimport int64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memset
@@ -41,22 +41,42 @@ cdef enum:
 
 cdef enum Loss:
     CROSS_ENTROPY
+    FOCAL  # up to here, targets are labels
     CROSS_ENTROPY_SOFT
-    KL_DIVERGENCE  # up to here, rows; from here on, elements
-    HALF_MSE  # up to here, l_i is a sum over the outputs; from here on, a mean
+    KL_DIVERGENCE  # up to here, of the softmax of a row
+    GAUSSIAN
+    NON_CROSSING_QUANTILES  # up to here, rows; from here on, elements
+    HALF_MSE  # of the elements, a sum over the outputs; the others are means
     MSE
     HUBER  # up to here from HALF_MSE on, the loss of an element is a product of two numbers; up to MSE, a square
     MAE
     LOG_COSH
     POISSON
+    GAMMA
     QUANTILE
     HINGE
+    BINARY_FOCAL
     BINARY_CROSS_ENTROPY
 
 cdef struct loss_t:
     int kind
-    double parameter  # label_smoothing of the cross entropies, threshold of huber
-    const void *column  # (k,) numbers like the outputs: pos_weight of binary_cross_entropy, q of quantile; or NULL
+    double parameter  # label_smoothing of the cross entropies, gamma of the focal losses, threshold of huber
+    const void *column  # (k,) numbers like the outputs: pos_weight of binary_cross_entropy, q of the quantiles; or NULL
+
+
+cdef inline bint takes_labels(int loss) noexcept nogil:
+    """Whether targets are int64 labels (n,), and not numbers (n, k)."""
+    return loss <= FOCAL
+
+
+cdef inline bint takes_rows(int loss) noexcept nogil:
+    """Whether the loss of a row is more than a sum over its outputs, so that blocks consist of whole rows."""
+    return loss <= NON_CROSSING_QUANTILES
+
+
+cdef inline bint is_mean(int loss) noexcept nogil:
+    """Whether the loss of a row is a mean over its outputs, and not their sum."""
+    return loss > HALF_MSE or loss == GAUSSIAN or loss == NON_CROSSING_QUANTILES
 
 
 # Elementwise losses.
@@ -79,6 +99,7 @@ cdef inline vector _terms(
     Of MSE: what is to be squared. Of HUBER: one factor of the loss, the second being ``other``.
     """
     cdef vector zero = like(o, 0), one = like(o, 1), limit = like(o, parameter), d = o - t, size = absolute(d), u, s
+    cdef vector p, q, positive, negative
     if loss == MSE:  # the 2 of the derivative is in `slope_factor`
         slope[0] = d
         return d
@@ -99,6 +120,10 @@ cdef inline vector _terms(
         u = vexp(o)
         slope[0] = u - t
         return u - _weighted(t, o)
+    elif loss == GAMMA:
+        u = t * vexp(-o)
+        slope[0] = one - u
+        return u + o
     elif loss == QUANTILE:  # -d is what the output falls short of
         slope[0] = where_less(d, zero, -column, where_less(zero, d, one - column, d))
         return where_less(d, zero, -column * d, (one - column) * d)
@@ -107,6 +132,18 @@ cdef inline vector _terms(
         u = maximum(one - s * o, zero)
         slope[0] = -s * _sign(u)
         return u
+    elif loss == BINARY_FOCAL:  # -q^gamma log p where t is 1, -p^gamma log q where it is 0; -log p = softplus(-o)
+        u = vexp(-absolute(o))
+        s = vlog1p(u)
+        positive = maximum(-o, zero) + s
+        negative = maximum(o, zero) + s
+        d = one / (one + u)
+        p = where_less(o, zero, u * d, d)
+        q = where_less(o, zero, d, u * d)
+        s = vexp(-limit * negative)  # q^gamma
+        u = vexp(-limit * positive)  # p^gamma
+        slope[0] = _weighted(one - t, u * (limit * q * negative + p)) - _weighted(t, s * (limit * p * positive + q))
+        return _weighted(t, s * positive) + _weighted(one - t, u * negative)
     else:  # binary cross entropy: -log sigmoid(o) = softplus(-o) = max(-o, 0) + log(1 + u), with u = e^-|o|
         u = vexp(-absolute(o))
         s = vlog1p(u)
@@ -157,10 +194,14 @@ cdef void loss_elements(
         _elements(LOG_COSH, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == POISSON:
         _elements(POISSON, o, t, column, parameter, factor, value, second, grad, n)
+    elif loss == GAMMA:
+        _elements(GAMMA, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == QUANTILE:
         _elements(QUANTILE, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == HINGE:
         _elements(HINGE, o, t, column, parameter, factor, value, second, grad, n)
+    elif loss == BINARY_FOCAL:
+        _elements(BINARY_FOCAL, o, t, column, parameter, factor, value, second, grad, n)
     elif loss == BINARY_CROSS_ENTROPY:
         _elements(BINARY_CROSS_ENTROPY, o, t, column, parameter, factor, value, second, grad, n)
 
@@ -326,6 +367,23 @@ cdef inline double label_row(
     return log_sum_e + (<double> shift - z[label])
 
 
+cdef inline double focal_row(
+    const real *z, Py_ssize_t label, double gamma, real factor, real shift, const real *e, real sum_e, real excess,
+    real log_sum_e, real *grad, Py_ssize_t k
+) noexcept nogil:
+    """-q^gamma log p with p = p_label and q = 1 - p, and factor times the gradient, which is -slope (p_j - t_j).
+
+    slope = p dl/dp = gamma p (log p / q) q^gamma - q^gamma, in which log p / q goes to -1 with q to 0.
+    """
+    cdef double log_p = (<double> z[label] - shift) - log_sum_e, p = e[label] / sum_e, slope
+    cdef double q = <double> excess / sum_e if z[label] == shift else 1 - p
+    cdef double power = pow(q, gamma)
+    slope = (gamma * p * (log_p / q if q > 0 else -1.0) * power if p > 0 else 0.0) - power
+    multiply_subtract(e, <real> (-slope * factor / sum_e), <real> 0, grad, k)
+    grad[label] = <real> (slope * factor * q)
+    return -power * log_p
+
+
 cdef inline vector _soft_term(bint relative, vector t, vector log_p) noexcept nogil:
     """-t log p, or t (log t - log p); `vlog` takes normal numbers."""
     if relative:
@@ -479,7 +537,7 @@ cdef double cross_entropy_block(
     cdef real *e = grad
     cdef const int64_t *label = <const int64_t *> targets + start
     cdef const real *target = <const real *> targets + start * k
-    cdef double sum_of_losses = 0, weight = 1, smoothing = loss.parameter, row_loss
+    cdef double sum_of_losses = 0, weight = 1, smoothing = 0 if loss.kind == FOCAL else loss.parameter, row_loss
     cdef real factor
     cdef Py_ssize_t i, hit = 0
     if loss.kind == CROSS_ENTROPY and k <= max(<Py_ssize_t> LANED_COLUMNS, 2 * lanes(z)):
@@ -500,7 +558,7 @@ cdef double cross_entropy_block(
         shift[i] = shifted_exp(z + i * k, e + i * k, sum_e + i, excess + i, dead, k)
     log_all(sum_e, excess, log_sum_e, rows)
     for i in range(rows):
-        if loss.kind == CROSS_ENTROPY:
+        if takes_labels(loss.kind):
             hit = class_of(label + i, k, valid)
         if sample_weight is not NULL:
             weight = sample_weight[start + i]
@@ -510,6 +568,8 @@ cdef double cross_entropy_block(
             row_loss = 0
         elif loss.kind == CROSS_ENTROPY:
             row_loss = label_row(z, hit, smoothing, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
+        elif loss.kind == FOCAL:
+            row_loss = focal_row(z, hit, loss.parameter, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
         elif loss.kind == CROSS_ENTROPY_SOFT:
             row_loss = soft_row(False, z, target, smoothing, factor, shift[i], e, sum_e[i], excess[i], log_sum_e[i], grad, k)
         else:
@@ -521,11 +581,116 @@ cdef double cross_entropy_block(
     return sum_of_losses
 
 
+# Gaussian: the first m of k = 2 m outputs are means, the others s = log(variance), and the loss of a row is
+#
+#     mean_j (s_j + d_j^2 e^-s_j) / 2 over m, which is sum_j (s_j + d_j^2 e^-s_j) / k,  with d = output - target
+
+cdef inline vector _gaussian(vector d, vector s, vector *slope, vector *slope_of_s) noexcept nogil:
+    """s + d^2 e^-s, and its derivatives by d and by s."""
+    cdef vector scaled = d * vexp(-s), square = d * scaled
+    slope[0] = scaled + scaled
+    slope_of_s[0] = like(s, 1) - square
+    return s + square
+
+
+cdef inline double gaussian_row(const real *o, const real *t, real factor, real *grad, Py_ssize_t k) noexcept nogil:
+    """The sum over the outputs of a row, and factor times its gradient. The second half of the targets repeats the first."""
+    cdef Py_ssize_t i, at, m = k // 2, width = lanes(o), rest = m % width, whole = m - rest
+    cdef double loss = 0
+    factors, slope, slope_of_s = spread(&factor), variable(o), variable(o)
+    for i in range(m // width):
+        at = i * width
+        loss += total(_gaussian(load(o + at) - load(t + at), load(o + m + at), &slope.v, &slope_of_s.v))
+        store(grad + at, factors * slope.v)
+        store(grad + m + at, factors * slope_of_s.v)
+    if rest:
+        last = _gaussian(
+            load_part(o + whole, rest) - load_part(t + whole, rest), load_part(o + m + whole, rest), &slope.v, &slope_of_s.v
+        )
+        store_part(grad + whole, rest, factors * slope.v)
+        store_part(grad + m + whole, rest, factors * slope_of_s.v)
+        loss += total(last)
+    if k % 2:  # the checks of a face refuse that; a plan that was made by hand gets here
+        grad[k - 1] = 0
+    return loss
+
+
+# Quantiles that do not cross: output 0 is the lowest quantile Q_0, and each other one is what softplus makes a step up,
+#
+#     Q_j = Q_{j-1} + softplus(o_j)
+#
+# With s_j the slope of the pinball loss at Q_j, the derivative by o_i is sum_{j >= i} s_j, times sigmoid(o_i) where i > 0.
+
+cdef inline void _softplus_and_slope(const real *o, real *y, real *slope, Py_ssize_t n) noexcept nogil:
+    """y = softplus(o), and its derivative sigmoid(o)."""
+    cdef Py_ssize_t i, at, count, width = lanes(o)
+    for i in range((n + width - 1) // width):
+        at = i * width
+        count = min(width, n - at)
+        v = load_part(o + at, count)
+        u = vexp(-absolute(v))
+        share = like(v, 1) / (like(v, 1) + u)
+        store_part(y + at, count, maximum(v, like(v, 0)) + vlog1p(u))
+        store_part(slope + at, count, where_less(v, like(v, 0), u * share, share))
+
+
+cdef double quantiles_row(const real *o, const real *t, const real *q, real factor, real *grad, Py_ssize_t k) noexcept nogil:
+    """The sum over the quantiles of a row, and factor times its gradient. ``q`` may be NULL: then they are all 1."""
+    cdef real step[LOSS_BLOCK]
+    cdef real slope[LOSS_BLOCK]
+    cdef real level = o[0], d, share = 1, tail = 0
+    cdef double loss = 0
+    cdef Py_ssize_t first, j, chunks = (k + LOSS_BLOCK - 1) // LOSS_BLOCK, chunk
+    for chunk in range(chunks):
+        first = chunk * LOSS_BLOCK
+        _softplus_and_slope(o + first, step, slope, min(<Py_ssize_t> LOSS_BLOCK, k - first))
+        for j in range(first, min(first + LOSS_BLOCK, k)):
+            if j:
+                level += step[j - first]
+            if q is not NULL:
+                share = q[j]
+            d = level - t[j]
+            grad[j] = -share if d < 0 else 1 - share if d > 0 else d
+            loss += -share * d if d < 0 else (1 - share) * d
+    for chunk in range(chunks - 1, -1, -1):
+        first = chunk * LOSS_BLOCK
+        if chunk < chunks - 1:
+            _softplus_and_slope(o + first, step, slope, LOSS_BLOCK)
+        for j in range(min(first + LOSS_BLOCK, k) - 1, first - 1, -1):
+            tail += grad[j]
+            grad[j] = factor * (tail * slope[j - first] if j else tail)
+    return loss
+
+
+cdef double output_rows_block(
+    const loss_t *loss, const real *outputs, const real *targets, const real *sample_weight, double scale, real *grad,
+    Py_ssize_t k, Py_ssize_t start, Py_ssize_t rows
+) noexcept nogil:
+    """What rows start to start + rows add to the loss, and their gradient in ``grad[:rows * k]``."""
+    cdef double sum_of_losses = 0, weight = 1
+    cdef const real *o = outputs + start * k
+    cdef const real *t = targets + start * k
+    cdef real factor
+    cdef Py_ssize_t i
+    for i in range(rows if k else 0):
+        if sample_weight is not NULL:
+            weight = sample_weight[start + i]
+        factor = <real> (weight * scale)
+        if weight == 0:
+            memset(grad, 0, k * sizeof(real))
+        elif loss.kind == GAUSSIAN:
+            sum_of_losses += weight * scale * gaussian_row(o, t, factor, grad, k)
+        else:
+            sum_of_losses += weight * scale * quantiles_row(o, t, <const real *> loss.column, factor, grad, k)
+        o, t, grad = o + k, t + k, grad + k
+    return sum_of_losses
+
+
 # A loss in three calls.
 
 cdef Py_ssize_t block_rows(const loss_t *loss, Py_ssize_t k) noexcept nogil:
-    """How many rows a block of a cross entropy has; 0 for elementwise losses, whose blocks don't end with rows."""
-    return max(<Py_ssize_t> 1, LOSS_BLOCK // max(<Py_ssize_t> 1, k)) if loss.kind <= KL_DIVERGENCE else 0
+    """How many rows a block of a loss of rows has; 0 for elementwise losses, whose blocks don't end with rows."""
+    return max(<Py_ssize_t> 1, LOSS_BLOCK // max(<Py_ssize_t> 1, k)) if takes_rows(loss.kind) else 0
 
 
 cdef Py_ssize_t loss_block_count(const loss_t *loss, Py_ssize_t n, Py_ssize_t k) noexcept nogil:
@@ -546,7 +711,7 @@ cdef inline double weight_of(const real *sample_weight, Py_ssize_t n) noexcept n
 
 cdef inline double loss_scale(const loss_t *loss, double divisor, Py_ssize_t k) noexcept nogil:
     """The factor of the weighted sum of what `loss_blocks` adds up: 1 / divisor, and 1 / k of that where l_i is a mean."""
-    if loss.kind > HALF_MSE:
+    if is_mean(loss.kind):
         divisor *= k
     elif loss.kind == HALF_MSE:
         divisor *= 2
@@ -559,8 +724,8 @@ cdef bint loss_blocks(
 ) noexcept nogil:
     """The partial sums of the loss and the gradient of a share of the blocks; False where a label is none of the k classes.
 
-    ``targets`` are int64 labels for CROSS_ENTROPY, else numbers like the outputs. ``grad`` may be NULL; only then ``scratch`` is
-    used, one for each thread.
+    ``targets`` are int64 labels for CROSS_ENTROPY and FOCAL, else numbers like the outputs. ``grad`` may be NULL; only then
+    ``scratch`` is used, one for each thread.
     """
     cdef bint valid = True
     cdef Py_ssize_t b, start, count, rows = block_rows(loss, k), blocks = loss_block_count(loss, n, k)
@@ -571,7 +736,11 @@ cdef bint loss_blocks(
             if grad is not NULL:
                 out = grad + start * k
             count = min(rows, n - start)
-            partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count, &valid)
+            if loss.kind <= KL_DIVERGENCE:
+                partial[b] = cross_entropy_block(loss, outputs, targets, sample_weight, scale, out, k, start, count, &valid)
+            else:
+                partial[b] = output_rows_block(
+                    loss, outputs, <const real *> targets, sample_weight, scale, out, k, start, count)
         else:
             start = b * LOSS_BLOCK
             if grad is not NULL:
@@ -615,23 +784,25 @@ cdef double _loss(
 ) except? -1:
     """Check the arguments of a face and run it."""
     cdef loss_t loss = [kind, parameter, NULL]
-    cdef bint logits = kind <= KL_DIVERGENCE or kind == BINARY_CROSS_ENTROPY
+    cdef bint logits = kind <= KL_DIVERGENCE or kind >= BINARY_FOCAL
     cdef Arrays seen
     cdef const void *t
     seen.count = 0
     cdef const void *o = array_in(&seen, outputs, b"logits" if logits else b"outputs", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    if kind == CROSS_ENTROPY:
+    if takes_labels(kind):
         t = typed_in(&seen, targets, b"labels", n, FLAT, cnp.NPY_INT64)
     else:
         t = array_in(&seen, targets, b"targets", n, k)
     cdef const void *w = optional_in(&seen, sample_weight, b"sample_weight", n, FLAT)
-    if kind == QUANTILE:
+    if kind == QUANTILE or kind == NON_CROSSING_QUANTILES:
         loss.column = array_in(&seen, column, b"q", k, FLAT)
     else:
         loss.column = optional_in(&seen, column, b"pos_weight", k, FLAT)
     cdef void *g = optional_out(&seen, grad, b"grad_logits" if logits else b"grad_outputs", n, k)
-    if kind == CROSS_ENTROPY:
+    if kind == GAUSSIAN and k % 2:
+        raise ValueError(f"outputs must have two columns for each target, a mean and a log-variance, got {k}")
+    if takes_labels(kind):
         _check_labels(<const int64_t *> t, n, k)
     if seen.dtype == cnp.NPY_FLOAT:
         return _run(&loss, <const float *> o, t, <const float *> w, <float *> g, n, k)
@@ -656,6 +827,16 @@ def kl_divergence(logits, targets, sample_weight, grad_logits):
 def binary_cross_entropy(logits, targets, sample_weight, pos_weight, grad_logits):
     """The twin of `backprop._numpy.losses.binary_cross_entropy`."""
     return _loss(BINARY_CROSS_ENTROPY, logits, targets, sample_weight, pos_weight, grad_logits, 0)
+
+
+def focal(logits, labels, sample_weight, grad_logits, double gamma):
+    """The twin of `backprop._numpy.losses.focal`."""
+    return _loss(FOCAL, logits, labels, sample_weight, None, grad_logits, gamma)
+
+
+def binary_focal(logits, targets, sample_weight, grad_logits, double gamma):
+    """The twin of `backprop._numpy.losses.binary_focal`."""
+    return _loss(BINARY_FOCAL, logits, targets, sample_weight, None, grad_logits, gamma)
 
 
 def mse(outputs, targets, sample_weight, grad_outputs):
@@ -688,6 +869,21 @@ def poisson(outputs, targets, sample_weight, grad_outputs):
     return _loss(POISSON, outputs, targets, sample_weight, None, grad_outputs, 0)
 
 
+def gamma(outputs, targets, sample_weight, grad_outputs):
+    """The twin of `backprop._numpy.losses.gamma`."""
+    return _loss(GAMMA, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def gaussian(outputs, targets, sample_weight, grad_outputs):
+    """The twin of `backprop._numpy.losses.gaussian`."""
+    return _loss(GAUSSIAN, outputs, targets, sample_weight, None, grad_outputs, 0)
+
+
+def non_crossing_quantiles(outputs, targets, sample_weight, q, grad_outputs):
+    """The twin of `backprop._numpy.losses.non_crossing_quantiles`."""
+    return _loss(NON_CROSSING_QUANTILES, outputs, targets, sample_weight, q, grad_outputs, 0)
+
+
 def quantile(outputs, targets, sample_weight, q, grad_outputs):
     """The twin of `backprop._numpy.losses.quantile`."""
     return _loss(QUANTILE, outputs, targets, sample_weight, q, grad_outputs, 0)
@@ -702,13 +898,18 @@ LOSSES = {
     "cross_entropy": CROSS_ENTROPY,
     "cross_entropy_soft": CROSS_ENTROPY_SOFT,
     "kl_divergence": KL_DIVERGENCE,
+    "focal": FOCAL,
     "half_mse": HALF_MSE,
     "mse": MSE,
     "mae": MAE,
     "huber": HUBER,
     "log_cosh": LOG_COSH,
     "poisson": POISSON,
+    "gamma": GAMMA,
+    "gaussian": GAUSSIAN,
     "quantile": QUANTILE,
+    "non_crossing_quantiles": NON_CROSSING_QUANTILES,
     "hinge": HINGE,
     "binary_cross_entropy": BINARY_CROSS_ENTROPY,
+    "binary_focal": BINARY_FOCAL,
 }

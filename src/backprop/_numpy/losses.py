@@ -121,6 +121,30 @@ def binary_cross_entropy(
     return _reduce_elements(terms, slopes, sample_weight, grad_logits)
 
 
+@checked("logits (n, k), labels (n) int64, sample_weight? (n) -> grad_logits? (n, k)")
+def focal(logits: Array, labels: Labels, sample_weight: Array | None, grad_logits: Array | None, gamma: float) -> float:
+    """``l = -(1 - p)^gamma log p`` with ``p = softmax(logits)_label``; each label is in [0, k)."""
+    softmax = _Softmax.of(logits)
+    onehot = (labels[:, np.newaxis] == np.arange(logits.shape[1])).astype(logits.dtype)
+    excess = softmax.slopes(onehot)  # p - t
+    rows = np.arange(len(labels))
+    log_p, q = softmax.log_p[rows, labels], -_wide(excess[rows, labels])
+    power = q**gamma
+    p_log_p = np.where(log_p > -np.inf, np.exp(log_p) * log_p, 0)
+    slope = np.where(q == 0, -gamma * power, gamma * power * p_log_p / q) - power  # p log p / q goes to -1 with q to 0
+    return _reduce(-power * log_p, -slope[:, np.newaxis] * excess, sample_weight, grad_logits)
+
+
+@checked("logits (n, k), targets (n, k), sample_weight? (n) -> grad_logits? (n, k)")
+def binary_focal(logits: Array, targets: Array, sample_weight: Array | None, grad_logits: Array | None, gamma: float) -> float:
+    """``l = mean_j -(t (1 - p)^gamma log p + (1 - t) p^gamma log(1 - p))`` with ``p = sigmoid(z)``."""
+    p, q, positive, negative = sigmoid(logits), sigmoid(-logits), softplus(-logits), softplus(logits)
+    power_p, power_q = np.exp(-gamma * positive), np.exp(-gamma * negative)
+    terms = _times(targets, power_q * positive) + _times(1 - targets, power_p * negative)
+    rising = _times(1 - targets, power_p * (gamma * q * negative + p))
+    return _reduce_elements(terms, rising - _times(targets, power_q * (gamma * p * positive + q)), sample_weight, grad_logits)
+
+
 @checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
 def mse(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
     """``l = mean_j d^2`` with ``d = output - target``."""
@@ -169,6 +193,47 @@ def poisson(outputs: Array, targets: Array, sample_weight: Array | None, grad_ou
     """``l = mean_j (e^output - target output)``: outputs are log-rates."""
     rate = np.exp(outputs)
     return _reduce_elements(rate - _times(targets, outputs), rate - targets, sample_weight, grad_outputs)
+
+
+@checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
+def gamma(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
+    """``l = mean_j (target e^-output + output)``: outputs are the logarithms of means, targets are positive."""
+    ratio = targets * np.exp(-outputs)
+    return _reduce_elements(ratio + outputs, 1 - ratio, sample_weight, grad_outputs)
+
+
+@checked("outputs (n, k), targets (n, k), sample_weight? (n) -> grad_outputs? (n, k)")
+def gaussian(outputs: Array, targets: Array, sample_weight: Array | None, grad_outputs: Array | None) -> float:
+    """``l = mean_j (s_j + d_j^2 e^-s_j) / 2`` with ``d = mean - target``.
+
+    The first half of the k outputs are means, the second half ``s = log(variance)``; the second half of the targets is not read.
+    """
+    if outputs.shape[1] % 2:
+        raise ValueError(f"outputs must have two columns for each target, a mean and a log-variance, got {outputs.shape[1]}")
+    mean, s = np.split(outputs, 2, axis=1)
+    d = mean - targets[:, : mean.shape[1]]
+    scaled = d * np.exp(-s)
+    square = d * scaled
+    slopes = np.concatenate([2 * scaled, 1 - square], axis=1)
+    return _reduce_elements(np.concatenate([s, square], axis=1), slopes, sample_weight, grad_outputs)
+
+
+@checked("outputs (n, k), targets (n, k), sample_weight? (n), q (k) -> grad_outputs? (n, k)")
+def non_crossing_quantiles(
+    outputs: Array, targets: Array, sample_weight: Array | None, q: Array, grad_outputs: Array | None
+) -> float:
+    """``l = mean_j max(q_j (t - Q_j), (q_j - 1) (t - Q_j))``; ``Q_0 = output_0``, ``Q_j = Q_(j-1) + softplus(output_j)``."""
+    d = quantiles_of(outputs) - targets
+    pinball = np.where(d < 0, -q, np.where(d > 0, 1 - q, d))  # `d` in the last place: 0, or NaN
+    later = np.cumsum(pinball[:, ::-1], axis=1)[:, ::-1]
+    slopes = later * np.where(np.arange(outputs.shape[1]) == 0, 1, sigmoid(outputs))
+    return _reduce_elements(np.maximum(-q * d, (1 - q) * d), slopes, sample_weight, grad_outputs)
+
+
+def quantiles_of(outputs: Array) -> Array:
+    """Return the quantiles of `non_crossing_quantiles`: the first output, and a step up for each other one."""
+    steps: Array = np.where(np.arange(outputs.shape[1]) == 0, outputs, softplus(outputs))
+    return np.cumsum(steps, axis=1, dtype=outputs.dtype)
 
 
 @checked("outputs (n, k), targets (n, k), sample_weight? (n), q (k) -> grad_outputs? (n, k)")

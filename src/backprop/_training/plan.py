@@ -14,6 +14,8 @@ from ..optimizers import Optimizer
 if TYPE_CHECKING:
     from .._core import TrainingPlan
 
+FLT_MIN = 2.0**-126  # the smallest normal number of float32
+
 
 def current_plan(
     planned: TrainingPlan | None,
@@ -44,7 +46,7 @@ def current_plan(
     planned.renew(
         getattr(loss, loss.parameter) if loss.parameter else 0.0,
         None if name is None else loss.per_output(net.n_outputs, net.dtype),
-        loss.target_range,
+        _fast_range(loss),
         tuple([None if slot is None else optimizer._moments[slot] for slot in optimizer._slots()]),
         spans,
         optimizer._parts,
@@ -53,3 +55,9 @@ def current_plan(
         l2,
     )
     return planned
+
+
+def _fast_range(loss: Loss) -> tuple[float, float]:
+    """The targets that a step takes as they are; those at the bounds of an open range go the way on which they are refused."""
+    low, high = loss.target_range
+    return (low + FLT_MIN, high - FLT_MIN) if loss.open_range else (low, high)

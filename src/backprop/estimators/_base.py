@@ -33,7 +33,7 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..training import DivergenceError, Trainer
-from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_velocity, sums_outputs
+from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_velocity
 from ._callbacks import CallbackSupport, FitTask
 from ._epochs import Data, Epochs, dense_rows, outputs_of
 from ._features import Categories, categorical_columns, fills, is_frame, learn_categories, scaling, with_indicators
@@ -359,8 +359,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         dtype = self.network_.dtype
         x = np.require(X, dtype, ["C", "A"]) if isinstance(X, np.ndarray) else X.tocsr().astype(dtype, copy=False)
         weight = None if sample_weight is None else np.ascontiguousarray(sample_weight, dtype)
-        targets = targets if targets.ndim == 1 else np.ascontiguousarray(self._softened(targets), dtype)
-        return Data(x, targets, weight)
+        net = self.network_
+        prepared = self._make_loss().prepare_targets(self._softened(targets), net.n_outputs, dtype, name="y", check_finite=False)
+        return Data(x, prepared, weight)
 
     @property
     def _smooths(self) -> bool:
@@ -373,7 +374,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     @property
     def _factor(self) -> int:
         """What the library's loss is multiplied by: scikit-learn adds up the losses of the outputs of a row."""
-        return 1 if sums_outputs(self._make_loss()) else int(self.n_outputs_)
+        loss = self._make_loss()
+        return 1 if loss.reduction == "sum" else int(self.n_outputs_) // (2 if loss.link == "mean" else 1)
 
     def _fit_lbfgs(self, data: Data) -> None:
         net, factor = self.network_, self._factor

@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import activations, losses, optimizers
+from .. import activations, optimizers
 from .._types import Array
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ._losses import SummedLoss
 
 ACTIVATIONS = {"logistic": "sigmoid"}  # scikit-learn's names for those of the library
 OUT_ACTIVATIONS = {"logistic": "sigmoid", "softmax": "softmax", "exp": "exp"}
@@ -107,8 +106,3 @@ def scale_velocity(optimizer: Optimizer, lr: float) -> None:
     if velocity is not None:
         velocity *= optimizer.learning_rate / lr
     optimizer.lr = lr
-
-
-def sums_outputs(loss: losses.Loss) -> bool:
-    """Whether the loss of a row is the sum over its outputs, and not their mean."""
-    return isinstance(loss, losses.CrossEntropy | losses.HalfMSE | SummedLoss)

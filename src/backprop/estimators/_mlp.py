@@ -16,15 +16,14 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 from .. import activations, losses
 from .._types import Array
 from ._base import BaseMLP, stochastic_only
-from ._losses import Focal, Gamma, Gaussian
 
 FLOATS = (np.float64, np.float32)
 MADE = {
     "squared_error": losses.HalfMSE,
     "poisson": losses.Poisson,
     "absolute_error": losses.MAE,
-    "gamma": Gamma,
-    "gaussian": Gaussian,
+    "gamma": losses.Gamma,
+    "gaussian": losses.Gaussian,
 }
 
 
@@ -268,7 +267,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return weight if sample_weight is None else weight * sample_weight
 
     def _softened(self, targets: Any) -> Any:
-        return targets if not self.label_smoothing else targets + self.label_smoothing * (0.5 - targets)
+        return targets if not self.label_smoothing or targets.ndim == 1 else targets + self.label_smoothing * (0.5 - targets)
 
     # What the network computes.
 
@@ -277,7 +276,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
 
     def _make_loss(self) -> losses.Loss:
         if self.loss == "focal":
-            return Focal(float(self.gamma))
+            focal = losses.Focal if self._out_activation() == "softmax" else losses.BinaryFocal
+            return focal(gamma=float(self.gamma))
         if self._out_activation() == "softmax":
             return losses.CrossEntropy(label_smoothing=self.label_smoothing)
         return losses.BinaryCrossEntropy()
@@ -448,7 +448,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         The largest number of evaluations of lbfgs.
     quantile : float or array-like of float
         The quantile that ``loss="quantile"`` predicts, in (0, 1); of several, each is a column of the prediction, and they never
-        cross.
+        cross: the network has the lowest one and the steps to the others.
     delta : float
         Where Huber's loss becomes linear.
     dropout : float
@@ -573,15 +573,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             y = column_or_1d(y, warn=True)
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
         quantiles = self._quantiles()
-        if len(quantiles) > 1:
-            if targets.shape[1] > 1:
-                raise ValueError(f"several quantiles need one target, got {targets.shape[1]}")
-            targets = np.repeat(targets, len(quantiles), axis=1)
+        if len(quantiles) > 1 and targets.shape[1] > 1:
+            raise ValueError(f"several quantiles need one target, got {targets.shape[1]}")
         if self.loss == "poisson" and (targets < 0).any():
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'poisson', which needs y >= 0.")
         if self.loss == "gamma" and not (targets > 0).all():
             raise ValueError("Some value(s) of y are out of the valid range of the loss 'gamma', which needs y > 0.")
-        self.n_outputs_ = targets.shape[1] * (2 if self.loss == "gaussian" else 1)
+        self.n_outputs_ = targets.shape[1] * (2 if self.loss == "gaussian" else 1) if len(quantiles) < 2 else len(set(quantiles))
         return X, targets
 
     def _validate_more(self, X: Any, y: Any) -> tuple[Any, Any]:
@@ -609,43 +607,35 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return losses.Huber(delta=self.delta)
         if self.loss == "quantile":
             quantiles = self._quantiles()
-            return losses.Quantile(q=quantiles[0] if len(quantiles) == 1 else quantiles)
+            return losses.Quantile(q=quantiles[0]) if len(quantiles) == 1 else losses.NonCrossingQuantiles(q=sorted(set(quantiles)))
         return MADE[self.loss]()
 
     def _link(self, outputs: Array) -> Array:
-        if self.out_activation_ == "exp":
-            with np.errstate(over="ignore"):
-                outputs = np.exp(outputs)
-        if self.loss == "gaussian":
-            outputs = outputs[:, : outputs.shape[1] // 2]
-        places = self._crossings(outputs)
-        return outputs if places is None else np.take_along_axis(outputs, places, axis=1)
+        predicted = self._make_loss().predictions(outputs)
+        return predicted if self._columns is None else predicted[:, self._columns]
 
-    def _crossings(self, outputs: Array) -> Any:
-        """Return for each row which output is which quantile, None unless there are several.
-
-        In their order they never cross, and their pinball loss is no larger than that of the outputs as they come: Chernozhukov,
-        Fernandez-Val and Galichon, "Quantile and probability curves without crossing", Econometrica 78, 2010.
-        """
+    @property
+    def _columns(self) -> Any:
+        """Which of the loss's quantiles, which rise, each column of predictions is; None unless there are several."""
         quantiles = self._quantiles()
-        if len(quantiles) < 2:
-            return None
-        ranks = np.argsort(np.argsort(quantiles))
-        return np.argsort(outputs, axis=1, kind="stable")[:, ranks]
+        return np.unique(quantiles, return_inverse=True)[1] if len(quantiles) > 1 else None
 
     def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
         if self.out_activation_ == "exp":
             jacobian = jacobian * np.exp(outputs)[:, :, np.newaxis]
         if self.loss == "gaussian":
             jacobian = jacobian[:, : jacobian.shape[1] // 2]
-        places = self._crossings(outputs)
-        return jacobian if places is None else np.take_along_axis(jacobian, places[:, :, np.newaxis], axis=1)
+        if self._columns is None:
+            return jacobian
+        slopes = activations.get("sigmoid")(outputs)
+        slopes[:, 0] = 1
+        return np.cumsum(slopes[:, :, np.newaxis] * jacobian, axis=1)[:, self._columns]
 
     def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
         predicted = self._link(outputs)
         if not np.isfinite(predicted).all():
             return float("nan")
-        return self._score_predictions(targets, predicted, sample_weight)
+        return self._score_predictions(targets[:, : predicted.shape[1]], predicted, sample_weight)
 
     def _score_predictions(self, targets: Any, predicted: Any, sample_weight: Any) -> float:
         quantiles = self._quantiles()
@@ -714,5 +704,4 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             return numbers
         if self.loss != "gaussian":
             raise ValueError(f"return_std needs loss='gaussian', got loss={self.loss!r}")
-        std = np.exp(outputs[:, outputs.shape[1] // 2 :] / 2)
-        return numbers, std.reshape(numbers.shape)
+        return numbers, losses.Gaussian().std(outputs).reshape(numbers.shape)

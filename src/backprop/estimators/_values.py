@@ -1,7 +1,8 @@
 """The loss as scikit-learn reports it, from what the library's losses give; the gradients are the same.
 
 The library takes losses of logits as they are. scikit-learn clips probabilities to [eps, 1 - eps] of their dtype where it computes
-the value, so that a row costs at most ``-log(eps)``; and its Poisson loss has the terms that depend on the target alone.
+the value, so that a row costs at most ``-log(eps)``; and its Poisson loss, like half the gamma deviance, has the terms that depend
+on the target alone.
 """
 
 from __future__ import annotations
@@ -67,9 +68,10 @@ class Value:
 
     def _terms(self, outputs: Array | None, data: Data, order: Indices) -> Numbers | None:
         """Return for each row what scikit-learn's loss has beside the library's, None where that is nothing."""
-        if isinstance(self._loss, losses.Poisson):
+        if isinstance(self._loss, losses.Poisson | losses.Gamma):
             y = np.asarray(data.targets, np.float64).reshape(len(data.targets), -1)
-            terms: Numbers = (y * np.log(np.where(y > 0, y, 1.0)) - y).sum(axis=1)[order]
+            logs = np.log(np.where(y > 0, y, 1.0))
+            terms: Numbers = (y * logs - y if isinstance(self._loss, losses.Poisson) else -logs - 1).sum(axis=1)[order]
             return terms
         if not self._clips or outputs is None:
             return None

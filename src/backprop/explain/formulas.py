@@ -95,6 +95,13 @@ LOSSES: dict[str, LossText] = {
     "huber": LossText("L = mean_j (|d| <= delta ? d^2 / 2 : delta (|d| - delta / 2)),  d = output_j - target_j", None, None),
     "log_cosh": LossText("L = mean_j log cosh(output_j - target_j)", "log(cosh({o} - {t}))", "tanh({o} - {t})"),
     "poisson": LossText("L = mean_j (exp(output_j) - target_j output_j)", "(exp({o}) - {t}*{o})", "exp({o}) - {t}"),
+    "gamma": LossText("L = mean_j (target_j exp(-output_j) + output_j)", "({t}*exp(-{o}) + {o})", "1 - {t}*exp(-{o})"),
+    "gaussian": LossText(
+        "mean_j = output_j, s_j = output_(m + j);  L = mean_j (s_j + (target_j - mean_j)^2 exp(-s_j)) / 2", None, None
+    ),
+    "non_crossing_quantiles": LossText(
+        "Q_0 = output_0, Q_j = Q_(j-1) + softplus(output_j);  L = mean_j max(q_j (t - Q_j), (q_j - 1) (t - Q_j))", None, None
+    ),
     "quantile": LossText("L = mean_j max(q_j (t - o), (q_j - 1) (t - o))", None, None),
     "hinge": LossText("L = mean_j max(0, 1 - (2 target_j - 1) output_j)", "max(0, 1 - (2*{t} - 1)*{o})", None),
     "binary_cross_entropy": LossText(
@@ -103,6 +110,10 @@ LOSSES: dict[str, LossText] = {
         "{p} - {t}",
     ),
     "cross_entropy": LossText("p = softmax(outputs);  L = -sum_j target_j log p_j", "-{t}*log({p})", "{p} - {t}", skips_zero=True),
+    "focal": LossText("p = softmax(outputs);  L = -(1 - p_label)^gamma log p_label", None, None),
+    "binary_focal": LossText(
+        "p = sigmoid(output);  L = mean_j -(target_j (1 - p_j)^gamma log p_j + (1 - target_j) p_j^gamma log(1 - p_j))", None, None
+    ),
     "kl_divergence": LossText(
         "p = softmax(outputs);  L = sum_j target_j (log target_j - log p_j)",
         "{t}*(log({t}) - log({p}))",

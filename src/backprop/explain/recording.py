@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._arrays import as_matrix, check_count
+from .._links import predicted_targets
 from .._types import AnyArray
 from ..data import check_same_rows
 from ..layers import Dense, walk
@@ -195,7 +196,7 @@ class Camera:
             epoch,
             loss.value(outputs, targets),
             correct_share(outputs, targets, loss) if loss.task in ("classification", "binary") else None,
-            r2(outputs, targets) if loss.task == "regression" else None,
+            _determination(outputs, targets, loss) if loss.task == "regression" else None,
             gradient_norms(net, x, targets, loss),
             tuple(
                 trace(net, x[row : row + 1], targets[row : row + 1], loss=loss, optimizer=optimizer, training=False)
@@ -257,6 +258,11 @@ def correct_share(outputs: AnyArray, targets: AnyArray, loss: Loss) -> float:
         return float(np.mean((outputs > 0) == (targets > 0.5).reshape(outputs.shape)))
     wanted = targets if targets.ndim == 1 else targets.argmax(axis=1)
     return float(np.mean(outputs.argmax(axis=1) == wanted))
+
+
+def _determination(outputs: AnyArray, targets: AnyArray, loss: Loss) -> float:
+    predicted = loss.predictions(outputs)
+    return r2(predicted, predicted_targets(predicted, targets))
 
 
 def _answers(net: Network, x: AnyArray, loss: Loss) -> AnyArray:

@@ -21,7 +21,7 @@ from .._types import AnyArray, Numbers
 from ._streaming import (
     R2,
     Collected,
-    Exponentiated,
+    Linked,
     accuracy_metric,
     area_under_roc,
     f1_metric,
@@ -472,7 +472,8 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     if name in _MEASURING:
         if task in ("classification", "binary"):
             raise ValueError(f"metric {name!r} is for numbers, but the loss is one for {task} targets")
-        return Exponentiated(_MEASURING[name]()) if link == "exp" else _MEASURING[name]()
+        metric = _MEASURING[name]()
+        return Linked(metric, link) if link in ("exp", "mean", "quantiles") else metric
     if name == "auc":
         return Collected("auc", mean_area_under_roc if task == "binary" else area_under_roc)
     if name == "top_k_accuracy":

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .._links import predicted_targets, predictions
 from .._overrides import Overridable, Shortcuts, missing
 from .._types import AnyArray, Numbers
 from ._tally import Formula, Sums
@@ -402,15 +403,17 @@ class R2(Metric):
         return float(1 - share.sum() / len(share))
 
 
-class Exponentiated(Metric):
-    """A metric of predictions that are e to the outputs."""
+class Linked(Metric):
+    """A metric of the predictions that a link makes of the outputs."""
 
-    def __init__(self, metric: Metric) -> None:
+    def __init__(self, metric: Metric, link: str) -> None:
         super().__init__(metric.name)
         self._metric = metric
+        self._link = link
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
-        self._metric.update(np.exp(outputs.astype(np.float64)), targets, sample_weight)
+        predicted = predictions(self._link, outputs.astype(np.float64))
+        self._metric.update(predicted, predicted_targets(predicted, targets), sample_weight)
 
     def state(self) -> Any:
         return self._metric.state()

@@ -187,7 +187,7 @@ cdef void gather(stretch_t *s, Py_ssize_t step, const batch_t *b, const real *li
 
 
 cdef inline Py_ssize_t target_bytes(const stretch_t *s, const real *like) noexcept nogil:
-    return sizeof(int64_t) if s.loss.kind == CROSS_ENTROPY else s.trainer.net.n_outputs * sizeof(real)
+    return sizeof(int64_t) if takes_labels(s.loss.kind) else s.trainer.net.n_outputs * sizeof(real)
 
 
 cdef inline bint _all_finite(const real *x, Py_ssize_t size, bint stretched, double stretch) noexcept nogil:
@@ -507,7 +507,7 @@ cdef inline void report(stretch_t *s, Py_ssize_t step, const batch_t *b, const r
     if s.outputs is not NULL:
         memcpy(<real *> s.outputs + step * s.batch * k, outputs, b.n * k * sizeof(real))
     if s.tally.kind != NO_TALLY:
-        tally_rows(&s.tally, outputs, b.targets, s.loss.kind == CROSS_ENTROPY, s.order, step * s.batch, b.n, k)
+        tally_rows(&s.tally, outputs, b.targets, takes_labels(s.loss.kind), s.order, step * s.batch, b.n, k)
 
 
 cdef void train_share(void *work, int part, int parts) noexcept nogil:

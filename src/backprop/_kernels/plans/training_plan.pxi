@@ -235,10 +235,12 @@ cdef class TrainingPlan:
         cdef double low = max(self.target_low, -DBL_MAX), high = min(self.target_high, DBL_MAX)
         if ndim == 0 or cnp.PyArray_DIM(targets, 0) != n or not cnp.PyArray_ISCARRAY_RO(targets):
             return False
-        if kind == CROSS_ENTROPY:
+        if takes_labels(kind):
+            if not cnp.PyArray_EquivTypenums(cnp.PyArray_TYPE(targets), cnp.NPY_INT64):
+                return False
             return ndim == 1 and first_outside(<const int64_t *> cnp.PyArray_DATA(targets), n, k) == n
         if (
-            kind == HINGE or cnp.PyArray_TYPE(targets) != net.dtype or cnp.PyArray_SIZE(targets) != n * k
+            kind == HINGE or kind == GAUSSIAN or cnp.PyArray_TYPE(targets) != net.dtype or cnp.PyArray_SIZE(targets) != n * k
             or not ndim == 2 and not (ndim == 1 and k == 1)
         ):
             return False
@@ -277,7 +279,7 @@ cdef class TrainingPlan:
         if not cnp.PyArray_Check(targets):
             raise TypeError(f"targets must be a NumPy array, got {type(targets).__name__}")
         s.loss = self.loss_for(<cnp.ndarray> targets)
-        if s.loss.kind == CROSS_ENTROPY:
+        if takes_labels(s.loss.kind):
             s.targets = typed_in(&seen, targets, b"labels", data, FLAT, cnp.NPY_INT64)
         elif k == 1 and cnp.PyArray_NDIM(<cnp.ndarray> targets) == 1:
             s.targets = array_in(&seen, targets, b"targets", data, FLAT)
@@ -300,7 +302,7 @@ cdef class TrainingPlan:
         s.weights = <double *> typed_out(&seen, weights, b"weights", s.count, FLAT, cnp.NPY_DOUBLE)
         s.outputs = optional_out(&seen, outputs, b"outputs", s.rows, k)
         if tally is not None:
-            set_tally(&s.tally, &seen, tally, s.loss.kind == CROSS_ENTROPY, data, k)
+            set_tally(&s.tally, &seen, tally, takes_labels(s.loss.kind), data, k)
         self.train(&s, numbers, data)
         return s.done, s.updated, s.end
 

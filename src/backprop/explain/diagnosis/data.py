@@ -251,9 +251,10 @@ _RANGES = {
 def chance_loss(loss: Loss, targets: AnyArray, weight: AnyArray | None, n_outputs: int) -> float | None:
     """The loss of the best constant outputs that are easily found.
 
-    None for a loss of the user's own, and for losses after exp, whose zero says nothing: there is no telling what is near it.
+    None for a loss of the user's own, and for losses whose zero says nothing, so that there is no telling what is near it: those
+    after exp, and those of several outputs for one target.
     """
-    if loss.custom or loss.link == "exp":
+    if loss.custom or loss.link in ("exp", "mean", "quantiles"):
         return None
     dtype = np.float32 if targets.dtype == np.int64 else targets.dtype
     rows = len(targets)
