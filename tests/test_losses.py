@@ -443,3 +443,22 @@ def test_losses_of_large_numbers_are_finite_where_float32_is_not(backend):
     assert value == pytest.approx((6e58 + 1e50 - 1e40) / 4, rel=1e-6)
     value, _ = losses.cross_entropy(np.array([[3e38, -3e38]], "f"), [1])
     assert value == pytest.approx(6e38, rel=1e-6)
+
+
+def test_targets_that_a_loss_refuses_are_refused_in_steps(rng, dtype, backend):
+    """A plan takes targets as they are only if it need not look closer."""
+    x = rng.normal(size=(4, 3)).astype(dtype)
+    for loss, good, bad in (
+        ("gamma", [[1.0]] * 4, [[1.0]] * 3 + [[0.0]]),
+        ("gaussian", [[1.0, 1.0]] * 4, [[1.0, 2.0]] * 4),
+        ("focal", [0, 1, 0, 1], [0.0, 1.0, 0.0, 1.0]),
+    ):
+        outputs = 1 if loss == "gamma" else 2
+        trainer = bp.Trainer(bp.mlp([3, outputs], dtype=dtype, seed=0), loss=loss)
+        targets = np.array(good) if loss == "focal" else np.array(good, dtype)
+        for _ in range(2):
+            trainer.step(x, targets)
+        before = trainer.net.parameters.copy()
+        with pytest.raises((ValueError, TypeError), match=r"targets|y must"):
+            trainer.step(x, np.array(bad, dtype))
+        np.testing.assert_array_equal(trainer.net.parameters, before)
