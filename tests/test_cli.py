@@ -155,7 +155,7 @@ def test_options_are_obeyed(capsys: pytest.CaptureFixture[str], flowers: Path, t
         ["--batch-size", "7"],
         ["--optimizer", "sgd"],
         ["--lr", "0.1"],
-        ["--weight-decay", "0.1"],
+        ["--weight-decay", "0.3"],
         ["--class-weight", "balanced"],
         ["--validation", "0.5"],
         ["--epochs", "1"],
@@ -177,7 +177,8 @@ def test_training_stops_early_with_the_best_weights(capsys: pytest.CaptureFixtur
 
     def trained(epochs: int, patience: int) -> np.ndarray:
         path = tmp_path / "model.safetensors"
-        options = ["--epochs", epochs, "--patience", patience, "--lr", 0.03, "--hidden", "32"]
+        options = ["--epochs", epochs, "--patience", patience, "--hidden", "32", "--activation", "relu", "--dropout", 0]
+        options += ["--optimizer", "adam", "--lr", 0.03]
         run(capsys, "train", table, "--target", "y", "--out", path, "--quiet", *options)
         return TableModel.load(path).network.parameters
 

@@ -50,6 +50,18 @@ def test_a_model_learns_from_rows_and_judges_itself_beside_the_naive_answer(mode
     assert "naive" in str(judged)
 
 
+def test_a_small_table_gets_enough_updates() -> None:
+    """Two hundred epochs of two updates are too few: a table of forty rows trains as long as a larger one."""
+    x = np.linspace(-1, 1, 40)
+    model = TableModel.fit({"x": x, "y": x * 3 + 1}, "y", dropout=0.0, verbose=False)
+    assert model.history is not None
+    assert len(model.history["loss"]) > 200
+    assert model.evaluate({"x": x, "y": x * 3 + 1})["r2"] > 0.98
+    for option in ({"lr": 0.1}, {"weight_decay": 0.1}):
+        with pytest.raises(ValueError, match=f"{next(iter(option))} is for an optimizer given by name; give it to the Adam itself"):
+            TableModel.fit({"x": x, "y": x}, "y", optimizer=bp.Adam(), **option)  # type: ignore[arg-type]
+
+
 def test_rows_in_every_form_give_the_same_predictions(model: TableModel) -> None:
     table = rows()
     expected = model.predict(table)

@@ -129,6 +129,10 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which()
         ("PassengerId", [index * 7 % 41 for index in range(40)], "is an identifier"),
         ("row_no", [index * 7 % 41 + 10**6 for index in range(40)], "is an identifier"),
         ("shuffled", [index * 7 % 40 for index in range(40)], "numbers the rows, in another order"),
+        ("case", [index + index // 3 for index in range(40)], "numbers the rows, with gaps"),
+        ("column 1", [index * 97 % 1009 for index in range(40)], "names the rows"),
+        ("Unnamed: 0", [index * index for index in range(40)], "names the rows"),
+        ("user_id", [index if index % 4 else 99 for index in range(40)], "is an identifier: 31 different whole numbers in 40 rows"),
     ],
 )
 def test_numbers_that_only_name_the_rows_are_left_out_and_named(name: str, values: list[Any], reason: str) -> None:
@@ -149,10 +153,18 @@ def test_codes_are_categories() -> None:
     table = {
         "zip": ["01234", "94105"] * 20,
         "branch_code": [100, 200, 300, 400] * 10,
+        "storeId": [row % 8 * 101 for row in range(40)],
+        "paid": [row % 8 * 101 for row in range(40)],
         "x": [index**2 % 17 for index in range(40)],
     }
     kinds = {feature.name: feature.kind for feature in TableEncoder.fit(table).features}
-    assert kinds == {"zip": "categorical", "branch_code": "categorical", "x": "numeric"}
+    assert kinds == {
+        "zip": "categorical",
+        "branch_code": "categorical",
+        "storeId": "categorical",
+        "paid": "numeric",
+        "x": "numeric",
+    }
 
 
 def test_equal_values_are_one_value_however_they_are_given() -> None:

@@ -56,7 +56,9 @@ def models() -> dict[str, TableModel]:
     for target in ("price", "grade", "kind"):
         others = [name for name in ("price", "grade", "kind") if name != target]
         options: dict[str, Any] = {"task": "classification"} if target == "grade" else {}
-        fitted[target] = TableModel.fit(table(0), target=target, kinds=kinds, ignore=others, epochs=4, hidden=(12,), **options)
+        fitted[target] = TableModel.fit(
+            table(0), target=target, kinds=kinds, ignore=others, epochs=4, hidden=(12,), activation="relu", **options
+        )
     features = {feature.name: feature for feature in fitted["price"].encoder.features}
     assert [feature.kind for feature in features.values()] == [*["numeric"] * 3, *["categorical"] * 2, *["boolean"] * 2, "date"]
     assert features["tail"].clip

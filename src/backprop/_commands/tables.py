@@ -14,12 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .. import optimizers
 from .._files import check_writable, replacing
 from ..callbacks import Callback, EarlyStopping
 from ..explain.importance import Importance, permutation_importance
 from ..network import Network
-from ..optimizers import Optimizer
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumberTarget, NumericFeature, TableModel, _fit
 from ..tabular._columns import Column
 from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
@@ -54,7 +52,8 @@ def train(options: argparse.Namespace) -> None:
     net = _network(prepared, options)
     found = _describe(prepared, net, say)
     folds = _cross_validate(source, among, options, say) if options.folds else []
-    progress = Progress(options.epochs, say)
+    epochs, options.patience = _fit.limits(len(prepared.x_learn), options.batch_size, options.epochs, options.patience)
+    progress = Progress(epochs, say)
     interrupted = _train(net, prepared, options, progress, say)
     model = TableModel(net, prepared.encoder, prepared.target)
     model.metadata = {"rows": len(prepared.y_learn), "epochs": len(progress.losses), "best_epoch": progress.best_epoch}
@@ -131,7 +130,7 @@ def _train(net: Network, prepared: _fit.Prepared, options: argparse.Namespace, p
     else:
         end = f"no better for {options.patience} epochs"
     progress.end = end
-    say(f"epochs      {epochs} of at most {options.epochs}, the best is {best}; {end}; {progress.seconds:.1f} s")
+    say(f"epochs      {epochs} of at most {progress.epochs}, the best is {best}; {end}; {progress.seconds:.1f} s")
     return interrupted
 
 
@@ -141,7 +140,7 @@ def _fit_network(
     return _fit.train_network(
         net,
         prepared,
-        optimizer=_optimizer(options),
+        optimizer=_fit.make_optimizer(options.optimizer, options.lr, options.weight_decay),
         epochs=options.epochs,
         batch_size=options.batch_size,
         class_weight=options.class_weight,
@@ -177,7 +176,8 @@ def _cross_validate(source: _fit.Source, among: npt.NDArray[np.intp], options: a
         learn, chosen_by = _fit.divide(source, options.validation, options.seed, np.setdiff1d(among, apart))
         prepared = _fit.prepare(source, learn, chosen_by, apart)
         net = _network(prepared, options)
-        _fit_network(net, prepared, options, [Progress(options.epochs, say)], False)
+        epochs, _ = _fit.limits(len(prepared.x_learn), options.batch_size, options.epochs, options.patience)
+        _fit_network(net, prepared, options, [Progress(epochs, say)], False)
         judged = judge(prepared.target, net.predict(prepared.x_test), prepared.y_test)
         found.append(judged)
         say(f"fold        {fold + 1} of {options.folds}: {', '.join(f'{name} {value:.4g}' for name, value in judged.items())}")
@@ -477,8 +477,3 @@ def _check_not_read(path: str, inputs: Iterable[str | None]) -> None:
 
 def _listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _optimizer(options: argparse.Namespace) -> Optimizer:
-    settings = {"name": options.optimizer, "weight_decay": options.weight_decay}
-    return optimizers.get(settings if options.lr is None else {**settings, "lr": options.lr})

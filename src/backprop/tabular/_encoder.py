@@ -85,8 +85,9 @@ class TableEncoder:
 
         Text that reads as numbers throughout is numeric, also with decimal commas, groups of thousands, currencies or percent
         signs; numbers with leading zeros, columns that a frame declares categorical and few whole numbers in a column whose name
-        has "code" or "zip" in it are categories. Columns that hold one value only, text that hardly ever repeats (names,
-        identifiers), and whole numbers that rise by one or identify the rows are ignored, unless their kind is given.
+        has "code" or "zip" in it, or "id" where they repeat, are categories. Columns that hold one value only, text that hardly
+        ever repeats (names, identifiers), and whole numbers that rise by one or identify the rows are ignored, unless their kind is
+        given; so are those of a column without a name, where pandas and R write row names.
 
         Parameters
         ----------

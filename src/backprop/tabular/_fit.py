@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -23,6 +24,14 @@ from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
 
 Rows = npt.NDArray[np.intp]
+
+# The defaults of training. SELU, some dropout and decoupled weight decay: D. Holzmueller et al., "Better by default", 2024.
+ACTIVATION = "selu"
+DROPOUT = 0.1
+OPTIMIZER = "adamw"
+WEIGHT_DECAY = 0.1
+EPOCHS, PATIENCE = 200, 20
+UPDATES, PATIENT_UPDATES = 5000, 500  # at least: a small table has few of them in an epoch
 
 
 class Source(NamedTuple):
@@ -166,23 +175,24 @@ def train_network(
     net: Network,
     prepared: Prepared,
     *,
-    optimizer: str | Optimizer | Mapping[str, Any],
-    epochs: int,
+    optimizer: Optimizer,
+    epochs: int | None,
     batch_size: int,
     class_weight: Any,
-    patience: int,
+    patience: int | None,
     callbacks: Sequence[Any],
     seed: int,
     verbose: bool | None,
 ) -> tuple[History, EarlyStopping]:
     """Train until the loss on the rows set apart no longer improves, and leave the best weights in the network."""
+    epochs, patience = limits(len(prepared.x_learn), batch_size, epochs, patience)
     stopping = EarlyStopping(patience=patience, restore_best_weights=True)
     history = net.fit(
         prepared.x_learn,
         prepared.y_learn,
         validation_data=(prepared.x_judge, prepared.y_judge),
         loss="cross_entropy" if isinstance(prepared.target, ClassTarget) else "mse",
-        optimizer=optimizers.get(optimizer) if isinstance(optimizer, Mapping) else optimizer,
+        optimizer=optimizer,
         epochs=epochs,
         batch_size=min(batch_size, len(prepared.x_learn)),
         class_weight=class_weight,
@@ -191,6 +201,22 @@ def train_network(
         verbose=verbose,
     )
     return history, stopping
+
+
+def limits(rows: int, batch_size: int, epochs: int | None, patience: int | None) -> tuple[int, int]:
+    """Return the largest number of epochs, and how many of them may bring no improvement; None is chosen by the rows."""
+    updates = math.ceil(rows / min(batch_size, rows))  # in an epoch
+    if epochs is None:
+        epochs = max(EPOCHS, math.ceil(UPDATES / updates))
+    return epochs, max(PATIENCE, math.ceil(PATIENT_UPDATES / updates)) if patience is None else patience
+
+
+def make_optimizer(name: str | None, lr: float | None, weight_decay: float | None) -> Optimizer:
+    """Return the optimizer of this name; by default one with decoupled weight decay."""
+    if weight_decay is None:
+        weight_decay = WEIGHT_DECAY if name in (None, OPTIMIZER) else 0.0
+    settings = {"name": name or OPTIMIZER, "weight_decay": weight_decay}
+    return optimizers.get(settings if lr is None else {**settings, "lr": lr})
 
 
 def _target_of(table: Mapping[str, Any], target: str, missing: Iterable[str] | None) -> tuple[Column, list[str]]:

@@ -18,6 +18,10 @@ MAX_CATEGORIES = 64
 
 _CODES = re.compile(r"code|zip|postal|plz", re.IGNORECASE)
 _IDS = re.compile(r"(^|[^a-z])(id|ids|idx|index|nr|no|num|number|key|row|rows|rownum|rowid|uuid|guid)([^a-z]|$)")
+_REPEATED_IDS = re.compile(r"(^|[^a-z])(id|ids|uuid|guid)([^a-z]|$)")  # identify something also where they repeat
+_NAMELESS = re.compile(r"(column|unnamed:) \d+|", re.IGNORECASE)  # as `read_csv` and pandas call a column without a name
+_NEARLY = 0.5  # of the values of an identifier differ: little can be learned from the rest
+_DENSE = 0.5  # of the numbers in a range that row numbers with gaps fill
 _MIN_NUMBERED_ROWS = 10  # below, numbers that rise by one are a coincidence
 _MIN_PERMUTED_ROWS = 30
 _FEW = 20  # different numbers in a column of numbers that a word may join as a further category
@@ -168,33 +172,51 @@ def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
 def why_identifier(column: Column, spelling: Spelling) -> str | None:
     """Return why a column of numbers only names the rows, or None.
 
-    Whole numbers that rise by one, or are all different and have the name of an identifier or fill a range without gaps.
+    Whole numbers that rise by one, also with gaps as in a part of a table, or that are all different and stand in a column without
+    a name, with the name of an identifier, or fill a range without gaps.
     """
     values = column.values if isinstance(column.values, np.ndarray) else column.numbers(spelling)
     if values is None or values.dtype.kind not in "iuf" or len(values) < _MIN_NUMBERED_ROWS:
         return None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
         return None
-    if (np.diff(values) == 1).all():
+    steps = np.diff(values)
+    if (steps == 1).all():
         return "numbers the rows"
-    if len(np.unique(values)) < len(values):
-        return None
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", column.name).lower()
-    if _IDS.search(words):
+    distinct = len(np.unique(values))
+    if distinct < len(values):
+        nearly = distinct > _NEARLY * len(values) and _REPEATED_IDS.search(_words(column.name))
+        return f"is an identifier: {distinct:,} different whole numbers in {len(values):,} rows" if nearly else None
+    if _IDS.search(_words(column.name)):
         return "is an identifier: whole numbers, all different"
-    if len(values) >= _MIN_PERMUTED_ROWS and values.max() - values.min() == len(values) - 1:
+    if _NAMELESS.fullmatch(column.name):
+        return "names the rows: whole numbers, all different, in a column without a name"
+    if len(values) < _MIN_PERMUTED_ROWS:
+        return None
+    span = int(values.max()) - int(values.min()) + 1
+    if span == len(values):
         return "numbers the rows, in another order"
+    if (steps > 0).all() and len(values) > _DENSE * span:
+        return "numbers the rows, with gaps"
     return None
 
 
+def _words(name: str) -> str:
+    """The name of a column in lower case, its words apart."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).lower()
+
+
 def _number_or_code(column: Column, settings: Settings, spelling: Spelling = _spelling.PLAIN) -> Kind:
-    if _CODES.search(column.name):
+    """Numbers, or whole numbers that are but names: codes, and identifiers that repeat."""
+    identifies = _REPEATED_IDS.search(_words(column.name)) is not None
+    if identifies or _CODES.search(column.name):
         values = column.numbers(spelling)
         assert values is not None
         there = values[~np.isnan(values)]
         distinct = np.unique(there)
-        few = len(distinct) <= settings.max_categories and len(there) >= 2 * len(distinct) and len(distinct) > 2
-        if few and (distinct == np.trunc(distinct)).all():
+        few = len(distinct) <= settings.max_categories or identifies
+        repeat = len(there) >= 2 * len(distinct) and len(distinct) > 2
+        if few and repeat and (distinct == np.trunc(distinct)).all():
             return Kind("categorical")
     return Kind("numeric", spelling)
 

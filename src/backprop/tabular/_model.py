@@ -94,16 +94,17 @@ class TableModel:
         decimal: str | None = None,
         thousands: str | None = None,
         hidden: Sequence[int] = (64, 32),
-        activation: str = "relu",
-        dropout: float = 0.0,
+        activation: str = _fit.ACTIVATION,
+        dropout: float = _fit.DROPOUT,
         batch_norm: bool = False,
-        optimizer: str | Optimizer = "adam",
+        optimizer: str | Optimizer = _fit.OPTIMIZER,
         lr: float | None = None,
-        epochs: int = 200,
+        weight_decay: float | None = None,
+        epochs: int | None = None,
         batch_size: int = 32,
         class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
         validation: float = 0.2,
-        patience: int = 20,
+        patience: int | None = None,
         callbacks: Sequence[Callback] = (),
         seed: int = 0,
         verbose: bool | None = None,
@@ -136,16 +137,18 @@ class TableModel:
             A name in `optimizers.NAMES`, or an optimizer.
         lr : float, optional
             The learning rate of an optimizer that is given by name.
-        epochs : int
-            The largest number of passes over the rows.
+        weight_decay : float, optional
+            The weight decay of an optimizer that is given by name; by default 0.1 for "adamw" and 0 for others.
+        epochs : int, optional
+            The largest number of passes over the rows; by default 200, or as many as 5,000 updates take.
         batch_size : int
             Rows of a step.
         class_weight : mapping, sequence or "balanced", optional
             Weights of the classes, see `Network.fit`.
         validation : float
             The share of the rows that are set apart, in (0, 1).
-        patience : int
-            The number of epochs without improvement that ends training.
+        patience : int, optional
+            The number of epochs without improvement that ends training; by default 20, or as many as 500 updates take.
         callbacks : sequence of Callback
             See `backprop.callbacks`.
         seed : int
@@ -177,13 +180,14 @@ class TableModel:
             thousands=thousands,
         )
         prepared = _fit.prepare(source, *_fit.divide(source, validation, seed))
-        if lr is not None and not isinstance(optimizer, str):
-            raise ValueError(f"lr is for an optimizer given by name; give it to the {type(optimizer).__name__} itself")
+        for option, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if value is not None and not isinstance(optimizer, str):
+                raise ValueError(f"{option} is for an optimizer given by name; give it to the {type(optimizer).__name__} itself")
         net = _fit.make_network(prepared, hidden=hidden, activation=activation, dropout=dropout, batch_norm=batch_norm, seed=seed)
         history, _ = _fit.train_network(
             net,
             prepared,
-            optimizer=optimizer if lr is None else {"name": optimizer, "lr": lr},
+            optimizer=_fit.make_optimizer(optimizer, lr, weight_decay) if isinstance(optimizer, str) else optimizer,
             epochs=epochs,
             batch_size=batch_size,
             class_weight=class_weight,
