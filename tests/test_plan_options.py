@@ -49,6 +49,7 @@ LOSS_VALUES: dict[str, Any] = {
     "pos_weight": [1.0, 2.0, 0.5],
     "delta": 0.25,
     "q": 0.75,
+    "gamma": 1.25,
 }
 LAYER_VALUES: dict[str, Any] = {"trainable": False, "activation": "softplus", "rate": 0.5, "eps": 0.5, "momentum": 0.5}
 TRAINER_VALUES: dict[str, Any] = {
@@ -89,7 +90,8 @@ def changes() -> Iterator[Any]:
     for kind in losses.NAMES:
         for name in assignable(losses.get(kind)):
             if name != "class_weight" or kind == "cross_entropy":  # other losses take them from `fit` alone
-                yield pytest.param(kind, "adam", lambda t, n=name: setattr(t.loss, n, LOSS_VALUES[n]), id=f"{kind}.{name}")
+                value = [0.1, 0.2, 0.9] if kind == "non_crossing_quantiles" else LOSS_VALUES[name]
+                yield pytest.param(kind, "adam", lambda t, n=name, v=value: setattr(t.loss, n, v), id=f"{kind}.{name}")
     for index, layer in enumerate(network("float64").layers):
         for name in assignable(layer):
             if name not in UNUSED and (name != "trainable" or layer.n_parameters):
@@ -114,13 +116,14 @@ def network(dtype: str) -> Network:
 
 
 def trainer(loss: str, optimizer: str, dtype: str) -> bp.Trainer:
-    return bp.Trainer(network(dtype), loss=loss, optimizer=optimizer_of(optimizer))
+    made = losses.NonCrossingQuantiles(q=[0.25, 0.5, 0.75]) if loss == "non_crossing_quantiles" else loss
+    return bp.Trainer(network(dtype), loss=made, optimizer=optimizer_of(optimizer))
 
 
 def data(loss: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(0)
     x = rng.normal(size=(9, 4)).astype(dtype)
-    if loss == "cross_entropy":
+    if loss in ("cross_entropy", "focal"):
         return x, rng.integers(0, 3, 9)
     if loss == "kl_divergence":
         return x, rng.dirichlet(np.ones(3), 9).astype(dtype)

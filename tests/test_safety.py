@@ -20,6 +20,7 @@ from kernel_cases import CASES
 
 import backprop as bp
 from backprop import kernels
+from backprop._training.accumulation import Accumulation
 
 core = kernels.compiled()
 compiled = pytest.mark.skipif(core is None, reason="plans are the compiled backend's")
@@ -236,12 +237,14 @@ def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothin
     planned = trainer._step_plan
     column, spans = trainer.loss.per_output(3, net.dtype), made.attach(net)
     moments = tuple([made._moments.get(slot) for slot in made._slots()])
-    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0]
+    waiting = Accumulation()
+    waiting.make_room(net.gradients)
+    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0, 2, waiting]
 
     def renew(**changed: Any) -> None:
         planned.renew(*[changed.get(str(place), given) for place, given in enumerate(good)])
 
-    bad: list[dict[str, Any]] = [{str(place): None} for place in (0, 2, 3, 4, 5, 6, 7, 8)] + [{"2": (0.0,)}, {"6": "a"}]
+    bad: list[dict[str, Any]] = [{str(place): None} for place in (0, 2, 3, 4, 5, 6, 7, 8, 9)] + [{"2": (0.0,)}, {"6": "a"}]
     bad += [{"1": given} for given in everything(column).values() if given is not None and not is_like(given, column)]
     bad += [{"4": given} for given in (spans.tolist(), spans[:, None], column, np.tile(spans, 2))]
     bad += [changed for given in broken_spans(spans) for changed in ({"4": given}, {"5": [(0, given)]})]
@@ -251,6 +254,11 @@ def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothin
         for given in everything(moments[0]).values():
             if not is_like(given, moments[0], written=True):
                 bad.append({"3": (given, *moments[1:])})
+    for given in everything(waiting.mean).values():
+        if given is not None and not is_like(given, waiting.mean, written=True):
+            wrong = Accumulation()
+            wrong.mean = given
+            bad.append({"10": wrong})
     other = copy.deepcopy(trainer)
     for changed in bad:
         with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):

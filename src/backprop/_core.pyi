@@ -11,6 +11,7 @@ from ._numpy.dropout import dropout as dropout
 from ._numpy.losses import *
 from ._numpy.normalization import *
 from ._numpy.optimizers import *
+from ._training.accumulation import Accumulation
 from ._types import Array, Labels, Spans
 
 ISA: str
@@ -49,6 +50,7 @@ class Plan:
 class TrainingPlan:
     has_loss: bool
     lr: float
+    updated: bool
     stale: bool
     def __init__(self, plan: Plan, loss: str | None, loss_state: dict[str, Any], optimizer: Any, penalized: Spans) -> None: ...
     def renew(
@@ -62,6 +64,8 @@ class TrainingPlan:
         clip_norm: float,
         clip_value: float,
         l2: float,
+        accumulate_steps: int,
+        accumulation: Accumulation | None,
     ) -> None: ...
     def serves(self, plan: Plan, loss: str | None) -> bool: ...
     def is_current(self) -> bool: ...
@@ -83,7 +87,7 @@ class TrainingPlan:
         weights: npt.NDArray[np.float64],
         outputs: Array | None,
         tally: tuple[Any, ...] | None,
-    ) -> tuple[int, int, int]: ...
+    ) -> tuple[int, int, int, int]: ...
     def plain(self, x: object, y: object) -> bool: ...
     def finish(self, grad_outputs: object, lr: float, divisor: float) -> bool | None: ...
 

@@ -10,6 +10,7 @@ from .._spans import weight_spans
 from ..losses import Loss
 from ..network import Network
 from ..optimizers import Optimizer
+from .accumulation import Accumulation
 
 if TYPE_CHECKING:
     from .._core import TrainingPlan
@@ -25,6 +26,8 @@ def current_plan(
     clip_norm: float | None,
     clip_value: float | None,
     l2: float,
+    accumulate_steps: int,
+    accumulation: Accumulation,
 ) -> TrainingPlan | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer and these options.
 
@@ -43,6 +46,9 @@ def current_plan(
     if planned is None or not planned.serves(plan, name):
         planned = core.TrainingPlan(plan, name, vars(loss), optimizer, weight_spans(net))
         assert planned is not None
+    waits = accumulate_steps > 1 or accumulation.steps > 0
+    if waits:
+        accumulation.make_room(net.gradients)
     planned.renew(
         getattr(loss, loss.parameter) if loss.parameter else 0.0,
         None if name is None else loss.per_output(net.n_outputs, net.dtype),
@@ -53,6 +59,8 @@ def current_plan(
         clip_norm or 0.0,
         clip_value or 0.0,
         l2,
+        accumulate_steps,
+        accumulation if waits else None,
     )
     return planned
 

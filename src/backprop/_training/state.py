@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_seed
+from .._arrays import as_parameter, check_count, check_flag, check_nonnegative, check_seed
 from .._model_file import StrPath
 from .._settings import Converted, count, option, optional
 from .._types import Array, Communicator, GradientHook
@@ -147,28 +147,29 @@ class TrainingState(TrainingStep):
 
     def _progress_state(self) -> tuple[Array | None, dict[str, Any]]:
         """Return the gradients that wait for their update, if any, and how far training has come, ready for JSON."""
+        gathered, steps, weight = self._accumulated_state()
         counts = {
             "epoch": self.epoch,
             "seed": self._seed,
             "split_seed": self._split_seed,
-            "gathered_steps": self._accumulated_steps,
-            "gathered_weight": self._accumulated_weight,
+            "gathered_steps": steps,
+            "gathered_weight": weight,
             "class_vector": None if self._class_vector is None else self._class_vector.tolist(),
         }
-        return self._accumulated, counts
+        return gathered, counts
 
     def _load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
         """Restore what `_progress_state` returned."""
         self.epoch = check_count("epoch", counts["epoch"], 0)
         self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
         self._split_seed = None if counts["split_seed"] is None else check_seed(counts["split_seed"])
-        self._accumulated_steps = check_count("gathered_steps", counts["gathered_steps"], 0)
-        self._accumulated_weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
+        steps = check_count("gathered_steps", counts["gathered_steps"], 0)
+        weight = check_nonnegative("gathered_weight", counts["gathered_weight"])
         vector = counts["class_vector"]
         self._class_vector = None if vector is None else self.loss.class_weight_vector(vector, (), self.net.n_outputs)
         if gathered is not None:
-            self._accumulated = aligned_zeros(self.net.gradients.size, self.net.dtype)
-            self._accumulated[...] = as_parameter(gathered, "trainer.gathered", self._accumulated.shape, self.net.dtype)
+            gathered = as_parameter(gathered, "trainer.gathered", self.net.gradients.shape, self.net.dtype)
+        self._load_accumulated_state(gathered, steps, weight)
 
     def save(self, path: StrPath) -> None:
         """Save all that training needs to continue bit for bit: network, optimizer and its moments, counts, random state.

@@ -10,7 +10,7 @@ case                                                       forward         loss 
 `TrainingStep.step` otherwise, and `fit`                   C               C         C: ``TrainingPlan.run``, many steps a call
 a custom loss                                              C               Python    C: ``TrainingPlan.finish``
 `TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
-accumulated steps, ``on_gradients``, a custom optimizer    C               a kernel  C, then a kernel each
+``on_gradients``, a custom optimizer                       C               a kernel  C, then a kernel each
 custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
 ``comm``: a step of several ranks, `backprop.distributed`  C               a kernel  C, a sum over ranks, a kernel each
 =========================================================  ==============  ========  ==================================
@@ -34,7 +34,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import kernels, losses, optimizers
-from .._arrays import aligned_zeros, as_matrix, check_count, check_nonnegative, check_positive
+from .._arrays import as_matrix, check_count, check_nonnegative, check_positive
 from .._settings import Converted, Options, count, fixed, made_by, option, optional
 from .._spans import slices, weight_spans
 from .._types import Array, GradientHook, Labels, Numbers
@@ -44,6 +44,7 @@ from ..losses import FunctionLoss, Loss, LossFunction
 from ..metrics._tally import Tally
 from ..network import LOSS, Network
 from ..optimizers import Optimizer
+from .accumulation import Accumulation
 from .divergence import DivergenceError
 from .interrupts import Interrupts
 from .plan import current_plan
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
     from .._core import TrainingPlan
     from .evaluation import Meter
 
-_PLANNED = frozenset({"clip_norm", "clip_value", "l2"})  # options that a plan is told of
+_PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps"})  # options that a plan is told of
 _UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # and those that it does without
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
@@ -159,11 +160,7 @@ class TrainingStep(Options):
         self.last_lr = self.optimizer.learning_rate
         self._step_plan: TrainingPlan | None = None
         self._interrupts = Interrupts()
-        self._accumulated: Array | None = (
-            None  # the mean gradient of the steps that wait for their update; None: they had no weight
-        )
-        self._accumulated_steps = 0
-        self._accumulated_weight = 0.0
+        self._accumulation = Accumulation()
         self._before_forward: tuple[Array | None, int] = (None, 0)
         self._awaited: Any = None  # the network's forward that `forward` made
         self._ranks: Ranks | None = None  # while several processes train the network together
@@ -224,7 +221,8 @@ class TrainingStep(Options):
             if planned is not None and loss is not None:
                 if net.loss is not self.loss:
                     net.loss = self.loss
-                self.__dict__["last_lr"] = planned.lr
+                if planned.updated:
+                    self.__dict__["last_lr"] = planned.lr
                 return float(loss)
         with self._exclusively("trainer.step"):
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.row_class_weight)
@@ -275,7 +273,7 @@ class TrainingStep(Options):
         if self._ranks is not None:
             return self._ranks.train_on(batch)
         if batch.weight is not None and not batch.weight.any():
-            if self.accumulate_steps > 1 or self._accumulated_steps:
+            if self.accumulate_steps > 1 or self._accumulation.steps:
                 self._accumulate(None, batch.divisor())
             return 0.0, None
         training = self._current_plan()
@@ -299,10 +297,18 @@ class TrainingStep(Options):
         if planned is None or not planned.is_current():
             state = self.__dict__
             state["_step_plan"] = None  # also if what follows raises
-            whole = self.accumulate_steps == 1 and not self._accumulated_steps and self.on_gradients is None
-            if whole and self._ranks is None:
-                planned = current_plan(planned, self.net, self.loss, self.optimizer, self.clip_norm, self.clip_value, self.l2)
-                state["_step_plan"] = planned
+            if self.on_gradients is None and self._ranks is None:
+                state["_step_plan"] = current_plan(
+                    planned,
+                    self.net,
+                    self.loss,
+                    self.optimizer,
+                    self.clip_norm,
+                    self.clip_value,
+                    self.l2,
+                    self.accumulate_steps,
+                    self._accumulation,
+                )
             return self._step_plan
         return planned
 
@@ -328,7 +334,7 @@ class TrainingStep(Options):
         """
         net, optimizer = self.net, self.optimizer
         rates = optimizer.learning_rates(len(results.losses))
-        done, updates, end = plan.run(
+        done, forwards, updates, end = plan.run(
             data.x,
             data.targets,
             data.weight,
@@ -344,13 +350,14 @@ class TrainingStep(Options):
             results.outputs,
             results.tally,
         )
+        net.dropout_step += forwards
         if updates:
             optimizer.steps += updates
-            net.dropout_step += updates
             self.last_lr = float(rates[updates - 1])
         if end == LOSS_NOT_FINITE:
             raise self._divergence("loss", float(results.losses[done]))
         if end == GRADIENT_NOT_FINITE:
+            self._discard_accumulated()
             raise self._gradient_divergence()
         if end == LABEL_OUT_OF_RANGE:
             rows = np.arange(len(data.x)) if order is None else order
@@ -424,8 +431,10 @@ class TrainingStep(Options):
             return False
         self.net._work.pending = None
         if not finite:
+            self._discard_accumulated()
             raise self._gradient_divergence()
-        self.__dict__["last_lr"] = lr
+        if planned.updated:
+            self.__dict__["last_lr"] = lr
         return True
 
     def _train_on_uninterrupted(self, batch: Batch) -> tuple[float, Array | None]:
@@ -441,50 +450,49 @@ class TrainingStep(Options):
         if self.l2:
             for part in slices(weight_spans(self.net)):
                 self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
-        if self.accumulate_steps == 1 and not self._accumulated_steps:
+        if self.accumulate_steps == 1 and not self._accumulation.steps:
             self._clip_and_update()
         else:
             self._accumulate(self.net.gradients, divisor)
 
     def _accumulate(self, gradients: Array | None, divisor: float) -> None:
-        """Add the gradients of a batch to the mean of those that wait for their update; None is a batch without weight."""
-        self._accumulated_steps += 1
-        self._accumulated_weight += divisor
-        share = divisor / self._accumulated_weight if divisor else 0.0
-        if gradients is not None and self._accumulated is None:
-            self._accumulated = aligned_zeros(self.net.gradients.size, self.net.dtype)
-        if self._accumulated is not None:
-            self._accumulated *= 1 - share
-        if self._accumulated is not None and gradients is not None:
-            self._accumulated += share * gradients
-        if self._accumulated_steps >= self.accumulate_steps:
+        """Let the gradients of a batch wait for an update, or make it; None is a batch without weight."""
+        self._accumulation.add(gradients, divisor)
+        if self._accumulation.steps >= self.accumulate_steps:
             self._apply_accumulated()
 
     def _apply_accumulated(self) -> None:
         """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
-        gathered = self._accumulated
+        filled, mean = self._accumulation.filled, self._accumulation.mean
         self._discard_accumulated()
-        if gathered is not None:
-            self.net.gradients[...] = gathered
+        if filled and mean is not None:
+            for part in slices(self.optimizer.attach(self.net)):  # the gradients of frozen layers stay 0
+                self.net.gradients[part] = mean[part]
             self._clip_and_update()
+
+    @property
+    def _accumulated_steps(self) -> int:
+        """The number of steps that wait for their update."""
+        return self._accumulation.steps
 
     @property
     def _has_accumulated(self) -> bool:
         """Whether gradients wait for their update: then there was a finite loss since the last one."""
-        return self._accumulated is not None
+        return self._accumulation.filled
 
     def _accumulated_state(self) -> tuple[Array | None, int, float]:
         """Return the gradients that wait for their update, of how many steps they are, and their weight."""
-        gathered = None if self._accumulated is None else self._accumulated.copy()
-        return gathered, self._accumulated_steps, self._accumulated_weight
+        return self._accumulation.state()
 
     def _load_accumulated_state(self, gathered: Array | None, steps: int, weight: float) -> None:
         """Restore what `_accumulated_state` returned."""
-        self._accumulated, self._accumulated_steps, self._accumulated_weight = gathered, steps, weight
+        self._accumulation.load(gathered, steps, weight)
+        if steps and self._step_plan is not None:
+            self._step_plan.stale = True  # it may be one for which no step waits
 
     def _discard_accumulated(self) -> None:
         """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
-        self._accumulated, self._accumulated_steps, self._accumulated_weight = None, 0, 0.0
+        self._accumulation.discard()
 
     def _clip_and_update(self) -> None:
         gradients, spans = self.net.gradients, self.optimizer.attach(self.net)

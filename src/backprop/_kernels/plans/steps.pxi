@@ -5,6 +5,7 @@
 #     loss        its value, and its gradient with respect to the outputs
 #     backward    the gradients of the parameters
 #     penalize    the penalty of the parameters, and its gradient
+#     accumulate  the mean gradient of several steps, where an update waits for them
 #     clip        gradients that are too long or too large
 #     update      the optimizer's step
 #
@@ -65,6 +66,8 @@ cdef struct trainer_t:  # what all steps share
     Py_ssize_t n_penalized
     double clip_norm  # 0: no clipping
     double clip_value
+    void *mean  # the gradients of steps that wait for an update; NULL: no step waits
+    Py_ssize_t accumulate_steps  # so many make an update
     double limit  # of a gradient, beyond which its square overflows; infinite for optimizers that form none
     double stretch  # a gradient that reaches the limit overflows when multiplied by this
     double *partial  # one number a block, of a sum over a batch or over the gradients
@@ -74,6 +77,14 @@ cdef struct trainer_t:  # what all steps share
     void *buffers  # as they were before the step
     groups_t groups  # for batches that are sliced
     void *outputs  # of such a batch
+
+cdef struct progress_t:  # how far a stretch has come
+    Py_ssize_t done  # whole steps
+    Py_ssize_t forwards  # of these, with weight
+    Py_ssize_t updated  # updates
+    Py_ssize_t waiting  # steps since the last update, where updates wait for several
+    double weight  # what the gradients of these were divided by, together
+    bint filled  # whether there is a gradient of any in the trainer's mean
 
 cdef struct stretch_t:  # consecutive steps, and how they went
     trainer_t *trainer
@@ -90,6 +101,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     double mean_weight  # of the rows of the data; 0: every batch is divided by its own weight
     double divisor  # of a step whose forward and loss were elsewhere
     pace_t pace  # as it was then
+    progress_t before  # all but the steps that wait are 0
     uint64_t noise  # forwards in training mode before these
     bint check_finite
     int bad_input  # flags: whether a number of the batch that was gathered last is not finite,
@@ -100,8 +112,7 @@ cdef struct stretch_t:  # consecutive steps, and how they went
     tally_t tally  # of them
     double *losses  # of every step, and the weight of its rows
     double *weights
-    Py_ssize_t done  # whole steps
-    Py_ssize_t updated  # those that changed parameters
+    progress_t reached  # with the last whole step
     int end  # an outcome
 
 cdef struct batch_t:
@@ -262,10 +273,61 @@ cdef void penalize(stretch_t *s, Py_ssize_t step, double divisor, const real *li
             s.losses[step] += penalty / s.weights[step]
 
 
+cdef void accumulate(
+    stretch_t *s, double divisor, bint has_gradient, progress_t *next, const real *like, member_t *m
+) noexcept nogil:
+    """Let the gradients of a step, which were divided by ``divisor``, join the mean of those that wait for an update.
+
+    With the last of them, the mean takes the place of the gradients. A step without weight has none.
+    """
+    cdef trainer_t *t = s.trainer
+    cdef double share
+    cdef real keep, join
+    mean, gradients = <real *> t.mean, <real *> t.net.gradients
+    next.waiting += 1
+    next.weight += divisor
+    share = divisor / next.weight if divisor > 0 else 0
+    keep, join = <real> (1 - share if next.filled else 0), <real> (share if has_gradient else 0)
+    next.filled = next.filled or has_gradient
+    if not next.filled:
+        return
+    if next.waiting < t.accumulate_steps:
+        while take_piece(m, m.parts):
+            join_mean(mean, keep, gradients, join, t.net.n_parameters, m.piece, m.parts)
+    else:
+        while take_piece(m, m.parts):
+            take_mean_blocks(t.spans, t.n_spans, <const real *> mean, keep, gradients, join, m.piece, m.parts)
+
+
+cdef inline real blend(real x, real share_x, real y, real share_y) noexcept nogil:
+    """A sum in which what has no share is not looked at: it may be anything."""
+    return (share_x * x if share_x else 0) + (share_y * y if share_y else 0)
+
+
+cdef void join_mean(
+    real *mean, real keep, const real *gradients, real join, Py_ssize_t size, int part, int parts
+) noexcept nogil:
+    """mean = keep mean + join gradients"""
+    cdef Py_ssize_t i
+    for i in range(share_start(size, 64, part, parts), share_start(size, 64, part + 1, parts)):
+        mean[i] = blend(mean[i], keep, gradients[i], join)
+
+
+cdef void take_mean_blocks(
+    const span_t *spans, Py_ssize_t n_spans, const real *mean, real keep, real *gradients, real join, int part, int parts
+) noexcept nogil:
+    """gradients = keep mean + join gradients, of what is trained: other gradients stay 0"""
+    cdef walk_t w = walk(spans, n_spans, part, parts)
+    cdef Py_ssize_t i
+    while next_block(&w):
+        for i in range(w.start, w.start + w.count):
+            gradients[i] = blend(mean[i], keep, gradients[i], join)
+
+
 cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite, or too large for the optimizer to square.
 
-    ``sliced``: they are those of groups.
+    ``sliced``: they are those of groups, or the mean of several steps, and no backward has bounded them.
     """
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
@@ -318,12 +380,12 @@ cdef bint sums_fit(const real *g, const real *v, Py_ssize_t size, int part, int 
 
 
 cdef void update(
-    stretch_t *s, pace_t *pace, double lr, Py_ssize_t done, Py_ssize_t updated, const real *like, member_t *m, uint32_t after
+    stretch_t *s, pace_t *pace, double lr, const progress_t *next, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """The update with which ``done`` steps are done and ``updated`` have changed parameters; the stage ``after`` follows."""
+    """The update with which the stretch has come so far; the stage ``after`` follows."""
     cdef trainer_t *t = s.trainer
     cdef program_t *net = t.net
-    cdef Py_ssize_t step = s.updates + updated
+    cdef Py_ssize_t step = s.updates + next.updated
     cdef int age
     if t.n_ages == 1:
         set_scalars(pace, 0, step - t.age[0].missed, lr)
@@ -336,7 +398,7 @@ cdef void update(
                 m.piece, m.parts
             )
         if m.piece == 0:
-            s.done, s.updated, t.pace = done, updated, pace[0]
+            s.reached, t.pace = next[0], pace[0]
 
 
 cdef bint gradients_finite(
@@ -410,6 +472,11 @@ cdef double nadam_product(pace_t *pace, int age, Py_ssize_t step) noexcept nogil
 
 # The loop.
 
+cdef inline uint32_t stages_of(const program_t *net) noexcept nogil:
+    """At least as many as a step has: an operation has one forward and up to two backward, all else fourteen."""
+    return 16 + 3 * net.count
+
+
 cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil:
     """All steps of a stretch; ``like`` only tells the dtype."""
     cdef:
@@ -417,26 +484,25 @@ cdef void train_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil
         pace_t pace = s.pace
         batch_t b
         double weight
-        # Every step begins at a number of its own: an operation has one stage forward and up to two backward, all else thirteen.
-        uint32_t stages = 16 + 3 * net.count, after
+        uint32_t after
         outcome end = FINISHED
-        Py_ssize_t done = 0, updated = 0
-    while done < s.count and end == FINISHED:
-        b = batch_of(s, done, like)
+        progress_t reached = s.before, next
+    while reached.done < s.count and end == FINISHED:
+        next = reached
+        b = batch_of(s, reached.done, like)
         while take_piece(m, m.parts):
-            gather(s, done, &b, like, m.piece, m.parts)
-        after = <uint32_t> (done + 1) * stages
+            gather(s, reached.done, &b, like, m.piece, m.parts)
+        after = <uint32_t> (reached.done + 1) * stages_of(net)  # every step begins at a number of its own
         if is_set(&s.bad_input):
             end = INPUT_NOT_FINITE
             break
-        weight = weigh(s, done, &b, like, m)
+        weight = weigh(s, reached.done, &b, like, m)
         if weight == 0:
-            skip_step(s, done, m, after)
+            end = skip_step(s, divisor_of(s, &b, weight), &next, &pace, like, m, after)
         else:
-            end = take_step(s, done, updated, &b, divisor_of(s, &b, weight), &pace, like, m, after)
+            end = take_step(s, &b, divisor_of(s, &b, weight), &next, &pace, like, m, after)
         if end == FINISHED:
-            updated += weight != 0
-            done += 1
+            reached = next
     if end != FINISHED and is_current(m):
         set_to(&s.end, end)
 
@@ -455,21 +521,24 @@ cdef inline double divisor_of(const stretch_t *s, const batch_t *b, double weigh
     return b.n * s.mean_weight if b.weight is not NULL and s.mean_weight > 0 else weight
 
 
-cdef void skip_step(stretch_t *s, Py_ssize_t step, member_t *m, uint32_t after) noexcept nogil:
-    """No row has weight: there is nothing to learn from."""
-    while take_piece_before(m, 1, after):
-        s.losses[step] = 0
-        s.done = step + 1
+cdef outcome skip_step(
+    stretch_t *s, double divisor, progress_t *next, pace_t *pace, const real *like, member_t *m, uint32_t after
+) noexcept nogil:
+    """No row has weight: there is nothing to learn from. It may be the last step that an update waits for."""
+    while take_piece(m, 1):
+        s.losses[next.done] = 0
+    next.done += 1
+    return use_gradients(s, divisor, False, True, next, pace, like, m, after)
 
 
 cdef outcome take_step(
-    stretch_t *s, Py_ssize_t step, Py_ssize_t updated, const batch_t *b, double divisor, pace_t *pace, const real *like,
-    member_t *m, uint32_t after
+    stretch_t *s, const batch_t *b, double divisor, progress_t *next, pace_t *pace, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """From forward to update, the stage ``after`` follows; ``updated``: how many steps before it changed parameters."""
+    """From forward to update, the stage ``after`` follows; ``next``: how far the stretch has come, and comes by it."""
     cdef program_t *net = s.trainer.net
+    cdef Py_ssize_t step = next.done
     cdef double scale = loss_scale(&s.loss, divisor, net.n_outputs)
-    cdef uint64_t noise = s.noise + updated
+    cdef uint64_t noise = s.noise + next.forwards
     cdef bint sliced = slice_of(net, b.n) != 0
     x = <const real *> b.x
     if sliced:
@@ -490,9 +559,32 @@ cdef outcome take_step(
         penalize(s, step, divisor, like, m)
         if not isfinite(s.losses[step]):
             return LOSS_NOT_FINITE
+    next.done += 1
+    next.forwards += 1
+    return use_gradients(s, divisor, True, sliced, next, pace, like, m, after)
+
+
+cdef outcome use_gradients(
+    stretch_t *s, double divisor, bint has_gradient, bint sliced, progress_t *next, pace_t *pace, const real *like, member_t *m,
+    uint32_t after
+) noexcept nogil:
+    """Update with the gradients of a step, or with their mean over several once these are there; the stage ``after`` follows."""
+    cdef trainer_t *t = s.trainer
+    cdef bint updates = has_gradient
+    if t.mean is not NULL:
+        accumulate(s, divisor, has_gradient, next, like, m)
+        updates = next.waiting >= t.accumulate_steps and next.filled
+        sliced = True
+        if next.waiting >= t.accumulate_steps:
+            next.waiting, next.weight, next.filled = 0, 0, False
+    if not updates:
+        while take_piece_before(m, 1, after):
+            s.reached = next[0]
+        return FINISHED
     if not clip(s, sliced, like, m):
         return GRADIENT_NOT_FINITE
-    update(s, pace, s.lr[updated], step + 1, updated + 1, like, m, after)
+    next.updated += 1
+    update(s, pace, s.lr[next.updated - 1], next, like, m, after)
     return FINISHED
 
 
@@ -523,12 +615,12 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     """The second half of a step whose forward and loss were elsewhere: ``net.grad[0]`` holds dL/doutputs."""
     cdef program_t *net = s.trainer.net
     cdef pace_t pace = s.pace
+    cdef progress_t next = s.before
     backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
     if s.trainer.l2 > 0:
         penalize(s, 0, s.divisor, like, m)
-    if clip(s, False, like, m):
-        update(s, &pace, s.lr[0], 1, 1, like, m, m.stage + 1)
-    elif is_current(m):
+    next.done = next.forwards = 1
+    if use_gradients(s, s.divisor, True, False, &next, &pace, like, m, stages_of(net)) != FINISHED and is_current(m):
         set_to(&s.end, GRADIENT_NOT_FINITE)
 
 

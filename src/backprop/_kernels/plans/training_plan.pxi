@@ -49,7 +49,9 @@ cdef class TrainingPlan:
     cdef double target_low, target_high  # between which targets that are numbers lie
     cdef object optimizer
     cdef object loss_name
-    cdef readonly double lr  # of the last step that came alone
+    cdef object accumulation  # the steps that wait for an update; None: none do
+    cdef readonly double lr  # of the last update by `step` or `finish`
+    cdef readonly bint updated  # whether the last step that came alone ended with an update
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
     cdef public bint stale  # whether options that it was not told of have changed
 
@@ -67,18 +69,22 @@ cdef class TrainingPlan:
 
     def renew(
         self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
-        double clip_norm, double clip_value, double l2
+        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation
     ):
         """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
+        mean = None if accumulation is None else accumulation.mean
         self.plan.begin()
         try:
-            self.take_options(loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2)
+            self.take_options(
+                loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2, accumulate_steps, mean
+            )
+            self.accumulation = accumulation
         finally:
             self.plan.end()
 
     cdef int take_options(
         self, double loss_parameter, loss_column, tuple target_range, tuple moments, spans, list ages, double clip_norm,
-        double clip_value, double l2
+        double clip_value, double l2, Py_ssize_t accumulate_steps, mean
     ) except -1:
         cdef dict scalars = self.optimizer_state, lr_state = None
         cdef trainer_t t = self.trainer
@@ -109,6 +115,8 @@ cdef class TrainingPlan:
         t.l2 = l2
         t.clip_norm = clip_norm
         t.clip_value = clip_value
+        t.accumulate_steps = accumulate_steps
+        t.mean = optional_out(&seen, mean, b"mean", size, FLAT)
         u.kind = UPDATES[self.optimizer.kernel]
         t.limit, t.stretch = INFINITY, 1
         if self.optimizer.squares:
@@ -135,7 +143,7 @@ cdef class TrainingPlan:
         if span_block_count(t.spans, t.n_spans) > span_block_count(self.trainer.spans, self.trainer.n_spans):
             self.rows = 0  # sums over them need more memory
         self.trainer = t
-        self.tables, self.arrays = tables, (loss_column, moments)
+        self.tables, self.arrays = tables, (loss_column, moments, mean)
         self.target_low, self.target_high = low, high
         self.weighted = self.loss_state.get("class_weight") is not None
         self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
@@ -173,7 +181,7 @@ cdef class TrainingPlan:
         """
         cdef stretch_t s
         cdef loss_t kernel
-        cdef double loss, weight
+        cdef double loss, weight, lr
         if not (cnp.PyArray_CheckExact(y) and is_plain(x, self.plan.net.dtype, self.plan.net.n_inputs)):
             return None
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
@@ -186,7 +194,7 @@ cdef class TrainingPlan:
             if sample_weight is None:
                 return None
         rate = self.optimizer_state["lr"]
-        self.lr = rate if type(rate) is float else self.optimizer.learning_rate
+        lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
         s.loss = kernel
@@ -196,18 +204,45 @@ cdef class TrainingPlan:
             s.weight = cnp.PyArray_DATA(<cnp.ndarray> sample_weight)
         s.rows = s.batch = n
         s.count = 1
-        s.lr = &self.lr
+        s.lr = &lr
         s.updates = self.optimizer_state["steps"]
         s.noise = noise.step
         s.check_finite = True
         s.losses = &loss
         s.weights = &weight
+        self.recall(&s)
         self.train(&s, NULL, n)
-        if s.end != FINISHED or not s.updated:
+        if s.end != FINISHED or not s.reached.forwards:
             return None
-        self.optimizer_state["steps"] = s.updates + 1
         noise.step = s.noise + 1
+        self.note(&s)
         return loss
+
+    cdef int recall(self, stretch_t *s) except -1:
+        """Begin a stretch with the steps that wait for an update."""
+        if self.accumulation is not None:
+            s.before.waiting, s.before.weight, s.before.filled = (
+                self.accumulation.steps, self.accumulation.weight, self.accumulation.filled
+            )
+            s.reached = s.before
+        return 0
+
+    cdef int remember(self, const stretch_t *s) except -1:
+        """Keep the steps that wait for an update after a stretch."""
+        if self.accumulation is not None:
+            self.accumulation.steps = s.reached.waiting
+            self.accumulation.weight = s.reached.weight
+            self.accumulation.filled = s.reached.filled
+        return 0
+
+    cdef int note(self, const stretch_t *s) except -1:
+        """Note what one step has done that came alone."""
+        self.remember(s)
+        self.updated = s.reached.updated == 1
+        if self.updated:
+            self.lr = s.lr[0]
+            self.optimizer_state["steps"] = s.updates + 1
+        return 0
 
     cdef object plain_weight(self, sample_weight, Py_ssize_t n):
         """Return the weights of n rows in the network's dtype; None if that takes more than a cast, or their sum is 0 or huge."""
@@ -260,7 +295,7 @@ cdef class TrainingPlan:
         self, x, targets, weight, order, Py_ssize_t batch, lr, Py_ssize_t updates, uint64_t noise, double mean_weight,
         bint check_finite, losses, weights, outputs, tally
     ):
-        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, updates, how it ended).
+        """Take the steps for the rows in ``order``, or for all as they lie: (whole steps, forwards, updates, how it ended).
 
         ``mean_weight``: the mean |weight| of the rows of the data; 0 divides every batch by its own weight.
         """
@@ -303,8 +338,10 @@ cdef class TrainingPlan:
         s.outputs = optional_out(&seen, outputs, b"outputs", s.rows, k)
         if tally is not None:
             set_tally(&s.tally, &seen, tally, takes_labels(s.loss.kind), data, k)
+        self.recall(&s)
         self.train(&s, numbers, data)
-        return s.done, s.updated, s.end
+        self.remember(&s)
+        return s.reached.done, s.reached.forwards, s.reached.updated, s.end
 
     cdef int train(self, stretch_t *s, const Py_ssize_t *order, Py_ssize_t data) except -1:
         """Take the steps of a stretch over rows of the data that have these numbers, or over the data as it lies."""
@@ -349,8 +386,7 @@ cdef class TrainingPlan:
         s.trainer = &self.trainer
         s.rows = cnp.PyArray_DIM(grad, 0)
         s.divisor = divisor if divisor > 0 else s.rows
-        self.lr = lr
-        s.lr = &self.lr
+        s.lr = &lr
         s.updates = self.optimizer_state["steps"]
         self.plan.begin()
         try:
@@ -361,11 +397,12 @@ cdef class TrainingPlan:
             self.reserve(s.rows)
             memcpy(p.net.grad[0], cnp.PyArray_DATA(grad), s.rows * p.net.n_outputs * item_size(p.net.dtype))
             s.pace = self.trainer.pace
+            self.recall(&s)
             run(finish_share, &s, 2 * s.rows * self.plan.flops, 1, p.net.threads, &p.net.team)
         finally:
             self.plan.end()
         if s.end == FINISHED:
-            self.optimizer_state["steps"] = s.updates + 1
+            self.note(&s)
         return s.end == FINISHED
 
     cdef const Py_ssize_t *own_order(self, const Py_ssize_t *order, Py_ssize_t rows, Py_ssize_t data) except NULL:
