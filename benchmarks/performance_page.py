@@ -1,8 +1,9 @@
-"""Measure, and bring the tables and the plot of ``docs/performance.md`` up to date; takes some minutes, on a quiet machine.
+"""Measure, and bring the tables and the plots of ``docs/performance.md`` up to date; takes some minutes, on a quiet machine.
 
     python benchmarks/performance_page.py              # measure on one thread and on all
     python benchmarks/performance_page.py --compile    # with torch.compile, which takes half an hour
-    python benchmarks/performance_page.py --json ONE [ALL] # from results that are there: of one thread, and of several
+    python benchmarks/performance_page.py --json ONE [ALL] --growth FILE   # from results that are there: `backprop bench --json`
+                                                       # on one thread and on several, and benchmarks/growth.py
 
 Between ``<!-- name -->`` and ``<!-- end -->`` the page is written by this program; the words around are written by hand.
 """
@@ -17,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import growth
 from plot import plot
 
 from backprop._bench.report import Report
@@ -73,22 +75,27 @@ def main() -> None:
     """Measure or load, and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--compile", action="store_true", help="let torch.compile take part")
-    parser.add_argument(
-        "--json",
-        nargs="+",
-        metavar="FILE",
-        help="results of one thread, and of several (without: that part stays)",
-    )
+    parser.add_argument("--json", nargs="+", metavar="FILE", help="results of one thread, and of several; what is not given stays")
+    parser.add_argument("--growth", metavar="FILE", help="results of benchmarks/growth.py")
     arguments = parser.parse_args()
-    if arguments.json:
-        one, several = (*map(Report.load, arguments.json), None)[:2]
+    one = several = curves = None
+    if arguments.json or arguments.growth:
+        one, several = (*map(Report.load, arguments.json or []), None, None)[:2]
+        curves = growth.load(arguments.growth) if arguments.growth else None
     else:
         with tempfile.TemporaryDirectory() as folder:
             one = measure(1, Path(folder, "one.json"), *["--compile"] * arguments.compile)
             several = measure(os.cpu_count() or 1, Path(folder, "all.json"), "--only", "training")
+        curves = growth.measure()
+    found: dict[str, str] = {}
+    if one is not None:
+        found |= blocks(one, several)
+        plot(one, DOCS / "_static" / "performance.svg")
+    if curves is not None:
+        found["growth"] = growth.table(curves).markdown()
+        growth.draw(curves, DOCS / "_static" / "growth.svg")
     page = DOCS / "performance.md"
-    page.write_text(rewrite(page.read_text(encoding="utf-8"), blocks(one, several)), encoding="utf-8")
-    plot(one, DOCS / "_static" / "performance.svg")
+    page.write_text(rewrite(page.read_text(encoding="utf-8"), found), encoding="utf-8")
 
 
 if __name__ == "__main__":
