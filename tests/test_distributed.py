@@ -307,6 +307,28 @@ def test_batch_normalization_is_that_of_all_rows(size: int) -> None:
         np.testing.assert_allclose(trainer.net.predict(X), alone.net.predict(X), rtol=1e-9, atol=1e-11)
 
 
+def test_averages_and_monitors_see_a_network_without_the_other_ranks() -> None:
+    """Copies of the network normalize by their own rows: rank 1 alone has a monitor, which traces steps on copies."""
+
+    def work(comm: Comm) -> Any:
+        trainer, mine, ema, monitor = normalized(), bp.distributed.shard(len(X), comm), bp.EMA(0.5), bp.Monitor(share=0.99)
+        callbacks = [ema, monitor] if comm.rank else [ema]
+        bp.distributed.fit(trainer, X[mine], Y[mine], comm=comm, epochs=3, batch_size=6, shuffle=False, callbacks=callbacks)
+        ema.network.forward(X, training=True)
+        return ema.network, monitor.report()
+
+    results, world = on_ranks(2, work)
+    alone, average = normalized(), bp.EMA(0.5)
+    order = np.concatenate(
+        [np.concatenate([np.arange(rank, 48, 2)[start : start + 6] for rank in (0, 1)]) for start in range(0, 24, 6)]
+    )
+    alone.fit(X[order], Y[order], epochs=3, batch_size=12, shuffle=False, callbacks=[average])
+    assert not world.aborted
+    assert results[1][1] is not None
+    for network, _ in results:
+        np.testing.assert_allclose(network.parameters, average.network.parameters, rtol=1e-11, atol=1e-12)
+
+
 def test_uneven_shards_take_part_to_the_end() -> None:
     parts = [np.arange(0, 25), np.arange(25, 30), np.arange(0)]
 

@@ -220,7 +220,10 @@ def _agree(comm: Communicator, failure: BaseException | None, signature: dict[st
 
 
 class _SyncedNorm:
-    """Takes the place of forward and backward of a batch normalization: mean and variance are those of all ranks' rows."""
+    """Takes the place of forward and backward of a batch normalization: mean and variance are those of all ranks' rows.
+
+    In copies of the layer, such as that of an `EMA`, it does not.
+    """
 
     def __init__(self, layer: BatchNorm, comm: Communicator) -> None:
         self.layer, self.comm = layer, comm
@@ -264,6 +267,8 @@ class _SyncedNorm:
         grad_x: Array = (layer.weight * inv_std / n * (n * grad_outputs - bias_sum - x_hat * weight_sum)).astype(grad_outputs.dtype)
         return grad_x
 
+    forward.not_copied = backward.not_copied = True  # type: ignore[attr-defined]
+
     def _sum(self, own: Array) -> Array:
         total = np.empty_like(own)
         self.comm.Allreduce(own, total)
@@ -276,6 +281,7 @@ class _Shares(Stream):
     def __init__(self, run: _Run) -> None:
         self._run = run
         self.steps = run.most_steps
+        self.rows = run.rows if run.rows is not None and run.rows.count else None
 
     def epoch(self) -> Iterator[Batch]:
         """Yield the batches of one epoch, on all ranks as often."""

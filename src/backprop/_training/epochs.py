@@ -109,7 +109,7 @@ def _under_way(
     """Show callbacks what is trained on, as long as it is."""
     trainer.stop_training = False
     trainer._callbacks = hooks
-    trainer.training_data = data
+    trainer.training_data = data if isinstance(data, Rows) or data.rows is None else data.rows
     trainer.validation_data = validation
     trainer.shuffle = options.shuffle if isinstance(data, Rows) else None
     trainer.batch_size = options.batch_size if isinstance(data, Rows) else None

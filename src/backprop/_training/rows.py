@@ -300,6 +300,8 @@ class Rows:
 class Stream:
     """Batches ``(x, y)`` or ``(x, y, sample_weight)`` from an iterable.
 
+    ``rows`` are those that its batches are taken from, where they are known.
+
     Parameters
     ----------
     source : iterable, iterator, or callable that returns one
@@ -307,6 +309,8 @@ class Stream:
     steps_per_epoch : int, optional
         The number of batches in an epoch. None: all that the iterable yields.
     """
+
+    rows: Rows | None = None
 
     def __init__(
         self,

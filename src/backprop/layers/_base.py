@@ -322,7 +322,11 @@ class Layer(Options, metaclass=Overridable):
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = self._TRANSIENT | self._array_shapes.keys()
-        state = {name: value for name, value in assigned(self).items() if name not in left_out}
+        state = {
+            name: value
+            for name, value in assigned(self).items()
+            if name not in left_out and not getattr(value, "not_copied", False)
+        }
         state["_preset"] = {name: value.copy() for name, value in self._values().items()}
         return state
 
