@@ -15,6 +15,8 @@ from ...losses import Loss
 from .findings import Finding, Severity
 from .signal import neighbours_of, ranks, spread
 
+FEW_VALIDATION_ROWS = 20
+
 
 def non_finite_data(name: str, values: AnyArray) -> Iterator[Finding]:
     """NaN or infinity in x or y."""
@@ -153,6 +155,8 @@ def leaked_target(x: AnyArray, targets: AnyArray, n_outputs: int) -> Iterator[Fi
         scaled = (numbers - numbers.mean(axis=0)) / np.where(usable, std, np.inf)
         strength = np.abs(scaled.T @ (truth - truth.mean()))[:, 0] / len(truth) / truth.std()
         bound, what = 0.99, "is correlated with the target"
+        in_order = _rank_correlation(numbers, truth, usable)
+        strength = np.where(in_order > 0.999, np.maximum(strength, in_order), strength)  # the target through some curve
     order = np.argsort(-strength)
     column, second = int(order[0]), float(strength[order[1]])
     if strength[column] > bound and second < 0.85:
@@ -180,7 +184,9 @@ def classes_as_numbers(x: AnyArray, targets: AnyArray, activation: str) -> Itera
     numbers = targets.reshape(-1)
     values, counts = np.unique(numbers, return_counts=True)
     consecutive = values[0] in (0, 1) and 2 <= values.size <= 30 and np.array_equal(values, values[0] + np.arange(values.size))
-    if not consecutive or counts.min() < 0.01 * len(numbers) or (values.size == 2 and activation == "sigmoid"):
+    consecutive |= np.array_equal(values, (-1, 1))
+    bounded = activation in ("sigmoid", "tanh", "softsign", "hardtanh")
+    if not consecutive or counts.min() < 0.01 * len(numbers) or (values.size == 2 and bounded):
         return
     if values.size == 2 or not _have_an_order(x, numbers):
         yield Finding(
@@ -203,6 +209,45 @@ def _have_an_order(x: AnyArray, numbers: AnyArray) -> bool:
     return bool(apart.mean() < 0.8 * shuffled[shuffled > 0].mean())
 
 
+def repeated_rows(x: AnyArray, targets: AnyArray) -> Iterator[Finding]:
+    """Rows that are copies of a few; not where rows of few different values are alike by themselves."""
+    table = np.column_stack([x, targets.reshape(len(x), -1).astype(x.dtype)])
+    different = len(np.unique(table, axis=0))
+    if len(x) < 50 or different > 0.2 * len(x) or not any(len(np.unique(column)) > 0.5 * different for column in x.T[:256]):
+        return
+    if different > 1:
+        yield Finding(
+            "repeated rows", "warning", f"Of {len(x)} rows that were looked at, {different} differ from all others before them.",
+            numbers={"rows": len(x), "different": different}, stage="data",
+        )  # fmt: skip
+
+
+def weight_on_few_rows(weight: AnyArray | None) -> Iterator[Finding]:
+    """Weights nearly all of which a small part of the rows has; rows without weight are not counted."""
+    if weight is None:
+        return
+    size = np.sort(np.abs(weight[weight != 0]).astype(np.float64))[::-1]
+    if len(size) < 50:
+        return
+    holders = int(np.searchsorted(np.cumsum(size), 0.99 * size.sum())) + 1
+    if holders < 0.2 * len(size):
+        yield Finding(
+            "weight on few rows", "warning",
+            f"{holders} of {len(size)} rows have 99 % of the weight: weights, those of classes included, go from {size[-1]:.3g} to "
+            f"{size[0]:.3g}.",
+            numbers={"rows": len(size), "holders": holders}, stage="data",
+        )  # fmt: skip
+
+
+def few_validation_rows(rows: int, others: int) -> Iterator[Finding]:
+    """A validation set too small to tell anything, beside enough training rows."""
+    if others < FEW_VALIDATION_ROWS and rows > 4 * others:
+        yield Finding(
+            "few validation rows", "hint", f"There are {others} validation rows, and {rows} training rows.",
+            numbers={"rows": others}, stage="data",
+        )  # fmt: skip
+
+
 def row_order(targets: AnyArray, batch_size: int | None) -> Iterator[Finding]:
     """Rows that are sorted by their target, where they are used in this order, several batches an epoch."""
     rows = len(targets)
@@ -211,15 +256,35 @@ def row_order(targets: AnyArray, batch_size: int | None) -> Iterator[Finding]:
     values = targets.reshape(-1).astype(np.float64)
     if len(np.unique(values)) < 2:
         return
-    steps = np.abs(np.diff(ranks(values[:, None])[:, 0])).mean()
-    shuffled = np.abs(np.diff(np.random.default_rng(0).permutation(ranks(values[:, None])[:, 0]))).mean()
-    if steps < 0.1 * shuffled:
+    ordered = ranks(values[:, None])[:, 0]
+    steps = np.abs(np.diff(ordered)).mean()
+    shuffled = np.abs(np.diff(np.random.default_rng(0).permutation(ordered))).mean()
+    if steps < 0.1 * shuffled or _share_between_batches(values, batch_size or 32) > 0.8:
         yield Finding(
             "rows not shuffled", "critical",
             f"The {rows} rows are sorted by target, and training takes them in this order: from a row to the next the target "
             f"changes {steps / shuffled:.2g} times as much as in random order.",
             numbers={"rows": rows, "change": float(steps / shuffled)}, stage="data",
         )  # fmt: skip
+
+
+def _share_between_batches(values: AnyArray, batch_size: int) -> float:
+    """The share of the variance of targets that lies between batches of rows in their order; of classes, the smallest of any."""
+    whole = len(values) // batch_size * batch_size
+    if batch_size < 4 or whole < 3 * batch_size:
+        return 0.0
+    classes = np.unique(values[:whole])
+    kinds = [values[:whole]] if len(classes) > 30 else [(values[:whole] == one).astype(np.float64) for one in classes]
+    shares = [kind.reshape(-1, batch_size).mean(axis=1).var() / kind.var() for kind in kinds if kind.var() > 0]
+    return float(min(shares, default=0.0))
+
+
+def _rank_correlation(x: AnyArray, truth: AnyArray, usable: npt.NDArray[np.bool_]) -> AnyArray:
+    """The size of the rank correlation of each usable column with the targets."""
+    ordered, wanted = ranks(x), ranks(truth)[:, 0]
+    ordered, wanted = ordered - ordered.mean(axis=0), wanted - wanted.mean()
+    size = np.sqrt((ordered**2).sum(axis=0) * (wanted**2).sum())
+    return np.asarray(np.where(usable, np.abs(ordered.T @ wanted) / np.maximum(size, 1e-300), 0.0))
 
 
 def target_range(targets: AnyArray, activation: str) -> Iterator[Finding]:

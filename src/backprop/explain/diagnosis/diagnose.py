@@ -103,7 +103,7 @@ def diagnose(
     given = Data(inputs, targets, targets, other, not check_flag("shuffle", shuffle), batch_size)
     findings, signal = data_findings(given, net, function, trained=bool(history) or net.loss is not None)
     if other is not None:
-        findings += shared_rows(inputs, targets, *other)
+        findings += [*shared_rows(inputs, targets, *other), *data.few_validation_rows(len(inputs), len(other[0]))]
     case = Case(
         net=net,
         initial=as_drawn(net) if history or net.loss is not None else None,

@@ -45,6 +45,7 @@ CATALOGUE: dict[str, Problem] = {
         "A column that never changes carries nothing to learn from.",
         "Leave the column out, or find out why it is constant.",
         "Debugging",
+        ("uninformative inputs", *_STUCK),
     ),
     "targets not scaled": Problem(
         "Targets far from zero, or of large size, make the error and so every gradient large; the network spends its training "
@@ -71,6 +72,25 @@ CATALOGUE: dict[str, Problem] = {
         "Remove duplicate rows before splitting, and split before drawing rows more than once; keep rows that belong together "
         "(of one person, one series) on one side.",
         "Debugging",
+    ),
+    "few validation rows": Problem(
+        "The score of a handful of rows is mostly chance: another handful would give another one, and its best epoch is luck.",
+        "Hold out more rows, a fifth of all or some hundred; where rows are few, use every row once: compare(folds=5).",
+        "Debugging",
+        ("overfitting",),
+    ),
+    "repeated rows": Problem(
+        "The same few rows over and over: the network sees no more than these, and knows them by heart soon.",
+        "Look at how the rows were put together (a join, a loop); use each row once, and find more of them. To let rare rows count "
+        "more, use sample_weight or class_weight.",
+        "Debugging",
+        ("validation rows in training", "overfitting"),
+    ),
+    "weight on few rows": Problem(
+        "Sample weights or class weights give nearly all weight to a small part of the rows: the loss says nothing about others.",
+        "Use weights of the same size, or none; class_weight='balanced' gives all classes together the same weight.",
+        "Debugging",
+        ("overfitting", *_THROWN),
     ),
     "leaked target": Problem(
         "One input column gives the target away. Often it is a copy of the target, or was recorded after it, and is not known "
@@ -126,6 +146,12 @@ CATALOGUE: dict[str, Problem] = {
         "Choosing an architecture",
         ("dead relu units", "saturated units", *_BLOCKED),
     ),
+    "no nonlinearity": Problem(
+        "Layers without an activation, one after another, are a single linear layer: no number of them can bend.",
+        "Give hidden layers an activation: relu or tanh.",
+        "Choosing an architecture",
+        _STUCK,
+    ),
     "symmetric weights": Problem(
         "Units with equal weights give equal outputs, get equal gradients and stay equal: the layer acts as a single unit.",
         "Draw initial weights at random (init='he_normal' or 'glorot_uniform'); biases may stay zero.",
@@ -144,10 +170,17 @@ CATALOGUE: dict[str, Problem] = {
         "Debugging",
         ("learning rate too high", "plateau", "underfitting"),
     ),
+    "batch norm statistics": Problem(
+        "In training, batch normalization uses the mean and variance of the batch, and for predictions running ones, which have "
+        "not come near them: the network predicts otherwise than it was trained.",
+        "Use momentum=0.1, the default, and at least some ten times 1 / momentum updates.",
+        "Debugging",
+        ("overfitting", "loss far from chance"),
+    ),
     "regularization too strong": Problem(
         "Weight decay pulls every weight towards 0, and dropout takes units away; where either outweighs what the data say, "
         "nothing is learned.",
-        "Use less: weight_decay of 1e-4 to 1e-2, dropout of 0.1 to 0.5. Begin without, and add it against overfitting.",
+        "Use less: weight_decay of 1e-4 to 1e-2, l2 up to 1, dropout of 0.1 to 0.5. Begin without, and add it against overfitting.",
         "Choosing an architecture",
         ("symmetric weights", "learning rate too high", *_THROWN),
     ),
@@ -158,11 +191,24 @@ CATALOGUE: dict[str, Problem] = {
         "Exploding gradients",
         ("vanishing gradients", *_STUCK),
     ),
+    "changed gradients": Problem(
+        "What on_gradients makes of the gradients takes the network nowhere, while the gradients themselves would.",
+        "Look at the function: zeros, a wrong sign, noise much larger than the gradient; train without it to compare.",
+        "Debugging",
+        ("vanishing gradients", "learning rate too high", *_STUCK),
+    ),
     "learning rate too high": Problem(
         "Steps as large as the weights themselves jump over the minimum instead of approaching it.",
         "Divide the learning rate by 10 (lr_range_test suggests one), or warm it up with a schedule.",
         "Optimizing training",
         _THROWN,
+    ),
+    "too few updates": Problem(
+        "Each step moves the weights a little, and there were few: large batches, accumulate_steps and few epochs all mean few "
+        "steps.",
+        "Use batches of 32 rows, no accumulate_steps, and more epochs.",
+        "Optimizing training",
+        _STUCK,
     ),
     "learning rate too low": Problem(
         "Steps this small against the weights change nothing within a reasonable number of epochs.",
@@ -185,12 +231,13 @@ CATALOGUE: dict[str, Problem] = {
     ),
     "dead relu units": Problem(
         "Where z is negative for every row, relu gives 0 and passes no gradient back: the unit cannot recover.",
-        "Lower the learning rate, start biases at 0, or use leaky_relu, elu or gelu.",
+        "Lower the learning rate, start biases at 0, or use leaky_relu (elu and gelu have a flat end, too).",
         "Vanishing gradients",
         _BLOCKED,
     ),
     "saturated units": Problem(
-        "At the flat ends of sigmoid and tanh the derivative is almost 0, so almost no gradient passes back.",
+        "At the flat ends of an activation (both of sigmoid and tanh, the lower one of gelu and elu) the derivative is almost 0, "
+        "so almost no gradient passes back.",
         "Scale the inputs, use smaller initial weights (init='glorot_uniform'), or use relu in hidden layers.",
         "Vanishing gradients",
         _BLOCKED,

@@ -41,6 +41,11 @@ class Case(NamedTuple):
     """The number of validation rows, where they are known."""
     clip_norm: float | None = None
     clip_value: float | None = None
+    l2: float = 0.0
+    has_hook: bool = False
+    """Whether ``on_gradients`` sees the gradients."""
+    updates: int | None = None
+    """The number of updates of a run that has ended, where it is known."""
 
 
 class Data(NamedTuple):
@@ -53,6 +58,7 @@ class Data(NamedTuple):
     in_order: bool = False
     """Whether training takes the rows in their order."""
     batch_size: int | None = None
+    weight: npt.NDArray[Any] | None = None
 
 
 def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple[list[Finding], Signal | None]:
@@ -72,7 +78,8 @@ def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple
         findings += data.classes_as_numbers(x, targets, activation)
     if given.in_order:
         findings += data.row_order(all_targets, given.batch_size)
-    findings += data.leaked_target(x, targets, net.n_outputs)
+    findings += [*data.leaked_target(x, targets, net.n_outputs), *data.repeated_rows(x, targets)]
+    findings += data.weight_on_few_rows(given.weight)
     apart: list[Finding] = []
     if given.other is not None:
         apart += validation.other_values(x, targets, *given.other, net.n_outputs)
@@ -97,7 +104,7 @@ def judge(case: Case, batch: Batch | None) -> list[Finding]:
     if not np.isfinite(losses).all():
         losses = losses[:0]
     if batch is None:
-        found = [*smoothed, *run.overdone(changed, case.net, case.optimizer), *run.growth(changed, learned=False)]
+        found = [*smoothed, *run.overdone(changed, case.net, case.optimizer, case.l2), *run.growth(changed, learned=False)]
         return found + _curves(case, losses, validated, None)
 
     began = _trace(case.initial, batch, case._replace(optimizer=None))
@@ -109,7 +116,7 @@ def judge(case: Case, batch: Batch | None) -> list[Finding]:
     chance = case.chance if case.chance_elsewhere is None else case.chance_elsewhere
     found += [*smoothed, *curves.uninformative_inputs(case.signal, case.rows, losses, validated, chance, case.rows_elsewhere)]
 
-    decayed = [*run.overdone(changed, case.net, case.optimizer)]
+    decayed = [*run.overdone(changed, case.net, case.optimizer, case.l2), *run.batch_norm_statistics(case.net, case.loss, batch)]
     grown = [*run.growth(changed, learned)]
     broken = [*step.non_finite_step(now)]
     if broken:
@@ -125,8 +132,8 @@ def judge(case: Case, batch: Batch | None) -> list[Finding]:
     shape = _curves(case, losses, validated, began.loss)
     shape += curves.plateau(losses, run.loss_curve(case.history, "lr"), lambda: run.room_below(case.net, case.loss, batch))
     stands = any(finding.name in ("plateau", "underfitting") for finding in shape)
-    if stands and not decayed and case.optimizer is not None and run.decays(case.optimizer):
-        found += run.held_back(case.net, case.loss, batch, case.optimizer)
+    if stands and not decayed and case.optimizer is not None and run.decays(case.optimizer, case.l2):
+        found += run.held_back(case.net, case.loss, batch, case.optimizer, case.l2)
     if not learned:
         found += run.frozen_layers(case.net, stands)
         shape = _probed(case, batch, losses, now.loss, found, shape)
@@ -150,7 +157,9 @@ def _probed(
                     numbers={"limited": difference[0], "free": difference[1]},
                 )
             )  # fmt: skip
-    narrow = [*run.narrow_layer(case.net)]
+    if probe is not None:
+        found += [*_few_updates(case, probe, losses, now), *_changed_gradients(case, probe, now)]
+    narrow = [*run.narrow_layer(case.net), *run.no_nonlinearity(case.net)]
     stuck = [finding for finding in shape if finding.name == "underfitting"]
     if case.chance is None or not (narrow or stuck) or not np.isfinite(batch.x).all():
         return shape
@@ -166,6 +175,33 @@ def _probed(
     ]
 
 
+def _few_updates(case: Case, probe: Probe, losses: npt.NDArray[Any], now: float) -> list[Finding]:
+    """A run of few steps that was still learning, and smaller batches with which it gets far."""
+    few = case.updates is not None and 0 < case.updates < 100
+    if case.updates is None or not few or losses.size == 0 or losses[-1] > losses[0] or not np.isfinite(now):
+        return []
+    small = probe._replace(batch_size=min(probe.batch_size, 32))
+    reached = small.loss_after() if small.steps > 2 * case.updates else np.inf
+    if not reached < 0.8 * now:
+        return []
+    seen = (
+        f"There were {case.updates} updates; {small.steps} updates with batches of {small.batch_size} rows come to {reached:.3g}."
+    )
+    return [Finding("too few updates", "warning", seen, numbers={"updates": case.updates, "reached": reached})]
+
+
+def _changed_gradients(case: Case, probe: Probe, now: float) -> list[Finding]:
+    """A run with ``on_gradients`` that has learned less than a few steps without it bring."""
+    if not case.has_hook or (case.updates is not None and case.updates < probe.steps):
+        return []
+    start, free = probe.loss_after(steps=0), probe.loss_after()
+    uphill = now > start and free < 0.98 * start
+    if not (uphill or free < 0.7 * min(now, case.chance or now)):
+        return []
+    seen = f"The loss is {now:.4g}; {probe.steps} steps from the beginning without on_gradients bring it to {free:.4g}."
+    return [Finding("changed gradients", "warning", seen, numbers={"loss": now, "free": free})]
+
+
 def _probe(case: Case, batch: Batch) -> Probe | None:
     """How short trainings go as the run does; None where its optimizer is not known."""
     if case.optimizer is None or case.initial is None:
@@ -176,7 +212,7 @@ def _probe(case: Case, batch: Batch) -> Probe | None:
         return None
     size = case.batch_size or 32
     given = _weighted(batch, case.loss)
-    return Probe(case.initial, case.loss, case.optimizer, lr, given, size, case.clip_norm, case.clip_value)
+    return Probe(case.initial, case.loss, case.optimizer, lr, given, size, case.clip_norm, case.clip_value, case.l2)
 
 
 def _weighted(batch: Batch, loss: Loss) -> Batch:
@@ -211,7 +247,7 @@ def _symptoms(traced: Trace, case: Case) -> list[Finding]:
     return [
         *step.dead_units(traced),
         *step.saturated_units(traced),
-        *step.gradients_along_depth(traced),
+        *step.gradients_along_depth(traced, clipped=case.clip_norm is not None or case.clip_value is not None),
         *step.update_size(traced, case.chance),
         *step.batch_norm_rows(traced, case.batch_size),
     ]

@@ -15,7 +15,7 @@ from ..._settings import option
 from ..._training.rows import CHUNK, Batch, Rows
 from ...callbacks import Callback
 from ..trace import Trace, trace
-from .data import chance_loss, non_finite_data
+from .data import chance_loss, few_validation_rows, non_finite_data
 from .findings import Finding, Report
 from .judge import Case, Data, data_findings, judge
 from .signal import spread
@@ -108,7 +108,7 @@ class Monitor(Callback):
             self._validation = validation if isinstance(validation, Rows) else None
             self._shuffled = self.trainer.shuffle is not False
             self._batch_size = self.trainer.batch_size
-            self._initial = self.trainer.net.copy()
+            self._initial, self._first_update = self.trainer.net.copy(), self.trainer.optimizer.steps
             self._kept.append(Moment(0, self._initial, deepcopy(self.trainer.optimizer)))
             self._cost = 1e-3 * (2 + len(self._initial.layers)) + 1e-7 * self._initial.parameters.size  # what the first may take
         self._began = perf_counter()
@@ -177,7 +177,8 @@ class Monitor(Callback):
         trainer, rows = self.trainer, self._data
         case = Case(
             trainer.net, self._initial, trainer.loss, trainer.optimizer, self._batch_size, self._curves,
-            clip_norm=trainer.clip_norm, clip_value=trainer.clip_value,
+            clip_norm=trainer.clip_norm, clip_value=trainer.clip_value, l2=trainer.l2, has_hook=trainer.on_gradients is not None,
+            updates=trainer.optimizer.steps - self._first_update if self._ended else None,
         )  # fmt: skip
         if rows is None:
             return Report.of(judge(case, None))
@@ -191,11 +192,12 @@ class Monitor(Callback):
             return Report.of(broken)
         other = None if self._validation is None else self._validation.take(spread(self._validation.count, SAMPLE))
         pair = None if other is None else (other.x, other.targets)
-        given = Data(sample.x, sample.targets, targets, pair, not self._shuffled, self._batch_size)
+        given = Data(sample.x, sample.targets, targets, pair, not self._shuffled, self._batch_size, sample.weight)
         findings, signal = data_findings(given, trainer.net, trainer.loss, trained=True)
         if self._validation is not None:
             ours, theirs = rows.take(spread(rows.count, COMPARED)), self._validation.take(spread(self._validation.count, SAMPLE))
             findings += shared_rows(ours.x, ours.targets, theirs.x, theirs.targets)
+            findings += few_validation_rows(rows.count, self._validation.count)
         chances = (None if part is None else self._chance(part) for part in (sample, other))
         known = case._replace(chance=next(chances), chance_elsewhere=next(chances), signal=signal, rows=rows.count)
         known = known._replace(rows_elsewhere=0 if self._validation is None else self._validation.count)

@@ -32,6 +32,7 @@ class Probe(NamedTuple):
     batch_size: int
     clip_norm: float | None = None
     clip_value: float | None = None
+    l2: float = 0.0
 
     @property
     def steps(self) -> int:
@@ -43,14 +44,15 @@ class Probe(NamedTuple):
         """The number of units in the widest hidden layer."""
         return max((layer.fan_out for layer in self.initial.layers[:-1] if layer.fan_out is not None), default=0)
 
-    def loss_after(self, factor: float = 1.0, clipped: bool = True) -> float:
+    def loss_after(self, factor: float = 1.0, clipped: bool = True, steps: int | None = None) -> float:
         """Return the loss after some steps with the learning rate times a factor; infinity where it diverges."""
         optimizer = deepcopy(self.optimizer)
         optimizer.reset()
         optimizer.lr = self.lr * factor
         norm, value = (self.clip_norm, self.clip_value) if clipped else (None, None)
-        trainer = Trainer(self.initial.copy(), loss=self.loss, optimizer=optimizer, clip_norm=norm, clip_value=value)
-        return _train(trainer, self.batch, self.batch_size, self.steps)
+        net = self.initial.copy()
+        trainer = Trainer(net, loss=self.loss, optimizer=optimizer, clip_norm=norm, clip_value=value, l2=self.l2)
+        return _train(trainer, self.batch, self.batch_size, self.steps if steps is None else steps)
 
     def clipping(self, now: float) -> tuple[float, float] | None:
         """The loss after some steps with clipping and without it, where clipping is what holds the run back."""

@@ -110,14 +110,48 @@ def growth(changed: Iterable[Change], learned: bool) -> Iterator[Finding]:
             return
 
 
-def overdone(changed: Iterable[Change], net: Network, optimizer: Optimizer | None) -> Iterator[Finding]:
+def no_nonlinearity(net: Network) -> Iterator[Finding]:
+    """Hidden layers none of which bends."""
+    dense = [layer for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense)]
+    bends = any(
+        layer.activation.name != "identity" for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense | Activation)
+    )
+    known = all(isinstance(layer, Dense | Activation | Dropout | BatchNorm) for _, layer in walk(net.layers, "layers"))
+    if known and len(dense) > 1 and not bends:
+        yield Finding(
+            "no nonlinearity", "warning", f"None of the {len(dense)} layers has an activation.",
+            numbers={"layers": len(dense)}, stage="start",
+        )  # fmt: skip
+
+
+def batch_norm_statistics(net: Network, loss: Loss, batch: Batch) -> Iterator[Finding]:
+    """Running statistics with which the network predicts far worse than with those of these rows."""
+    norms = [(name, layer) for name, layer in walk(net.layers, "layers") if isinstance(layer, BatchNorm)]
+    if not norms or len(batch.x) < 32:
+        return
+    probe = net.copy()
+    for _, layer in walk(probe.layers, "layers"):
+        if isinstance(layer, Dropout):
+            layer.rate = 0.0
+    running = loss.value(probe.predict(batch.x), batch.targets, sample_weight=batch.weight)
+    own = loss.value(probe.forward(batch.x, training=True), batch.targets, sample_weight=batch.weight)
+    if running > 1.5 * own and running - own > 0.1:
+        name, norm = norms[0]
+        yield Finding(
+            "batch norm statistics", "warning",
+            f"On {len(batch.x)} training rows the loss is {own:.4g} with the mean and variance of these rows, as in training, and "
+            f"{running:.4g} with the running ones, as in predictions; momentum is {norm.momentum:g}.",
+            name, {"own": own, "running": running, "momentum": norm.momentum},
+        )  # fmt: skip
+
+
+def overdone(changed: Iterable[Change], net: Network, optimizer: Optimizer | None, l2: float = 0.0) -> Iterator[Finding]:
     """Weight decay that takes the weights away, and dropout that takes the units away."""
     for change in changed:
-        if optimizer is not None and decays(optimizer) and change.now < 0.1 * change.before:
+        if optimizer is not None and decays(optimizer, l2) and change.now < 0.1 * change.before:
             yield Finding(
                 "regularization too strong", "critical",
-                f"The weights' root mean square shrank from {change.before:.3g} to {change.now:.3g} with weight_decay "
-                f"{optimizer.weight_decay:g} and l1 {optimizer.l1:g}.",
+                f"The weights' root mean square shrank from {change.before:.3g} to {change.now:.3g} with {_pull(optimizer, l2)}.",
                 change.layer, {"before": change.before, "now": change.now},
             )  # fmt: skip
             break
@@ -154,12 +188,17 @@ def small_movement(changed: list[Change], losses: AnyArray) -> Iterator[Finding]
         )  # fmt: skip
 
 
-def decays(optimizer: Optimizer | None) -> bool:
-    """Whether the optimizer pulls weights towards 0."""
-    return optimizer is not None and bool(optimizer.weight_decay or optimizer.l1 or optimizer.groups)
+def decays(optimizer: Optimizer | None, l2: float) -> bool:
+    """Whether the optimizer or the loss pulls weights towards 0."""
+    return optimizer is not None and bool(optimizer.weight_decay or optimizer.l1 or optimizer.groups or l2)
 
 
-def held_back(net: Network, loss: Loss, batch: Batch, optimizer: Optimizer) -> Iterator[Finding]:
+def _pull(optimizer: Optimizer, l2: float) -> str:
+    penalty = f", and l2 {l2:g} of the loss" if l2 else ""
+    return f"weight_decay {optimizer.weight_decay:g} and l1 {optimizer.l1:g}{penalty}"
+
+
+def held_back(net: Network, loss: Loss, batch: Batch, optimizer: Optimizer, l2: float) -> Iterator[Finding]:
     """A run that stands still where weight decay holds it: with all parameters larger, the loss would be lower."""
     probe = net.copy()
     here = loss.value(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
@@ -170,7 +209,7 @@ def held_back(net: Network, loss: Loss, batch: Batch, optimizer: Optimizer) -> I
             yield Finding(
                 "regularization too strong", "warning",
                 f"The loss stands at {here:.4g}; with all parameters {factor:g} times as large it would be {there:.4g}, but "
-                f"weight_decay {optimizer.weight_decay:g} and l1 {optimizer.l1:g} hold them down.",
+                f"{_pull(optimizer, l2)} hold them down.",
                 numbers={"loss": here, "factor": factor, "larger": there},
             )  # fmt: skip
             return

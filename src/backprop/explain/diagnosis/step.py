@@ -93,50 +93,80 @@ def dead_units(trace: Trace) -> Iterator[Finding]:
                 )  # fmt: skip
 
 
+# Activations with a flat end, and the largest derivative. Those that are flat on one side only are judged by units: like relu, a
+# unit may well rest for most rows.
+_FLAT_ON_BOTH_SIDES = {"sigmoid": 0.25, "tanh": 1.0, "hardtanh": 1.0, "softsign": 1.0}
+_FLAT_ON_ONE_SIDE = ("gelu", "gelu_exact", "silu", "mish", "elu", "selu", "softplus")
+
+
 def idle_share(layer: LayerTrace) -> float:
-    """The share of a layer's relu units that are 0 for all rows, or of its sigmoid's or tanh's values at the flat ends; else 0."""
+    """The share of a layer's relu units that are 0 for all rows, or of what is at the flat end of another activation."""
     name = _activation(layer)
-    if name in ("relu", "relu6"):
-        return float(np.mean(~layer.values["a"].any(axis=0)))
-    return _saturated_share(layer) if name in ("sigmoid", "tanh") else 0.0
+    return float(np.mean(~layer.values["a"].any(axis=0))) if name == "relu" else _saturated_share(layer)
 
 
-def _saturated_share(layer: LayerTrace) -> float:
-    a = layer.values["a"].astype(np.float64)
-    slope = 4 * a * (1 - a) if _activation(layer) == "sigmoid" else 1 - a * a
-    return float(np.mean(slope < 0.05))
+def _saturated_share(layer: LayerTrace, z: AnyArray | None = None) -> float:
+    """The share of values, or of units, at a flat end; for other z than those of the step if they are given."""
+    name, function = _activation(layer), layer.activation
+    if function is None or "z" not in layer.values:
+        return 0.0
+    z = layer.values["z"] if z is None else z
+    if name in _FLAT_ON_BOTH_SIDES:
+        return float(np.mean(np.abs(function.derivative(z)) < 0.05 * _FLAT_ON_BOTH_SIDES[name]))
+    if name in _FLAT_ON_ONE_SIDE and len(z) >= 16:
+        return float(np.mean((np.abs(function.derivative(z)) < 0.05).all(axis=0)))
+    return float(np.mean(z >= 6)) if name == "relu6" else 0.0
 
 
 def _revival(layer: LayerTrace, dead: npt.NDArray[np.bool_]) -> str:
-    """What helps dead units if their biases are what keeps them below 0."""
-    if "bias" not in layer.values:
-        return ""
-    bias = layer.values["bias"][dead]
-    alive = float(np.mean((layer.values["z"][:, dead] - bias > 0).any(axis=0)))
-    if alive < 0.5:
-        return ""
-    return (
-        f"Start the biases of {layer.name} at 0: those of the dead units are {bias.mean():.3g} on average, and without them "
-        f"{alive:.0%} of the units would be active. Another activation would leave the biases as they are."
-    )
+    """What helps dead units if their biases, or weights of one sign, are what keeps them below 0."""
+    weight, z, bias = layer.values["weight"][:, dead], layer.values["z"][:, dead], layer.values.get("bias")
+    if bias is not None:
+        alive = float(np.mean((z - bias[dead] > 0).any(axis=0)))
+        if alive >= 0.5:
+            return (
+                f"Start the biases of {layer.name} at 0: those of the dead units are {bias[dead].mean():.3g} on average, and "
+                f"without them {alive:.0%} of the units would be active. Another activation would leave the biases as they are."
+            )
+    if float(weight.mean()) < -0.5 * rms(weight):
+        return (
+            f"Draw the weights of {layer.name} around 0 (init='he_normal'): {np.mean(weight < 0):.0%} of those of the dead units "
+            "are below 0, and so is z wherever the inputs are not."
+        )
+    return ""
 
 
 def saturated_units(trace: Trace) -> Iterator[Finding]:
-    """Layers whose sigmoid or tanh is mostly in its flat ends."""
+    """Layers that are mostly at the flat ends of their activation."""
     for layer in trace.layers:
-        name = _activation(layer)
-        if name in ("sigmoid", "tanh"):
-            share = _saturated_share(layer)
-            if share > 0.6:
-                yield Finding(
-                    "saturated units", "critical" if share > 0.9 else "warning",
-                    f"For {share:.0%} of the values {name}' is below 5 % of its maximum.",
-                    layer.name, {"share": share},
-                )  # fmt: skip
+        share = _saturated_share(layer)
+        if share > 0.6:
+            name = _activation(layer)
+            seen = f"For {share:.0%} of the values {name}' is below 5 % of its maximum."
+            if name in _FLAT_ON_ONE_SIDE:
+                seen = f"For {share:.0%} of the {layer.n_outputs} units {name}' is below 0.05 in all {len(trace.outputs)} rows."
+            yield Finding(
+                "saturated units", "critical" if share > 0.9 else "warning", seen, layer.name, {"share": share},
+                advice=_relief(layer, share),
+            )  # fmt: skip
 
 
-def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
-    """The error signal delta at the first dense layer against the last one, and the size of the whole gradient."""
+def _relief(layer: LayerTrace, share: float) -> str:
+    """What helps saturated units if their biases are what holds them at the flat end."""
+    bias = layer.values.get("bias")
+    if bias is None:
+        return ""
+    without = _saturated_share(layer, layer.values["z"] - bias)
+    if without > 0.5 * share:
+        return ""
+    return (
+        f"Start the biases of {layer.name} at 0: their size is {rms(bias):.3g}, and without them {without:.0%} would be at the "
+        "flat end. Another activation would leave the biases as they are."
+    )
+
+
+def gradients_along_depth(trace: Trace, clipped: bool) -> Iterator[Finding]:
+    """The error signal delta at the first dense layer against the last one, and the size of the gradient if it is not clipped."""
     dense = _dense(trace)
     deltas = [rms(layer.values["delta"]) for layer in dense]
     if len(deltas) >= 3 and deltas[-1] > 1e-12:
@@ -150,6 +180,8 @@ def gradients_along_depth(trace: Trace) -> Iterator[Finding]:
         if ratio > 1e2:
             yield Finding("exploding gradients", "critical" if ratio > 1e3 else "warning", steps, dense[0].name, {"ratio": ratio})
             return
+    if clipped:
+        return
     gradient = np.sqrt(sum(float(np.sum(np.square(g, dtype=np.float64))) for g in _gradients(trace)))
     weights = np.sqrt(sum(float(np.sum(np.square(layer.values["weight"], dtype=np.float64))) for layer in dense))
     if gradient > 100 * max(weights, 1.0):
