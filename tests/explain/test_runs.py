@@ -851,7 +851,7 @@ CURES: dict[tuple[str, str], tuple[str | Callable[[], Report], Callable[[], Repo
         "eight layers of sigmoid",
         lambda: deep(layers=normed(8, bp.BatchNorm, "sigmoid")),
     ),
-    ("unused outputs", "as many outputs as there are classes"): ("twenty outputs for ten classes", digit_run),
+    ("unused outputs", "give the network one output for each class"): ("twenty outputs for ten classes", digit_run),
     ("loss far from chance", "use smaller initial weights, above all in the last layer"): (
         lambda: outputs_scaled(40.0),
         lambda: outputs_scaled(1.0),
