@@ -120,8 +120,8 @@ def _cases(kernel: str) -> list[KernelCase]:
 KERNELS = [case for kernel in NAMES for case in _cases(kernel)]
 
 
-def make_array(demand: Demand, letters: Size) -> Array | Labels | Spans:
-    """An array of the shape and dtype that a kernel demands, in float32 where it has the choice."""
+def make_array(demand: Demand, letters: Size, dtype: str = "float32") -> Array | Labels | Spans:
+    """An array of the shape and dtype that a kernel demands, in this one where it has the choice."""
     rng = np.random.default_rng(0)
     numbers = letters._asdict() | {"r": 1}
     shape = [numbers[letter] for letter in demand.shape]
@@ -129,13 +129,17 @@ def make_array(demand: Demand, letters: Size) -> Array | Labels | Spans:
         return np.array([(0, letters.s, 1.0, 0.0, 0.0)], SPAN)
     if demand.dtype == "int64":
         return rng.integers(0, letters.k, size=shape)
-    return rng.uniform(0.05, 0.95, size=shape).astype(np.float32)
+    return rng.uniform(0.05, 0.95, size=shape).astype(dtype)
+
+
+def call_of(case: KernelCase, core: Any, letters: Size, dtype: str = "float32") -> Callable[[], object]:
+    """A call of the kernel in a module that has it, on arrays of these sizes."""
+    arrays = {demand.name: make_array(demand, letters, dtype) for demand in case.arrays()}
+    given = _SCALARS | arrays | case.arguments
+    return partial(getattr(core, case.kernel), *(given[name] for name in signature(getattr(REFERENCE, case.kernel)).parameters))
 
 
 def kernel_run(case: KernelCase, size: str, backend: str) -> Callable[[], object]:
     """A call of the kernel on one backend, ready to be timed."""
-    arrays = {demand.name: make_array(demand, case.letters(size)) for demand in case.arrays()}
-    given = _SCALARS | arrays | case.arguments
     with kernels.use_backend(backend):
-        function = getattr(kernels.active(), case.kernel)
-    return partial(function, *(given[name] for name in signature(getattr(REFERENCE, case.kernel)).parameters))
+        return call_of(case, kernels.active(), case.letters(size))

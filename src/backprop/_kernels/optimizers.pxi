@@ -14,7 +14,7 @@ The scalars of a step live in an `update_t`, which the faces below, or a plan, f
 are formed in float64 and cast once.
 """
 
-from libc.math cimport fabs, fabsf, sqrt, sqrtf
+from libc.math cimport fabs, fabsf, sqrt
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
@@ -77,21 +77,9 @@ cdef inline real magnitude(real x) noexcept nogil:
         return fabs(x)
 
 
-cdef inline real root(real x) noexcept nogil:
-    if real is float:
-        return sqrtf(x)
-    else:
-        return sqrt(x)
-
-
 cdef inline real sign(real x) noexcept nogil:
     """-1, 0 or 1; NaN stays."""
     return 1 if x > 0 else (-1 if x < 0 else x)
-
-
-cdef inline real positive(real x) noexcept nogil:
-    """max(x, 0); NaN stays."""
-    return 0 if x < 0 else x
 
 
 cdef inline real bounded(real x, real limit) noexcept nogil:
@@ -216,14 +204,47 @@ cdef void sgd_block(const update_t *u, double lr, const real *g, real *param, re
             param[i] -= step * velocity[i]
 
 
-cdef inline real toward(real mean, real x, real fresh) noexcept nogil:
+# Those that divide by the size of the gradients go through a block vector by vector: one formula serves whole vectors and the last
+# part, so that bits do not depend on where a block ends.
+
+cdef inline bint divides_quickly(real eps, real unbias) noexcept nogil:
+    """Whether eps + unbias root(v) is in the range of a quick `quotient` for every v.
+
+    The root of a float is 0, in [2^-75, 2^64], infinite or NaN; in float64 there is more room on both sides.
+    """
+    cdef double least = 1.1754943508222875e-38 if real is float else 2.2250738585072014e-308
+    cdef double most = 4e37 if real is float else 2e307
+    return (eps == 0 or least <= eps <= most) and 1 <= unbias <= 2.0**60
+
+
+cdef inline vector toward(vector mean, vector x, vector fresh) noexcept nogil:
     """A running mean moved by the share ``fresh`` towards x."""
-    return mean + fresh * (x - mean)
+    return multiply_add(fresh, x - mean, mean)
 
 
-cdef inline real mean_square(real mean, real x, real keep, real fresh) noexcept nogil:
+cdef inline vector mean_square(vector mean, vector x, vector keep, vector fresh) noexcept nogil:
     """A running mean of squares; ``fresh`` is 1 - ``keep``."""
-    return keep * mean + fresh * (x * x)
+    return multiply_add(keep, mean, fresh * (x * x))
+
+
+cdef inline void rmsprop_lanes(
+    const real *g, real *param, real *v, real *grad_mean, real *velocity, Py_ssize_t i, Py_ssize_t n, bint whole,
+    real step, real alpha, real fresh, real eps, real momentum, bint quick
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, alpha), like(grad, fresh))
+    variance, direction = variable(g), variable(g)
+    variance.v = square
+    if grad_mean is not NULL:
+        mean = toward(load_lanes(<const real *> grad_mean + i, n, whole), grad, like(grad, fresh))
+        variance.v = maximum(multiply_add(-mean, mean, square), zeros(g))  # rounding may leave a little less than zero
+        store_lanes(grad_mean + i, n, whole, mean)
+    direction.v = quotient(grad, square_root(variance.v) + like(grad, eps), quick)
+    if velocity is not NULL:
+        direction.v = multiply_add(like(grad, momentum), load_lanes(<const real *> velocity + i, n, whole), direction.v)
+        store_lanes(velocity + i, n, whole, direction.v)
+    store_lanes(param + i, n, whole, multiply_add(-like(grad, step), direction.v, p))
+    store_lanes(v + i, n, whole, square)
 
 
 cdef void rmsprop_block(
@@ -231,52 +252,80 @@ cdef void rmsprop_block(
 ) noexcept nogil:
     """Tieleman and Hinton 2012; centered after Graves 2013."""
     cdef real step = <real> lr, alpha = <real> u.alpha, fresh = <real> (1 - u.alpha), eps = <real> u.eps
-    cdef real momentum = <real> u.momentum, square, mean, variance
-    cdef real direction[SPAN_BLOCK]
-    cdef Py_ssize_t i
-    if grad_mean is NULL:
-        for i in range(n):
-            square = mean_square(v[i], g[i], alpha, fresh)
-            direction[i] = g[i] / (root(square) + eps)
-            v[i] = square
-    else:
-        for i in range(n):
-            square = mean_square(v[i], g[i], alpha, fresh)
-            mean = toward(grad_mean[i], g[i], fresh)
-            variance = positive(square - mean * mean)  # rounding may leave a little less than zero
-            direction[i] = g[i] / (root(variance) + eps)
-            v[i] = square
-            grad_mean[i] = mean
-    if velocity is not NULL:
-        for i in range(n):
-            direction[i] += momentum * velocity[i]
-        memcpy(velocity, direction, n * sizeof(real))
-    for i in range(n):
-        param[i] -= step * direction[i]
+    cdef real momentum = <real> u.momentum
+    cdef bint quick = divides_quickly(eps, <real> 1)
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        rmsprop_lanes(g, param, v, grad_mean, velocity, i, width, True, step, alpha, fresh, eps, momentum, quick)
+        i += width
+    if i < n:
+        rmsprop_lanes(g, param, v, grad_mean, velocity, i, n - i, False, step, alpha, fresh, eps, momentum, quick)
+
+
+cdef inline void adagrad_lanes(
+    const real *g, real *param, real *v, Py_ssize_t i, Py_ssize_t n, bint whole, real step, real eps, bint quick
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    square = multiply_add(grad, grad, load_lanes(<const real *> v + i, n, whole))
+    store_lanes(param + i, n, whole, minus_quotient(p, like(grad, step) * grad, square_root(square) + like(grad, eps), quick))
+    store_lanes(v + i, n, whole, square)
 
 
 cdef void adagrad_block(const update_t *u, double lr, const real *g, real *param, real *v, Py_ssize_t n) noexcept nogil:
     """Duchi, Hazan and Singer 2011."""
-    cdef real step = <real> lr, eps = <real> u.eps, square
-    cdef Py_ssize_t i
-    for i in range(n):
-        square = v[i] + g[i] * g[i]
-        param[i] -= step * g[i] / (root(square) + eps)
-        v[i] = square
+    cdef real step = <real> lr, eps = <real> u.eps
+    cdef bint quick = divides_quickly(eps, <real> 1)
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        adagrad_lanes(g, param, v, i, width, True, step, eps, quick)
+        i += width
+    if i < n:
+        adagrad_lanes(g, param, v, i, n - i, False, step, eps, quick)
+
+
+cdef inline void adadelta_lanes(
+    const real *g, real *param, real *v, real *mean_step, Py_ssize_t i, Py_ssize_t n, bint whole,
+    real step, real rho, real fresh, real eps
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, rho), like(grad, fresh))
+    before = load_lanes(<const real *> mean_step + i, n, whole)
+    root_before, root_square = square_root(before + like(grad, eps)), square_root(square + like(grad, eps))
+    d = grad * quotient(root_before, root_square, True)  # no root is out of range
+    store_lanes(param + i, n, whole, multiply_add(-like(grad, step), d, p))
+    store_lanes(mean_step + i, n, whole, mean_square(before, d, like(grad, rho), like(grad, fresh)))
+    store_lanes(v + i, n, whole, square)
 
 
 cdef void adadelta_block(
     const update_t *u, double lr, const real *g, real *param, real *v, real *mean_step, Py_ssize_t n
 ) noexcept nogil:
     """Zeiler 2012; ``mean_step`` is the running mean of squared steps, u in the contract."""
-    cdef real step = <real> lr, rho = <real> u.rho, fresh = <real> (1 - u.rho), eps = <real> u.eps, square, d
-    cdef Py_ssize_t i
-    for i in range(n):
-        square = mean_square(v[i], g[i], rho, fresh)
-        d = g[i] * (root(mean_step[i] + eps) / root(square + eps))
-        param[i] -= step * d
-        mean_step[i] = mean_square(mean_step[i], d, rho, fresh)
-        v[i] = square
+    cdef real step = <real> lr, rho = <real> u.rho, fresh = <real> (1 - u.rho), eps = <real> u.eps
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        adadelta_lanes(g, param, v, mean_step, i, width, True, step, rho, fresh, eps)
+        i += width
+    if i < n:
+        adadelta_lanes(g, param, v, mean_step, i, n - i, False, step, rho, fresh, eps)
+
+
+cdef inline void adam_lanes(
+    const real *g, real *param, real *m, real *v, real *v_max, Py_ssize_t i, Py_ssize_t n, bint whole,
+    real step, real fresh1, real beta2, real fresh2, real unbias, real eps, bint quick
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    mean = toward(load_lanes(<const real *> m + i, n, whole), grad, like(grad, fresh1))
+    square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, beta2), like(grad, fresh2))
+    second = variable(g)
+    second.v = square
+    if v_max is not NULL:
+        second.v = maximum(square, load_lanes(<const real *> v_max + i, n, whole))
+        store_lanes(v_max + i, n, whole, second.v)
+    divisor = multiply_add(square_root(second.v), like(grad, unbias), like(grad, eps))
+    store_lanes(param + i, n, whole, minus_quotient(p, like(grad, step) * mean, divisor, quick))
+    store_lanes(m + i, n, whole, mean)
+    store_lanes(v + i, n, whole, square)
 
 
 cdef void adam_block(
@@ -284,24 +333,14 @@ cdef void adam_block(
 ) noexcept nogil:
     """Kingma and Ba 2015; AMSGrad after Reddi, Kale and Kumar 2018."""
     cdef real fresh1 = <real> (1 - u.beta1), beta2 = <real> u.beta2, fresh2 = <real> (1 - u.beta2), eps = <real> u.eps
-    cdef real step = <real> (lr / u.bias1), unbias = <real> (1 / sqrt(u.bias2)), mean, square, most
-    cdef Py_ssize_t i
-    if v_max is NULL:
-        for i in range(n):
-            mean = toward(m[i], g[i], fresh1)
-            square = mean_square(v[i], g[i], beta2, fresh2)
-            param[i] -= step * mean / (root(square) * unbias + eps)
-            m[i] = mean
-            v[i] = square
-    else:
-        for i in range(n):
-            mean = toward(m[i], g[i], fresh1)
-            square = mean_square(v[i], g[i], beta2, fresh2)
-            most = v_max[i] if v_max[i] > square else square
-            param[i] -= step * mean / (root(most) * unbias + eps)
-            m[i] = mean
-            v[i] = square
-            v_max[i] = most
+    cdef real step = <real> (lr / u.bias1), unbias = <real> (1 / sqrt(u.bias2))
+    cdef bint quick = divides_quickly(eps, unbias)
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        adam_lanes(g, param, m, v, v_max, i, width, True, step, fresh1, beta2, fresh2, unbias, eps, quick)
+        i += width
+    if i < n:
+        adam_lanes(g, param, m, v, v_max, i, n - i, False, step, fresh1, beta2, fresh2, unbias, eps, quick)
 
 
 cdef void adamax_block(const update_t *u, double lr, const real *g, real *param, real *m, real *norm, Py_ssize_t n) noexcept nogil:
@@ -310,7 +349,7 @@ cdef void adamax_block(const update_t *u, double lr, const real *g, real *param,
     cdef real mean, size, most
     cdef Py_ssize_t i
     for i in range(n):
-        mean = toward(m[i], g[i], fresh1)
+        mean = m[i] + fresh1 * (g[i] - m[i])
         size = magnitude(g[i]) + eps
         most = beta2 * norm[i] if beta2 * norm[i] > size else size
         param[i] -= step * mean / most
@@ -318,33 +357,62 @@ cdef void adamax_block(const update_t *u, double lr, const real *g, real *param,
         norm[i] = most
 
 
+cdef inline void nadam_lanes(
+    const real *g, real *param, real *m, real *v, Py_ssize_t i, Py_ssize_t n, bint whole,
+    real step_g, real step_m, real fresh1, real beta2, real fresh2, real unbias, real eps, bint quick
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    mean = variable(g)
+    mean.v = toward(load_lanes(<const real *> m + i, n, whole), grad, like(grad, fresh1))
+    square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, beta2), like(grad, fresh2))
+    direction = multiply_add(like(grad, step_g), grad, like(grad, step_m) * mean.v)
+    divisor = square_root(square * like(grad, unbias)) + like(grad, eps)
+    store_lanes(param + i, n, whole, minus_quotient(p, direction, divisor, quick))
+    store_lanes(m + i, n, whole, mean.v)
+    store_lanes(v + i, n, whole, square)
+
+
 cdef void nadam_block(const update_t *u, double lr, const real *g, real *param, real *m, real *v, Py_ssize_t n) noexcept nogil:
     """Dozat 2016."""
     cdef real fresh1 = <real> (1 - u.beta1), beta2 = <real> u.beta2, fresh2 = <real> (1 - u.beta2), eps = <real> u.eps
     cdef real step_g = <real> (lr * u.grad_factor), step_m = <real> (lr * u.m_factor), unbias = <real> (1 / u.bias2)
-    cdef real mean, square
-    cdef Py_ssize_t i
-    for i in range(n):
-        mean = toward(m[i], g[i], fresh1)
-        square = mean_square(v[i], g[i], beta2, fresh2)
-        param[i] -= (step_g * g[i] + step_m * mean) / (root(square * unbias) + eps)
-        m[i] = mean
-        v[i] = square
+    cdef bint quick = divides_quickly(eps, <real> 1)
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        nadam_lanes(g, param, m, v, i, width, True, step_g, step_m, fresh1, beta2, fresh2, unbias, eps, quick)
+        i += width
+    if i < n:
+        nadam_lanes(g, param, m, v, i, n - i, False, step_g, step_m, fresh1, beta2, fresh2, unbias, eps, quick)
+
+
+cdef inline void radam_lanes(
+    const real *g, real *param, real *m, real *v, Py_ssize_t i, Py_ssize_t n, bint whole,
+    real step, real fresh1, real beta2, real fresh2, real eps, bint tractable, bint quick
+) noexcept nogil:
+    grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
+    mean = toward(load_lanes(<const real *> m + i, n, whole), grad, like(grad, fresh1))
+    square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, beta2), like(grad, fresh2))
+    moved = variable(g)
+    if tractable:
+        moved.v = minus_quotient(p, like(grad, step) * mean, square_root(square) + like(grad, eps), quick)
+    else:
+        moved.v = multiply_add(-like(grad, step), mean, p)
+    store_lanes(param + i, n, whole, moved.v)
+    store_lanes(m + i, n, whole, mean)
+    store_lanes(v + i, n, whole, square)
 
 
 cdef void radam_block(const update_t *u, double lr, const real *g, real *param, real *m, real *v, Py_ssize_t n) noexcept nogil:
     """Liu et al. 2020."""
     cdef real fresh1 = <real> (1 - u.beta1), beta2 = <real> u.beta2, fresh2 = <real> (1 - u.beta2), eps = <real> u.eps
-    cdef real plain = <real> (lr / u.bias1), rectified = <real> (lr / u.bias1 * u.rectification * sqrt(u.bias2))
-    cdef real mean, square
-    cdef bint tractable = u.rectification != 0
-    cdef Py_ssize_t i
-    for i in range(n):
-        mean = toward(m[i], g[i], fresh1)
-        square = mean_square(v[i], g[i], beta2, fresh2)
-        param[i] -= rectified * mean / (root(square) + eps) if tractable else plain * mean
-        m[i] = mean
-        v[i] = square
+    cdef bint tractable = u.rectification != 0, quick = divides_quickly(eps, <real> 1)
+    cdef real step = <real> (lr / u.bias1 * u.rectification * sqrt(u.bias2) if tractable else lr / u.bias1)
+    cdef Py_ssize_t i = 0, width = lanes(g)
+    while i + width <= n:
+        radam_lanes(g, param, m, v, i, width, True, step, fresh1, beta2, fresh2, eps, tractable, quick)
+        i += width
+    if i < n:
+        radam_lanes(g, param, m, v, i, n - i, False, step, fresh1, beta2, fresh2, eps, tractable, quick)
 
 
 cdef void lion_block(const update_t *u, double lr, const real *g, real *param, real *m, Py_ssize_t n) noexcept nogil:

@@ -49,6 +49,10 @@ cdef extern from "_kernels/core/vector.h" nogil:
     vdouble load_or "load_or_d"(const double *p, Py_ssize_t n, double other)
     void store_part "store_part_f"(float *p, Py_ssize_t n, vfloat v)
     void store_part "store_part_d"(double *p, Py_ssize_t n, vdouble v)
+    vfloat load_lanes "load_lanes_f"(const float *p, Py_ssize_t n, bint whole)  # whole, a literal: all; otherwise the first n
+    vdouble load_lanes "load_lanes_d"(const double *p, Py_ssize_t n, bint whole)
+    void store_lanes "store_lanes_f"(float *p, Py_ssize_t n, bint whole, vfloat v)
+    void store_lanes "store_lanes_d"(double *p, Py_ssize_t n, bint whole, vdouble v)
     vfloat spread "spread_f"(const float *p)  # *p in every lane
     vdouble spread "spread_d"(const double *p)
     vfloat zeros "zeros_f"(const float *p)
@@ -75,6 +79,10 @@ cdef extern from "_kernels/core/vector.h" nogil:
     vdouble multiply_add "multiply_add_d"(vdouble a, vdouble b, vdouble c)
     vfloat square_root "square_root_f"(vfloat v)
     vdouble square_root "square_root_d"(vdouble v)
+    vfloat quotient "quotient_f"(vfloat a, vfloat b, bint quick)  # a / b; quick: a times 1 / b, for b in its range
+    vdouble quotient "quotient_d"(vdouble a, vdouble b, bint quick)
+    vfloat minus_quotient "minus_quotient_f"(vfloat c, vfloat a, vfloat b, bint quick)  # c - a / b
+    vdouble minus_quotient "minus_quotient_d"(vdouble c, vdouble a, vdouble b, bint quick)
     float total "total_f"(vfloat v)  # sum over the lanes
     double total "total_d"(vdouble v)
     float largest "largest_f"(vfloat v)  # maximum over the lanes
