@@ -750,12 +750,28 @@ cdef bint loss_blocks(
     return valid
 
 
-# Faces.
+# Kernels.
 
-cdef double _run(
+cdef double loss_kernel(
+    int kind, double parameter, const real[:, ::1] outputs, const real[:, ::1] targets, const int64_t[::1] labels,
+    const real[::1] sample_weight, const real[::1] column, real[:, ::1] grad
+) except? -1:
+    """A loss of targets or of labels, the other being None, and its gradient; ``column`` is that of `loss_t`."""
+    cdef loss_t loss = [kind, parameter, read_1d(column)]
+    cdef Py_ssize_t n = outputs.shape[0], k = outputs.shape[1], wrong
+    cdef const void *given = read_2d(targets)
+    if labels is not None and n > 0:
+        given = &labels[0]
+        wrong = first_outside(&labels[0], n, k)
+        if wrong < n:
+            raise ValueError(f"labels must be in [0, {k}), got {labels[wrong]} in row {wrong}")
+    return whole_loss(&loss, read_2d(outputs), given, read_1d(sample_weight), write_2d(grad), n, k)
+
+
+cdef double whole_loss(
     const loss_t *loss, const real *outputs, const void *targets, const real *sample_weight, real *grad, Py_ssize_t n, Py_ssize_t k
 ) except? -1:
-    """The loss on this thread."""
+    """All blocks, on this thread."""
     cdef Py_ssize_t blocks = loss_block_count(loss, n, k)
     cdef double *partial = <double *> malloc(blocks * sizeof(double) + loss_scratch_size(k) * sizeof(real))
     cdef double scale, value
@@ -772,41 +788,34 @@ cdef double _run(
     return value
 
 
-cdef int _check_labels(const int64_t *labels, Py_ssize_t n, Py_ssize_t k) except -1:
-    cdef Py_ssize_t row = first_outside(labels, n, k)
-    if row < n:
-        raise ValueError(f"labels must be in [0, {k}), got {labels[row]} in row {row}")
-    return 0
-
+# Faces.
 
 cdef double _loss(
     int kind, object outputs, object targets, object sample_weight, object column, object grad, double parameter
 ) except? -1:
     """Check the arguments of a face and run it."""
-    cdef loss_t loss = [kind, parameter, NULL]
     cdef bint logits = kind <= KL_DIVERGENCE or kind >= BINARY_FOCAL
     cdef Arrays seen
-    cdef const void *t
     seen.count = 0
-    cdef const void *o = array_in(&seen, outputs, b"logits" if logits else b"outputs", ANY, ANY)
+    array_in(&seen, outputs, b"logits" if logits else b"outputs", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
     if takes_labels(kind):
-        t = typed_in(&seen, targets, b"labels", n, FLAT, cnp.NPY_INT64)
+        typed_in(&seen, targets, b"labels", n, FLAT, cnp.NPY_INT64)
     else:
-        t = array_in(&seen, targets, b"targets", n, k)
-    cdef const void *w = optional_in(&seen, sample_weight, b"sample_weight", n, FLAT)
+        array_in(&seen, targets, b"targets", n, k)
+    optional_in(&seen, sample_weight, b"sample_weight", n, FLAT)
     if kind == QUANTILE or kind == NON_CROSSING_QUANTILES:
-        loss.column = array_in(&seen, column, b"q", k, FLAT)
+        array_in(&seen, column, b"q", k, FLAT)
     else:
-        loss.column = optional_in(&seen, column, b"pos_weight", k, FLAT)
-    cdef void *g = optional_out(&seen, grad, b"grad_logits" if logits else b"grad_outputs", n, k)
+        optional_in(&seen, column, b"pos_weight", k, FLAT)
+    optional_out(&seen, grad, b"grad_logits" if logits else b"grad_outputs", n, k)
     if kind == GAUSSIAN and k % 2:
         raise ValueError(f"outputs must have two columns for each target, a mean and a log-variance, got {k}")
-    if takes_labels(kind):
-        _check_labels(<const int64_t *> t, n, k)
+    labels = targets if takes_labels(kind) else None
+    targets = None if takes_labels(kind) else targets
     if seen.dtype == cnp.NPY_FLOAT:
-        return _run(&loss, <const float *> o, t, <const float *> w, <float *> g, n, k)
-    return _run(&loss, <const double *> o, t, <const double *> w, <double *> g, n, k)
+        return loss_kernel[float](kind, parameter, outputs, targets, labels, sample_weight, column, grad)
+    return loss_kernel[double](kind, parameter, outputs, targets, labels, sample_weight, column, grad)
 
 
 def cross_entropy(logits, labels, sample_weight, grad_logits, double label_smoothing):

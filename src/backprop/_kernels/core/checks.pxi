@@ -1,12 +1,19 @@
 """The checker that every face shares: nothing reaches a kernel that the contract does not allow.
 
-A face declares its `Arrays`, then passes its arguments through `array_in` and `array_out` in the order of its signature. Each
-returns the address of the data, so checking and unpacking are one step::
+A face declares its `Arrays`, then passes its arguments through `array_in` and `array_out` in the order of its signature. When all
+are as they should be, it hands them to its kernel for their dtype, which takes views of them::
 
     cdef Arrays seen
     seen.count = 0
-    x = array_in(&seen, x_, b"x", ANY, ANY)            # the first array sets the dtype for the others, and here n and p
-    w = array_in(&seen, weight, b"weight", seen.columns, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)                  # the first array sets the dtype for the others, and here n and p
+    array_in(&seen, weight, b"weight", seen.columns, ANY)
+    ...
+    if seen.dtype == cnp.NPY_FLOAT:
+        dense_forward_kernel[float](x, weight, ...)
+    else:
+        dense_forward_kernel[double](x, weight, ...)
+
+Each check returns the address of the data: plans, which keep the arrays, work with addresses.
 
 The first array may be float32 or float64; every other must be of that dtype (`typed_in`, `typed_out` take another one). A shape
 is (rows, columns), or (rows,) with columns = FLAT; ANY admits every length, and `seen.rows`, `seen.columns` tell what came.
@@ -156,6 +163,36 @@ cdef Py_ssize_t first_outside(const whole *numbers, Py_ssize_t n, Py_ssize_t lim
         if <uint64_t> numbers[i] >= <uint64_t> limit:
             return i
     return n  # another thread has written there meanwhile
+
+
+# The address of a view's first number, NULL for None, for the loops that kernels and plans share. An empty array has one, too.
+
+@cython.boundscheck(False)
+cdef inline const real *read_1d(const real[::1] x) noexcept nogil:
+    if x is None:
+        return NULL
+    return &x[0]
+
+
+@cython.boundscheck(False)
+cdef inline const real *read_2d(const real[:, ::1] x) noexcept nogil:
+    if x is None:
+        return NULL
+    return &x[0, 0]
+
+
+@cython.boundscheck(False)
+cdef inline real *write_1d(real[::1] x) noexcept nogil:
+    if x is None:
+        return NULL
+    return &x[0]
+
+
+@cython.boundscheck(False)
+cdef inline real *write_2d(real[:, ::1] x) noexcept nogil:
+    if x is None:
+        return NULL
+    return &x[0, 0]
 
 
 cdef int _refuse_dtype(Arrays *seen, cnp.ndarray array, const char *name, int dtype) except -1:
