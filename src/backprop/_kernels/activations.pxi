@@ -358,6 +358,23 @@ cdef void activation_backward_share(
         _backward(RELU6, alpha, grad_a, z, a, delta, size)
 
 
+# Kernels.
+
+cdef void activation_forward_kernel(const real[:, ::1] z, real[:, ::1] a, int f, double alpha) except *:
+    """a = f(z)."""
+    with nogil:
+        activation_forward_share(f, alpha, read_2d(z), write_2d(a), z.shape[0], z.shape[1], 0, 1)
+
+
+cdef void activation_backward_kernel(
+    const real[:, ::1] grad_a, const real[:, ::1] z, const real[:, ::1] a, real[:, ::1] delta, int f, double alpha
+) except *:
+    """delta = grad_a * f'(z); z may be None where not `slope_needs_z`."""
+    with nogil:
+        activation_backward_share(
+            f, alpha, read_2d(grad_a), read_2d(z), read_2d(a), write_2d(delta), a.shape[0], a.shape[1], 0, 1)
+
+
 # Faces.
 
 def activation_forward(z, a, str activation, double alpha):
@@ -365,14 +382,12 @@ def activation_forward(z, a, str activation, double alpha):
     cdef Arrays seen
     seen.count = 0
     cdef void *z_ = array_in(&seen, z, b"z", ANY, ANY)
-    cdef Py_ssize_t rows = seen.rows, columns = seen.columns
-    cdef void *a_ = array_out(&seen, a, b"a", rows, columns, same=z_)
+    array_out(&seen, a, b"a", seen.rows, seen.columns, same=z_)
     cdef int f = activation_code(activation)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            activation_forward_share[float](f, alpha, <float *> z_, <float *> a_, rows, columns, 0, 1)
-        else:
-            activation_forward_share[double](f, alpha, <double *> z_, <double *> a_, rows, columns, 0, 1)
+    if seen.dtype == cnp.NPY_FLOAT:
+        activation_forward_kernel[float](z, a, f, alpha)
+    else:
+        activation_forward_kernel[double](z, a, f, alpha)
 
 
 def activation_backward(grad_a, z, a, delta, str activation, double alpha):
@@ -382,13 +397,13 @@ def activation_backward(grad_a, z, a, delta, str activation, double alpha):
     cdef void *grad_a_ = array_in(&seen, grad_a, b"grad_a", ANY, ANY)
     cdef Py_ssize_t rows = seen.rows, columns = seen.columns
     cdef int f = activation_code(activation)
-    cdef void *z_ = array_in(&seen, z, b"z", rows, columns) if slope_needs_z(f) else optional_in(&seen, z, b"z", rows, columns)
-    cdef void *a_ = array_in(&seen, a, b"a", rows, columns)
-    cdef void *delta_ = array_out(&seen, delta, b"delta", rows, columns, same=grad_a_)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            activation_backward_share[float](
-                f, alpha, <float *> grad_a_, <float *> z_, <float *> a_, <float *> delta_, rows, columns, 0, 1)
-        else:
-            activation_backward_share[double](
-                f, alpha, <double *> grad_a_, <double *> z_, <double *> a_, <double *> delta_, rows, columns, 0, 1)
+    if slope_needs_z(f):
+        array_in(&seen, z, b"z", rows, columns)
+    else:
+        optional_in(&seen, z, b"z", rows, columns)
+    array_in(&seen, a, b"a", rows, columns)
+    array_out(&seen, delta, b"delta", rows, columns, same=grad_a_)
+    if seen.dtype == cnp.NPY_FLOAT:
+        activation_backward_kernel[float](grad_a, z, a, delta, f, alpha)
+    else:
+        activation_backward_kernel[double](grad_a, z, a, delta, f, alpha)
