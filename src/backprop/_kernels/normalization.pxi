@@ -212,155 +212,190 @@ cdef void layer_norm_backward_rows(
             g[j] = inv_std[i] * (g[j] - mean - h[j] * mean_product)
 
 
+# Kernels.
+
+cdef void batch_norm_forward_kernel(
+    const real[:, ::1] x, const real[::1] weight, const real[::1] bias, real[::1] running_mean, real[::1] running_var,
+    real[:, ::1] x_hat, real[::1] inv_std, real[:, ::1] y, double momentum, double eps
+) except *:
+    """`batch_norm_forward_columns`, on this thread."""
+    with nogil:
+        batch_norm_forward_columns(
+            read_2d(x), read_1d(weight), read_1d(bias), write_1d(running_mean), write_1d(running_var), write_2d(x_hat),
+            write_1d(inv_std), write_2d(y), momentum, eps, x.shape[0], x.shape[1], 0, 1
+        )
+
+
+cdef void batch_norm_backward_kernel(
+    const real[:, ::1] grad_y, const real[:, ::1] x_hat, const real[::1] weight, const real[::1] inv_std,
+    real[::1] grad_weight, real[::1] grad_bias, real[:, ::1] grad_x
+) except *:
+    """`batch_norm_backward_columns`, on this thread."""
+    with nogil:
+        batch_norm_backward_columns(
+            read_2d(grad_y), read_2d(x_hat), read_1d(weight), read_1d(inv_std), write_1d(grad_weight), write_1d(grad_bias),
+            write_2d(grad_x), grad_y.shape[0], grad_y.shape[1], 0, 1
+        )
+
+
+cdef void batch_norm_inference_kernel(
+    const real[:, ::1] x, const real[::1] weight, const real[::1] bias, const real[::1] running_mean,
+    const real[::1] running_var, real[:, ::1] y, double eps
+) except *:
+    """`batch_norm_inference_columns`, on this thread."""
+    with nogil:
+        batch_norm_inference_columns(
+            read_2d(x), read_1d(weight), read_1d(bias), read_1d(running_mean), read_1d(running_var), write_2d(y),
+            eps, x.shape[0], x.shape[1], 0, 1
+        )
+
+
+cdef void batch_norm_inference_backward_kernel(
+    const real[:, ::1] grad_y, const real[:, ::1] x, const real[::1] weight, const real[::1] running_mean,
+    const real[::1] running_var, real[::1] grad_weight, real[::1] grad_bias, real[:, ::1] grad_x, double eps
+) except *:
+    """`batch_norm_inference_backward_columns`, on this thread."""
+    with nogil:
+        batch_norm_inference_backward_columns(
+            read_2d(grad_y), read_2d(x), read_1d(weight), read_1d(running_mean), read_1d(running_var), write_1d(grad_weight),
+            write_1d(grad_bias), write_2d(grad_x), eps, x.shape[0], x.shape[1], 0, 1
+        )
+
+
+cdef void layer_norm_forward_kernel(
+    const real[:, ::1] x, const real[::1] weight, const real[::1] bias, real[:, ::1] x_hat, real[::1] inv_std,
+    real[:, ::1] y, double eps
+) except *:
+    """`layer_norm_forward_rows`, on this thread."""
+    with nogil:
+        layer_norm_forward_rows(
+            read_2d(x), read_1d(weight), read_1d(bias), write_2d(x_hat), write_1d(inv_std), write_2d(y),
+            eps, x.shape[0], x.shape[1], 0, 1
+        )
+
+
+cdef void layer_norm_backward_kernel(
+    const real[:, ::1] grad_y, const real[:, ::1] x_hat, const real[::1] weight, const real[::1] inv_std,
+    real[::1] grad_weight, real[::1] grad_bias, real[:, ::1] grad_x
+) except *:
+    """`column_sums` and `layer_norm_backward_rows`, on this thread."""
+    cdef Py_ssize_t n = grad_y.shape[0], k = grad_y.shape[1]
+    with nogil:
+        column_sums(read_2d(grad_y), read_2d(x_hat), write_1d(grad_weight), write_1d(grad_bias), n, k, 0, 1)
+        layer_norm_backward_rows(
+            read_2d(grad_y), read_2d(x_hat), read_1d(weight), read_1d(inv_std), write_2d(grad_x), n, k, 0, 1
+        )
+
+
 # Faces.
 
 def batch_norm_forward(x, weight, bias, running_mean, running_var, x_hat, inv_std, y, double momentum, double eps):
     """The twin of `backprop._numpy.normalization.batch_norm_forward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *b = array_in(&seen, bias, b"bias", k, FLAT)
-    cdef void *mean = array_out(&seen, running_mean, b"running_mean", k, FLAT)
-    cdef void *var = array_out(&seen, running_var, b"running_var", k, FLAT)
-    cdef void *h = array_out(&seen, x_hat, b"x_hat", n, k)
-    cdef void *s = array_out(&seen, inv_std, b"inv_std", k, FLAT)
-    cdef void *y_ = array_out(&seen, y, b"y", n, k)
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, bias, b"bias", k, FLAT)
+    array_out(&seen, running_mean, b"running_mean", k, FLAT)
+    array_out(&seen, running_var, b"running_var", k, FLAT)
+    array_out(&seen, x_hat, b"x_hat", n, k)
+    array_out(&seen, inv_std, b"inv_std", k, FLAT)
+    array_out(&seen, y, b"y", n, k)
     if n < 2:
         raise ValueError(f"x must have at least 2 rows, got {n}")
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            batch_norm_forward_columns(
-                <const float *> x_, <const float *> w, <const float *> b, <float *> mean, <float *> var, <float *> h, <float *> s,
-                <float *> y_, momentum, eps, n, k, 0, 1
-            )
-        else:
-            batch_norm_forward_columns(
-                <const double *> x_, <const double *> w, <const double *> b, <double *> mean, <double *> var, <double *> h,
-                <double *> s, <double *> y_, momentum, eps, n, k, 0, 1
-            )
+    if seen.dtype == cnp.NPY_FLOAT:
+        batch_norm_forward_kernel[float](x, weight, bias, running_mean, running_var, x_hat, inv_std, y, momentum, eps)
+    else:
+        batch_norm_forward_kernel[double](x, weight, bias, running_mean, running_var, x_hat, inv_std, y, momentum, eps)
 
 
 def batch_norm_backward(grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x):
     """The twin of `backprop._numpy.normalization.batch_norm_backward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)
+    array_in(&seen, grad_y, b"grad_y", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *h = array_in(&seen, x_hat, b"x_hat", n, k)
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *s = array_in(&seen, inv_std, b"inv_std", k, FLAT)
-    cdef void *gw = array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
-    cdef void *gb = array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
-    cdef void *gx = array_out(&seen, grad_x, b"grad_x", n, k)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            batch_norm_backward_columns(
-                <const float *> g, <const float *> h, <const float *> w, <const float *> s, <float *> gw, <float *> gb,
-                <float *> gx, n, k, 0, 1
-            )
-        else:
-            batch_norm_backward_columns(
-                <const double *> g, <const double *> h, <const double *> w, <const double *> s, <double *> gw, <double *> gb,
-                <double *> gx, n, k, 0, 1
-            )
+    array_in(&seen, x_hat, b"x_hat", n, k)
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, inv_std, b"inv_std", k, FLAT)
+    array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
+    array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
+    array_out(&seen, grad_x, b"grad_x", n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        batch_norm_backward_kernel[float](grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x)
+    else:
+        batch_norm_backward_kernel[double](grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x)
 
 
 def batch_norm_inference(x, weight, bias, running_mean, running_var, y, double eps):
     """The twin of `backprop._numpy.normalization.batch_norm_inference`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *b = array_in(&seen, bias, b"bias", k, FLAT)
-    cdef const void *mean = array_in(&seen, running_mean, b"running_mean", k, FLAT)
-    cdef const void *var = array_in(&seen, running_var, b"running_var", k, FLAT)
-    cdef void *y_ = array_out(&seen, y, b"y", n, k)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            batch_norm_inference_columns(
-                <const float *> x_, <const float *> w, <const float *> b, <const float *> mean, <const float *> var, <float *> y_,
-                eps, n, k, 0, 1
-            )
-        else:
-            batch_norm_inference_columns(
-                <const double *> x_, <const double *> w, <const double *> b, <const double *> mean, <const double *> var,
-                <double *> y_, eps, n, k, 0, 1
-            )
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, bias, b"bias", k, FLAT)
+    array_in(&seen, running_mean, b"running_mean", k, FLAT)
+    array_in(&seen, running_var, b"running_var", k, FLAT)
+    array_out(&seen, y, b"y", n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        batch_norm_inference_kernel[float](x, weight, bias, running_mean, running_var, y, eps)
+    else:
+        batch_norm_inference_kernel[double](x, weight, bias, running_mean, running_var, y, eps)
 
 
 def batch_norm_inference_backward(grad_y, x, weight, running_mean, running_var, grad_weight, grad_bias, grad_x, double eps):
     """The twin of `backprop._numpy.normalization.batch_norm_inference_backward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)
+    array_in(&seen, grad_y, b"grad_y", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *x_ = array_in(&seen, x, b"x", n, k)
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *mean = array_in(&seen, running_mean, b"running_mean", k, FLAT)
-    cdef const void *var = array_in(&seen, running_var, b"running_var", k, FLAT)
-    cdef void *gw = array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
-    cdef void *gb = array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
-    cdef void *gx = array_out(&seen, grad_x, b"grad_x", n, k)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            batch_norm_inference_backward_columns(
-                <const float *> g, <const float *> x_, <const float *> w, <const float *> mean, <const float *> var,
-                <float *> gw, <float *> gb, <float *> gx, eps, n, k, 0, 1
-            )
-        else:
-            batch_norm_inference_backward_columns(
-                <const double *> g, <const double *> x_, <const double *> w, <const double *> mean, <const double *> var,
-                <double *> gw, <double *> gb, <double *> gx, eps, n, k, 0, 1
-            )
+    array_in(&seen, x, b"x", n, k)
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, running_mean, b"running_mean", k, FLAT)
+    array_in(&seen, running_var, b"running_var", k, FLAT)
+    array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
+    array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
+    array_out(&seen, grad_x, b"grad_x", n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        batch_norm_inference_backward_kernel[float](
+            grad_y, x, weight, running_mean, running_var, grad_weight, grad_bias, grad_x, eps)
+    else:
+        batch_norm_inference_backward_kernel[double](
+            grad_y, x, weight, running_mean, running_var, grad_weight, grad_bias, grad_x, eps)
 
 
 def layer_norm_forward(x, weight, bias, x_hat, inv_std, y, double eps):
     """The twin of `backprop._numpy.normalization.layer_norm_forward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *b = array_in(&seen, bias, b"bias", k, FLAT)
-    cdef void *h = array_out(&seen, x_hat, b"x_hat", n, k)
-    cdef void *s = array_out(&seen, inv_std, b"inv_std", n, FLAT)
-    cdef void *y_ = array_out(&seen, y, b"y", n, k)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            layer_norm_forward_rows(
-                <const float *> x_, <const float *> w, <const float *> b, <float *> h, <float *> s, <float *> y_,
-                eps, n, k, 0, 1
-            )
-        else:
-            layer_norm_forward_rows(
-                <const double *> x_, <const double *> w, <const double *> b, <double *> h, <double *> s, <double *> y_,
-                eps, n, k, 0, 1
-            )
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, bias, b"bias", k, FLAT)
+    array_out(&seen, x_hat, b"x_hat", n, k)
+    array_out(&seen, inv_std, b"inv_std", n, FLAT)
+    array_out(&seen, y, b"y", n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        layer_norm_forward_kernel[float](x, weight, bias, x_hat, inv_std, y, eps)
+    else:
+        layer_norm_forward_kernel[double](x, weight, bias, x_hat, inv_std, y, eps)
 
 
 def layer_norm_backward(grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x):
     """The twin of `backprop._numpy.normalization.layer_norm_backward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *g = array_in(&seen, grad_y, b"grad_y", ANY, ANY)
+    array_in(&seen, grad_y, b"grad_y", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef const void *h = array_in(&seen, x_hat, b"x_hat", n, k)
-    cdef const void *w = array_in(&seen, weight, b"weight", k, FLAT)
-    cdef const void *s = array_in(&seen, inv_std, b"inv_std", n, FLAT)
-    cdef void *gw = array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
-    cdef void *gb = array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
-    cdef void *gx = array_out(&seen, grad_x, b"grad_x", n, k)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            column_sums(<const float *> g, <const float *> h, <float *> gw, <float *> gb, n, k, 0, 1)
-            layer_norm_backward_rows(
-                <const float *> g, <const float *> h, <const float *> w, <const float *> s, <float *> gx, n, k, 0, 1
-            )
-        else:
-            column_sums(<const double *> g, <const double *> h, <double *> gw, <double *> gb, n, k, 0, 1)
-            layer_norm_backward_rows(
-                <const double *> g, <const double *> h, <const double *> w, <const double *> s, <double *> gx, n, k, 0, 1
-            )
+    array_in(&seen, x_hat, b"x_hat", n, k)
+    array_in(&seen, weight, b"weight", k, FLAT)
+    array_in(&seen, inv_std, b"inv_std", n, FLAT)
+    array_out(&seen, grad_weight, b"grad_weight", k, FLAT)
+    array_out(&seen, grad_bias, b"grad_bias", k, FLAT)
+    array_out(&seen, grad_x, b"grad_x", n, k)
+    if seen.dtype == cnp.NPY_FLOAT:
+        layer_norm_backward_kernel[float](grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x)
+    else:
+        layer_norm_backward_kernel[double](grad_y, x_hat, weight, inv_std, grad_weight, grad_bias, grad_x)
