@@ -58,17 +58,22 @@ cdef void dropout_rows(
             y[i * k + j] = x[i * k + j] * keep if mix(row_key + <uint32_t> GOLDEN * <uint32_t> j) >= least else 0
 
 
+cdef void dropout_kernel(const real[:, ::1] x, real[:, ::1] y, double rate, uint32_t key) except *:
+    """`dropout_rows`, on this thread."""
+    with nogil:
+        dropout_rows(read_2d(x), write_2d(y), rate, key, 0, x.shape[0], x.shape[1], 0, 1)
+
+
 def dropout(x, y, double rate, uint64_t seed, uint64_t step, uint32_t layer):
     """The twin of `backprop._numpy.dropout.dropout`."""
     cdef Arrays seen
     seen.count = 0
-    cdef const void *x_ = array_in(&seen, x, b"x", ANY, ANY)
-    cdef Py_ssize_t n = seen.rows, k = seen.columns
-    cdef void *y_ = array_out(&seen, y, b"y", n, k, x_)
+    cdef void *x_ = array_in(&seen, x, b"x", ANY, ANY)
+    array_out(&seen, y, b"y", seen.rows, seen.columns, same=x_)
     if not 0 <= rate < 1:
         raise ValueError(f"rate must be in [0, 1), got {rate}")
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            dropout_rows(<const float *> x_, <float *> y_, rate, dropout_key(seed, step, layer), 0, n, k, 0, 1)
-        else:
-            dropout_rows(<const double *> x_, <double *> y_, rate, dropout_key(seed, step, layer), 0, n, k, 0, 1)
+    cdef uint32_t key = dropout_key(seed, step, layer)
+    if seen.dtype == cnp.NPY_FLOAT:
+        dropout_kernel[float](x, y, rate, key)
+    else:
+        dropout_kernel[double](x, y, rate, key)
