@@ -79,86 +79,88 @@ cdef void column_sums_share(
             j += width
 
 
-# Faces.
+# Kernels.
 
-cdef void _forward_arrays(
-    const real *x, const real *weight, const real *bias, real *z, real *a, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k,
-    int f, double alpha, void *workspace
-) noexcept nogil:
-    dense_forward_share(x, weight, bias, z, a, n, p, k, f, alpha, <real *> workspace, 0, 1)
-    if f == SOFTMAX:
-        softmax_rows(a if z is NULL else z, a, n, k)
-
-
-cdef void _backward_arrays(
-    const real *x, const real *weight, const real *delta, real *grad_weight, real *grad_bias, real *grad_x,
-    Py_ssize_t n, Py_ssize_t p, Py_ssize_t k, void *workspace
-) noexcept nogil:
-    if grad_weight is not NULL:
-        grad_weight_share(x, delta, grad_weight, n, p, k, <real *> workspace, 0, 1)
-    if grad_bias is not NULL:
-        column_sums_share(delta, grad_bias, n, k, 0, 1)
-    if grad_x is not NULL:
-        grad_x_share(weight, delta, grad_x, n, p, k, <real *> workspace, 0, 1)
+cdef void dense_forward_kernel(
+    const real[:, ::1] x, const real[:, ::1] weight, const real[::1] bias, real[:, ::1] z, real[:, ::1] a, int f, double alpha
+) except *:
+    """z = x @ weight + bias; a = f(z). bias and z may be None."""
+    cdef Py_ssize_t n = x.shape[0], p = x.shape[1], k = weight.shape[1]
+    cdef void *memory = dense_memory(n, p, k, sizeof(real))
+    with nogil:
+        dense_forward_share(
+            read_2d(x), read_2d(weight), read_1d(bias), write_2d(z), write_2d(a), n, p, k, f, alpha,
+            <real *> line_in(memory), 0, 1
+        )
+        if f == SOFTMAX:
+            softmax_rows(write_2d(a) if z is None else write_2d(z), write_2d(a), n, k)
+        free(memory)
 
 
-cdef void *_workspace(Py_ssize_t n, Py_ssize_t p, Py_ssize_t k, int dtype) except NULL:
-    cdef void *memory = malloc(64 + dense_workspace(n, p, k) * (4 if dtype == cnp.NPY_FLOAT else 8))
+cdef void dense_backward_kernel(
+    const real[:, ::1] x, const real[:, ::1] weight, const real[:, ::1] delta, real[:, ::1] grad_weight, real[::1] grad_bias,
+    real[:, ::1] grad_x
+) except *:
+    """The three gradients; those that are None are left out."""
+    cdef Py_ssize_t n = x.shape[0], p = x.shape[1], k = weight.shape[1]
+    cdef void *memory = dense_memory(n, p, k, sizeof(real))
+    with nogil:
+        workspace = <real *> line_in(memory)
+        if grad_weight is not None:
+            grad_weight_share(read_2d(x), read_2d(delta), write_2d(grad_weight), n, p, k, workspace, 0, 1)
+        if grad_bias is not None:
+            column_sums_share(read_2d(delta), write_1d(grad_bias), n, k, 0, 1)
+        if grad_x is not None:
+            grad_x_share(read_2d(weight), read_2d(delta), write_2d(grad_x), n, p, k, workspace, 0, 1)
+        free(memory)
+
+
+cdef void *dense_memory(Py_ssize_t n, Py_ssize_t p, Py_ssize_t k, size_t item) except NULL:
+    """Memory for a workspace that begins at `line_in`."""
+    cdef void *memory = malloc(64 + dense_workspace(n, p, k) * item)
     if memory is NULL:
         raise MemoryError
     return memory
 
 
-cdef inline void *_aligned(void *memory) noexcept nogil:
+cdef inline void *line_in(void *memory) noexcept nogil:
     """The first multiple of 64 bytes, the longest vector and a line of the cache."""
     return <void *> ((<size_t> memory + 63) // 64 * 64)
 
+
+# Faces.
 
 def dense_forward(x, weight, bias, z, a, str activation, double alpha):
     """The twin of `backprop._numpy.dense.dense_forward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef void *x_ = array_in(&seen, x, b"x", ANY, ANY)
-    cdef Py_ssize_t n = seen.rows, p = seen.columns
-    cdef void *weight_ = array_in(&seen, weight, b"weight", p, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)
+    cdef Py_ssize_t n = seen.rows
+    array_in(&seen, weight, b"weight", seen.columns, ANY)
     cdef Py_ssize_t k = seen.columns
-    cdef void *bias_ = optional_in(&seen, bias, b"bias", k, FLAT)
-    cdef void *z_ = optional_out(&seen, z, b"z", n, k)
-    cdef void *a_ = array_out(&seen, a, b"a", n, k)
+    optional_in(&seen, bias, b"bias", k, FLAT)
+    optional_out(&seen, z, b"z", n, k)
+    array_out(&seen, a, b"a", n, k)
     cdef int f = activation_code(activation)
-    cdef void *workspace = _workspace(n, p, k, seen.dtype)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            _forward_arrays[float](
-                <float *> x_, <float *> weight_, <float *> bias_, <float *> z_, <float *> a_,
-                n, p, k, f, alpha, _aligned(workspace))
-        else:
-            _forward_arrays[double](
-                <double *> x_, <double *> weight_, <double *> bias_, <double *> z_, <double *> a_,
-                n, p, k, f, alpha, _aligned(workspace))
-        free(workspace)
+    if seen.dtype == cnp.NPY_FLOAT:
+        dense_forward_kernel[float](x, weight, bias, z, a, f, alpha)
+    else:
+        dense_forward_kernel[double](x, weight, bias, z, a, f, alpha)
 
 
 def dense_backward(x, weight, delta, grad_weight, grad_bias, grad_x):
     """The twin of `backprop._numpy.dense.dense_backward`."""
     cdef Arrays seen
     seen.count = 0
-    cdef void *x_ = array_in(&seen, x, b"x", ANY, ANY)
+    array_in(&seen, x, b"x", ANY, ANY)
     cdef Py_ssize_t n = seen.rows, p = seen.columns
-    cdef void *weight_ = array_in(&seen, weight, b"weight", p, ANY)
+    array_in(&seen, weight, b"weight", p, ANY)
     cdef Py_ssize_t k = seen.columns
-    cdef void *delta_ = array_in(&seen, delta, b"delta", n, k)
-    cdef void *grad_weight_ = optional_out(&seen, grad_weight, b"grad_weight", p, k)
-    cdef void *grad_bias_ = optional_out(&seen, grad_bias, b"grad_bias", k, FLAT)
-    cdef void *grad_x_ = optional_out(&seen, grad_x, b"grad_x", n, p)
-    cdef void *workspace = _workspace(n, p, k, seen.dtype)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            _backward_arrays[float](
-                <float *> x_, <float *> weight_, <float *> delta_,
-                <float *> grad_weight_, <float *> grad_bias_, <float *> grad_x_, n, p, k, _aligned(workspace))
-        else:
-            _backward_arrays[double](
-                <double *> x_, <double *> weight_, <double *> delta_,
-                <double *> grad_weight_, <double *> grad_bias_, <double *> grad_x_, n, p, k, _aligned(workspace))
-        free(workspace)
+    array_in(&seen, delta, b"delta", n, k)
+    optional_out(&seen, grad_weight, b"grad_weight", p, k)
+    optional_out(&seen, grad_bias, b"grad_bias", k, FLAT)
+    optional_out(&seen, grad_x, b"grad_x", n, p)
+    if seen.dtype == cnp.NPY_FLOAT:
+        dense_backward_kernel[float](x, weight, delta, grad_weight, grad_bias, grad_x)
+    else:
+        dense_backward_kernel[double](x, weight, delta, grad_weight, grad_bias, grad_x)
