@@ -508,7 +508,7 @@ cdef void update_blocks(
         update_block(u, lr, g, param + w.start, state[0], state[1], state[2], w.count)
 
 
-# Faces.
+# Spans.
 
 cdef object span_dtype = SPAN
 assert span_dtype.itemsize == sizeof(span_t)
@@ -538,6 +538,93 @@ cdef inline void drop_spans(spans_t *spans) noexcept:
     spans.at = NULL
 
 
+# Kernels.
+
+cdef double squared_norm_kernel(const real[::1] grad, const spans_t *spans) except? -1:
+    """The sum of squares."""
+    cdef Py_ssize_t blocks = span_block_count(spans.at, spans.count)
+    cdef double *partial = <double *> malloc(max(<Py_ssize_t> 1, blocks) * sizeof(double))
+    cdef double total
+    if partial is NULL:
+        raise MemoryError
+    with nogil:
+        squared_norm_blocks(read_1d(grad), spans.at, spans.count, partial, 0, 1)
+        total = sum_of(partial, blocks)
+    free(partial)
+    return total
+
+
+cdef void scale_kernel(const spans_t *spans, real[::1] grad, double factor) except *:
+    """grad *= factor."""
+    with nogil:
+        scale_blocks(spans.at, spans.count, write_1d(grad), factor, 0, 1)
+
+
+cdef void clip_value_kernel(const spans_t *spans, real[::1] grad, double limit) except *:
+    """grad = min(max(grad, -limit), limit)."""
+    with nogil:
+        clip_value_blocks(spans.at, spans.count, write_1d(grad), limit, 0, 1)
+
+
+cdef void update_kernel(
+    update_t *u, const real[::1] grad, const spans_t *spans, real[::1] param,
+    real[::1] state0, real[::1] state1, real[::1] state2
+) except *:
+    """One step of an optimizer; the states that it does without are None."""
+    u.state[0], u.state[1], u.state[2] = write_1d(state0), write_1d(state1), write_1d(state2)
+    with nogil:
+        update_blocks(u, read_1d(grad), spans.at, spans.count, write_1d(param), 0, 1)
+
+
+# Faces.
+
+def squared_norm(grad, spans):
+    """The twin of `backprop._numpy.optimizers.squared_norm`."""
+    cdef Arrays seen
+    cdef spans_t span
+    seen.count = 0
+    array_in(&seen, grad, b"grad", ANY, FLAT)
+    take_spans(&span, spans, seen.rows)
+    try:
+        if seen.dtype == cnp.NPY_FLOAT:
+            return squared_norm_kernel[float](grad, &span)
+        return squared_norm_kernel[double](grad, &span)
+    finally:
+        drop_spans(&span)
+
+
+def scale(spans, grad, double factor):
+    """The twin of `backprop._numpy.optimizers.scale`."""
+    cdef Arrays seen
+    cdef spans_t span
+    seen.count = 0
+    array_out(&seen, grad, b"grad", ANY, FLAT)
+    take_spans(&span, spans, seen.rows)
+    try:
+        if seen.dtype == cnp.NPY_FLOAT:
+            scale_kernel[float](&span, grad, factor)
+        else:
+            scale_kernel[double](&span, grad, factor)
+    finally:
+        drop_spans(&span)
+
+
+def clip_value(spans, grad, double limit):
+    """The twin of `backprop._numpy.optimizers.clip_value`."""
+    cdef Arrays seen
+    cdef spans_t span
+    seen.count = 0
+    array_out(&seen, grad, b"grad", ANY, FLAT)
+    take_spans(&span, spans, seen.rows)
+    try:
+        if seen.dtype == cnp.NPY_FLOAT:
+            clip_value_kernel[float](&span, grad, limit)
+        else:
+            clip_value_kernel[double](&span, grad, limit)
+    finally:
+        drop_spans(&span)
+
+
 cdef inline int states_needed(int kind) noexcept nogil:
     """How many of an optimizer's states must be arrays; the others may be NULL."""
     return 0 if kind == SGD else 1 if kind == RMSPROP or kind == ADAGRAD or kind == LION else 2
@@ -552,78 +639,25 @@ cdef int _update(
     cdef spans_t span
     cdef int needed = states_needed(u.kind)
     seen.count = 0
-    cdef const void *g = array_in(&seen, grad, b"grad", ANY, FLAT)
+    array_in(&seen, grad, b"grad", ANY, FLAT)
     cdef Py_ssize_t size = seen.rows
-    cdef void *p = array_out(&seen, param, b"param", size, FLAT)
-    u.state[0] = _state(&seen, state0, name0, size, needed > 0)
-    u.state[1] = _state(&seen, state1, name1, size, needed > 1)
-    u.state[2] = _state(&seen, state2, name2, size, needed > 2)
+    array_out(&seen, param, b"param", size, FLAT)
+    _state(&seen, state0, name0, size, needed > 0)
+    _state(&seen, state1, name1, size, needed > 1)
+    _state(&seen, state2, name2, size, needed > 2)
     take_spans(&span, spans, size)
-    with nogil:
+    try:
         if seen.dtype == cnp.NPY_FLOAT:
-            update_blocks(u, <const float *> g, span.at, span.count, <float *> p, 0, 1)
+            update_kernel[float](u, grad, &span, param, state0, state1, state2)
         else:
-            update_blocks(u, <const double *> g, span.at, span.count, <double *> p, 0, 1)
-    drop_spans(&span)
+            update_kernel[double](u, grad, &span, param, state0, state1, state2)
+    finally:
+        drop_spans(&span)
     return 0
 
 
 cdef inline void *_state(Arrays *seen, object state, const char *name, Py_ssize_t size, bint required) except? NULL:
     return array_out(seen, state, name, size, FLAT) if required else optional_out(seen, state, name, size, FLAT)
-
-
-def squared_norm(grad, spans):
-    """The twin of `backprop._numpy.optimizers.squared_norm`."""
-    cdef Arrays seen
-    cdef spans_t span
-    seen.count = 0
-    cdef const void *g = array_in(&seen, grad, b"grad", ANY, FLAT)
-    take_spans(&span, spans, seen.rows)
-    cdef Py_ssize_t blocks = span_block_count(span.at, span.count)
-    cdef double *partial = <double *> malloc(max(<Py_ssize_t> 1, blocks) * sizeof(double))
-    cdef double total
-    if partial is NULL:
-        drop_spans(&span)
-        raise MemoryError
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            squared_norm_blocks(<const float *> g, span.at, span.count, partial, 0, 1)
-        else:
-            squared_norm_blocks(<const double *> g, span.at, span.count, partial, 0, 1)
-        total = sum_of(partial, blocks)
-    free(partial)
-    drop_spans(&span)
-    return total
-
-
-def scale(spans, grad, double factor):
-    """The twin of `backprop._numpy.optimizers.scale`."""
-    cdef Arrays seen
-    cdef spans_t span
-    seen.count = 0
-    cdef void *g = array_out(&seen, grad, b"grad", ANY, FLAT)
-    take_spans(&span, spans, seen.rows)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            scale_blocks(span.at, span.count, <float *> g, factor, 0, 1)
-        else:
-            scale_blocks(span.at, span.count, <double *> g, factor, 0, 1)
-    drop_spans(&span)
-
-
-def clip_value(spans, grad, double limit):
-    """The twin of `backprop._numpy.optimizers.clip_value`."""
-    cdef Arrays seen
-    cdef spans_t span
-    seen.count = 0
-    cdef void *g = array_out(&seen, grad, b"grad", ANY, FLAT)
-    take_spans(&span, spans, seen.rows)
-    with nogil:
-        if seen.dtype == cnp.NPY_FLOAT:
-            clip_value_blocks(span.at, span.count, <float *> g, limit, 0, 1)
-        else:
-            clip_value_blocks(span.at, span.count, <double *> g, limit, 0, 1)
-    drop_spans(&span)
 
 
 def sgd(
