@@ -7,10 +7,12 @@ float32 to itself in float64.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import combinations, product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ import pytest
 from kernel_cases import CASES, USES_Z, Case, Made, batch_norm_forward
 
 from backprop._numpy import REFERENCE
-from backprop._numpy.checks import DEMANDS
+from backprop._numpy.checks import DEMANDS, Demand
 from backprop.kernels import SPAN, Kernels
 
 KERNELS = [name for name in vars(Kernels) if not name.startswith("_")]
@@ -88,6 +90,38 @@ def test_the_contract_tells_formula_and_arrays(kernel: str) -> None:
     formula, _, arrays = inspect.getdoc(getattr(Kernels, kernel)).rpartition("\n\nArrays: ")
     assert formula.startswith("``") or kernel == "squared_norm"
     assert all(f"{demand.name}{'?' * demand.optional} (" in arrays for demand in DEMANDS[kernel])
+
+
+# The compiled kernels: their names without "_kernel", and the views that they take, with the names of these.
+SOURCES = "".join(path.read_text("utf-8") for path in Path(__file__).parents[1].glob("src/backprop/_kernels/*.pxi"))
+VIEW = re.compile(r"((?:const )?(?:real|int64_t)\[[^]]*\]|const spans_t \*) ?(\w+)")
+VIEWS = {
+    name: VIEW.findall(parameters)
+    for name, parameters in re.findall(r"^cdef \w+ (\w+)_kernel\((.*?)\) except", SOURCES, re.M | re.S)
+}
+SHARED = {"losses": "loss", "optimizers": "update"}  # one kernel for all functions of a file that have none of their own
+
+
+def _view(demand: Demand) -> str:
+    """How a compiled kernel declares the array; spans are copied, for they index memory."""
+    if demand.dtype == "span":
+        return "const spans_t *"
+    number = {"": "real", "int64": "int64_t"}[demand.dtype]
+    axes = {1: "[::1]", 2: "[:, ::1]"}[len(demand.shape)]
+    return ("" if demand.written else "const ") + number + axes
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_compiled_kernel_takes_views_as_the_contract_demands(kernel: str) -> None:
+    name = kernel if kernel in VIEWS else SHARED[getattr(Kernels, kernel).__module__.rpartition(".")[2]]
+    demanded = [(_view(demand), demand.name) for demand in DEMANDS[kernel]]
+    if name == kernel:
+        assert VIEWS[name] == demanded
+    else:  # it takes what others demand, too
+        views = iter([view for view, _ in VIEWS[name]])
+        assert all(view in views for view, _ in demanded)
+    for dtype in ("float", "double"):
+        assert f"{name}_kernel[{dtype}](" in SOURCES
 
 
 def test_every_kernel_has_cases() -> None:
@@ -187,6 +221,25 @@ def test_output_may_be_the_input_where_the_contract_says_so(
 def test_keyword_arguments(module: Any, kernel: str) -> None:
     made = CASES[kernel][0].arguments()
     assert getattr(module, kernel)(**_cast(made, np.dtype("float64"))) == _run(module, kernel, _cast(made, np.dtype("float64")))
+
+
+@modules
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_strides_of_axes_without_a_second_element_do_not_matter(module: Any, kernel: str) -> None:
+    def with_odd_strides(value: Any) -> Any:
+        if not isinstance(value, np.ndarray):
+            return value
+        strides = [7 * stride if length < 2 else stride for length, stride in zip(value.shape, value.strides, strict=True)]
+        return np.lib.stride_tricks.as_strided(value, strides=strides, writeable=value.flags.writeable)
+
+    for case in CASES[kernel]:
+        made = case.arguments()
+        if any(1 in value.shape or 0 in value.shape for value in made.arguments().values() if isinstance(value, np.ndarray)):
+            given, other = _cast(made, np.dtype("float32")), _cast(made, np.dtype("float32"))
+            odd = {name: with_odd_strides(value) for name, value in other.items()}
+            assert _run(module, kernel, odd) == _run(module, kernel, given)
+            for name in made.outputs:
+                np.testing.assert_array_equal(odd[name], given[name])
 
 
 @modules
