@@ -138,6 +138,43 @@ def test_a_classifier_gives_labels_and_loses_few_in_int8(tool: str, tmp_path: Pa
     assert len(texts["small"]) < 0.5 * len(texts["exact"])
 
 
+ENSEMBLES = [("mse", 2), ("mse", 1), ("cross_entropy", 3), ("binary_cross_entropy", 1), ("binary_cross_entropy", 3)]
+
+
+def ensemble(loss: str, k: int) -> bp.Ensemble:
+    """Three networks of equal layers, whose outputs differ."""
+
+    def make(seed: int) -> bp.Network:
+        block = bp.Residual([bp.Dense(6, 6, activation="tanh"), bp.Dense(6, 6)])
+        return bp.Network([bp.Dense(4, 6, activation="gelu"), bp.BatchNorm(6), block, bp.Dense(6, k)], seed=seed)
+
+    made = bp.Ensemble(make, members=3, seed=0)
+    for net in made.members:
+        net.parameters *= 2
+        net.loss = loss
+    return made
+
+
+@pytest.mark.parametrize("tool", ["clang", "sanitizers", "g++"])
+def test_ensembles_give_the_mean_of_their_members_in_one_program(tool: str, tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32)
+    made = {f"{loss}_{k}": ensemble(loss, k) for loss, k in ENSEMBLES}
+    texts = {name: bp.export.c(many, name=name) for name, many in made.items()}
+    texts["still"] = bp.export.c(ensemble("mse", 2), name="still", buffers="static")
+    texts["whole"] = bp.export.c(ensemble("mse", 2), name="whole", weights="int8")
+    widths = {name: many.members[0].n_outputs for name, many in made.items()} | {"still": 2, "whole": 2}
+    results = run(texts, widths, x, tmp_path, compiler(tool))
+    for (loss, _), (name, many) in zip(ENSEMBLES, made.items(), strict=True):
+        expected = many.predict(x) if loss == "mse" else many.predict_proba(x)
+        np.testing.assert_allclose(results[name], expected, rtol=1e-5, atol=1e-5 * np.abs(expected).max(), err_msg=name)
+    numbers = made["mse_2"].predict(x)
+    np.testing.assert_allclose(results["still"], numbers, atol=1e-5 * np.abs(numbers).max())
+    np.testing.assert_allclose(results["whole"], numbers, atol=0.05 * np.abs(numbers).max())
+    assert (results["cross_entropy_3_label"] == made["cross_entropy_3"].predict_proba(x).argmax(axis=1)).all()
+    assert (results["binary_cross_entropy_1_label"] == (made["binary_cross_entropy_1"].predict_proba(x)[:, 0] > 0.5)).all()
+    assert "the mean of 3 neural networks of 4 inputs, 2 outputs" in texts["mse_2"]
+
+
 @pytest.mark.parametrize(
     ("loss", "k", "ends_in"), [("binary_cross_entropy", 1, "identity"), ("mse", 3, "softmax"), ("cross_entropy", 1, "identity")]
 )

@@ -32,6 +32,15 @@ def test_the_suffix_decides_what_is_written(saved: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out == f"saved      {folder / 'iris.c'}\n"
 
 
+@pytest.mark.parametrize("suffix", [".onnx", ".c", ".mjs"])
+def test_an_ensemble_is_one_file(suffix: str, tmp_path: Path) -> None:
+    bp.Ensemble(lambda seed: bp.mlp([4, 3, 2], seed=seed), members=3, seed=0).save(tmp_path / "many.safetensors")
+    if suffix == ".onnx":
+        pytest.importorskip("onnx")
+    assert cli.main(["export", str(tmp_path / "many.safetensors"), str(tmp_path / f"many{suffix}")]) == 0
+    assert (tmp_path / f"many{suffix}").stat().st_size > 300
+
+
 def test_a_model_of_a_table_takes_its_rows(tmp_path: Path) -> None:
     table = {"area": [float(i) for i in range(40)], "town": ["Rome", "Oslo"] * 20, "price": [2.0 * i for i in range(40)]}
     model = bp.tabular.TableModel.fit(table, target="price", epochs=1, hidden=(4,))

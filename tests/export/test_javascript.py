@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_networks import random_network
-from test_c import FUNCTIONS, activation
+from test_c import ENSEMBLES, FUNCTIONS, activation, ensemble
 
 import backprop as bp
 
@@ -28,7 +28,7 @@ console.log(JSON.stringify({y: map(net.predict), label: map(net.label), p: map(n
 """
 
 
-def run(net: bp.Network, x: np.ndarray, folder: Path) -> dict[str, Any]:
+def run(net: bp.Network | bp.Ensemble, x: np.ndarray, folder: Path) -> dict[str, Any]:
     """What the module of a network exports and gives for the rows of x."""
     bp.export.js(net, folder / "net.mjs")
     (folder / "driver.mjs").write_text(DRIVER)
@@ -49,6 +49,25 @@ def test_every_activation_agrees_at_extremes(tmp_path: Path) -> None:
         result = run(net, np.array(points)[:, None], tmp_path)
         np.testing.assert_allclose(result["y"], net.predict(np.array(points)[:, None]), rtol=1e-13, atol=1e-300, err_msg=text)
         assert len(result["y"]) == n
+
+
+@pytest.mark.parametrize(("loss", "k"), ENSEMBLES)
+def test_ensembles_give_the_mean_of_their_members(loss: str, k: int, tmp_path: Path) -> None:
+    many, x = ensemble(loss, k), np.random.default_rng(0).normal(size=(9, 4))
+    result = run(many, x, tmp_path)
+    if loss == "mse":
+        np.testing.assert_allclose(result["y"], many.predict(x), rtol=1e-4, atol=1e-5)
+        assert result["labels"] == []
+        return
+    p = many.predict_proba(x)
+    np.testing.assert_allclose(result["y"], p, rtol=1e-4, atol=1e-6)
+    if k == 1:
+        assert result["label"] == (p[:, 0] > 0.5).astype(int).tolist()
+        np.testing.assert_allclose(result["p"], np.hstack([1 - p, p]), rtol=1e-4, atol=1e-6)
+    elif loss == "cross_entropy":
+        assert result["label"] == p.argmax(axis=1).tolist()
+    else:
+        assert result["label"] == (p > 0.5).tolist()
 
 
 @pytest.mark.parametrize("seed", range(6))

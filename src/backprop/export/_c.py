@@ -20,6 +20,7 @@ from .._files import StrPath, replace_file
 from .._types import Array
 from .._version import __version__
 from ..activations import ActivationFunction
+from ..ensemble import Ensemble
 from ..network import Network
 from ..tabular import TableEncoder, TableModel
 from . import _c_table
@@ -28,6 +29,7 @@ from ._program import (
     ActivationStep,
     DenseStep,
     LayerNormStep,
+    MeanStep,
     Program,
     ResidualStep,
     ScaleStep,
@@ -43,14 +45,14 @@ _TEST_TOLERANCE = 1e-4
 
 
 def c(
-    model: Network | TableModel,
+    model: Network | TableModel | Ensemble,
     path: StrPath | None = None,
     *,
     name: str | None = None,
     weights: str = "float32",
     buffers: str = "stack",
 ) -> str:
-    """Return a network, alone or with its table, as the text of one C file, and write it if a path is given.
+    """Return a network, alone or with its table, or an ensemble, as the text of one C file, and write it if a path is given.
 
     The file is C99 and C++. It allocates nothing, needs ``math.h`` only for activations that have exponentials, and all its
     symbols begin with the name, so that several models link into one program. It defines, for the name ``net``::
@@ -68,9 +70,12 @@ def c(
     dates as days since 1970 (UTC), NaN where they are missing, and for a word what ``float net_word(int column, const char *word)``
     gives. A predicted number is that of the target.
 
+    For an `Ensemble`, ``net_predict`` gives what `Ensemble.predict` returns; where its outputs mean classes, the probabilities of
+    `Ensemble.predict_proba`, to which `net_label` and ``net_probabilities`` belong.
+
     Parameters
     ----------
-    model : Network or TableModel
+    model : Network, TableModel or Ensemble
         The model, as it predicts now.
     path : str or path, optional
         The file. It holds the old content or the whole new one at any moment.
@@ -164,7 +169,17 @@ _FUNCTIONS = {
     "relu6": "z < 0.0f ? 0.0f : z > 6.0f ? 6.0f : z",
 }
 _WITHOUT_MATH = ("relu", "leaky_relu", "softsign", "hardtanh", "relu6")
-_PLAIN = {*_WITHOUT_MATH, *(f"at_{name}" for name in _WITHOUT_MATH), "copy", "add", "scale", "unscale", "dense", "dense_int8"}
+_PLAIN = {
+    *_WITHOUT_MATH,
+    *(f"at_{name}" for name in _WITHOUT_MATH),
+    "copy",
+    "add",
+    "share",
+    "scale",
+    "unscale",
+    "dense",
+    "dense_int8",
+}
 _PLAIN |= {"encode", "number", "clipped", "truth", "category_of", "calendar"}  # `encode` knows whether these need it
 _NEEDS = {"gelu": "sigmoid", "silu": "sigmoid", "mish": "softplus"}
 
@@ -281,9 +296,10 @@ class _File:
         upper, name = self.name.upper(), self.name
         ram = 4 * sum(self.buffers().values())
         what = f"{self.columns} inputs, {self.program.n_outputs} outputs"
+        networks = sum(len(step.members) for step in self.program.steps if isinstance(step, MeanStep))
         place = "in static memory" if self.static else "on the stack"
         lines = [
-            f"{name}: a neural network of {what}, as C99 and C++.",
+            f"{name}: {f'the mean of {networks} neural networks' if networks else 'a neural network'} of {what}, as C99 and C++.",
             "",
             f"Constants  {self.flash} bytes",
             f"Buffers    {ram} bytes {place}" + (": one call at a time" if self.static else ""),
@@ -318,6 +334,8 @@ class _File:
         """The step with its numbers as the file holds them."""
         if isinstance(step, ResidualStep):
             return step._replace(block=tuple(map(self.rounded, step.block)))
+        if isinstance(step, MeanStep):
+            return step._replace(members=tuple(tuple(map(self.rounded, member)) for member in step.members))
         if isinstance(step, DenseStep):
             weight, bias = step.weight, None if step.bias is None else _single(step.bias, step.name)
             if self.small:
@@ -366,8 +384,24 @@ class _File:
                 made, _ = self.block(step.block, place, width, (*held, place))
                 target = target if made == place else made
                 self.call("add", target, width, place, made)
+            elif isinstance(step, MeanStep):
+                target, width = self.mean(step, place, width, held)
             place = target
         return place, width
+
+    def mean(self, step: MeanStep, place: str, width: int, held: tuple[str, ...]) -> tuple[str, int]:
+        """Write the calls for the mean of members whose input lies in `place`, as `block` does."""
+        total, made_width = _free((*held, place)), width
+        kept = (*held, place, total)
+        for index, member in enumerate(step.members):
+            made, made_width = self.block(member, place, width, kept)
+            if step.function is not None:
+                target = _free(kept) if made in kept else made
+                self.activation(step.function, target, made_width, made)
+                made = target
+            self.call(*(("copy", total, made_width, made) if index == 0 else ("add", total, made_width, total, made)))
+        self.call("share", total, made_width, total, literal(1 / len(step.members)))
+        return total, made_width
 
     def dense(self, step: DenseStep, source: str, target: str) -> None:
         rows, columns = step.weight.shape
@@ -517,6 +551,10 @@ static void NAME_copy(float *y, const float *x, int n) {
     "add": """
 static void NAME_add(float *y, const float *x, const float *z, int n) {
     for (int i = 0; i < n; i++) y[i] = x[i] + z[i];
+}""",
+    "share": """
+static void NAME_share(float *y, const float *x, float share, int n) {
+    for (int i = 0; i < n; i++) y[i] = x[i] * share;
 }""",
     "unscale": """
 static void NAME_unscale(float *y, const float *x, double scale, double mean, int n) {

@@ -11,6 +11,7 @@ from .._files import StrPath, replace_file
 from .._numpy import erf
 from .._types import Array
 from .._version import __version__
+from ..ensemble import Ensemble
 from ..network import Network
 from ..tabular import TableModel
 from . import _javascript_table
@@ -19,6 +20,7 @@ from ._program import (
     DenseStep,
     Label,
     LayerNormStep,
+    MeanStep,
     Program,
     ResidualStep,
     ScaleStep,
@@ -30,8 +32,8 @@ from ._program import (
 )
 
 
-def js(model: Network | TableModel, path: StrPath | None = None) -> str:
-    """Return a network, alone or with its table, as the text of one JavaScript module, and write it if a path is given.
+def js(model: Network | TableModel | Ensemble, path: StrPath | None = None) -> str:
+    """Return a network, alone or with its table, or an ensemble, as one JavaScript module, and write it if a path is given.
 
     The module is an ES module for browsers, Node and other runtimes. It needs nothing else, evaluates no strings, and exports
 
@@ -47,9 +49,12 @@ def js(model: Network | TableModel, path: StrPath | None = None) -> str:
     dates, and null or undefined for a missing value. ``predict(x)`` gives the number or the class, ``probabilities(x)`` the
     probability of each class, and ``columns`` lists the columns.
 
+    For an `Ensemble`, ``predict(x)`` gives what `Ensemble.predict` returns; where its outputs mean classes, the probabilities of
+    `Ensemble.predict_proba`, to which ``probabilities(x)`` and ``label(x)`` belong.
+
     Parameters
     ----------
-    model : Network or TableModel
+    model : Network, TableModel or Ensemble
         The model, as it predicts now.
     path : str or path, optional
         The file; by custom it ends in ``.mjs`` or ``.js``. It holds the old content or the whole new one at any moment.
@@ -171,10 +176,12 @@ class _Module:
     def header(self) -> str:
         program = self.program
         what = f"{program.n_inputs} inputs, {program.n_outputs} outputs"
+        networks = sum(len(step.members) for step in program.steps if isinstance(step, MeanStep))
+        kind = f"The mean of {networks} neural networks" if networks else "A neural network"
         face = "predict(x) takes an array of numbers, one row, and returns the outputs."
         if program.encoder is not None:
             face = "predict(row) takes an object with a value for each of the columns."
-        return f"// A neural network of {what}, made by backprop {__version__}.\n// Model sha256:{program.checksum()}\n// {face}"
+        return f"// {kind} of {what}, made by backprop {__version__}.\n// Model sha256:{program.checksum()}\n// {face}"
 
     def decoder(self) -> str:
         kind = "Float64Array" if self.program.dtype == np.float64 else "Float32Array"
@@ -252,6 +259,19 @@ class _Module:
                 self.statements.append(f"const {place} = v;")
                 self.write(step.block)
                 self.statements.append(f"v = {self.use('add')}({place}, v);")
+            elif isinstance(step, MeanStep):
+                self.mean(step)
+
+    def mean(self, step: MeanStep) -> None:
+        place = len(self.statements)
+        self.statements += [f"const before{place} = v;", f"let sum{place};"]
+        for index, member in enumerate(step.members):
+            self.statements.append(f"v = before{place};")
+            self.write(member)
+            if step.function is not None:
+                self.activation(ActivationStep(step.name, step.function))
+            self.statements.append(f"sum{place} = v;" if index == 0 else f"sum{place} = {self.use('add')}(sum{place}, v);")
+        self.statements.append(f"v = sum{place}.map(value => value / {len(step.members)});")
 
     def activation(self, step: ActivationStep) -> None:
         name, alpha = step.function.name, step.function.alpha

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib import import_module
 from math import sqrt
 from typing import Any
@@ -30,6 +29,7 @@ from ._program import (
     Label,
     LayerNormStep,
     Meaning,
+    MeanStep,
     Program,
     ResidualStep,
     ScaleStep,
@@ -116,8 +116,7 @@ def onnx(
         raise ValueError(f"opset must be an int from {_OLDEST_OPSET} to {newest}, which the installed onnx knows, got {opset!r}")
     if not isinstance(input_name, str) or not input_name:
         raise ValueError(f"input_name must be a name, got {input_name!r}")
-    programs = _programs(model, outputs)
-    program = programs[0]
+    program = lower(model, outputs)
     if program.encoder is not None and input_name != "input":
         raise ValueError(f"input_name is for a network; the inputs of a table are called as its columns, got {input_name!r}")
     names = [input_name] if program.encoder is None else [feature.name for feature in program.encoder.features]
@@ -128,33 +127,12 @@ def onnx(
     else:
         x, described = encode(program.encoder, inputs)
     writer = _Writer(graph, opset, dict(handlers or {}))
-    y, meaning = _averaged([writer.steps(one.steps, x) for one in programs], program.meaning)
-    outcome = _describe_results(graph, replace(program, meaning=meaning), y, results)
-    proto = _model(library, graph, described, outcome, opset, "+".join(one.checksum() for one in programs))
+    outcome = _describe_results(graph, program, writer.steps(program.steps, x), results)
+    proto = _model(library, graph, described, outcome, opset, program.checksum())
     library.checker.check_model(proto, full_check=True)
     if path is not None:
         replace_file(path, proto.SerializeToString())
     return proto
-
-
-def _programs(model: Any, outputs: str) -> list[Program]:
-    """The programs whose outputs are averaged: one, but for an ensemble."""
-    if isinstance(model, Ensemble):
-        return [lower(net, outputs, f"members.{index}.layers") for index, net in enumerate(model.members)]
-    return [lower(model, outputs)]
-
-
-def _averaged(outputs: list[Value], meaning: Meaning) -> tuple[Value, Meaning]:
-    """The mean of the outputs, or of the probabilities that are made of them, and what it means."""
-    if len(outputs) == 1:
-        return outputs[0], meaning
-    if meaning.link is not None:
-        options: dict[str, Any] = {"axis": -1} if meaning.link == "softmax" else {}
-        outputs = [y.graph.add(meaning.link.capitalize(), y, **options) for y in outputs]
-    total = outputs[0]
-    for y in outputs[1:]:
-        total = total + y
-    return total * (1 / len(outputs)), meaning._replace(link=None)
 
 
 def _library() -> Any:
@@ -206,6 +184,14 @@ class _Writer:
             return _activation(graph, step.function, x)
         if isinstance(step, ResidualStep):
             return x + self.steps(step.block, x)
+        if isinstance(step, MeanStep):
+            found = [self.steps(member, x) for member in step.members]
+            if step.function is not None:
+                found = [_activation(graph, step.function, y) for y in found]
+            total = found[0]
+            for y in found[1:]:
+                total = total + y
+            return total * (1 / len(found))
         kind = type(step.owner)
         handler = self.handlers.get(kind)
         if handler is None:

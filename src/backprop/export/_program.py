@@ -17,6 +17,7 @@ import numpy as np
 from .._overrides import is_built_in
 from .._types import Array
 from ..activations import ActivationFunction
+from ..ensemble import Ensemble
 from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
 from ..network import Network
 from ..tabular import ClassTarget, TableEncoder, TableModel
@@ -72,6 +73,14 @@ class ResidualStep(NamedTuple):
     block: tuple[Step, ...]
 
 
+class MeanStep(NamedTuple):
+    """``y = mean of function(member(x))`` over the members; without a function, the mean of ``member(x)``."""
+
+    name: str
+    members: tuple[tuple[Step, ...], ...]
+    function: ActivationFunction | None
+
+
 class CustomStep(NamedTuple):
     """A layer or an activation function from outside this package."""
 
@@ -80,7 +89,7 @@ class CustomStep(NamedTuple):
 
 
 Label = str | int | float | bool
-Step = DenseStep | BatchNormStep | ScaleStep | LayerNormStep | ActivationStep | ResidualStep | CustomStep
+Step = DenseStep | BatchNormStep | ScaleStep | LayerNormStep | ActivationStep | ResidualStep | MeanStep | CustomStep
 
 
 class Meaning(NamedTuple):
@@ -146,18 +155,20 @@ class Program:
                 if isinstance(value, np.ndarray):
                     digest.update(np.ascontiguousarray(value, value.dtype.newbyteorder("<")).tobytes())
                     texts.append((field, value.shape))
-                elif field != "block":
+                elif field not in ("block", "members"):
                     texts.append((field, repr(value)))
             digest.update(repr((type(step).__name__, texts)).encode())
         return digest.hexdigest()
 
 
-def lower(model: Network | TableModel, outputs: str = "auto", prefix: str = "layers") -> Program:
-    """Return the program of a network, or of a network with its table.
+def lower(model: Network | TableModel | Ensemble, outputs: str = "auto", prefix: str = "layers") -> Program:
+    """Return the program of a network, of a network with its table, or of the mean of several networks.
+
+    Where the outputs of an ensemble mean classes, the mean is that of their probabilities, which the program then gives.
 
     Parameters
     ----------
-    model : Network or TableModel
+    model : Network, TableModel or Ensemble
     outputs : {"auto", "raw", "classes"}
         Whether the outputs mean classes; "auto" goes by the target of a table, or the loss that the network was trained with.
     prefix : str
@@ -175,8 +186,14 @@ def lower(model: Network | TableModel, outputs: str = "auto", prefix: str = "lay
     if isinstance(model, TableModel):
         program = lower(model.network, "raw")
         return replace(program, meaning=_meaning_of_target(model, outputs), encoder=model.encoder)
+    if isinstance(model, Ensemble):
+        programs = [lower(net, outputs, f"members.{index}.{prefix}") for index, net in enumerate(model.members)]
+        first, meaning = programs[0], programs[0].meaning
+        function = None if meaning.link is None else ActivationFunction(meaning.link)
+        mean = MeanStep("mean", tuple(program.steps for program in programs), function)
+        return replace(first, steps=(mean,), meaning=meaning._replace(link=None))
     if not isinstance(model, Network):
-        raise TypeError(f"model must be a Network or a TableModel, got {type(model).__name__}")
+        raise TypeError(f"model must be a Network, a TableModel or an Ensemble, got {type(model).__name__}")
     net = model
     methods = ("forward", "infer", "predict")
     replaced = [name for name in methods if name in vars(net) or getattr(type(net), name) is not getattr(Network, name)]
@@ -239,11 +256,14 @@ def _activation(name: str, function: ActivationFunction) -> Iterator[Step]:
 
 
 def walk(steps: Iterable[Step]) -> Iterator[Step]:
-    """Yield every step, a residual's before those of its block."""
+    """Yield every step, a residual's before those of its block, a mean's before those of its members."""
     for step in steps:
         yield step
         if isinstance(step, ResidualStep):
             yield from walk(step.block)
+        elif isinstance(step, MeanStep):
+            for member in step.members:
+                yield from walk(member)
 
 
 def require_built_in(program: Program, what: str) -> None:
@@ -281,6 +301,8 @@ def _folded(steps: Iterable[Step]) -> tuple[Step, ...]:
             step = DenseStep(step.name, step.weight.astype(np.float64), bias)
         elif isinstance(step, ResidualStep):
             step = step._replace(block=_folded(step.block))
+        elif isinstance(step, MeanStep):
+            step = step._replace(members=tuple(map(_folded, step.members)))
         before = done[-1] if done else None
         if isinstance(step, ScaleStep) and isinstance(before, DenseStep):
             shift = step.shift if before.bias is None else before.bias * step.scale + step.shift
@@ -313,6 +335,9 @@ def _run(steps: Iterable[Step], x: Array) -> Array:
             x = step.function(x)
         elif isinstance(step, ResidualStep):
             x = x + _run(step.block, x)
+        elif isinstance(step, MeanStep):
+            found = [_run(member, x) for member in step.members]
+            x = np.mean([y if step.function is None else step.function(y) for y in found], axis=0)
         else:
             raise TypeError(f"{step.name} is code from outside the library")
     return x
