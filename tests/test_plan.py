@@ -12,6 +12,9 @@ from random_networks import OPTIMIZERS, losses_of, random_network, targets_for
 
 import backprop as bp
 from backprop import activations, kernels
+from backprop._training.rows import Batch
+from backprop.explain import comparisons, record
+from backprop.explain.diagnosis import probes
 from backprop.network import Network
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="plans are the compiled backend's")
@@ -486,3 +489,36 @@ def test_options_that_change_between_steps_are_those_of_the_next(layer_by_layer,
         results.append(net.parameters)
         layer_by_layer()
     np.testing.assert_allclose(results[0], results[1], rtol=1e-10)
+
+
+def compare(x: np.ndarray, y: np.ndarray) -> object:
+    candidates = {"small": bp.mlp([4, 3, 2], seed=0), "large": bp.mlp([4, 8, 2], dropout=0.1, seed=0)}
+    return bp.compare(candidates, x, y, loss="cross_entropy", epochs=2, lr="auto")
+
+
+USERS: dict[str, Callable[[np.ndarray, np.ndarray], object]] = {
+    "compare": compare,
+    "lr_range_test": lambda x, y: bp.lr_range_test(bp.Trainer(bp.mlp([4, 3, 2], seed=0), loss="cross_entropy"), x, y),
+    "fit_many": lambda x, y: bp.fit_many(
+        [bp.Trainer(bp.mlp([4, 3, 2], seed=0), loss="cross_entropy", accumulate_steps=2, l2=0.1) for _ in range(2)], x, y
+    ),
+    "record": lambda x, y: record(bp.mlp([4, 3, 2], seed=0), x, y, loss="cross_entropy", epochs=2, snapshots=2),
+    "vanishing": lambda x, y: comparisons.vanishing(x, y, loss="cross_entropy", n_outputs=2, activations=["tanh"], epochs=2),
+    "race": lambda x, y: comparisons.race(steps=3),
+    "a probe of diagnose": lambda x, y: probes._train(
+        bp.Trainer(bp.mlp([4, 3, 2], seed=0), loss="cross_entropy"), Batch(x, y, np.ones(60), np.ones(60)), 16, 3
+    ),
+    "an epoch with EMA": lambda x, y: bp.mlp([4, 3, 2], seed=0).fit(x, y, loss="cross_entropy", callbacks=[bp.EMA(0.9)]),
+    "batches": lambda x, y: bp.mlp([4, 3, 2], seed=0).fit([(x, y), (x[:7], y[:7])], loss="cross_entropy", metrics=["accuracy"]),
+}
+
+
+@pytest.mark.parametrize("name", USERS)
+def test_what_trains_for_others_takes_whole_steps_of_a_plan(name, monkeypatch, rng):
+    def refuse(*arguments: object) -> None:
+        raise AssertionError("not by plan")
+
+    monkeypatch.setattr("backprop.network.apply", refuse)
+    monkeypatch.setattr("backprop._training.step.TrainingStep._complete", refuse)
+    monkeypatch.setattr("backprop._training.step.TrainingStep._use_gradients", refuse)
+    USERS[name](rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 2, 60))

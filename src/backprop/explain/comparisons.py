@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 
 from .. import losses
+from .._arrays import as_matrix
 from .._types import AnyArray
 from ..clipping import clip_grad_norm
 from ..layers import Dense
 from ..metrics import r2
 from ..network import Network, mlp
 from ..optimizers import SGD, Adagrad, Adam, Optimizer, RMSprop
+from ..training import DivergenceError, Trainer
 from .recording import correct_share, gradient_norms
 from .trace import short
 
@@ -45,27 +47,25 @@ def vanishing(
         return float(r2(outputs, targets)) if regression else correct_share(outputs, targets, loss_function)
 
     sizes = [x.shape[1], *[width] * depth, n_outputs]
+    x, targets = as_matrix(x, "x", np.dtype(np.float64)), loss_function.prepare_targets(y, n_outputs, np.dtype(np.float64))
     at = sorted(epoch for epoch in {0, 1, 2, 3, 5, 8, 12, *range(16, epochs, 4), epochs} if epoch <= epochs)
     runs = []
     for activation in activations:
         net = mlp(sizes, activation=activation, init="glorot_uniform", dtype="float64", seed=seed)
-        optimizer = SGD(lr=0.1)
+        trainer = Trainer(net, loss=loss_function, optimizer=SGD(lr=0.1))
         rng = np.random.default_rng(seed)
         run: dict[str, Any] = {"name": activation, "norms": [], "losses": [], "scores": [], "ratios": []}
         for epoch in range(epochs + 1):
             if epoch in at:
-                norms = gradient_norms(net, x, y, loss_function)
+                norms = gradient_norms(net, x, targets, loss_function)
                 outputs = net.predict(x)
                 run["norms"].append(norms)
                 run["ratios"].append(norms[0] / norms[-1] if norms[-1] else float("nan"))
-                run["losses"].append(loss_function.value(outputs, y))
-                run["scores"].append(score(outputs, y))
+                run["losses"].append(loss_function.value(outputs, targets))
+                run["scores"].append(score(outputs, targets))
             if epoch == epochs:
                 break
-            order = rng.permutation(len(x))
-            for start in range(0, len(x), 16):
-                rows = order[start : start + 16]
-                _step(net, x[rows], y[rows], loss_function, optimizer)
+            _train_epoch(trainer, x, targets, rng.permutation(len(x)))
         runs.append(run)
     found = [norm for run in runs for norms in run["norms"] for norm in norms if norm > 0]
     text = (
@@ -183,8 +183,9 @@ def _surface(
         )
         net.parameters = start
         path, found = [start.tolist()], []
+        trainer = Trainer(net, loss=mse, optimizer=optimizer)
         for _ in range(steps):
-            found.append(_step(net, x, target, mse, optimizer))
+            found.append(trainer.step(x, target))
             path.append(net.parameters.tolist())
         found.append(mse.value(net.predict(x), target))
         runs.append({"name": short(optimizer), "path": path, "losses": found})
@@ -203,9 +204,11 @@ def _surface(
     }
 
 
-def _step(net: Network, x: AnyArray, y: AnyArray, loss: losses.Loss, optimizer: Optimizer) -> float:
-    """One step of training; returns the loss before it."""
-    value, grad = loss(net.forward(x, training=True), y)
-    net.backward(grad)
-    optimizer.step(net)
-    return value
+def _train_epoch(trainer: Trainer, x: AnyArray, y: AnyArray, order: AnyArray) -> None:
+    """Train on the rows in this order; parameters are NaN once it has diverged, as they would be if it went on."""
+    try:
+        for start in range(0, len(x), 16):
+            rows = order[start : start + 16]
+            trainer.step(x[rows], y[rows])
+    except DivergenceError:
+        trainer.net.parameters[...] = np.nan
