@@ -476,6 +476,45 @@ def test_a_learning_rate_that_is_assigned_between_steps_is_that_of_the_next(grou
     np.testing.assert_allclose(results[0], results[1], rtol=1e-10)
 
 
+@pytest.mark.parametrize("class_weight", [[0.5, 2.0, 3.0], {0: 0.0, 2: 0.3}, "balanced"])
+def test_class_weights_in_steps_are_those_layer_by_layer(class_weight, dtype, layer_by_layer, rng):
+    x = rng.normal(size=(9, 4)).astype(dtype)
+    y = rng.integers(0, 3, (6, 9))
+    y[2], y[3] = 0, 2
+    weights = [None, rng.choice([0.0, 1.0, 2.5], 9), rng.normal(size=9).astype(np.float32)]
+    losses = []
+    nets = [bp.mlp([4, 5, 3], dropout=0.2, dtype=dtype, seed=0) for _ in range(2)]
+    for net in nets:
+        trainer = bp.Trainer(net, loss=bp.losses.CrossEntropy(class_weight=class_weight), optimizer=bp.SGD(0.1), accumulate_steps=2)
+        losses.append([trainer.step(x, labels, sample_weight=weight) for labels in y for weight in weights])
+        layer_by_layer()
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-9 if dtype == np.float64 else 1e-4)
+    assert_close(nets[0].parameters, nets[1].parameters, nets[0])
+    assert nets[0].dropout_step == nets[1].dropout_step
+
+
+def test_a_step_with_class_weights_needs_no_conversion(monkeypatch):
+    trainer = bp.Trainer(bp.mlp([4, 3], seed=0), loss=bp.losses.CrossEntropy(class_weight=[0.5, 1.0, 2.0]))
+    x, y = np.ones((5, 4), np.float32), np.arange(5) % 3
+    trainer.step(x, y)
+    monkeypatch.delattr("backprop._training.step.Converter")
+    trainer.step(x, y)
+    trainer.step(x, y, sample_weight=np.ones(5))
+
+
+def test_weights_that_are_zero_in_the_dtype_of_the_network_are_no_weights():
+    """They count as a step that waits, once."""
+    trainer = bp.Trainer(bp.mlp([2, 3, 1], seed=0), loss="mse", optimizer=bp.SGD(0.1), accumulate_steps=2)
+    x, y = np.ones((3, 2), np.float32), np.zeros((3, 1), np.float32)
+    other = copy.deepcopy(trainer)
+    for each, weight in ((trainer, 1e-60), (other, 0.0)):
+        for _ in range(3):
+            each.step(x, y)
+            each.step(x, y, sample_weight=np.full(3, weight))
+    np.testing.assert_array_equal(trainer.net.parameters, other.net.parameters)
+    assert trainer.optimizer.steps == other.optimizer.steps == 3
+
+
 def test_options_that_change_between_steps_are_those_of_the_next(layer_by_layer, rng):
     x, y = rng.normal(size=(9, 4)), rng.normal(size=(9, 3))
     results = []

@@ -239,7 +239,7 @@ def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothin
     moments = tuple([made._moments.get(slot) for slot in made._slots()])
     waiting = Accumulation()
     waiting.make_room(net.gradients)
-    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0, 2, waiting]
+    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0, 2, waiting, np.ones(3)]
 
     def renew(**changed: Any) -> None:
         planned.renew(*[changed.get(str(place), given) for place, given in enumerate(good)])
@@ -259,6 +259,7 @@ def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothin
             wrong = Accumulation()
             wrong.mean = given
             bad.append({"10": wrong})
+    bad += [{"11": given} for given in everything(np.ones(3)).values() if given is not None and not is_like(given, np.ones(3))]
     other = copy.deepcopy(trainer)
     for changed in bad:
         with pytest.raises((TypeError, ValueError, KeyError, AttributeError)):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
 from .. import kernels, losses
 from .._overrides import is_built_in
 from .._spans import weight_spans
@@ -61,6 +64,7 @@ def current_plan(
         l2,
         accumulate_steps,
         accumulation if waits else None,
+        _class_weights(loss, net.n_outputs),
     )
     return planned
 
@@ -69,3 +73,14 @@ def _fast_range(loss: Loss) -> tuple[float, float]:
     """The targets that a step takes as they are; those at the bounds of an open range go the way on which they are refused."""
     low, high = loss.target_range
     return (low + FLT_MIN, high - FLT_MIN) if loss.open_range else (low, high)
+
+
+def _class_weights(loss: Loss, n_classes: int) -> npt.NDArray[np.float64] | None:
+    """The weight of each class that a loss has; None where there are none, or where they depend on the targets."""
+    given = loss.row_class_weight
+    if given is None or isinstance(given, str):
+        return None
+    try:
+        return loss.class_weight_vector(given, [], n_classes)
+    except ValueError:  # those of another number of classes: a step that finds no weights here goes the way that says so
+        return None

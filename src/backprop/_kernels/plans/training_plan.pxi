@@ -13,6 +13,30 @@ cdef bint all_within(const real *x, Py_ssize_t size, double low, double high) no
     return not outside
 
 
+cdef bint has_weight(cnp.ndarray weight) noexcept:
+    """Whether weights, of either dtype, have a sum that is neither 0 nor huge; NaN is neither."""
+    cdef double total
+    if cnp.PyArray_TYPE(weight) == cnp.NPY_FLOAT:
+        total = sum_of_absolutes(<const float *> cnp.PyArray_DATA(weight), cnp.PyArray_SIZE(weight))
+    else:
+        total = sum_of_absolutes(<const double *> cnp.PyArray_DATA(weight), cnp.PyArray_SIZE(weight))
+    return 0 < total < FLT_MAX
+
+
+cdef bint weigh_labels(
+    const int64_t *labels, const double *by_class, const real *weight, real *into, Py_ssize_t n, Py_ssize_t k
+) noexcept nogil:
+    """The weights of rows: those of their classes, times ``weight`` where there is any. False if a label is no class."""
+    cdef Py_ssize_t i
+    cdef int64_t label
+    for i in range(n):
+        label = read_once(labels + i)
+        if not 0 <= label < k:
+            return False
+        into[i] = <real> (by_class[label] if weight is NULL else by_class[label] * weight[i])
+    return True
+
+
 cdef class SpanTable:
     """Spans over the flat parameters, checked, in memory of their own."""
 
@@ -46,6 +70,7 @@ cdef class TrainingPlan:
     cdef object optimizer_settings
     cdef object lr_settings
     cdef bint weighted  # whether classes have weights
+    cdef object class_weights  # a number for each; None: they depend on the targets
     cdef double target_low, target_high  # between which targets that are numbers lie
     cdef object optimizer
     cdef object loss_name
@@ -69,14 +94,15 @@ cdef class TrainingPlan:
 
     def renew(
         self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
-        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation
+        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights
     ):
         """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
         mean = None if accumulation is None else accumulation.mean
         self.plan.begin()
         try:
             self.take_options(
-                loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2, accumulate_steps, mean
+                loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2, accumulate_steps, mean,
+                class_weights,
             )
             self.accumulation = accumulation
         finally:
@@ -84,7 +110,7 @@ cdef class TrainingPlan:
 
     cdef int take_options(
         self, double loss_parameter, loss_column, tuple target_range, tuple moments, spans, list ages, double clip_norm,
-        double clip_value, double l2, Py_ssize_t accumulate_steps, mean
+        double clip_value, double l2, Py_ssize_t accumulate_steps, mean, class_weights
     ) except -1:
         cdef dict scalars = self.optimizer_state, lr_state = None
         cdef trainer_t t = self.trainer
@@ -117,6 +143,8 @@ cdef class TrainingPlan:
         t.clip_value = clip_value
         t.accumulate_steps = accumulate_steps
         t.mean = optional_out(&seen, mean, b"mean", size, FLAT)
+        if class_weights is not None:
+            typed_in(&seen, class_weights, b"class_weights", self.plan.net.n_outputs, FLAT, cnp.NPY_DOUBLE)
         u.kind = UPDATES[self.optimizer.kernel]
         t.limit, t.stretch = INFINITY, 1
         if self.optimizer.squares:
@@ -146,6 +174,7 @@ cdef class TrainingPlan:
         self.tables, self.arrays = tables, (loss_column, moments, mean)
         self.target_low, self.target_high = low, high
         self.weighted = self.loss_state.get("class_weight") is not None
+        self.class_weights = class_weights
         self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
         self.lr_state = lr_state
         self.lr_settings = None if lr_state is None else lr_state.get("settings")
@@ -187,10 +216,14 @@ cdef class TrainingPlan:
         cdef cnp.ndarray rows = <cnp.ndarray> x, targets = <cnp.ndarray> y
         cdef Py_ssize_t n = cnp.PyArray_DIM(rows, 0)
         kernel = self.loss_for(targets)
-        if self.weighted or n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
+        if n < self.plan.least_rows or not (self.is_current() and self.accepts(kernel.kind, targets, n)):
             return None
         if sample_weight is not None:
             sample_weight = self.plain_weight(sample_weight, n)
+            if sample_weight is None:
+                return None
+        if self.weighted:
+            sample_weight = self.weight_of_labels(targets, sample_weight, kernel.kind, n)
             if sample_weight is None:
                 return None
         rate = self.optimizer_state["lr"]
@@ -246,21 +279,34 @@ cdef class TrainingPlan:
 
     cdef object plain_weight(self, sample_weight, Py_ssize_t n):
         """Return the weights of n rows in the network's dtype; None if that takes more than a cast, or their sum is 0 or huge."""
-        cdef double total
         if not cnp.PyArray_CheckExact(sample_weight):
             return None
         cdef cnp.ndarray weight = <cnp.ndarray> sample_weight
         if cnp.PyArray_NDIM(weight) != 1 or cnp.PyArray_DIM(weight, 0) != n or not cnp.PyArray_ISCARRAY_RO(weight):
             return None
-        if cnp.PyArray_TYPE(weight) == cnp.NPY_FLOAT:
-            total = sum_of_absolutes(<const float *> cnp.PyArray_DATA(weight), n)
-        elif cnp.PyArray_TYPE(weight) == cnp.NPY_DOUBLE:
-            total = sum_of_absolutes(<const double *> cnp.PyArray_DATA(weight), n)
+        if not (cnp.PyArray_TYPE(weight) == cnp.NPY_FLOAT or cnp.PyArray_TYPE(weight) == cnp.NPY_DOUBLE) or not has_weight(weight):
+            return None
+        if cnp.PyArray_TYPE(weight) != self.plan.net.dtype:
+            weight = cnp.PyArray_Cast(weight, self.plan.net.dtype)
+            return weight if has_weight(weight) else None  # all may have become 0
+        return weight
+
+    cdef object weight_of_labels(self, cnp.ndarray labels, sample_weight, int kind, Py_ssize_t n):
+        """Return the weights of rows with these labels, times ``sample_weight`` where it is given; None for any other targets."""
+        cdef cnp.npy_intp[1] shape = [n]
+        cdef const void *given = NULL if sample_weight is None else cnp.PyArray_DATA(<cnp.ndarray> sample_weight)
+        cdef bint good
+        if self.class_weights is None or not takes_labels(kind):
+            return None
+        numbers = <const int64_t *> cnp.PyArray_DATA(labels)
+        by_class = <const double *> cnp.PyArray_DATA(<cnp.ndarray> self.class_weights)
+        weight = cnp.PyArray_EMPTY(1, shape, self.plan.net.dtype, 0)
+        into = cnp.PyArray_DATA(weight)
+        if self.plan.net.dtype == cnp.NPY_FLOAT:
+            good = weigh_labels(numbers, by_class, <const float *> given, <float *> into, n, self.plan.net.n_outputs)
         else:
-            return None
-        if not 0 < total < FLT_MAX:  # NaN neither
-            return None
-        return weight if cnp.PyArray_TYPE(weight) == self.plan.net.dtype else cnp.PyArray_Cast(weight, self.plan.net.dtype)
+            good = weigh_labels(numbers, by_class, <const double *> given, <double *> into, n, self.plan.net.n_outputs)
+        return weight if good and has_weight(weight) else None
 
     cdef bint accepts(self, int kind, cnp.ndarray targets, Py_ssize_t n) noexcept:
         """Whether the targets are what the kernel of that kind of loss takes: shape, dtype and range."""
