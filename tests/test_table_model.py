@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import decimal
+import tracemalloc
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop.tabular import ClassTarget, DateFeature, NumericFeature, TableEncoder, TableModel
+from backprop.tabular import ClassTarget, DateFeature, NumericFeature, TableEncoder, TableModel, _fit
 
 ROWS = 240
 
@@ -60,6 +61,49 @@ def test_a_small_table_gets_enough_updates() -> None:
     for option in ({"lr": 0.1}, {"weight_decay": 0.1}):
         with pytest.raises(ValueError, match=f"{next(iter(option))} is for an optimizer given by name; give it to the Adam itself"):
             TableModel.fit({"x": x, "y": x}, "y", optimizer=bp.Adam(), **option)  # type: ignore[arg-type]
+
+
+def crowded(count: int) -> dict[str, Any]:
+    """Rows with many categories, gaps and dates."""
+    rng = np.random.default_rng(0)
+    towns, streets = rng.integers(0, 60, count), rng.integers(0, 60, count)
+    return {
+        "town": [None if town == 7 else f"town {town}" for town in towns],
+        "street": [f"street {street}" for street in streets],
+        "day": (np.datetime64("2024-01-01") + rng.integers(0, 900, count)).astype("M8[us]"),
+        "x": rng.normal(size=count),
+        "y": np.where(towns > streets, "up", "down"),
+    }
+
+
+def test_a_large_table_is_encoded_as_it_is_learned_from_with_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = crowded(400)
+    whole = TableModel.fit(table, "y", epochs=4, class_weight="balanced", verbose=False)
+    monkeypatch.setattr(_fit, "LARGE", 0)
+    lazy = TableModel.fit(table, "y", epochs=4, class_weight="balanced", verbose=False)
+    np.testing.assert_array_equal(lazy.network.parameters, whole.network.parameters)
+    np.testing.assert_allclose((lazy.history or {})["val_loss"], (whole.history or {})["val_loss"], rtol=1e-6)
+    np.testing.assert_array_equal(lazy.encoder._encoded(table)[:], lazy.encoder.transform(table))
+    assert lazy.evaluate(table).metrics == whole.evaluate(table).metrics
+
+
+def test_the_matrix_of_a_large_table_is_never_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = 60_000
+    table = crowded(rows)
+    monkeypatch.setattr(_fit, "LARGE", 0)
+    tracemalloc.start()
+    try:
+        model = TableModel.fit(table, "y", epochs=1, batch_size=1000, hidden=(), verbose=False)
+        fitting = tracemalloc.get_traced_memory()[1]
+        tracemalloc.reset_peak()
+        model.predict(table)
+        model.evaluate(table)
+        _, judging = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    matrix = rows * model.network.n_inputs * 4
+    assert fitting < 0.7 * matrix
+    assert judging < 0.7 * matrix
 
 
 def test_rows_in_every_form_give_the_same_predictions(model: TableModel) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import random
 import re
+import sys
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,7 +17,7 @@ import numpy as np
 import pytest
 
 from backprop import cli
-from backprop._commands import runs
+from backprop._commands import runs, tables
 from backprop.tabular import TableModel
 
 
@@ -245,6 +250,54 @@ def test_training_shows_a_sign_of_life_where_there_is_no_terminal(
     assert len(re.findall(r"^epoch +\d of at most 3: validation loss", told, re.MULTILINE)) == 3
     assert errors == ""
     assert run(capsys, "train", houses, "--target", "price", "--out", tmp_path / "m", "--epochs", 3, "--quiet")[0] == ""
+
+
+class Terminal:
+    """A terminal that keeps what is written to it."""
+
+    def __enter__(self) -> Terminal:
+        self._master, slave = os.openpty()
+        termios = importlib.import_module("termios")  # not on Windows
+        termios.tcsetwinsize(slave, (24, 120))
+        self.file = os.fdopen(slave, "w")
+        self._read: list[bytes] = []
+        self._reader = threading.Thread(target=self._keep)
+        self._reader.start()
+        return self
+
+    def _keep(self) -> None:
+        with suppress(OSError):  # the end of a terminal
+            while data := os.read(self._master, 4096):
+                self._read.append(data)
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+        self._reader.join()
+        os.close(self._master)
+
+    def text(self) -> str:
+        """All that has been written."""
+        return b"".join(self._read).decode()
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="there are no pseudo-terminals")
+def test_a_terminal_shows_how_far_reading_training_and_predicting_are(
+    capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "_LARGE", 1000)
+    terminals = []
+    for command in (["train", houses, "--target", "price", "--epochs", 3], ["predict", tmp_path / "m", houses]):
+        with Terminal() as terminal:
+            monkeypatch.setattr(sys, "stderr", terminal.file)
+            cli.main([str(argument) for argument in (*command, "--out", tmp_path / ("m" if command[0] == "train" else "p.csv"))])
+        terminals.append(terminal.text())
+    size = houses.stat().st_size / 1000
+    for text in terminals:
+        assert "reading houses.csv:" in text
+        assert f"/{size:.2f}k" in text
+    assert "epoch 3/3: 100%" in terminals[0]
+    assert "val_loss=" in terminals[0]
+    assert "epoch       1 of" not in capsys.readouterr().out  # the lines of a pipe
 
 
 @pytest.mark.parametrize(

@@ -165,9 +165,11 @@ def split(rows: int, share: float, *, stratify: npt.ArrayLike | None = None, see
         if classes.shape != (rows,):
             raise ValueError(f"stratify must have one class per row, shape ({rows},), got shape {classes.shape}")
         _, class_of, class_counts = np.unique(classes[shuffled], return_inverse=True, return_counts=True)
-        place = _place_in_class(class_of, class_counts)
         # Rows ordered by how far into their class they come: any first part of this order has its share of each class.
-        chosen = shuffled[np.argsort((place + 0.5) / class_counts[class_of], kind="stable")[:count]]
+        depth = _place_in_class(class_of, class_counts) + 0.5
+        depth /= class_counts[class_of]
+        del class_of
+        chosen = shuffled[np.argsort(depth, kind="stable")[:count]]
     second = np.zeros(rows, np.bool_)
     second[chosen] = True
     return np.flatnonzero(~second), np.flatnonzero(second)

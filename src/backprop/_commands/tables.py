@@ -21,6 +21,7 @@ from ..network import Network
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumberTarget, NumericFeature, TableModel, _fit
 from ..tabular._columns import Column
 from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
+from ..tabular._encoded import Matrix, by_parts
 from ..tabular._features import FEATURES, Feature
 from ..tabular._judge import judge
 from ..tabular._leaks import warnings
@@ -40,9 +41,9 @@ def train(options: argparse.Namespace) -> None:
         if path is not None:
             check_writable(path)  # before the work, not after it
             _check_not_read(path, [options.data, options.test if isinstance(options.test, str) else None])
-    table = _read(options.data, options)
-    source = _source(table, options)
-    test_rows, among = None, np.arange(len(source.y))
+    source = _source(_read(options.data, options), options)
+    test_rows: npt.NDArray[np.intp] | None = None
+    among: npt.NDArray[np.intp] | None = None  # all rows
     if isinstance(options.test, float):
         among, test_rows = _fit.divide(source, options.test, options.seed)
     learn, chosen_by = _fit.divide(source, options.validation, options.seed, among)
@@ -57,8 +58,8 @@ def train(options: argparse.Namespace) -> None:
     interrupted = _train(net, prepared, options, progress, say)
     model = TableModel(net, prepared.encoder, prepared.target)
     model.metadata = {"rows": len(prepared.y_learn), "epochs": len(progress.losses), "best_epoch": progress.best_epoch}
-    validation = judge(prepared.target, net.predict(prepared.x_judge), prepared.y_judge)
-    test = judge(prepared.target, net.predict(prepared.x_test), prepared.y_test) if len(prepared.y_test) else None
+    validation = judge(prepared.target, by_parts(net.predict, prepared.x_judge), prepared.y_judge)
+    test = judge(prepared.target, by_parts(net.predict, prepared.x_test), prepared.y_test) if len(prepared.y_test) else None
     _tell_result(prepared, net, validation, test, folds, say)
     importance = None
     if options.importance or options.report:
@@ -108,7 +109,7 @@ def evaluate(options: argparse.Namespace) -> None:
     if options.importance:
         known = _fit._target_of(table, model.target.name, options.missing)[0]
         rows = np.flatnonzero(known.present)
-        x = model.encoder.transform(table)[rows]
+        x = model.encoder._encoded(table).part(rows)
         _tell_importance(_importance_of(model.network, model.encoder, x, model.target.transform(known.take(rows))), print)
 
 
@@ -162,9 +163,12 @@ def _network(prepared: _fit.Prepared, options: argparse.Namespace) -> Network:
     )
 
 
-def _cross_validate(source: _fit.Source, among: npt.NDArray[np.intp], options: argparse.Namespace, say: Say) -> list[Judgement]:
+def _cross_validate(
+    source: _fit.Source, among: npt.NDArray[np.intp] | None, options: argparse.Namespace, say: Say
+) -> list[Judgement]:
     """Judge a network trained on the other rows on each of so many parts of the rows."""
     rng = np.random.default_rng(options.seed)
+    among = np.arange(len(source.y)) if among is None else among
     order = rng.permutation(among)
     if source.classes is not None:
         order = order[np.argsort(source.classes[order], kind="stable")]
@@ -178,7 +182,7 @@ def _cross_validate(source: _fit.Source, among: npt.NDArray[np.intp], options: a
         net = _network(prepared, options)
         epochs, _ = _fit.limits(len(prepared.x_learn), options.batch_size, options.epochs, options.patience)
         _fit_network(net, prepared, options, [Progress(epochs, say)], False)
-        judged = judge(prepared.target, net.predict(prepared.x_test), prepared.y_test)
+        judged = judge(prepared.target, by_parts(net.predict, prepared.x_test), prepared.y_test)
         found.append(judged)
         say(f"fold        {fold + 1} of {options.folds}: {', '.join(f'{name} {value:.4g}' for name, value in judged.items())}")
     return found
@@ -258,7 +262,7 @@ def _with_test_file(prepared: _fit.Prepared, options: argparse.Namespace) -> _fi
     rows = np.flatnonzero(known.present)
     if not rows.size:
         raise ValueError(f"{options.test!r} must have rows with a value of {name!r}, has none")
-    x, y = prepared.encoder.transform(table)[rows], prepared.target.transform(known.take(rows))
+    x, y = prepared.encoder._encoded(table).part(rows), prepared.target.transform(known.take(rows))
     return prepared._replace(x_test=x, y_test=y)
 
 
@@ -345,7 +349,7 @@ def _threshold(prepared: _fit.Prepared, net: Network) -> str:
     if not isinstance(target, ClassTarget) or target.n_outputs != 2 or min(target.shares) > 0.25:
         return ""
     rare = int(np.argmin(target.shares))
-    probabilities = net.predict_proba(prepared.x_judge, link="softmax")[:, rare]
+    probabilities = by_parts(partial(net.predict_proba, link="softmax"), prepared.x_judge)[:, rare]
     positive = prepared.y_judge == rare
     if not positive.any() or positive.all():
         return ""
@@ -365,7 +369,7 @@ def _importance(prepared: _fit.Prepared, net: Network) -> Importance | None:
     return _importance_of(net, prepared.encoder, x, y)
 
 
-def _importance_of(net: Network, encoder: Any, x: npt.NDArray[Any], y: npt.NDArray[Any]) -> Importance | None:
+def _importance_of(net: Network, encoder: Any, x: Matrix, y: npt.NDArray[Any]) -> Importance | None:
     if len(x) < 2:
         return None
     loss = None if net.loss is not None else "mse" if y.ndim == 2 else "cross_entropy"

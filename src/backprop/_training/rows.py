@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -123,17 +124,32 @@ class Converter:
         return Batch(matrix, targets, self.weigh(targets, vector, weight), weight)
 
 
+class LazyMatrix(ABC):
+    """A matrix whose rows are made when they are taken: what it stands for may be larger than memory."""
+
+    ndim = 2
+    shape: tuple[int, int]
+    dtype: np.dtype[Any]
+
+    @abstractmethod
+    def __getitem__(self, rows: Indices | slice) -> Array:
+        """Return these rows as an array."""
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
 class Rows:
     """Rows of arrays, any of which can be taken as a `Batch`.
 
     Arrays in memory are checked and converted at once. Memory maps stay where they are: their rows are checked and converted
-    batch by batch, so that data may be larger than memory.
+    batch by batch, so that data may be larger than memory; so are those of a `LazyMatrix`.
     """
 
     def __init__(
         self,
         converter: Converter,
-        x: npt.ArrayLike,
+        x: npt.ArrayLike | LazyMatrix,
         y: npt.ArrayLike,
         sample_weight: npt.ArrayLike | None = None,
         *,
@@ -142,7 +158,7 @@ class Rows:
     ) -> None:
         self._converter = converter
         names = converter.names
-        table = as_table(x, names.x, converter.n_inputs)
+        table: Any = x if isinstance(x, LazyMatrix) else as_table(x, names.x, converter.n_inputs)
         given = as_real_array(y, names.y)
         check_same_rows((table, given), names[1:3])
         self.count = len(table)
@@ -245,7 +261,10 @@ class Rows:
 
     def arrays(self) -> Batch | None:
         """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""
-        x, flags = self._x, self._x.flags
+        x = self._x
+        if isinstance(x, LazyMatrix):
+            return None
+        flags = x.flags
         if self._y_mapped or x.dtype != self._converter.dtype or not (flags.c_contiguous and flags.aligned and x.dtype.isnative):
             return None
         return Batch(x, self._targets, self._weight, self._sample_weight, self._mean_weight, self._exact)
@@ -430,7 +449,9 @@ def _warn_of(lost: _Lost | None, name: str, dtype: np.dtype[Any], columns: Seque
 
 
 def is_mapped(array: Any) -> bool:
-    """Tell whether an array, or what it is a view of, is a memory map."""
+    """Tell whether an array, or what it is a view of, is a memory map, or a matrix whose rows are made when they are taken."""
+    if isinstance(array, LazyMatrix):
+        return True
     while array is not None:
         if isinstance(array, np.memmap | mmap.mmap):
             return True

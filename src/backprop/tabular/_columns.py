@@ -28,6 +28,7 @@ MARKERS = frozenset({"-", "--", "---", ".", "..", "...", "*", "n.a.", "n.d.", "n
 """Words in a column of numbers that stand for a missing value in some files, in lower case: see ``--missing``."""
 
 Texts = list[str | None]  # None where missing
+Codes = npt.NDArray[np.integer]
 Dates = _dates.Dates
 
 # Words that may stand in one column, and those that mean true.
@@ -48,7 +49,7 @@ class Column:
     name : str
     values : array or list
         Numbers (float64, or integers where all are whole), booleans, moments (datetime64[us]), or a list of texts and other
-        values with None where they are missing.
+        values with None where they are missing. `is_text` is the last of these.
     categorical : bool
         Whether the frame declares it a column of categories.
     missing : frozenset of str
@@ -58,22 +59,47 @@ class Column:
     def __init__(self, name: str, values: Any, *, missing: frozenset[str] = MISSING, table: Table | None = None) -> None:
         self.name = name
         self.missing = missing
-        self._table = table
-        self._rows: Sequence[int] | None = None  # in the table
+        self._table = None if table is None else table.without(table)  # the place of the rows, not the columns
+        self._rows: npt.NDArray[np.intp] | None = None  # in the table
         self._numbers: dict[Spelling, Numbers | None] = {}
+        self._values: Any = None  # None where `coded` says all
+        self._items: list[Any] = []  # what the codes stand for then, as it was given
+        self.categorical = False
         if isinstance(values, Words):
             plain = not any(self.options.get(key) for key in ("thousands", "commas")) and self.options.get("decimal") != ","
-            self.categorical, self.values = False, _of_texts(values, missing, plain)
+            self._values = _numbers_of(values, missing) if plain else None
+            if self._values is None and all(isinstance(part, np.ndarray) and part.dtype.kind == "u" for part in values.parts):
+                self._code(np.concatenate(values.parts or [np.empty(0, np.uint16)]), values.texts)
+            elif self._values is None:
+                self._values = list(values)
         elif (coded := _pandas_codes(values)) is not None:
-            codes, categories = coded
-            self.categorical, self.values = True, list(map(categories.__getitem__, codes.tolist()))
-            self.__dict__["coded"] = codes, [text_of(item, missing) for item in categories]
+            self.categorical = True
+            self._code(*coded)
         else:
-            self.categorical, self.values = _read(name, values)
+            self.categorical, self._values = _read(name, values)
         self._forget_numbers_that_mean_missing()
 
+    def _code(self, codes: Codes, items: list[Any]) -> None:
+        self._items = items
+        self.__dict__["coded"] = codes, [text_of(item, self.missing) for item in items]
+
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.coded[0] if self._values is None else self._values)
+
+    @property
+    def values(self) -> Any:
+        """See the attributes."""
+        return list(map(self._items.__getitem__, self.coded[0].tolist())) if self._values is None else self._values
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the values are texts, or others in a list, rather than an array."""
+        return not isinstance(self._values, np.ndarray)
+
+    @property
+    def types(self) -> set[type]:
+        """The types of the values in a list."""
+        return set(map(type, self._items if self._values is None else self._values))
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -81,20 +107,22 @@ class Column:
         return self._table.options if self._table is not None else {}
 
     def _forget_numbers_that_mean_missing(self) -> None:
-        if self.missing is MISSING or not isinstance(self.values, np.ndarray) or self.values.dtype.kind not in "iuf":
+        if self.missing is MISSING or self.is_text or self._values.dtype.kind not in "iuf":
             return
         for number in numbers_in(self.missing):
-            hidden = self.values == number
+            hidden = self._values == number
             if hidden.any():
-                self.values = np.where(hidden, np.nan, self.values)
+                self._values = np.where(hidden, np.nan, self._values)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Column:
         """Return the rows with these positions; what has been read of them is kept."""
         taken = object.__new__(Column)
         taken.name, taken.missing, taken.categorical, taken._table = self.name, self.missing, self.categorical, self._table
-        taken._rows = rows.tolist() if self._rows is None else [self._rows[row] for row in rows]
+        taken._rows = rows if self._rows is None else self._rows[rows]
         taken._numbers = {key: None if found is None else found[rows] for key, found in self._numbers.items()}
-        taken.values = [self.values[row] for row in rows] if isinstance(self.values, list) else self.values[rows]
+        taken._items, taken._values = self._items, self._values
+        if self._values is not None:
+            taken._values = [self._values[row] for row in rows] if self.is_text else self._values[rows]
         if "coded" in self.__dict__:
             codes, texts = self.coded
             taken.__dict__["coded"] = codes[rows], texts
@@ -102,11 +130,11 @@ class Column:
 
     def place(self, row: int, what: str = "") -> str:
         """Return how a message calls the row at this position, which counts from 0, with what it does there."""
-        row = row if self._rows is None else self._rows[row]
+        row = row if self._rows is None else int(self._rows[row])
         return f"row {row + 1}{what}" if self._table is None else self._table.place(row, what)
 
     @cached_property
-    def coded(self) -> tuple[npt.NDArray[np.intp], Texts]:
+    def coded(self) -> tuple[Codes, Texts]:
         """For each row a position in a list of texts, and the list: some stand in it twice, and some for no row.
 
         What is found out about text is found out once for each item of the list.
@@ -114,11 +142,11 @@ class Column:
         values = self.values
         if isinstance(values, np.ndarray):
             distinct, codes = np.unique(values, return_inverse=True)
-            return codes, _texts_of_array(distinct)
+            return _small(codes, len(distinct)), _texts_of_array(distinct)
         if set(map(type, values)) <= {str, type(None)}:
             position = {item: index for index, item in enumerate(dict.fromkeys(values))}
             codes = np.fromiter(map(position.__getitem__, values), np.intp, len(values))
-            return codes, [text_of(item, self.missing) for item in position]
+            return _small(codes, len(position)), [text_of(item, self.missing) for item in position]
         texts = [text_of(item, self.missing) for item in values]  # True and 1 are one key of a dict, and two texts
         known = {text: index for index, text in enumerate(dict.fromkeys(texts))}
         return np.fromiter(map(known.__getitem__, texts), np.intp, len(texts)), list(known)
@@ -146,10 +174,10 @@ class Column:
     @cached_property
     def present(self) -> npt.NDArray[np.bool_]:
         """Where values are not missing."""
-        values = self.values
-        if isinstance(values, list):
+        if self.is_text:
             codes, texts = self.coded
             return np.array([text is not None for text in texts], bool)[codes]
+        values = self._values
         if values.dtype.kind == "f":
             there: npt.NDArray[np.bool_] = ~np.isnan(values)
             return there
@@ -167,9 +195,8 @@ class Column:
         spelling : Spelling, optional
             How texts spell them; by default as Python does.
         """
-        values = self.values
-        if isinstance(values, np.ndarray):
-            return None if values.dtype.kind == "M" else values.astype(np.float64)
+        if not self.is_text:
+            return None if self._values.dtype.kind == "M" else self._values.astype(np.float64)
         spelling = spelling or PLAIN
         if spelling not in self._numbers:
             self._numbers[spelling] = self._parsed(spelling)
@@ -184,7 +211,7 @@ class Column:
         numbers = [math.nan if text is None else _spelling.parse(text, spelling) for text in texts]
         return None if None in numbers else np.array(numbers, np.float64)[codes]
 
-    def _used(self) -> tuple[npt.NDArray[np.intp], Texts]:
+    def _used(self) -> tuple[Codes, Texts]:
         """`coded`, each item of the list the text of a row."""
         codes, texts = self.coded
         used = np.bincount(codes, minlength=len(texts)) > 0
@@ -194,8 +221,8 @@ class Column:
 
     def _plain(self) -> Numbers | None:
         """The numbers of a list of texts that all read as Python's do."""
-        items = self.values
-        if self.missing is MISSING or not numbers_in(self.missing):
+        items = self._values
+        if items is not None and (self.missing is MISSING or not numbers_in(self.missing)):
             try:  # the frequent case: no gaps, or gaps that float knows
                 return None if _any_underscore(items) else np.fromiter(map(float, items), np.float64, len(items))
             except (TypeError, ValueError):
@@ -209,11 +236,10 @@ class Column:
 
     def booleans(self) -> Numbers | None:
         """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
-        values = self.values
-        if isinstance(values, np.ndarray):
-            if values.dtype.kind == "M":
+        if not self.is_text:
+            if self._values.dtype.kind == "M":
                 return None
-            numbers = values.astype(np.float64)
+            numbers = self._values.astype(np.float64)
             return numbers if np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all() else None
         codes, texts = self._used()
         words = [None if text is None else text.lower() for text in texts]
@@ -223,8 +249,8 @@ class Column:
 
     def dates(self, form: str) -> Dates | None:
         """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
-        if isinstance(self.values, np.ndarray):
-            return self.values if self.values.dtype.kind == "M" else None
+        if not self.is_text:
+            return self._values if self._values.dtype.kind == "M" else None
         codes, texts = self._used()
         found = _dates.convert(texts, form)
         return None if found is None else found[codes]
@@ -282,7 +308,7 @@ def missing_words(words: Iterable[str] | None) -> frozenset[str]:
 
 def is_code(column: Column) -> bool:
     """Whether whole numbers are written with leading zeros, which only names are."""
-    return isinstance(column.values, list) and any(map(_CODE.fullmatch, column.distinct()))
+    return column.is_text and any(map(_CODE.fullmatch, column.distinct()))
 
 
 def _any_underscore(items: Sequence[Any]) -> bool:
@@ -379,20 +405,28 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
     return False, _of_items(name, array.tolist())
 
 
-def _of_texts(texts: Words, missing: frozenset[str], plain: bool) -> Any:
-    """Numbers where all texts are plain ones, else a list of the texts."""
+def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
+    """The numbers that all texts are, as Python spells them; None where they are not."""
     parts: list[Numbers] = []
-    for part in texts.parts if plain else ():
-        array = part if isinstance(part, np.ndarray) else None
-        if array is None or not array.size:
-            known = {text: float_of(text) for text in set(part)}
-            if None in known.values() or any(_CODE.fullmatch(text.strip()) for text in known if isinstance(text, str)):
-                return list(texts)
-            parts.append(np.array([known[text] for text in part], np.float64))
+    numbered: Numbers | None = None  # of the texts that repeat
+    for part in texts.parts:
+        if isinstance(part, list) or part.dtype.kind == "u":
+            used = set(part) if isinstance(part, list) else map(texts.texts.__getitem__, np.unique(part).tolist())
+            known = {text: float_of(text) for text in used}
+            if None in known.values() or any(_CODE.fullmatch(text.strip()) for text in known):
+                return None
+            if isinstance(part, list):
+                parts.append(np.array([known[text] for text in part], np.float64))
+                continue
+            if numbered is None:
+                numbered = np.full(len(texts.texts), np.nan)
+            numbered[np.unique(part)] = [number for number in known.values() if number is not None]
+            parts.append(numbered[part])
             continue
+        array: Any = part
         characters = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
         if (characters == ord("_")).any() or _looks_like_code(characters):
-            return list(texts)
+            return None
         empty = array == b""
         try:
             numbers = np.full(len(array), np.nan)
@@ -403,11 +437,11 @@ def _of_texts(texts: Words, missing: frozenset[str], plain: bool) -> Any:
             try:
                 numbers[~empty] = array[~empty].astype(np.float64)
             except ValueError:
-                return list(texts)
+                return None
         if (np.abs(numbers) > _EXACT).any():
-            return list(texts)
+            return None
         parts.append(numbers)
-    return np.concatenate(parts) if parts else list(texts)
+    return np.concatenate(parts) if parts else None
 
 
 def _looks_like_code(characters: npt.NDArray[np.uint8]) -> bool:
@@ -474,7 +508,12 @@ def _texts_of_array(values: npt.NDArray[Any]) -> Texts:
     return [str(item) if values.dtype.kind in "iu" else text_of(item) for item in values.tolist()]
 
 
-def _pandas_codes(values: Any) -> tuple[npt.NDArray[np.intp], list[Any]] | None:
+def _small(codes: npt.NDArray[np.intp], count: int) -> Codes:
+    """Numbers below a count in few bytes."""
+    return codes.astype(np.min_scalar_type(count))
+
+
+def _pandas_codes(values: Any) -> tuple[Codes, list[Any]] | None:
     """For each row of a categorical column of pandas the position of its category, and the categories with None at the end."""
     categories = getattr(getattr(values, "cat", None), "categories", None)
     if categories is None or str(getattr(values, "dtype", "")) != "category":

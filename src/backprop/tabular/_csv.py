@@ -8,6 +8,7 @@ import io
 import re
 import sys
 import zlib
+from array import array
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from itertools import chain, islice
@@ -261,7 +262,7 @@ def _tables(file: BinaryIO, options: Options, rows: int | None, source: str) -> 
         table = dict(zip(names, columns, strict=True))
         if found["prefer"] == "," and not found["commas"]:
             found["commas"] = any(_has_decimal_comma(column) for column in columns)
-        yield Table(table, source, ends, range(count + 1, count + 1 + len(ends)), found)
+        yield Table(table, source, _in_short(ends), range(count + 1, count + 1 + len(ends)), found)
         count += len(ends)
 
 
@@ -283,9 +284,9 @@ def _records(reader: Any, skipped: int) -> Iterator[tuple[list[str], int]]:
 
 def _collected(
     records: Iterator[tuple[list[str], int]], width: int, rows: int | None, how: str
-) -> Iterator[tuple[list[Words], list[int]]]:
+) -> Iterator[tuple[list[Words], array[int]]]:
     """Columns of so many records, or of all, with the lines of the records."""
-    columns, lines = [Words() for _ in range(width)], []
+    columns, lines = [Words() for _ in range(width)], array("q")
     buffer: list[list[str]] = []
     blank: list[int] = []  # lines of a file with one column: values if others follow
     yielded = False
@@ -314,10 +315,16 @@ def _collected(
             flush()
             yield columns, lines
             yielded = True
-            columns, lines = [Words() for _ in range(width)], []
+            columns, lines = [Words() for _ in range(width)], array("q")
     flush()
     if lines or not yielded:
         yield columns, lines
+
+
+def _in_short(lines: array[int]) -> Sequence[int]:
+    """The numbers of lines, as a range where every row has one line."""
+    plain = range(lines[0], lines[0] + len(lines)) if lines else range(0)
+    return plain if lines and lines[-1] == plain[-1] else lines
 
 
 def _delimiter(header: str, sample: Sequence[str]) -> str:

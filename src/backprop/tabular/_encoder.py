@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from . import _columns, _kinds
 from ._columns import Column
+from ._encoded import EncodedRows, OneHot
 from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer
 from ._kinds import Kind, Settings
 from ._rows import Table, check_names, named_columns
@@ -199,10 +200,7 @@ class TableEncoder:
         row = self._row(table)
         if row is not None:
             return np.array([row], dtype)
-        words = self.missing
-        if isinstance(table, Table) and table.options.get("missing") is not None:
-            words = _columns.missing_words(table.options["missing"])
-        raw = _columns.columns(table, [feature.name for feature in self.features], words)
+        raw = self._columns_of(table)
         matrix = np.zeros((len(next(iter(raw.values()))), len(self.names)), dtype)
         start = 0
         for feature in self.features:
@@ -210,12 +208,38 @@ class TableEncoder:
             start += len(feature.names)
             if isinstance(feature, CategoricalFeature):  # without a matrix of its own, which may be large
                 feature._encode_into(part, raw[feature.name])
-                continue
-            with np.errstate(over="ignore"):
-                part[:] = feature.encode(raw[feature.name])
-            if not np.isfinite(part).all():
-                raise ValueError(f"column {feature.name!r} holds numbers that are too large for {matrix.dtype}")
+            else:
+                _write(part, feature, raw[feature.name])
         return matrix
+
+    def _encoded(self, table: Any, dtype: npt.DTypeLike = np.float32) -> EncodedRows:
+        """Encode a table as `transform` does, but make the rows when they are taken."""
+        raw = self._columns_of(table)
+        hot: list[OneHot] = []
+        places: list[int] = []
+        start = 0
+        for feature in self.features:
+            end = start + len(feature.names)
+            if isinstance(feature, CategoricalFeature):
+                column = raw[feature.name]
+                positions = feature.find(column).astype(np.min_scalar_type(-len(feature.categories) - 1))
+                hot.append(OneHot(start, positions, end - 1 if feature.flagged else None, ~column.present))
+            else:
+                places += range(start, end)
+            start = end
+        dense = np.empty((len(next(iter(raw.values()))), len(places)), dtype)
+        done = 0
+        for feature in self.features:
+            if not isinstance(feature, CategoricalFeature):
+                _write(dense[:, done : done + len(feature.names)], feature, raw[feature.name])
+                done += len(feature.names)
+        return EncodedRows(dense, places, hot, start)
+
+    def _columns_of(self, table: Any) -> dict[str, Column]:
+        words = self.missing
+        if isinstance(table, Table) and table.options.get("missing") is not None:
+            words = _columns.missing_words(table.options["missing"])
+        return _columns.columns(table, [feature.name for feature in self.features], words)
 
     def _row(self, table: Any) -> list[float] | None:
         """The matrix's one row for one dict of values; None for anything that the general way has to look at."""
@@ -272,6 +296,14 @@ class TableEncoder:
             return cls(features, config["ignored"], config["missing"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the saved description of the table is damaged: {error!r}") from error
+
+
+def _write(part: npt.NDArray[np.floating], feature: Feature, column: Column) -> None:
+    """Encode a column that is not categorical into its columns of a matrix."""
+    with np.errstate(over="ignore"):
+        part[:] = feature.encode(column)
+    if not np.isfinite(part).all():
+        raise ValueError(f"column {feature.name!r} holds numbers that are too large for {part.dtype}")
 
 
 def _fitted(column: Column, whole: Column, kind: Kind, settings: Settings) -> Feature:

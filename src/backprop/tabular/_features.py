@@ -441,7 +441,7 @@ def _require_booleans(column: Column) -> Numbers:
 def _require_dates(column: Column, form: str) -> _columns.Dates:
     if not len(column):
         return np.empty(0, "M8[us]")
-    if isinstance(column.values, list) and "%" not in form:  # any spelling of the same order of day and month
+    if column.is_text and "%" not in form:  # any spelling of the same order of day and month
         found = column.dates(form)
         if found is None and (other := _dates.find(column.distinct())) is not None:
             found = column.dates(other)

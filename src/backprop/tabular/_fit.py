@@ -19,6 +19,7 @@ from ..network import Network, mlp
 from ..optimizers import Optimizer
 from . import _columns
 from ._columns import Column
+from ._encoded import LARGE, Matrix
 from ._encoder import TableEncoder
 from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
@@ -69,11 +70,11 @@ class Prepared(NamedTuple):
 
     encoder: TableEncoder
     target: Target
-    x_learn: AnyArray
+    x_learn: Matrix
     y_learn: AnyArray
-    x_judge: AnyArray
+    x_judge: Matrix
     y_judge: AnyArray
-    x_test: AnyArray
+    x_test: Matrix
     y_test: AnyArray
     notes: tuple[str, ...]
 
@@ -122,7 +123,8 @@ def read_source(
 
 def divide(source: Source, share: float, seed: int, among: Rows | None = None) -> tuple[Rows, Rows]:
     """Split the rows of a source, or those at some positions, in two; classes keep their shares."""
-    among = np.arange(len(source.y)) if among is None else among
+    if among is None:
+        return split(len(source.y), share, stratify=source.classes, seed=seed)
     classes = None if source.classes is None else source.classes[among]
     first, second = split(len(among), share, stratify=classes, seed=seed)
     return among[first], among[second]
@@ -139,8 +141,14 @@ def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) 
     encoder.ignored = {**dict.fromkeys(ignored, "as asked"), **encoder.ignored}
     columns = {feature.name: source.features[feature.name] for feature in encoder.features}
     test = np.empty(0, np.intp) if test is None else test
+    rows = None
 
-    def encoded(part: Rows) -> AnyArray:
+    if len(source.y) * len(encoder.names) * np.dtype(np.float32).itemsize > LARGE:
+        rows = encoder._encoded(columns)
+
+    def encoded(part: Rows) -> Matrix:
+        if rows is not None:
+            return rows.part(source.rows[part])
         return encoder.transform({name: column.take(source.rows[part]) for name, column in columns.items()})
 
     target, y = _of_learned_rows(source, learn)

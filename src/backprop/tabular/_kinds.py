@@ -87,9 +87,9 @@ def kind_of(column: Column, settings: Settings) -> Kind:
         return Kind(given)
     if column.categorical:
         return Kind("categorical")
-    if isinstance(column.values, np.ndarray):
+    if not column.is_text:
         return Kind("date", form="year-month-day") if column.values.dtype.kind == "M" else _number_or_code(column, settings)
-    if set(map(type, column.values)) <= {bool, type(None)}:
+    if column.types <= {bool, type(None)}:
         return Kind("boolean")
     if is_code(column):
         return Kind("categorical")
@@ -106,7 +106,7 @@ def kind_of(column: Column, settings: Settings) -> Kind:
 
 def spelling_of(column: Column, settings: Settings) -> Spelling | None:
     """Return how a column spells its numbers, None if it holds something else."""
-    if not isinstance(column.values, list):
+    if not column.is_text:
         return None if column.numbers() is None else _spelling.PLAIN
     options = column.options
     decimal = settings.decimal or options.get("decimal")
@@ -158,7 +158,7 @@ def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
         return "holds no value"
     if kind_given:
         return None
-    if kind in ("numeric", "date") and isinstance(column.values, np.ndarray):
+    if kind in ("numeric", "date") and not column.is_text:
         distinct = len(np.unique(column.values[there]))
     else:
         distinct = len(column.distinct())
@@ -175,7 +175,7 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
     Whole numbers that rise by one, also with gaps as in a part of a table, or that are all different and stand in a column without
     a name, with the name of an identifier, or fill a range without gaps.
     """
-    values = column.values if isinstance(column.values, np.ndarray) else column.numbers(spelling)
+    values = column.numbers(spelling) if column.is_text else column.values
     if values is None or values.dtype.kind not in "iuf" or len(values) < _MIN_NUMBERED_ROWS:
         return None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
@@ -222,7 +222,7 @@ def _number_or_code(column: Column, settings: Settings, spelling: Spelling = _sp
 
 
 def _date_format(column: Column) -> str | None:
-    if not isinstance(column.values, list):
+    if not column.is_text:
         return None
     distinct = column.distinct()
     try:

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._training.rows import LazyMatrix
 from .._types import AnyArray
 from ..metrics import auc
+from ._encoded import Matrix
 from ._encoder import TableEncoder
 from ._targets import ClassTarget, Target
 
@@ -17,18 +19,29 @@ _GIVES_AWAY = 0.995  # of the naive error, that one column takes away
 _MIN_ROWS = 50
 _ROWS_PER_GROUP = 8
 _MOST = 100  # groups of a column
+_MIN_SAMPLE, _MOST_NUMBERS = 5000, 1_000_000  # rows, and numbers in them, of a large table that are looked at
+_HASHED = 1024  # rows that are hashed together
 _SHARED = 0.01  # of the rows to judge by
 _RARE = 0.1  # share of a class
 
 
 def warnings(
-    encoder: TableEncoder, target: Target, x_learn: AnyArray, y_learn: AnyArray, x_judge: AnyArray, y_judge: AnyArray
+    encoder: TableEncoder, target: Target, x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: AnyArray
 ) -> list[str]:
     """Return a sentence about each thing that a person should look at before the model is trusted."""
-    found = _giving_away(encoder, target, x_learn, y_learn)
-    found += _copies_of_columns(encoder, x_learn)
+    x, y = _sampled(x_learn, y_learn)
+    found = _giving_away(encoder, target, x, y)
+    found += _copies_of_columns(encoder, x)
     found += _shared_rows(x_learn, y_learn, x_judge, y_judge)
     return found + _rare_classes(target)
+
+
+def _sampled(x: Matrix, y: AnyArray) -> tuple[AnyArray, AnyArray]:
+    """All rows, or of a large table a sample."""
+    if not isinstance(x, LazyMatrix):
+        return x, y
+    rows = np.random.default_rng(0).permutation(len(x))[: max(_MIN_SAMPLE, _MOST_NUMBERS // x.shape[1])]
+    return x[np.sort(rows)], y[np.sort(rows)]
 
 
 def _giving_away(encoder: TableEncoder, target: Target, x: AnyArray, y: AnyArray) -> list[str]:
@@ -77,23 +90,33 @@ def _groups(part: AnyArray, most: int) -> npt.NDArray[np.intp]:
 
 
 def _copies_of_columns(encoder: TableEncoder, x: AnyArray) -> list[str]:
-    same: dict[tuple[int, bytes], list[str]] = defaultdict(list)
+    same: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, columns in encoder.columns.items():
         part = np.round(x[:, columns].astype(np.float64), 4) + 0.0
         if len(columns) <= 2 and part.size and part[np.flatnonzero(part[:, 0])[:1], 0].sum() < 0:  # the same with another sign
             part[:, 0] = -part[:, 0] + 0.0
-        same[(len(columns), part.tobytes())].append(name)
+        same[(len(columns), hash(part.tobytes()))].append(name)
     return [f"{', '.join(names[1:])} says the same as {names[0]}" for names in same.values() if len(names) > 1]
 
 
-def _shared_rows(x_learn: AnyArray, y_learn: AnyArray, x_judge: AnyArray, y_judge: AnyArray) -> list[str]:
+def _shared_rows(x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: AnyArray) -> list[str]:
     if not len(x_judge):
         return []
-    known = set(_keys(np.column_stack((x_learn, y_learn))).tolist())
-    shared = sum(key in known for key in _keys(np.column_stack((x_judge, y_judge))).tolist())
+    known, judged = _hashes(x_learn, y_learn), _hashes(x_judge, y_judge)
+    known.sort()
+    shared = int((known[np.minimum(np.searchsorted(known, judged), len(known) - 1)] == judged).sum())
     if shared < max(1, _SHARED * len(x_judge)):
         return []
     return [f"{shared:,} of the {len(x_judge):,} rows to judge by are also among those to learn from: the result is too good"]
+
+
+def _hashes(x: Matrix, y: AnyArray) -> npt.NDArray[np.int64]:
+    """A number for each row, the same for equal rows: others have the same one in 2**64 cases."""
+    found = np.empty(len(x), np.int64)
+    for start in range(0, len(x), _HASHED):
+        part = slice(start, start + _HASHED)
+        found[part] = list(map(hash, _keys(np.column_stack((x[part], y[part]))).tolist()))
+    return found
 
 
 def _keys(rows: AnyArray) -> npt.NDArray[Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from .._model_file import ModelFormatError, complaints_about, expect, read_file, write_file
 from .._suggestions import suggests_options
+from .._types import AnyArray
 from ..callbacks import Callback
 from ..history import History
 from ..network import Network
@@ -18,6 +20,7 @@ from ..optimizers import Optimizer
 from ..serialization import architecture, network_in
 from . import _fit
 from ._columns import Column
+from ._encoded import by_parts
 from ._encoder import TableEncoder
 from ._judge import Judgement, judge
 from ._kinds import MAX_CATEGORIES
@@ -223,7 +226,7 @@ class TableModel:
         ValueError
             If a column is missing or holds a value that it cannot, see `TableEncoder.transform`.
         """
-        outputs = self.network.predict(self.encoder.transform(rows, self.network.dtype))
+        outputs = self._computed(self.network.predict, rows)
         if isinstance(self.target, ClassTarget):
             labels = self.target.labels
             found: npt.NDArray[Any] = np.array(labels, object if self.target.type == "str" else None)[outputs.argmax(axis=1)]
@@ -249,7 +252,14 @@ class TableModel:
         """
         if not isinstance(self.target, ClassTarget):
             raise ValueError(f"probabilities need classes, but the model predicts the number {self.target.name!r}")
-        return self.network.predict_proba(self.encoder.transform(rows, self.network.dtype), link="softmax")
+        return self._computed(partial(self.network.predict_proba, link="softmax"), rows)
+
+    def _computed(self, function: Callable[[AnyArray], AnyArray], rows: Any) -> AnyArray:
+        """A function of the encoded rows, of which few are in memory at once."""
+        row = self.encoder._row(rows)
+        if row is not None:
+            return function(np.array([row], self.network.dtype))
+        return by_parts(function, self.encoder._encoded(rows, self.network.dtype))
 
     def evaluate(self, rows: Any) -> Judgement:
         """Return how good the predictions for rows are whose target is known.
@@ -274,11 +284,11 @@ class TableModel:
         words = self.encoder.missing if isinstance(table, Table) else frozenset({""})
         place = table if isinstance(table, Table) else None
         known = Column(self.target.name, table[self.target.name], missing=words, table=place)
-        x = self.encoder.transform(rows, self.network.dtype)
+        x = self.encoder._encoded(table, self.network.dtype)
         there = np.flatnonzero(known.present)
         if not there.size:
             raise ValueError(f"the table must have rows with a value of {self.target.name!r}, has none")
-        return judge(self.target, self.network.predict(x[there]), self.target.transform(known.take(there)))
+        return judge(self.target, by_parts(self.network.predict, x.part(there)), self.target.transform(known.take(there)))
 
     def save(self, path: StrPath) -> None:
         """Write the model to one safetensors file, whole or not at all.

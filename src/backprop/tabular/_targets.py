@@ -69,7 +69,7 @@ class ClassTarget:
         """
         column = _target_column(name, values)
         found = column.distinct()
-        truths = column.booleans() if isinstance(column.values, list) else None
+        truths = column.booleans() if column.is_text else None
         if truths is not None and len(found) > 2:
             rows_of = column.counts()
             frequent = sorted(rows_of, key=rows_of.__getitem__, reverse=True)
@@ -244,7 +244,7 @@ def target_from_config(config: Mapping[str, Any]) -> Target:
 
 
 def _guessed_task(column: Column, settings: Settings) -> str:
-    if isinstance(column.values, np.ndarray) and column.values.dtype.kind == "M":
+    if not column.is_text and column.values.dtype.kind == "M":
         raise ValueError(f"target {column.name!r} holds dates: convert them to a number, such as days")
     spelling = None if column.categorical else _kinds.spelling_of(column, settings)
     if spelling is None:
@@ -256,7 +256,7 @@ def _guessed_task(column: Column, settings: Settings) -> str:
                 'no class can be learned from one row; task="classification" (--task classification) takes it nevertheless'
             )
         return "classification"
-    if isinstance(column.values, list) and set(map(type, column.values)) == {bool}:
+    if column.is_text and column.types == {bool}:
         return "classification"
     numbers = column.numbers(spelling)
     assert numbers is not None
@@ -288,7 +288,7 @@ def _number(text: str) -> float:
 
 
 def _type(column: Column) -> str:
-    if isinstance(column.values, np.ndarray):
+    if not column.is_text:
         whole = column.values.dtype.kind in "iu" or (column.values == np.trunc(column.values)).all()
         return "int" if whole else "float"
-    return "bool" if set(map(type, column.values)) == {bool} else "str"
+    return "bool" if column.types == {bool} else "str"

@@ -10,28 +10,36 @@ import numpy as np
 import numpy.typing as npt
 
 _WIDEST = 32  # bytes
+_MOST_KNOWN, _MOST_NEW = 1000, 50_000  # different texts before a part, and in it: 16 bits number them
+
+Part = npt.NDArray[np.bytes_] | npt.NDArray[np.uint16] | list[str]
 
 
 class Words(Sequence[str]):
     """A sequence of str that grows at its end.
 
-    Short ASCII texts that differ lie in arrays of bytes, 8 bytes for a number of 8 digits where a str takes 65; of others, equal
-    ones are one object.
+    Texts that repeat are numbers of two bytes, positions in `texts`. Short ASCII texts that differ lie in arrays of bytes, 8 bytes
+    for a number of 8 digits where a str takes 65.
     """
 
     def __init__(self) -> None:
-        self.parts: list[npt.NDArray[np.bytes_] | list[str]] = []
+        self.parts: list[Part] = []
+        self.texts: list[str] = []
         self._ends: list[int] = []
-        self._known: dict[str, str] = {}
+        self._known: dict[str, int] = {}
 
     def extend(self, texts: Sequence[str]) -> None:
         """Add texts."""
         if not texts:
             return
-        part: npt.NDArray[np.bytes_] | list[str]
+        part: Part
         known = self._known
-        if len(known) < 1000 and len(set(texts)) < len(texts) / 2:
-            part = [known.setdefault(text, text) for text in texts]
+        distinct = dict.fromkeys(texts)
+        if len(known) < _MOST_KNOWN and len(distinct) < len(texts) / 2 and len(distinct) <= _MOST_NEW:
+            new = [text for text in distinct if text not in known]
+            known.update(zip(new, range(len(known), len(known) + len(new)), strict=True))
+            self.texts += new
+            part = np.fromiter(map(known.__getitem__, texts), np.uint16, len(texts))
         else:
             part = _packed(texts)
         self.parts.append(part)
@@ -42,7 +50,7 @@ class Words(Sequence[str]):
 
     def __iter__(self) -> Iterator[str]:
         for part in self.parts:
-            yield from _unpacked(part)
+            yield from self._unpacked(part)
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -56,12 +64,17 @@ class Words(Sequence[str]):
         number = bisect_right(self._ends, index)
         part = self.parts[number]
         item: Any = part[index - (self._ends[number - 1] if number else 0)]
-        return item if isinstance(item, str) else item.decode()
+        return item if isinstance(item, str) else item.decode() if isinstance(item, bytes) else self.texts[item]
 
     def take(self, rows: Iterable[int]) -> list[str]:
         """Return the texts at these positions."""
         everything = list(self)
         return [everything[row] for row in rows]
+
+    def _unpacked(self, part: Part) -> list[str]:
+        if isinstance(part, list):
+            return part
+        return part.astype(np.str_).tolist() if part.dtype.kind == "S" else list(map(self.texts.__getitem__, part.tolist()))
 
 
 def _packed(texts: Sequence[str]) -> npt.NDArray[np.bytes_] | list[str]:
@@ -72,7 +85,3 @@ def _packed(texts: Sequence[str]) -> npt.NDArray[np.bytes_] | list[str]:
     if array.itemsize > _WIDEST or "\0" in "".join(texts):
         return list(texts)
     return array
-
-
-def _unpacked(part: npt.NDArray[np.bytes_] | list[str]) -> list[str]:
-    return part if isinstance(part, list) else part.astype(np.str_).tolist()
