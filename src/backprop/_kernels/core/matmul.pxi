@@ -13,14 +13,19 @@ left its part in C, which is added at the end: until then the processor has time
 compiles to its own registers; the rows of a matrix are split evenly over strips of two neighbouring heights, so that no strip is a
 thin one, and the strips of a height are one loop.
 
-**Blocks.** k is cut into blocks of at most DEPTH and rows into blocks of at most STRIPS strips, so that a block of A stays in the
-second-level cache and a panel of B, two vectors wide, comes from there. B is packed, all panels of a block together, where it is
-transposed, where its rows are ALIAS bytes apart or more (they would compete for the same places in the cache), where many rows
-reuse it, and always in a last panel that is not full: the copy is filled up with zeros, and only C is written in part. A is packed
-where its rows lie at multiples of ALIAS, where it is transposed and deep, or where many panels reuse it.
+**Blocks.** k is cut into layers of at most DEPTH, so that a panel of B, two vectors wide, stays in the first-level cache, and rows
+into blocks that stay in the second-level cache. A and B are packed, into strips and panels as tiles read them, where that is worth
+the copy, and always a last panel that is not full: the copy is filled up with zeros, and only C is written in part.
+
+- B lies as it is where one strip of rows uses it, or few of them do and a panel stays in the second-level cache (`_stays`).
+- Otherwise a layer of up to WHOLE bytes is packed at once, before the first block of rows, and larger ones PANELS panels at a time,
+  right before a block of rows uses them: blocks of rows are high then, so that this is seldom.
+- A is packed, a block for all of B's panels, where its rows lie at multiples of ALIAS, where it is transposed and deep, or where
+  many panels reuse it.
 
 **Few rows.** One row times B runs along the rows of B, up to 8 vectors wide. Up to FEW rows times a transposed B are dot products,
-as many at a time as a vector has lanes, summed across by a tree of interleavings.
+as many at a time as a vector has lanes, summed across by a tree of interleavings. More rows that nearly fill one or two vectors
+change places with a transposed B: C.T = B.T A.T transposes A, which is small, and C, and reads B as it lies.
 
 **Shares.** Work is split over tiles of C: ``part`` of ``parts`` computes its own rows or columns and needs nothing from the others,
 so no barrier stands inside a product. Which loops run depends on the whole shape alone, each element is summed by one thread, and
@@ -29,14 +34,20 @@ elements.
 """
 
 cdef enum:
-    DEPTH = 512    # most of k in a block
-    STRIPS = 14    # most strips of rows in a block of A
-    PANELS = 64    # most panels in a block of B
+    DEPTH = 256    # most of k in a layer
+    STRIPS = 14    # most strips in a block of rows, where a whole layer of B is at hand
+    TOGETHER = 12  # strips that are packed together: as many streams as a set of the first-level cache has places
+    PANELS = 2     # panels of B that are packed together, where a whole layer is not
+    WHOLE = 1 << 19     # bytes: a layer of B that stays in the second-level cache
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
-    UNPACKED = 64  # rows up to which a B of short rows is used where it lies
-    SMALL = 1 << 18     # bytes: a B larger than this only up to the next
-    UNPACKED_LARGE = 24
+    UNPACKED = 128  # rows up to which B is used where it lies; with vectors that are not LONG, up to the next two:
+    UNPACKED_SMALL = 64  # a layer of up to SMALL bytes,
+    UNPACKED_LARGE = 24  # and any other
+    SMALL = 1 << 18
+    LONG = 64      # bytes
     ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
+
+cdef Py_ssize_t L2_BYTES = second_level_cache()
 
 
 cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
@@ -163,12 +174,14 @@ cdef void _strips(
 
 # Packing.
 
-cdef inline void _transpose(
-    bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
+cdef inline void _interleave(
+    bint whole, bint exact, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns,
+    real *target, Py_ssize_t target_row
 ) noexcept nogil:
     """target = source.T, for up to as many rows and columns as a vector has lanes (``whole``, a literal: exactly as many).
 
-    In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros.
+    In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros,
+    unless ``exact``, a literal.
     """
     cdef Py_ssize_t i, round = 1, width = lanes(source)
     a = blank(source)
@@ -185,8 +198,27 @@ cdef inline void _transpose(
         a = b
         round *= 2
     for i in range(width):
-        if whole or i < columns:
+        if exact and i < columns:
+            store_part(target + i * target_row, rows, a.v[i])
+        elif not exact and (whole or i < columns):
             store(target + i * target_row, a.v[i])
+
+
+cdef inline void _transpose(
+    bint whole, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
+) noexcept nogil:
+    """target = source.T, in whole vectors: missing rows become columns of zeros."""
+    _interleave(whole, False, source, source_row, rows, columns, target, target_row)
+
+
+cdef void _transpose_exactly(
+    const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns, real *target, Py_ssize_t target_row
+) noexcept nogil:
+    """target = source.T, and nothing is written beyond it."""
+    if rows == lanes(source) and columns == lanes(source):
+        _interleave(True, False, source, source_row, rows, columns, target, target_row)
+    else:
+        _interleave(False, True, source, source_row, rows, columns, target, target_row)
 
 
 cdef void _pack_transposed(const real *b, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed) noexcept nogil:
@@ -260,19 +292,20 @@ cdef inline void _pack_rows(
 cdef void _pack_columns(
     const real *a, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t depth, real *packed
 ) noexcept nogil:
-    """packed[strip][k, i] = A[i, k] for all strips of an A whose columns are contiguous, column after column.
+    """packed[strip][k, i] = A[i, k] for all strips of an A whose columns are contiguous, a few at a time, column after column.
 
     What a loose copy stores too much is overwritten by the strip's next columns.
     """
-    cdef Py_ssize_t i, k, strip, high, width = lanes(a)
+    cdef Py_ssize_t i, k, strip, high, width = lanes(a), first = 0
     # Behind these, something of A follows to be read, and enough of the strip to be overwritten.
     cdef Py_ssize_t loose = depth - 1 - max((width + a_step - 1) // a_step, width // max(<Py_ssize_t> 1, rows // strips))
-    for k in range(depth):
-        for strip in range(strips):
-            i = _strip_start(rows, strips, strip)
-            high = _strip_start(rows, strips, strip + 1) - i
-            _copy(a + i, packed + i * depth + k * high, high, k < loose)
-        a += a_step
+    while first < strips:
+        for k in range(depth):
+            for strip in range(first, min(first + TOGETHER, strips)):
+                i = _strip_start(rows, strips, strip)
+                high = _strip_start(rows, strips, strip + 1) - i
+                _copy(a + i + k * a_step, packed + i * depth + k * high, high, k < loose)
+        first += TOGETHER
 
 
 # Few rows.
@@ -383,6 +416,39 @@ cdef void _dot_products(
         j += width
 
 
+cdef void _turned_product(
+    const real *a, Py_ssize_t a_row, const real *b, Py_ssize_t b_column, Py_ssize_t depth,
+    real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns, real *workspace
+) noexcept nogil:
+    """C = A B for rows that fit in a panel and a B whose columns are contiguous, as C.T = B.T A.T: A is transposed instead of B.
+
+    C.T is formed a block at a time, and turned over when it is complete.
+    """
+    cdef Py_ssize_t width = lanes(a), panel = 2 * lanes(a)
+    cdef Py_ssize_t layers = _blocks(depth, DEPTH), blocks = _blocks(columns, STRIPS * TILE_ROWS)
+    cdef Py_ssize_t layer, block, i, j, k, steps, high
+    cdef real *turned = workspace + _blocks(depth, layers) * panel
+    for block in range(blocks):
+        j = columns * block // blocks
+        high = columns * (block + 1) // blocks - j
+        for layer in range(layers):
+            k = depth * layer // layers
+            steps = depth * (layer + 1) // layers - k
+            if block == 0 or layers > 1:
+                _pack_transposed(a + k, a_row, steps, rows, workspace)
+            _block(
+                b + j * b_column + k, b_column, 1, False, workspace, panel, True, workspace,
+                steps, <const real *> NULL, layer > 0, False, turned, panel, high, rows)
+        k = 0
+        while k < high:
+            i = 0
+            while i < rows:
+                _transpose_exactly(
+                    turned + k * panel + i, panel, min(width, high - k), min(width, rows - i), c + i * c_row + j + k, c_row)
+                i += width
+            k += width
+
+
 # Blocks.
 
 cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
@@ -390,10 +456,22 @@ cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
     return max(1, (size + most - 1) // most)
 
 
+cdef inline Py_ssize_t _most_rows(Py_ssize_t item) noexcept nogil:
+    """The rows of A that half of the second-level cache holds, DEPTH of k each."""
+    return max(L2_BYTES // (2 * DEPTH * item), <Py_ssize_t> (STRIPS * TILE_ROWS))
+
+
 cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
-    """Elements of workspace that a thread needs for a product of that shape."""
-    cdef Py_ssize_t panel = 2 * LANES_F
-    return min(depth, DEPTH) * (min(_blocks(columns, panel), PANELS) * panel + min(rows, STRIPS * TILE_ROWS)) + LANES_F
+    """Elements of workspace that a thread needs for a product of that shape, or of one that is smaller in every respect."""
+    cdef Py_ssize_t panel = 2 * LANES_F, item = sizeof(float), layer = min(depth, <Py_ssize_t> DEPTH)
+    cdef Py_ssize_t turned = panel * (layer + min(columns, <Py_ssize_t> (STRIPS * TILE_ROWS)))
+    return max(turned, _packed_b(columns, depth, panel, item) + layer * min(rows, _most_rows(item)) + LANES_F)
+
+
+cdef inline Py_ssize_t _packed_b(Py_ssize_t columns, Py_ssize_t depth, Py_ssize_t panel, Py_ssize_t item) noexcept nogil:
+    """Elements of the workspace that are for B."""
+    cdef Py_ssize_t layer = min(depth, <Py_ssize_t> DEPTH) * _blocks(columns, panel) * panel
+    return min(layer, max(WHOLE // item, <Py_ssize_t> (DEPTH * PANELS) * panel))
 
 
 cdef inline Py_ssize_t _strip_start(Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t strip) noexcept nogil:
@@ -401,40 +479,67 @@ cdef inline Py_ssize_t _strip_start(Py_ssize_t rows, Py_ssize_t strips, Py_ssize
     return rows // strips * strip + min(strip, rows % strips)
 
 
-cdef void _block(
-    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, bint pack_a, real *packed_a,
-    const real *b, Py_ssize_t b_step, bint pack_b, real *packed_b,
-    Py_ssize_t depth, const real *bias, bint add, bint relu,
-    real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns
+cdef inline bint _stays(Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t apart) noexcept nogil:
+    """Whether so many rows of A use a layer of B where it lies, whose rows are ``apart`` bytes apart.
+
+    One strip does. A few do if the second-level cache has a place for each row of a panel (at multiples of a power of two they
+    compete) and, with short vectors, between whose few operations less time is left for loads, if the layer is small.
+    """
+    cdef bint short_vectors = LANES_F * sizeof(float) < LONG
+    if rows <= TILE_ROWS:
+        return True
+    if depth * (apart & -apart) > (L2_BYTES // 2 if short_vectors else L2_BYTES):
+        return False
+    if short_vectors:
+        return rows <= (UNPACKED_SMALL if depth * apart <= SMALL else UNPACKED_LARGE)
+    return rows <= UNPACKED
+
+
+cdef void _pack_a(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, Py_ssize_t rows, Py_ssize_t depth, real *packed
 ) noexcept nogil:
-    """C (+)= A B for one block of each; ``pack_b``: packed_b holds B; otherwise its last panel goes there, if that is not full."""
+    """packed[strip][k, i] = A[i, k] for the strips of a block."""
+    cdef Py_ssize_t strips = _blocks(rows, TILE_ROWS), strip, i
+    if a_row == 1:
+        _pack_columns(a, a_step, rows, strips, depth, packed)
+        return
+    for strip in range(strips):
+        i = _strip_start(rows, strips, strip)
+        _pack_rows(a + i * a_row, a_row, _strip_start(rows, strips, strip + 1) - i, depth, packed + i * depth)
+
+
+cdef inline void _pack_b(
+    const real *b, Py_ssize_t b_step, Py_ssize_t b_column, Py_ssize_t depth, Py_ssize_t columns, real *packed
+) noexcept nogil:
+    """packed[panel][k, j] = B[k, j] for the panels of a block."""
+    if b_column == 1:
+        _pack_panels(b, b_step, depth, columns, packed)
+    else:
+        _pack_transposed(b, b_column, depth, columns, packed)
+
+
+cdef void _block(
+    const real *a, Py_ssize_t a_row, Py_ssize_t a_step, bint packed_a,
+    const real *b, Py_ssize_t b_step, bint packed_b, real *packed,
+    Py_ssize_t depth, const real *bias, bint add, bint relu, real *c, Py_ssize_t c_row, Py_ssize_t rows, Py_ssize_t columns
+) noexcept nogil:
+    """C (+)= A B for one block of each, packed or where they lie; ``packed`` has room for a last panel of B that is not full."""
     cdef Py_ssize_t panel = 2 * lanes(a), strips = _blocks(rows, TILE_ROWS), high = rows // strips, tall = rows % strips
-    cdef Py_ssize_t strip, i, j = 0, wide, here_step, rest = tall * (high + 1), apart = depth if pack_a else a_row
+    cdef Py_ssize_t j = 0, wide, here_step, rest = tall * (high + 1), apart = depth if packed_a else a_row
     cdef const real *here
     cdef const real *piece
-    if pack_a:
-        if a_row == 1:
-            _pack_columns(a, a_step, rows, strips, depth, packed_a)
-        else:
-            for strip in range(strips):
-                i = _strip_start(rows, strips, strip)
-                _pack_rows(a + i * a_row, a_row, _strip_start(rows, strips, strip + 1) - i, depth, packed_a + i * depth)
-        a = packed_a
     while j < columns:
         wide = min(panel, columns - j)
-        here = b + j
-        here_step = b_step
-        if pack_b:
-            here = packed_b + j * depth
-            here_step = panel
+        here, here_step = b + j, b_step
+        if packed_b:
+            here, here_step = b + j * depth, panel
         elif wide < panel:
-            _pack_panels(here, b_step, depth, wide, packed_b)
-            here = packed_b
-            here_step = panel
+            _pack_panels(here, b_step, depth, wide, packed)
+            here, here_step = packed, panel
         piece = NULL if bias is NULL else bias + j
-        _strips(high + 1, tall, a, (high + 1) * apart, 1 if pack_a else a_row, high + 1 if pack_a else a_step,
+        _strips(high + 1, tall, a, (high + 1) * apart, 1 if packed_a else a_row, high + 1 if packed_a else a_step,
                 here, here_step, depth, piece, add, relu, c + j, c_row, wide)
-        _strips(high, strips - tall, a + rest * apart, high * apart, 1 if pack_a else a_row, high if pack_a else a_step,
+        _strips(high, strips - tall, a + rest * apart, high * apart, 1 if packed_a else a_row, high if packed_a else a_step,
                 here, here_step, depth, piece, add, relu, c + rest * c_row + j, c_row, wide)
         j += panel
 
@@ -449,8 +554,11 @@ cdef void product_share(
     One stride of A and one of B is 1, C is C-contiguous; bias is (columns,) or NULL; activated may be C; f is elementwise.
     """
     cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
-    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows, i, j, k, high, wide, steps, block, blocks, layer, layers, few
-    cdef bint pack_a, pack_b, aliased, relu = f == RELU and activated == c
+    cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows
+    cdef Py_ssize_t i, j, k, high, wide, steps, block, blocks, layer, layers, group
+    cdef const real *here
+    cdef real *packed_a
+    cdef bint plain, pack_a, pack_b, whole, aliased, relu = f == RELU and activated == c
     if relu or f == IDENTITY and activated == c:
         activated = NULL
     if rows == 0:
@@ -473,34 +581,45 @@ cdef void product_share(
     else:
         top = share_start(rows, 1, part, parts)
         bottom = share_start(rows, 1, part + 1, parts)
-    if rows <= FEW and b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and activated is NULL and not relu:
+    plain = b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and activated is NULL and not relu
+    if plain and rows <= FEW:
         for i in range(top, bottom):
             _dot_products(a + i * a_row, b + left * b_column, b_column, depth, c + i * columns + left, right - left)
         return
+    if plain and rows <= panel and 8 * rows >= 7 * _blocks(rows, lanes(a)) * lanes(a):  # vectors that are nearly full
+        _turned_product(
+            a + top * a_row, a_row, b + left * b_column, b_column, depth, c + top * columns + left, columns,
+            bottom - top, right - left, workspace)
+        return
     aliased = (a_row if a_step == 1 else a_step) * <Py_ssize_t> sizeof(real) % ALIAS == 0
     pack_a = columns >= 1024 or panels >= 4 and (aliased or a_step != 1 and depth > UNPACKED)
-    few = UNPACKED if depth * b_step * <Py_ssize_t> sizeof(real) <= SMALL else UNPACKED_LARGE
-    pack_b = b_column != 1 or b_step * <Py_ssize_t> sizeof(real) >= ALIAS or rows > few
     layers = _blocks(depth, DEPTH)
-    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS)
-    j = left
-    while j < right:
-        wide = min(PANELS * panel, right - j)
-        for layer in range(layers):
-            k = depth * layer // layers
-            steps = depth * (layer + 1) // layers - k
-            if pack_b and b_column == 1:
-                _pack_panels(b + j + k * b_step, b_step, steps, wide, workspace)
-            elif pack_b:
-                _pack_transposed(b + j * b_column + k, b_column, steps, wide, workspace)
-            for block in range(blocks):
-                i = top + (bottom - top) * block // blocks
-                high = top + (bottom - top) * (block + 1) // blocks - i
+    pack_b = b_column != 1 or not _stays(rows, _blocks(depth, layers), b_step * <Py_ssize_t> sizeof(real))
+    whole = _blocks(depth, layers) * _blocks(right - left, panel) * panel * <Py_ssize_t> sizeof(real) <= WHOLE
+    group = right - left if whole or not pack_b else PANELS * panel
+    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS if whole or not pack_b else _most_rows(sizeof(real)))
+    packed_a = workspace + _packed_b(columns, depth, panel, sizeof(real))
+    for layer in range(layers):
+        k = depth * layer // layers
+        steps = depth * (layer + 1) // layers - k
+        if pack_b and whole:
+            _pack_b(b + left * b_column + k * b_step, b_step, b_column, steps, right - left, workspace)
+        for block in range(blocks):
+            i = top + (bottom - top) * block // blocks
+            high = top + (bottom - top) * (block + 1) // blocks - i
+            here = a + i * a_row + k * a_step
+            if pack_a:
+                _pack_a(here, a_row, a_step, high, steps, packed_a)
+            j = left
+            while j < right:
+                wide = min(group, right - j)
+                if pack_b and not whole:
+                    _pack_b(b + j * b_column + k * b_step, b_step, b_column, steps, wide, workspace)
                 _block(
-                    a + i * a_row + k * a_step, a_row, a_step, pack_a, workspace + min(depth, DEPTH) * min(panels, PANELS) * panel,
-                    b + j * b_column + k * b_step, b_step, pack_b, workspace,
+                    packed_a if pack_a else here, a_row, a_step, pack_a,
+                    workspace if pack_b else b + j + k * b_step, b_step, pack_b, workspace,
                     steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
                     c + i * columns + j, columns, high, wide)
                 if layer == layers - 1 and activated is not NULL:
                     activation_block(f, alpha, c + i * columns + j, activated + i * columns + j, high, wide, columns)
-        j += wide
+                j += wide

@@ -44,6 +44,9 @@
 #if defined(AVX512) || defined(AVX2)
 #include <immintrin.h>
 #endif
+#if defined(__unix__)
+#include <unistd.h>
+#endif
 
 /* The best level of x86-64 that this processor and its operating system run; 1 on other architectures. */
 static int processor_level(void) {
@@ -56,6 +59,16 @@ static int processor_level(void) {
 #else
     return 1;
 #endif
+}
+
+/* The size of a core's second-level cache in bytes, within usual limits; a usual one where the system does not tell. */
+static Py_ssize_t second_level_cache(void) {
+    long size = 0;
+#if defined(_SC_LEVEL2_CACHE_SIZE)
+    size = sysconf(_SC_LEVEL2_CACHE_SIZE);
+#endif
+    if (size <= 0) size = 1 << 19;
+    return size < 1 << 18 ? 1 << 18 : size > 1 << 21 ? 1 << 21 : (Py_ssize_t)size;
 }
 
 /* Types, memory. */

@@ -15,6 +15,7 @@ vector that changes is a `variable`::
 cdef extern from "_kernels/core/vector.h" nogil:
     const char *BACKPROP_ISA
     int processor_level()
+    Py_ssize_t second_level_cache()  # bytes
 
     ctypedef float vfloat
     ctypedef double vdouble
