@@ -80,7 +80,7 @@ def steps(title: str, cases: Mapping[int, NetworkCase], seconds: float) -> Growt
 
 
 def epochs(sizes: Sequence[int], seconds: float) -> Growth:
-    """Time an epoch of so many rows."""
+    """Time an epoch for each number of rows."""
     costs = []
     for rows in sizes:
         x, y = NetworkCase(SMALL, "relu", rows).data()
@@ -91,7 +91,7 @@ def epochs(sizes: Sequence[int], seconds: float) -> Growth:
 
 
 def memory(title: str, sizes: Sequence[int], networks: Sequence[tuple[int, tuple[int, ...]]]) -> Growth:
-    """Measure the memory of training on so many rows, each time in a process of its own."""
+    """Measure the memory of training, each time in a process of its own."""
     costs = []
     for rows, widths in networks:
         command = [sys.executable, "-c", MEMORY, str(rows), *map(str, widths)]

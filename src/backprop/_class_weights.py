@@ -105,7 +105,7 @@ def count_classes(targets: Iterable[Array | Labels], n_classes: int) -> npt.NDAr
 
 
 def balanced(counts: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Return the balanced weights of classes that have so many rows."""
+    """Return the balanced weights of classes with these numbers of rows."""
     present = counts > 0
     vector = np.ones(len(counts))
     vector[present] = counts.sum() / (present.sum() * counts[present])

@@ -234,7 +234,7 @@ def parquet(
     drop_last : bool
         Whether to leave out a last batch that is not full.
     rank, ranks : int
-        Of so many ranks, which this one is: it gets every ``ranks``-th row group.
+        The number of ranks, and which of them this one is: it gets every ``ranks``-th row group.
 
     Returns
     -------

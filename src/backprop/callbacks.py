@@ -290,8 +290,8 @@ class Checkpoint(Callback):
     monitor, mode : str, optional
         As for `EarlyStopping`.
     every : int
-        Save after every so many epochs. With ``save_best_only`` the other epochs are not compared either: the file holds the best
-        of the epochs after which saving is due.
+        Save once in this number of epochs. With ``save_best_only`` the other epochs are not compared either: the file holds
+        the best of the epochs after which saving is due.
 
     Raises
     ------

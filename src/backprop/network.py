@@ -442,7 +442,7 @@ class Network(FlatState):
         batch_size: int,
         check_finite: bool,
     ) -> Array:
-        """`predict` with the outputs that ``infer`` computes of so many rows at a time."""
+        """`predict` with the outputs that ``infer`` computes of ``batch_size`` rows at a time."""
         batch_size, check_finite = check_count("batch_size", batch_size), check_flag("check_finite", check_finite)
         table = x if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim == 2 else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
@@ -718,7 +718,7 @@ class Network(FlatState):
         return gradient
 
     def _each_output(self, rows: int) -> Array:
-        """The identity matrix, so many times one below the other."""
+        """The identity matrix, ``rows`` times, one below the other."""
         seeds = self._seeds
         if len(seeds) < rows * self.n_outputs:
             self._seeds = seeds = np.tile(np.eye(self.n_outputs, dtype=self.dtype), (rows, 1))
@@ -788,7 +788,7 @@ class Network(FlatState):
         metrics : sequence of str or callable, optional
             What is computed beside the loss; by default what fits the loss.
         accumulate_steps : int
-            Update only after so many steps, with the gradient of all their rows together.
+            The number of steps in one update, which has the gradient of all their rows together.
         l2 : float
             The L2 penalty of the weights, divided by the rows of a batch; see `Trainer`.
         on_gradients : callable, optional
@@ -1122,7 +1122,7 @@ def mlp(
 
 
 def _even_slices(count: int, most: int) -> Iterator[slice]:
-    """Yield slices of so many rows, as equal as they can be: products of very few rows add up in another order."""
+    """Yield slices of at most ``most`` rows, of nearly equal length: products of very few rows add up in another order."""
     parts = -(-count // most)
     for part in range(parts):
         yield slice(count * part // parts, count * (part + 1) // parts)

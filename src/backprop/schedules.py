@@ -49,7 +49,7 @@ def __dir__() -> list[str]:
 
 Formula = Callable[[npt.NDArray[np.intp]], Any]  # of an array of counts: their values, or one for all
 BLOCK = 256
-_CALL = "__call__(self, step), which returns the learning rate after so many updates (or epochs)"
+_CALL = "__call__(self, step), which returns the learning rate after ``step`` updates (or epochs)"
 
 
 class Schedule(Settings, metaclass=Overridable):

@@ -52,7 +52,7 @@ class Trainer(TrainingState):
         What is computed beside the loss; see `backprop.metrics`. By default those that fit the loss: accuracy for classes;
         accuracy and, outside training, auc for binary targets; mae, rmse and r2 for numbers.
     accumulate_steps : int
-        Update only after so many steps, with the gradient of all their rows together.
+        The number of steps in one update, which has the gradient of all their rows together.
     l2 : float
         Adds ``l2 / 2`` times the sum of squares of all weight matrices to the sum of the losses of the rows of a batch; the sum is
         then divided by the rows, or by their weight, as without a penalty. So it weighs less in larger batches. It belongs to the

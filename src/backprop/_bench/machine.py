@@ -22,7 +22,7 @@ class Peak(NamedTuple):
 
 
 def measure_peak(seconds: float) -> Peak:
-    """Measure the peak of one core, in about four times so many seconds."""
+    """Measure the peak of one core, in about four times ``seconds``."""
     gflops: dict[str, float] = {}
     compiled = _compiled()
     if compiled is not None:

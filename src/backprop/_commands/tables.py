@@ -166,7 +166,7 @@ def _network(prepared: _fit.Prepared, options: argparse.Namespace) -> Network:
 def _cross_validate(
     source: _fit.Source, among: npt.NDArray[np.intp] | None, options: argparse.Namespace, say: Say
 ) -> list[Judgement]:
-    """Judge a network trained on the other rows on each of so many parts of the rows."""
+    """Judge, on each of ``folds`` parts of the rows, a network trained on the other parts."""
     rng = np.random.default_rng(options.seed)
     among = np.arange(len(source.y)) if among is None else among
     order = rng.permutation(among)

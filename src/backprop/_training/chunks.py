@@ -13,9 +13,9 @@ from .evaluation import Meter
 from .rows import Rows
 from .step import Results, TrainingStep
 
-CHUNK_STEPS = 1024  # so many losses are added up together
-CHUNK_ROWS = 8192  # metrics that need outputs look at about so many rows together
-CHUNK_NUMBERS = 1 << 22  # and about so many numbers of x are converted together, where that is needed
+CHUNK_STEPS = 1024  # losses that are added up together
+CHUNK_ROWS = 8192  # rows, about, that metrics of outputs take together
+CHUNK_NUMBERS = 1 << 22  # numbers of x, about, that are converted together, where that is needed
 
 
 class Chunks:

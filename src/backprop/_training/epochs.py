@@ -45,7 +45,7 @@ class _Pace:
         self.steps = 1
 
     def learn(self, seconds: float) -> None:
-        """Take note of how long a slice of so many steps took."""
+        """Take note of how long a slice of `steps` steps took."""
         self.steps = max(1, int(self.steps * min(LONG_ENOUGH / max(seconds, 1e-9), GROWTH)))
 
 

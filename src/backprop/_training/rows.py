@@ -103,7 +103,7 @@ class Converter:
         return np.asarray(self.loss.prepare_targets(y, self.n_outputs, np.float64, name=self.names.y, check_finite=False))
 
     def sample_weight(self, sample_weight: npt.ArrayLike | None, rows: int) -> Array | None:
-        """Return the weights of so many rows as they were given."""
+        """Return the weights of a number of rows as they were given."""
         return None if sample_weight is None else check_sample_weight(sample_weight, rows, self.dtype, self.names.sample_weight)
 
     def weigh(self, targets: Array | Labels, class_vector: ClassVector | None, sample_weight: Array | None) -> Array | None:
@@ -307,7 +307,7 @@ class Rows:
         return self._converter.weigh(targets, self._class_vector, sample_weight)
 
     def slices(self, batch_size: int) -> Iterator[slice]:
-        """Yield all rows in their order, so many at a time."""
+        """Yield all rows in their order, ``size`` at a time."""
         for start in range(0, self.count, batch_size):
             yield slice(start, start + batch_size)
 

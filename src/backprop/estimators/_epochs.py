@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LONG_ENOUGH = 0.05  # seconds: a call takes about so long, so that Ctrl-C is not kept waiting
 GROWTH = 16  # how many times as many steps a call may take as the one before
 MOST_STEPS = 1 << 20  # of a call
-SPARSE_NUMBERS = 1 << 20  # of a sparse matrix, about so many numbers are dense at a time
+SPARSE_NUMBERS = 1 << 20  # numbers of a sparse matrix, about, that are dense at a time
 ROWS = 1024  # that a prediction from a sparse matrix makes dense at a time
 
 

@@ -124,7 +124,7 @@ def record(
     snapshots : int
         How many snapshots to take at most, close together at the start where most happens.
     grid_size : int
-        The plane is recorded at so many points each way.
+        The number of points, in each direction, at which the plane is recorded.
     seed : int
         Of the order of the rows.
 

@@ -47,7 +47,7 @@ def plain(tokens: Tokens, trace: Trace) -> str:
 
 
 def format_number(value: float, digits: int) -> str:
-    """A number with so many significant digits, without trailing zeros."""
+    """A number with ``digits`` significant digits, without trailing zeros."""
     return f"{value + 0.0:.{digits}g}"
 
 

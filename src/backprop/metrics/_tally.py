@@ -74,7 +74,7 @@ class Tally(NamedTuple):
 
 
 def _repeats(n_outputs: int) -> int:
-    """How many rows' errors are summed side by side: so many that they make whole vectors."""
+    """The number of rows whose errors are summed side by side, which fill whole vectors."""
     if n_outputs >= SIDE_BY_SIDE:
         return 1
     whole = lcm(n_outputs, LANES)

@@ -98,7 +98,7 @@ def read_table(path: str, options: Options, *, text: bool = False, progress: Cal
 
 
 def read_chunks(path: str, options: Options, rows: int | None, progress: Callable[[int], None] | None = None) -> Generator[Table]:
-    """Read a CSV file in tables of so many rows, or in one; at least one, which may be empty.
+    """Read a CSV file in tables of a given number of rows, or in one; at least one, which may be empty.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def is_parquet(path: str) -> bool:
 
 
 def parquet_chunks(path: str, options: Options, rows: int | None) -> Generator[Table]:
-    """Read a Parquet file in tables of so many rows, or in one."""
+    """Read a Parquet file in tables of a given number of rows, or in one."""
     try:
         import pyarrow as pa  # type: ignore[import-untyped]
         import pyarrow.parquet as pq  # type: ignore[import-untyped]
@@ -285,7 +285,7 @@ def _records(reader: Any, skipped: int) -> Iterator[tuple[list[str], int]]:
 def _collected(
     records: Iterator[tuple[list[str], int]], width: int, rows: int | None, how: str
 ) -> Iterator[tuple[list[Words], array[int]]]:
-    """Columns of so many records, or of all, with the lines of the records."""
+    """Columns of a given number of records, or of all, with the lines of the records."""
     columns, lines = [Words() for _ in range(width)], array("q")
     buffer: list[list[str]] = []
     blank: list[int] = []  # lines of a file with one column: values if others follow

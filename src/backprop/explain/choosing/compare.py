@@ -227,15 +227,15 @@ def compare(
     validation_data, validation_split : tuple, float
         As for `Trainer.fit`; all candidates hold out the same rows, those that follow from the first network's seed.
     repeats : int
-        Train each candidate so many times. The first time it begins with its parameters as they are; then with parameters drawn
+        How often each candidate is trained. The first time it begins with its parameters as they are; then with parameters drawn
         anew, and rows in another order.
     folds : int, optional
-        Divide the rows into so many parts, and train each candidate on all parts but one as many times, validating on the part that
-        is left out (cross-validation). Classes get their share in each part. Takes the place of the validation arguments.
+        The number of parts of the rows. Each candidate is trained once for each part, on all the others, and validated on
+        that part (cross-validation). Classes get their share in each part. Takes the place of the validation arguments.
     epochs, batch_size, seed : int
         As for `Trainer.fit`.
     patience : int, optional
-        End the training of a candidate after so many epochs without a better score.
+        The number of epochs without a better score after which the training of a candidate ends.
     n_jobs : int, optional
         How many to train at a time; None and -1 stand for the number of processors. They are threads, or the workers that a
         surrounding ``joblib.parallel_config`` asks for. The results do not depend on it.

@@ -162,7 +162,7 @@ def search(
     epochs : int
         How many epochs the last round trains its networks for in all.
     factor : int
-        How many of the combinations of a round there are to one in the next, which trains so many times as long; at least 2.
+        One in ``factor`` combinations of a round reaches the next, which trains ``factor`` times as long; at least 2.
     metric : str, optional
         What is compared: a metric's name; the loss without it.
     validation_data, validation_split : tuple (x, y), float
@@ -299,7 +299,7 @@ class _Store:
         return self.folder / f"trial-{number:04d}-{epochs:05d}.safetensors"
 
     def load(self, job: _Job, number: int, epochs: int) -> Trainer | None:
-        """The trainer as it was after so many epochs, if it has got there."""
+        """The trainer as it was after ``epochs`` epochs, if it has reached them."""
         path = self.path(number, epochs)
         return Trainer.load(path, loss=job.loss) if path.exists() else None
 
@@ -319,7 +319,7 @@ class _Store:
 def _trained(
     job: _Job, number: int, settings: Settings, trainer: Trainer | None, epochs: int, store: _Store | None
 ) -> tuple[Trainer, float]:
-    """Train a combination until it has so many epochs, and return its trainer and its score."""
+    """Train a combination until it has ``epochs`` epochs, and return its trainer and its score."""
     stored = store.load(job, number, epochs) if store is not None else None
     trainer = stored or trainer or job.trainer(number, settings)
     if store is not None and store.diverged(number, epochs):

@@ -15,7 +15,7 @@ from .signal import Signal
 
 
 def loss_against_chance(loss: float, chance: float | None, tolerance: float) -> Iterator[Finding]:
-    """A loss so many times above what is reached without looking at the inputs."""
+    """A loss this many times above what is reached without looking at the inputs."""
     if chance is not None and np.isfinite(loss) and loss > tolerance * chance + 1:
         yield Finding(
             "loss far from chance", "warning", f"The loss is {loss:.4g}; without looking at the inputs it would be {chance:.4g}.",

@@ -37,7 +37,7 @@ KEPT_PARAMETERS = 200_000  # of larger networks only the first and the last are
 
 
 class Moment(NamedTuple):
-    """The network and the optimizer as they were after so many epochs."""
+    """The network and the optimizer as they were after a number of epochs."""
 
     epoch: int
     net: Network
@@ -300,7 +300,7 @@ def _part(batch: Batch, rows: slice) -> Batch:
 
 
 def _evenly(batch: Batch, most: int) -> Batch:
-    """At most so many of the rows, evenly over all of them: data may be sorted."""
+    """At most ``most`` of the rows, evenly over all of them: data may be sorted."""
     rows = spread(len(batch.x), most)
     weight, sample_weight = (None if weight is None else weight[rows] for weight in (batch.weight, batch.sample_weight))
     return batch._replace(x=batch.x[rows], targets=batch.targets[rows], weight=weight, sample_weight=sample_weight)

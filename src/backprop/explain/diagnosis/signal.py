@@ -78,7 +78,7 @@ def measure(x: AnyArray, targets: AnyArray, n_outputs: int, other: tuple[AnyArra
 
 
 def spread(count: int, most: int) -> npt.NDArray[np.intp]:
-    """Row numbers evenly over all rows, at most so many: data may be sorted."""
+    """At most ``most`` row numbers, evenly over all rows: data may be sorted."""
     return np.linspace(0, count - 1, min(count, most)).astype(np.intp)
 
 
@@ -121,7 +121,7 @@ def _correlation(predicted: Numbers, truth: Numbers) -> float:
 
 
 def _columns_beyond_chance(inputs: Numbers, wanted: Numbers) -> float:
-    """How far the strongest rank correlation of a column is above the strongest that chance gives to so many."""
+    """How far the strongest rank correlation of a column is above the strongest that chance gives to this number of rows."""
     ordered, truth = ranks(inputs), wanted / wanted.std(axis=0)
     ordered = (ordered - ordered.mean(axis=0)) / np.maximum(ordered.std(axis=0), 1e-12)
     strongest = float(np.abs(ordered.T @ truth).max()) / np.sqrt(len(inputs))

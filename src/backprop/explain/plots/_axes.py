@@ -32,7 +32,7 @@ def axes_or_new(ax: Axes | None, *, width: float = 6.4, height: float = 4.0) -> 
 
 
 def new_axes(rows: int, columns: int) -> list[Axes]:
-    """The axes of a new figure with so many pictures.
+    """The axes of a new figure with ``rows`` times ``columns`` pictures.
 
     Raises
     ------
