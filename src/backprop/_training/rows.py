@@ -307,7 +307,7 @@ class Rows:
         return self._converter.weigh(targets, self._class_vector, sample_weight)
 
     def slices(self, batch_size: int) -> Iterator[slice]:
-        """Yield all rows in their order, ``size`` at a time."""
+        """Yield all rows in their order, ``batch_size`` at a time."""
         for start in range(0, self.count, batch_size):
             yield slice(start, start + batch_size)
 
