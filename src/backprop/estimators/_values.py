@@ -45,7 +45,7 @@ class Value:
     def of_epoch(self, epoch: Epoch, data: Data, order: Indices, batch_size: int) -> float:
         """Return the mean over the rows of an epoch of the losses of their batches; a batch without weight is left out."""
         values = self._factor * epoch.losses
-        terms = self._terms(epoch.outputs, data, order)
+        terms = None if self._is_small(epoch, data, batch_size) else self._terms(epoch.outputs, data, order)
         if terms is not None:
             weight = np.ones(len(order)) if data.weight is None else np.abs(data.weight[order], dtype=np.float64)
             starts = np.arange(0, len(order), batch_size)
@@ -55,6 +55,12 @@ class Value:
         rows[-1] = len(order) - batch_size * (len(values) - 1)
         rows[epoch.weights == 0] = 0
         return float(rows @ values / rows.sum()) if rows.any() else 0.0
+
+    def _is_small(self, epoch: Epoch, data: Data, batch_size: int) -> bool:
+        """Whether no row can cost so much that scikit-learn would clip its probability: not even a whole batch does."""
+        if not self._clips or data.targets.ndim != 1 or data.weight is not None or epoch.outputs is None:
+            return False
+        return float(epoch.losses.max()) * batch_size < _most(epoch.outputs)
 
     def of_batch(self, value: float, outputs: Array | None, data: Data) -> float:
         """Return the value of one batch whose loss is known."""
@@ -84,14 +90,25 @@ def _total(data: Data) -> float:
 
 def _softmax_excess(outputs: Array, data: Data, order: Indices) -> Numbers | None:
     """Return by how much scikit-learn's loss of each row differs, its probabilities being clipped; None where none is."""
-    limit = -np.log(np.finfo(outputs.dtype).eps, dtype=np.float64)
-    if float(outputs.max()) - float(outputs.min()) < limit - np.log(outputs.shape[1]):
+    limit, k = _most(outputs), outputs.shape[1]
+    if float(outputs.max()) - float(outputs.min()) < limit - np.log(k):
         return None
-    logits = outputs.astype(np.float64)
+    labels = data.targets[order]
+    short = outputs.max(axis=1) - outputs[np.arange(len(order)), labels]  # the loss is that, and log k at most
+    rows = np.flatnonzero(~(short < limit - np.log(k)))
+    if not len(rows):
+        return None
+    logits = outputs[rows].astype(np.float64)
     logits -= logits.max(axis=1, keepdims=True)
-    loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(order)), data.targets[order]]
-    excess: Numbers = np.minimum(loss, limit) - loss
+    loss = np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(rows)), labels[rows]]
+    excess = np.zeros(len(order))
+    excess[rows] = np.minimum(loss, limit) - loss
     return excess
+
+
+def _most(outputs: Array) -> float:
+    """What a row costs at most: ``-log(eps)``."""
+    return float(-np.log(np.finfo(outputs.dtype).eps, dtype=np.float64))
 
 
 def _sigmoid_excess(outputs: Array, data: Data, order: Indices) -> Numbers | None:
