@@ -152,9 +152,20 @@ def test_scaling_becomes_part_of_the_first_layer() -> None:
     np.testing.assert_allclose(estimators.to_sklearn(ours).predict_proba(100 * X), ours.predict_proba(100 * X), rtol=1e-9)
 
 
-@pytest.mark.parametrize("options", [{"batch_norm": True}, {"activation": "gelu"}, {"dropout": 0.5}])
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_batch_normalization_becomes_part_of_the_layer_before_it_and_dropout_nothing(activation: str) -> None:
+    options = {**SHORT, "hidden_layer_sizes": (6, 5), "activation": activation}
+    ours = MLPClassifier(**options, batch_norm=True, dropout=0.3, scale="robust").fit(X, Y)
+    theirs = estimators.to_sklearn(ours)
+    np.testing.assert_allclose(theirs.predict_proba(X), ours.predict_proba(X), rtol=1e-9)
+    theirs.partial_fit(X, Y)
+
+
+@pytest.mark.parametrize(
+    "options", [{"layer_norm": True}, {"activation": "gelu"}, {"hidden_layer_sizes": (4, 4), "residual": True}]
+)
 def test_what_scikit_learn_has_not_is_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="scikit-learn has no such hidden layers"):
-        estimators.to_sklearn(MLPClassifier(**SHORT, **options).fit(X, Y))
+        estimators.to_sklearn(MLPClassifier(**{**SHORT, **options}).fit(X, Y))
     with pytest.raises(TypeError, match="must be an MLPClassifier or MLPRegressor of scikit-learn"):
         estimators.from_sklearn(MLPClassifier())

@@ -1,4 +1,4 @@
-"""skl2onnx's converters of scikit-learn's multi-layer perceptrons work on the estimators of this package, alone and in pipelines."""
+"""skl2onnx's converters of scikit-learn's multi-layer perceptrons work on the estimators, alone and in pipelines."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ def test_a_pipeline_with_a_regressor(registered: str) -> None:
 def test_scaled_features_and_other_layers_need_the_way_through_sklearn(registered: str) -> None:
     if registered == "their converters":
         pytest.skip("they read the weights alone")
-    scaled = MLPRegressor(scale="standard", dropout=0.2, **SHORT).fit(X, X[:, 0])
+    scaled = MLPRegressor(scale="standard", layer_norm=True, **SHORT).fit(X, X[:, 0])
     with pytest.raises(ValueError, match="scikit-learn has no such hidden layers"):
         run(scaled, X)
-    scaled = MLPRegressor(scale="standard", **SHORT).fit(X, X[:, 0])
+    scaled = MLPRegressor(scale="standard", batch_norm=True, dropout=0.1, **SHORT).fit(X, X[:, 0])
     np.testing.assert_allclose(run(scaled, X)[0].ravel(), scaled.predict(X), rtol=1e-5)

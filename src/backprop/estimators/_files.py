@@ -13,8 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import activations, optimizers, schedules, serialization
 from .._model_file import ModelFormatError, StrPath, complaints_about, expect
+from .._types import Array
 from ..activations import ActivationFunction
-from ..layers import Dense
+from ..layers import Activation, BatchNorm, Dense, Dropout
+from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Function, Schedule
 from ._base import BaseMLP
@@ -215,15 +217,32 @@ def from_sklearn(model: Any) -> Any:
     return estimator
 
 
+def _weights(net: Network) -> tuple[list[Array], list[Array]]:
+    """Return the weights and biases of dense layers, with the batch normalization behind each."""
+    coefs: list[Array] = []
+    intercepts: list[Array] = []
+    for layer in net.layers:
+        if isinstance(layer, Dense):
+            coefs.append(layer.weight.copy())
+            assert layer.bias is not None  # `build_network` makes no layers without
+            intercepts.append(layer.bias.copy())
+        elif isinstance(layer, BatchNorm):
+            factor = layer.weight / np.sqrt(layer.running_var + layer.eps)
+            coefs[-1] *= factor
+            intercepts[-1] = (intercepts[-1] - layer.running_mean) * factor + layer.bias
+    return coefs, intercepts
+
+
 def to_sklearn(estimator: BaseMLP) -> Any:
     """Return a fitted estimator as scikit-learn's own class; it makes the same predictions.
 
-    The scaling of features becomes part of the first layer.
+    The scaling of features becomes part of the first layer, and batch normalization part of the layer before it.
 
     Parameters
     ----------
     estimator : MLPClassifier or MLPRegressor
-        The fitted estimator, of hidden layers that scikit-learn has: dense ones with its activations, and losses with its links.
+        The fitted estimator, of hidden layers that scikit-learn has: dense ones with its activations, dropout and batch
+        normalization apart; and losses with its links.
 
     Returns
     -------
@@ -237,7 +256,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     check_is_fitted(estimator)
     net = estimator._current_network()
     theirs = getattr(sklearn.neural_network, type(estimator).__name__)
-    plain = all(type(layer) is Dense for layer in net.layers)
+    plain = all(type(layer) in (Dense, BatchNorm, Activation, Dropout) for layer in net.layers)
     if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
         raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
     if estimator.categorical_features is not None or estimator.missing is not None:
@@ -254,7 +273,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     model = theirs(**parameters)
     for name in SHARED & vars(estimator).keys():
         setattr(model, name, getattr(estimator, name))
-    coefs, intercepts = [coef.copy() for coef in estimator.coefs_], [intercept.copy() for intercept in estimator.intercepts_]
+    coefs, intercepts = _weights(net)
     if estimator.scale is not None:
         coefs[0] = coefs[0] / estimator.feature_scale_[:, np.newaxis].astype(net.dtype)
         intercepts[0] = intercepts[0] - estimator.feature_center_.astype(net.dtype) @ coefs[0]
