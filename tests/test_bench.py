@@ -325,7 +325,7 @@ def test_bench_takes_only_what_it_is_told_to(capsys: pytest.CaptureFixture[str])
     assert cli.main(["bench", "--quick", "--only", "lion", "--only", "prediction 4-32-32-2 tanh, 1 row"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split("  ")[0] for line in lines[5:] if line] == [
-        "prediction", "4-32-32-2 tanh, 1 row", "kernels, tiny (batch 3, 4 x 5; 20 parameters)", "lion",
+        "prediction", "4-32-32-2 tanh, 1 row", "kernels, tiny (batch 3, 4 x 6; 20 parameters)", "lion",
     ]  # fmt: skip
 
 
