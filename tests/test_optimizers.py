@@ -7,6 +7,7 @@ import json
 import pickle
 from pathlib import Path
 
+import mpmath
 import numpy as np
 import pytest
 
@@ -42,6 +43,42 @@ def test_trajectory_is_pytorchs(case, backend):
         if step in RECORDED["recorded"]:
             expected = case["parameters"][RECORDED["recorded"].index(step)]
             np.testing.assert_allclose(net.parameters, expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 62, 63, 64, 65, 127, 4000, 10**6])
+@pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "nadam", "radam"])
+def test_an_update_follows_from_its_number_however_it_was_reached(name, steps, backend):
+    """In one stretch of a plan, in steps of one's own and by hand, with the count set by hand: the same bits."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
+    results = []
+    for way in ("fit", "step", "hand"):
+        net = _net()
+        trainer = bp.Trainer(net, loss="mse", optimizer=name)
+        trainer.optimizer.steps = steps
+        if way == "fit":
+            trainer.fit(x, y, batch_size=1, epochs=1, shuffle=False, verbose=False)
+        for rows in range(6 if way != "fit" else 0):
+            batch = x[rows : rows + 1], y[rows : rows + 1]
+            if way == "step":
+                trainer.step(*batch)
+            else:
+                _, grad = trainer.loss(net.forward(batch[0], training=True), batch[1])
+                net.backward(grad)
+                trainer.optimizer.step(net)
+        results.append(net.parameters.copy())
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.99, 0.999, 1 - 1e-8])
+def test_powers_of_betas_are_exact_to_two_units_in_the_last_place(beta):
+    adam = bp.Adam(betas=(beta, 0.999))
+    for step in (1, 2, 63, 64, 65, 1000, 4095, 10**6):
+        with mpmath.workdps(40):
+            exact = 1 - mpmath.mpf(beta) ** step
+            unit = float(np.spacing(max(float(1 - exact), np.finfo(float).tiny)))
+            assert abs(adam._bias(step)[0] - exact) <= 2 * unit + np.spacing(float(exact)) / 2, step
 
 
 def test_every_optimizer_has_recorded_cases():

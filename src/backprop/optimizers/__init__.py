@@ -316,6 +316,12 @@ def _check_betas(name: str, betas: Sequence[float]) -> tuple[float, float]:
     return check_in(f"{name}[0]", first, 0.0, 1.0, closed="left"), check_in(f"{name}[1]", second, 0.0, 1.0, closed="left")
 
 
+def _power(beta: float, step: int) -> float:
+    """Return ``beta^step`` with the roundings of a plan, which keeps the powers up to a block and goes from block to block."""
+    rest = step % _POWER_BLOCK
+    return float(beta ** (step - rest) * beta**rest)
+
+
 class _Betas(Optimizer):
     """Optimizers with two running means, of the gradient and of its size."""
 
@@ -332,7 +338,7 @@ class _Betas(Optimizer):
 
     def _bias(self, step: int) -> tuple[float, float]:
         """How far the running means have filled after ``step`` updates: ``1 - beta^step``."""
-        return 1 - self.betas[0] ** step, 1 - self.betas[1] ** step
+        return 1 - _power(self.betas[0], step), 1 - _power(self.betas[1], step)
 
 
 class Adam(_Betas):
@@ -614,7 +620,7 @@ class RAdam(_Betas):
         beta2 = self.betas[1]
         bias1, bias2 = self._bias(step)
         longest = 2 / (1 - beta2) - 1  # rho_inf, the length of the average in the long run
-        length = longest - 2 * step * beta2**step / bias2  # rho_t
+        length = longest - 2 * step * _power(beta2, step) / bias2  # rho_t
         rectification = 0.0
         if length > 5:
             rectification = math.sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
@@ -669,6 +675,7 @@ class Lion(Optimizer):
         return lr, *self.betas
 
 
+_POWER_BLOCK = 64  # as in _kernels/plans/steps.pxi
 _NEGLIGIBLE = 2.0**-60  # a product of NAdam's momentum factors that no longer changes a result
 
 

@@ -27,6 +27,7 @@ cdef enum outcome:
 
 cdef enum:
     MOST_AGES = 8
+    POWER_BLOCK = 64  # as in `backprop.optimizers`
 
 cdef double NEGLIGIBLE_PRODUCT = 2.0**-60  # of NAdam's momentum factors: 1 minus it is 1
 
@@ -35,11 +36,22 @@ cdef struct age_t:  # parameters with the same number of updates
     Py_ssize_t n_spans
     Py_ssize_t missed  # updates, while they were frozen
 
+cdef struct powers_t:  # of an optimizer's betas: beta^0, beta^1, ...
+    double beta1
+    double beta2
+    double below1[POWER_BLOCK]
+    double below2[POWER_BLOCK]
+
 cdef struct pace_t:  # an optimizer, and what changes from step to step
     update_t update
     double lr_decay  # of adagrad
     double momentum_decay  # of nadam
     double uncorrected_eps  # of adam, to be added to the root of v as it is; 0: eps is added to the corrected root
+    Py_ssize_t power_block  # a multiple of POWER_BLOCK, and the powers of the betas with it
+    double at_block1
+    double at_block2
+    Py_ssize_t mu_number  # of nadam: the number of the momentum factor computed last
+    double mu
     double mu_product[MOST_AGES]  # of nadam, for each age: mu_1 mu_2 ... mu_step, see nadam_product
     Py_ssize_t mu_step[MOST_AGES]
 
@@ -57,6 +69,7 @@ cdef struct trainer_t:  # what all steps share
     program_t *net
     loss_t loss
     pace_t pace
+    powers_t powers
     const span_t *spans  # of all trainable parameters
     Py_ssize_t n_spans
     age_t age[MOST_AGES]  # the same parameters, by how often they have been updated
@@ -388,11 +401,11 @@ cdef void update(
     cdef Py_ssize_t step = s.updates + next.updated
     cdef int age
     if t.n_ages == 1:
-        set_scalars(pace, 0, step - t.age[0].missed, lr)
+        set_scalars(&t.powers, pace, 0, step - t.age[0].missed, lr)
     while take_piece_before(m, m.parts, after):
         for age in range(t.n_ages):
             if t.n_ages > 1:
-                set_scalars(pace, age, step - t.age[age].missed, lr)
+                set_scalars(&t.powers, pace, age, step - t.age[age].missed, lr)
             update_blocks(
                 &pace.update, <const real *> net.gradients, t.age[age].spans, t.age[age].n_spans, <real *> net.parameters,
                 m.piece, m.parts
@@ -424,36 +437,58 @@ cdef inline bint share_finite(const real *x, Py_ssize_t size, double stretch, in
     return all_below(x + start, share_start(size, 64, part + 1, parts) - start, stretch)
 
 
-cdef void set_scalars(pace_t *pace, int age, Py_ssize_t step, double lr) noexcept nogil:
+cdef void set_powers(powers_t *powers, double beta1, double beta2) noexcept nogil:
+    cdef int i
+    if powers.below1[0] == 1 and powers.beta1 == beta1 and powers.beta2 == beta2:
+        return
+    powers.beta1, powers.beta2 = beta1, beta2
+    for i in range(POWER_BLOCK):
+        powers.below1[i], powers.below2[i] = pow(beta1, i), pow(beta2, i)
+
+
+cdef void set_scalars(const powers_t *powers, pace_t *pace, int age, Py_ssize_t step, double lr) noexcept nogil:
     """The numbers that the optimizers' formulas read in update ``step`` of parameters of an age, counted from 1.
 
-    `optimizers` tells their sources.
+    `optimizers` tells their sources. A power of a beta is one up to a multiple of POWER_BLOCK times one of the rest, whichever step
+    came before: the first changes rarely, the others are in ``powers``.
     """
     cdef update_t *u = &pace.update
-    cdef double mu, mu_next, product, longest, length
+    cdef Py_ssize_t block = step & ~<Py_ssize_t> (POWER_BLOCK - 1)
+    cdef double mu, mu_next, product, longest, length, power2
     u.lr = lr
     u.first = step == 1
-    u.bias1 = 1 - pow(u.beta1, <double> step)
-    u.bias2 = 1 - pow(u.beta2, <double> step)
+    if u.kind == ADAGRAD:
+        u.lr = lr / (1 + (step - 1) * pace.lr_decay)
+    if u.kind != ADAM and u.kind != ADAMAX and u.kind != NADAM and u.kind != RADAM:
+        return
+    if pace.power_block != block:
+        pace.power_block = block
+        pace.at_block1, pace.at_block2 = pow(powers.beta1, <double> block), pow(powers.beta2, <double> block)
+    power2 = pace.at_block2 * powers.below2[step - block]
+    u.bias1 = 1 - pace.at_block1 * powers.below1[step - block]
+    u.bias2 = 1 - power2
     if u.kind == ADAM and pace.uncorrected_eps > 0:
         u.eps = pace.uncorrected_eps / sqrt(u.bias2)
-    elif u.kind == ADAGRAD:
-        u.lr = lr / (1 + (step - 1) * pace.lr_decay)
     elif u.kind == NADAM:
         product = nadam_product(pace, age, step)
-        mu, mu_next = nadam_momentum(pace, step), nadam_momentum(pace, step + 1)
+        mu = nadam_momentum(pace, step)
+        mu_next = nadam_momentum(pace, step + 1)
         u.grad_factor = (1 - mu) / (1 - product)
         u.m_factor = mu_next / (1 - product * mu_next)
     elif u.kind == RADAM:
         longest = 2 / (1 - u.beta2) - 1
-        length = longest - 2 * step * pow(u.beta2, <double> step) / u.bias2
+        length = longest - 2 * step * power2 / u.bias2
         u.rectification = 0
         if length > 5:
             u.rectification = sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length))
 
 
-cdef inline double nadam_momentum(const pace_t *pace, Py_ssize_t step) noexcept nogil:
-    return pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
+cdef inline double nadam_momentum(pace_t *pace, Py_ssize_t step) noexcept nogil:
+    """mu_step, which the step before has called mu_next."""
+    if pace.mu_number != step:
+        pace.mu_number = step
+        pace.mu = pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
+    return pace.mu
 
 
 cdef double nadam_product(pace_t *pace, int age, Py_ssize_t step) noexcept nogil:

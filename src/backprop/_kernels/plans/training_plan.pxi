@@ -167,6 +167,8 @@ cdef class TrainingPlan:
         if not scalars.get("eps_corrected", True):
             t.pace.uncorrected_eps = u.eps
         t.pace.momentum_decay = scalars.get("momentum_decay", 0)
+        t.pace.at_block1 = t.pace.at_block2 = 1
+        set_powers(&t.powers, u.beta1, u.beta2)
         # All is well: from here on, nothing is refused.
         if span_block_count(t.spans, t.n_spans) > span_block_count(self.trainer.spans, self.trainer.n_spans):
             self.rows = 0  # sums over them need more memory
