@@ -167,8 +167,24 @@ def test_the_report_is_one_whole_page_that_needs_nothing_else(
     assert tags.open == []
     assert tags.seen.count("svg") == (2 if kind == "classes" else 3)
     assert "Predicting &lt;b&gt;&amp;y" in page
-    assert "<b>" not in page
+    assert "<b>&y" not in page
     assert ("recall" in page) is (kind == "classes")
+
+
+def test_the_report_says_what_is_unusual_about_the_run_and_what_to_try(
+    capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path
+) -> None:
+    report = ["--target", "price", "--out", tmp_path / "m", "--report", tmp_path / "r.html"]
+
+    def diagnosis(*options: object) -> str:
+        run(capsys, "train", houses, *report, *options)
+        page = (tmp_path / "r.html").read_text(encoding="utf-8")
+        return page[page.index("<h2>Diagnosis") : page.index("<h2>Data")]
+
+    assert "Nothing unusual was found." in diagnosis()
+    deep = diagnosis("--activation", "sigmoid", "--hidden", "8,8,8,8,8,8,8,8", "--epochs", 3)
+    assert "vanishing gradients" in deep
+    assert "<b>Try:</b>" in deep
 
 
 def test_the_data_file_is_never_overwritten(capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def test_recorded_defaults_learn(data, optimizer):
     """95 % right with every optimizer at its default rate, which depends on the data; and with relu, where units may die."""
     from backprop._commands import explain as command
 
-    task = command._load(data, None)
+    task = command.load(data)
     for activation in ("tanh", "relu") if data in ("xor", "circles") else ("tanh",):
         sizes = [task.x.shape[1], *command._hidden(task, activation), task.n_outputs]
         net = bp.mlp(sizes, activation=activation, dtype="float64", seed=0)

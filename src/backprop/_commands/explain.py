@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import optimizers
 from .._files import check_writable
-from ..explain.command import Task, _load
+from ..explain.command import Task, load
 from ..explain.comparisons import clipping, race, vanishing
 from ..explain.live import laboratory as write_laboratory
 from ..explain.recorded_page import write_page
@@ -133,7 +133,7 @@ def explain(
         Where the data are none of the above.
     """
     check_writable(out)  # before the work, not after it
-    task = _load(data, target)
+    task = load(data, target)
     sizes = [task.x.shape[1], *(_hidden(task, activation) if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)
     rule = _rule(task, optimizer, lr)

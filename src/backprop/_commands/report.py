@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._files import replace_file
+from ..explain.diagnosis import diagnose
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumericFeature
 from ..tabular._features import Feature
 from .runs import Run
@@ -16,6 +17,7 @@ from .runs import Run
 _WIDTH, _HEIGHT = 640, 260
 _MARGIN, _TOP, _BOTTOM = 76, 32, 40  # beside, above and below the axes of a plot
 _MOST_POINTS = 1500
+_MOST_DIAGNOSED = 5000  # rows
 _STYLE = """
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c1c1c;background:#fff}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.25rem .7rem;border-bottom:1px solid #d5d5d5;text-align:left}
@@ -54,6 +56,9 @@ def write_report(path: str, run: Run) -> None:
         "<h2>Training</h2>",
         _training(run),
         _curves(run),
+        "<h2>Diagnosis</h2>",
+        "<p>What is unusual about data, network and training, and what to try.</p>",
+        _diagnosis(run),
         "<h2>Data</h2>",
         f"<p>{len(run.prepared.y_learn):,} rows to learn from, {len(run.prepared.y_judge):,} to choose the best epoch by, "
         f"{len(run.prepared.y_test):,} to test.</p>",
@@ -146,6 +151,19 @@ def _curves(run: Run) -> str:
     with np.errstate(divide="ignore"):
         lines = [(name, epochs, np.log10(values)) for name, values in losses.items()]
     return _plot("epoch", "log10 of the loss", lines)
+
+
+def _diagnosis(run: Run) -> str:
+    """What `diagnose` finds, with the evidence and the remedy of each."""
+    prepared = run.prepared
+    learn, judge = (
+        (x[:_MOST_DIAGNOSED], y[:_MOST_DIAGNOSED])
+        for x, y in ((prepared.x_learn, prepared.y_learn), (prepared.x_judge, prepared.y_judge))
+    )
+    kept = slice(run.progress.best_epoch)  # what came later is not in the model
+    history = {"loss": run.progress.training_losses[kept], "val_loss": run.progress.losses[kept]}
+    report = diagnose(run.model.network, *learn, optimizer=run.optimizer, history=history, validation_data=judge)
+    return report._repr_html_()
 
 
 def _plot(x_name: str, y_name: str, series: Sequence[tuple[str, Any, Any]], diagonal: bool = False) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..callbacks import Callback
 from ..explain.importance import Importance
+from ..optimizers import Optimizer
 from ..tabular import Judgement, TableModel, _fit
 
 Say = Callable[[str], None]
@@ -63,6 +64,7 @@ class Run(NamedTuple):
     folds: list[Judgement]
     importance: Importance | None
     warnings: list[str]
+    optimizer: Optimizer
 
 
 def is_terminal() -> bool:

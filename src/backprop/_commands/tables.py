@@ -18,6 +18,7 @@ from .._files import check_writable, replacing
 from ..callbacks import Callback, EarlyStopping
 from ..explain.importance import Importance, permutation_importance
 from ..network import Network
+from ..optimizers import Optimizer
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumberTarget, NumericFeature, TableModel, _fit
 from ..tabular._columns import Column
 from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
@@ -71,7 +72,9 @@ def train(options: argparse.Namespace) -> None:
     if options.report:
         from .report import write_report
 
-        write_report(options.report, Run(model, source, prepared, progress, validation, test, folds, importance, found))
+        write_report(
+            options.report, Run(model, source, prepared, progress, validation, test, folds, importance, found, _optimizer(options))
+        )
         say(f"report      {options.report}")
     if interrupted:
         raise KeyboardInterrupt
@@ -141,7 +144,7 @@ def _fit_network(
     return _fit.train_network(
         net,
         prepared,
-        optimizer=_fit.make_optimizer(options.optimizer, options.lr, options.weight_decay),
+        optimizer=_optimizer(options),
         epochs=options.epochs,
         batch_size=options.batch_size,
         class_weight=options.class_weight,
@@ -477,6 +480,10 @@ def _check_not_read(path: str, inputs: Iterable[str | None]) -> None:
         with suppress(OSError):
             if other is not None and Path(other).is_file() and Path(path).samefile(other):
                 raise ValueError(f"{path!r} is the file that is read: write to another one")
+
+
+def _optimizer(options: argparse.Namespace) -> Optimizer:
+    return _fit.make_optimizer(options.optimizer, options.lr, options.weight_decay)
 
 
 def _listed(names: Sequence[str], most: int = 8) -> str:

@@ -41,7 +41,21 @@ class Task:
     image_shape: tuple[int, int] | None = None
 
 
-def _load(name: str, target: str | None) -> Task:
+def load(name: str, target: str | None = None) -> Task:
+    """Return what there is to learn in a data set.
+
+    Parameters
+    ----------
+    name : str
+        "xor", "circles", "spirals", "digits", or a file that ``backprop train`` reads; of a large one a sample.
+    target : str, optional
+        The column of a file to predict; by default the last one.
+
+    Raises
+    ------
+    ValueError
+        If there is no such data set, or the file cannot be read or has no such column.
+    """
     if name in TOYS:
         x, y = TOYS[name]()
         hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]
@@ -55,6 +69,9 @@ def _load(name: str, target: str | None) -> Task:
     if not Path(name).suffix and not Path(name).exists():
         raise ValueError(f"data must be {', '.join([*TOYS, 'digits'])} or a CSV file, got {name!r}")
     return _load_rows(name, target)
+
+
+_load = load  # the name it had
 
 
 def _load_rows(path: str, target: str | None) -> Task:
