@@ -167,6 +167,18 @@ def test_predictions_have_the_values_of_the_target(values: list[Any], tmp_path: 
     assert TableModel.load(tmp_path / "m.safetensors").classes == model.classes
 
 
+def test_rows_of_classes_that_training_did_not_see_are_named_and_left_out() -> None:
+    x = np.linspace(-1, 1, 60)
+    model = TableModel.fit({"x": x, "y": np.where(x > 0, "up", "down")}, "y", epochs=5, verbose=False)
+    known, new = {"x": [0.5, -0.5], "y": ["up", "down"]}, {"x": [0.5, 0.1, -0.5], "y": ["up", "sideways", "down"]}
+    judged = model.evaluate(new)
+    assert judged.metrics == model.evaluate(known).metrics
+    assert judged.rows == 2
+    assert judged.remarks[-1].startswith("left out 1 row of classes that training did not see ('sideways'): any prediction")
+    with pytest.raises(ValueError, match="must be one of the classes down, up, got 'sideways' in row 1"):
+        model.evaluate({"x": [0.1], "y": ["sideways"]})
+
+
 def test_a_model_is_one_file(model: TableModel, tmp_path: Path) -> None:
     path = tmp_path / "m.safetensors"
     model.metadata = {"source": "a test"}

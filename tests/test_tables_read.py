@@ -129,6 +129,7 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which()
         ("PassengerId", [index * 7 % 41 for index in range(40)], "is an identifier"),
         ("row_no", [index * 7 % 41 + 10**6 for index in range(40)], "is an identifier"),
         ("shuffled", [index * 7 % 40 for index in range(40)], "numbers the rows, in another order"),
+        ("PID", [index * 97 % 1009 for index in range(40)], "is an identifier"),
         ("case", [index + index // 3 for index in range(40)], "numbers the rows, with gaps"),
         ("column 1", [index * 97 % 1009 for index in range(40)], "names the rows"),
         ("Unnamed: 0", [index * index for index in range(40)], "names the rows"),

@@ -24,7 +24,7 @@ from ..tabular._columns import Column
 from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
 from ..tabular._encoded import Matrix, by_parts
 from ..tabular._features import FEATURES, Feature
-from ..tabular._judge import judge
+from ..tabular._judge import judge, rows_to_judge
 from ..tabular._leaks import warnings
 from ..tabular._rows import Table, check_names
 from .runs import Progress, Run, Say, is_terminal, silent
@@ -110,10 +110,8 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"rows        {judged.rows:,} with a value of {model.target.name!r}")
     _tell_judgement(judged, print)
     if options.importance:
-        known = _fit._target_of(table, model.target.name, options.missing)[0]
-        rows = np.flatnonzero(known.present)
-        x = model.encoder._encoded(table).part(rows)
-        _tell_importance(_importance_of(model.network, model.encoder, x, model.target.transform(known.take(rows))), print)
+        rows, y, _ = rows_to_judge(model.target, _fit._target_of(table, model.target.name, options.missing)[0])
+        _tell_importance(_importance_of(model.network, model.encoder, model.encoder._encoded(table).part(rows), y), print)
 
 
 def _train(net: Network, prepared: _fit.Prepared, options: argparse.Namespace, progress: Progress, say: Say) -> bool:
@@ -261,12 +259,12 @@ def _with_test_file(prepared: _fit.Prepared, options: argparse.Namespace) -> _fi
     table = _read(options.test, options)
     name = prepared.target.name
     check_names(table, [name])
-    known = _fit._target_of(table, name, options.missing)[0]
-    rows = np.flatnonzero(known.present)
-    if not rows.size:
-        raise ValueError(f"{options.test!r} must have rows with a value of {name!r}, has none")
-    x, y = prepared.encoder._encoded(table).part(rows), prepared.target.transform(known.take(rows))
-    return prepared._replace(x_test=x, y_test=y)
+    try:
+        rows, y, remarks = rows_to_judge(prepared.target, _fit._target_of(table, name, options.missing)[0])
+    except ValueError as error:
+        raise ValueError(f"{options.test!r}: {error}") from error
+    notes = tuple(f"test file: {remark}" for remark in remarks)
+    return prepared._replace(x_test=prepared.encoder._encoded(table).part(rows), y_test=y, notes=(*prepared.notes, *notes))
 
 
 def _describe(prepared: _fit.Prepared, net: Network, say: Say) -> list[str]:

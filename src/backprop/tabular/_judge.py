@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from .._types import AnyArray
 from ..metrics import auc
+from ._columns import Column
 from ._targets import ClassTarget, NumberTarget, Target
 
 
@@ -88,7 +90,36 @@ class Judgement(Mapping[str, float]):
         return lines
 
 
-def judge(target: Target, outputs: AnyArray, known: AnyArray) -> Judgement:
+def rows_to_judge(target: Target, column: Column) -> tuple[npt.NDArray[np.intp], AnyArray, tuple[str, ...]]:
+    """Return the rows whose target is known, the target as `judge` takes it, and what is to be said about other rows.
+
+    A class that training did not see cannot be judged: whatever is predicted for it is wrong.
+
+    Raises
+    ------
+    ValueError
+        If there is no row to judge by.
+    """
+    rows = np.flatnonzero(column.present)
+    if not rows.size:
+        raise ValueError(f"the table must have rows with a value of {column.name!r}, has none")
+    known = column.take(rows)
+    if not isinstance(target, ClassTarget):
+        return rows, target.transform(known), ()
+    labels = target.find(known)
+    strange = labels < 0
+    if strange.all():
+        target.transform(known)  # says so
+    if not strange.any():
+        return rows, labels, ()
+    words = sorted(known.take(np.flatnonzero(strange)).distinct())
+    listed = ", ".join(map(repr, words[:5])) + (", ..." if len(words) > 5 else "")
+    count = f"{strange.sum():,} row" + ("s" if strange.sum() > 1 else "")
+    remark = f"left out {count} of classes that training did not see ({listed}): any prediction for them is wrong"
+    return rows[~strange], labels[~strange], (remark,)
+
+
+def judge(target: Target, outputs: AnyArray, known: AnyArray, remarks: tuple[str, ...] = ()) -> Judgement:
     """Return how good outputs of a network are.
 
     Parameters
@@ -98,10 +129,14 @@ def judge(target: Target, outputs: AnyArray, known: AnyArray) -> Judgement:
         What the network predicts: logits of the classes, or the standardised number.
     known : array
         What `target.transform` makes of the true values.
+    remarks : tuple of str
+        Further sentences for `Judgement.remarks`.
     """
     if isinstance(target, ClassTarget):
-        return _judge_classes(target, outputs.astype(np.float64), known)
-    return _judge_numbers(target, outputs.astype(np.float64), known)
+        judged = _judge_classes(target, outputs.astype(np.float64), known)
+    else:
+        judged = _judge_numbers(target, outputs.astype(np.float64), known)
+    return replace(judged, remarks=(*judged.remarks, *remarks)) if remarks else judged
 
 
 def _judge_classes(target: ClassTarget, outputs: AnyArray, labels: AnyArray) -> Judgement:

@@ -187,7 +187,7 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
     if distinct < len(values):
         nearly = distinct > _NEARLY * len(values) and _REPEATED_IDS.search(_words(column.name))
         return f"is an identifier: {distinct:,} different whole numbers in {len(values):,} rows" if nearly else None
-    if _IDS.search(_words(column.name)):
+    if _IDS.search(_words(column.name)) or column.name.endswith("ID"):
         return "is an identifier: whole numbers, all different"
     if _NAMELESS.fullmatch(column.name):
         return "names the rows: whole numbers, all different, in a column without a name"

@@ -22,7 +22,7 @@ from . import _fit
 from ._columns import Column
 from ._encoded import by_parts
 from ._encoder import TableEncoder
-from ._judge import Judgement, judge
+from ._judge import Judgement, judge, rows_to_judge
 from ._kinds import MAX_CATEGORIES
 from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Label, Target, target_from_config
@@ -267,7 +267,8 @@ class TableModel:
         Parameters
         ----------
         rows : data frame, mapping of str to column, or list of dicts
-            The columns that the model was trained on and the target. Rows without a value of the target are left out.
+            The columns that the model was trained on and the target. Rows without a value of the target are left out, and, with a
+            remark, those of a class that training did not see.
 
         Returns
         -------
@@ -277,7 +278,7 @@ class TableModel:
         Raises
         ------
         ValueError
-            If no row has a value of the target, a value of it is not one of the classes, and as `predict` raises it.
+            If no row has a value of the target, or none has one of the classes, and as `predict` raises it.
         """
         table = named_columns(rows)
         check_names(table, [self.target.name])
@@ -285,10 +286,8 @@ class TableModel:
         place = table if isinstance(table, Table) else None
         known = Column(self.target.name, table[self.target.name], missing=words, table=place)
         x = self.encoder._encoded(table, self.network.dtype)
-        there = np.flatnonzero(known.present)
-        if not there.size:
-            raise ValueError(f"the table must have rows with a value of {self.target.name!r}, has none")
-        return judge(self.target, by_parts(self.network.predict, x.part(there)), self.target.transform(known.take(there)))
+        there, y, remarks = rows_to_judge(self.target, known)
+        return judge(self.target, by_parts(self.network.predict, x.part(there)), y, remarks)
 
     def save(self, path: StrPath) -> None:
         """Write the model to one safetensors file, whole or not at all.

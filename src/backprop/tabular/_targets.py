@@ -104,9 +104,7 @@ class ClassTarget:
     def transform(self, values: Any) -> npt.NDArray[np.int64]:
         """Return the class of each row as a number, from 0; a ValueError for a value that is not a class."""
         column = _target_column(self.name, values)
-        position = _columns.positions(self.classes, fold=all(text.lower() in _WORDS for text in self.classes))
-        codes, texts = column.coded
-        found = np.array([-1 if text is None else position.get(text, -1) for text in texts], np.int64)[codes]
+        found = self.find(column)
         if (found < 0).any():
             row = int((found < 0).argmax())
             raise ValueError(
@@ -114,6 +112,12 @@ class ClassTarget:
                 f"got {column.text(row)!r} in {column.place(row)}"
             )
         return found
+
+    def find(self, column: Column) -> npt.NDArray[np.int64]:
+        """Return the class of each row of a column as a number, -1 for a value that is not a class."""
+        position = _columns.positions(self.classes, fold=all(text.lower() in _WORDS for text in self.classes))
+        codes, texts = column.coded
+        return np.array([-1 if text is None else position.get(text, -1) for text in texts], np.int64)[codes]
 
     def inverse(self, outputs: npt.ArrayLike) -> list[str]:
         """Return the class of the largest output in each row."""
