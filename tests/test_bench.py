@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from runpy import run_path
 from time import perf_counter, sleep
 from typing import Any
 
@@ -342,3 +343,18 @@ def test_a_step_takes_the_same_time_at_the_end_of_long_training_as_at_the_beginn
 def test_float64_and_all_batches_are_there() -> None:
     assert {case.dtype for case in TRAINING} == {"float32", "float64"}
     assert {case.batch for case in PREDICTION} == {1, 32, 4096}
+
+
+# --- scripts ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_the_script_of_many_fits_trains_the_same_in_jax() -> None:
+    script = Path(__file__).parent.parent / "benchmarks" / "many_fits.py"
+    if not script.exists():
+        pytest.skip("the benchmarks are not here")
+    made = run_path(str(script))
+    ours = made["fit_all"](2, 30, 256)
+    made["compare_all"](2, 1, 256)
+    assert len(ours) == 2
+    if find_spec("jax") is not None:
+        np.testing.assert_allclose(made["vmapped"](2, 30, 256)(), ours, rtol=0.2)
