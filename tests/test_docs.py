@@ -40,7 +40,8 @@ def drawing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("drawing")
 def test_the_code_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = python_blocks(page)
-    for package, sign in (("matplotlib", "plot"), ("onnx", "export.onnx"), ("sklearn", "backprop.estimators"), ("joblib", "import joblib")):
+    signs = {"matplotlib": "plot", "onnx": "export.onnx", "sklearn": "backprop.estimators", "joblib": "import joblib"}
+    for package, sign in signs.items():
         if find_spec(package) is None and any(sign in code for _, code in blocks):
             pytest.skip(f"this page needs {package}, which is not installed")
     monkeypatch.chdir(tmp_path)
