@@ -561,3 +561,89 @@ def test_what_trains_for_others_takes_whole_steps_of_a_plan(name, monkeypatch, r
     monkeypatch.setattr("backprop._training.step.TrainingStep._complete", refuse)
     monkeypatch.setattr("backprop._training.step.TrainingStep._use_gradients", refuse)
     USERS[name](rng.normal(size=(60, 4)).astype(np.float32), rng.integers(0, 2, 60))
+
+
+def summed(outputs: np.ndarray, targets: np.ndarray) -> tuple[float, np.ndarray]:
+    """A custom loss."""
+    return float(((outputs - targets) ** 2).sum()), 2 * (outputs - targets)
+
+
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.5}, {"clip_value": 0.01}, {"l2": 0.5}, {"accumulate_steps": 3}], ids=str)
+@pytest.mark.parametrize("loss", ["mse", summed])
+def test_on_gradients_is_called_as_layer_by_layer(loss, options, layer_by_layer, rng):
+    x, y = rng.normal(size=(40, 4)), rng.normal(size=(40, 3))
+    results = []
+    for _ in range(2):
+        seen: list[np.ndarray] = []
+
+        def look(gradients: np.ndarray, seen: list[np.ndarray] = seen) -> None:
+            seen.append(gradients.copy())
+            gradients *= 0.5
+
+        layers = [bp.Dense(4, 5, activation="tanh"), bp.BatchNorm(5), bp.Dropout(0.3), bp.Dense(5, 3)]
+        net = bp.Network(layers, dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss=loss, optimizer=bp.Adam(0.1), on_gradients=look, **options)
+        losses = [trainer.step(x[:9], y[:9]) for _ in range(4)]
+        losses += trainer.fit(x, y, batch_size=7, epochs=2, seed=0)["loss"]
+        if loss == "mse":
+            losses.append(trainer.step(x[:9], y[:9], sample_weight=np.arange(9.0)))
+        outputs = trainer.forward(x[:9])
+        trainer.backward_step(outputs - y[:9])
+        assert (trainer._step_plan is None) == bool(results)
+        counts = trainer.optimizer.steps, net.dropout_step, trainer.last_lr, trainer._accumulated_steps
+        results.append((losses, seen, net.parameters, net.buffers, counts))
+        layer_by_layer()
+    planned, other = results
+    assert len(planned[1]) == len(other[1]) == planned[4][0] > 5
+    for mine, theirs in zip(planned, other, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("loss", ["mse", summed])
+@pytest.mark.parametrize("harm", ["raises", "nan"])
+def test_a_step_that_on_gradients_spoils_leaves_no_trace(loss, harm):
+    spoil = False
+
+    def look(gradients: np.ndarray) -> None:
+        if spoil and harm == "raises":
+            raise KeyError("no")
+        if spoil:
+            gradients[0] = np.nan
+
+    net = bp.Network([bp.Dense(4, 5), bp.BatchNorm(5), bp.Dropout(0.3), bp.Dense(5, 3)], dtype="float64", seed=0)
+    trainer = bp.Trainer(net, loss=loss, on_gradients=look, clip_norm=1.0)
+    x, y = batch(net, 9), np.ones((9, 3))
+    trainer.step(x, y)
+    before = net.parameters.copy(), net.buffers.copy(), net.dropout_step, trainer.optimizer.steps
+    spoil = True
+    for train in (lambda: trainer.step(x, y), lambda: trainer.fit(x, y)):
+        with pytest.raises(KeyError if harm == "raises" else bp.DivergenceError):
+            train()
+        for old, new in zip(before, (net.parameters, net.buffers, net.dropout_step, trainer.optimizer.steps), strict=True):
+            np.testing.assert_array_equal(old, new)
+    spoil = False
+    trainer.step(x, y)
+    assert trainer.optimizer.steps == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda trainer: setattr(trainer, "clip_norm", 1e-3),
+        lambda trainer: setattr(trainer.optimizer, "weight_decay", 0.5),
+        lambda trainer: setattr(trainer, "optimizer", bp.SGD(0.1)),
+        lambda trainer: setattr(trainer, "on_gradients", None),
+        lambda trainer: setattr(trainer.net.layers[0], "trainable", False),
+    ],
+)
+def test_what_on_gradients_assigns_holds_for_the_update(change, layer_by_layer):
+    results = []
+    for _ in range(2):
+        trainer = bp.Trainer(bp.mlp([4, 5, 3], dtype="float64", seed=0), loss="mse")
+        trainer.on_gradients = lambda gradients, trainer=trainer: change(trainer)
+        x, y = batch(trainer.net, 9), np.ones((9, 3))
+        for _ in range(3):
+            trainer.step(x, y)
+        results.append(trainer.net.parameters)
+        layer_by_layer()
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-10)

@@ -61,7 +61,7 @@ class Trainer(TrainingState):
     on_gradients : callable, optional
         ``on_gradients(gradients)`` is called between the gradient and the update, before clipping, with the flat array of all
         gradients (see `Network.gradients`), which it may read or change in place: to log it, to add noise, or to sum it over
-        several machines. What it returns is ignored. Forward, loss, backward and update are then separate calls of the kernels.
+        several machines. What it returns is ignored. Each step then pauses before its update, and is a call of its own.
     comm : mpi4py.MPI.Comm, optional
         Lets `fit` train on the rows of all ranks together; see `backprop.distributed.fit`. It is not saved.
 

@@ -47,7 +47,7 @@ class Chunks:
     def _begin_tally(self) -> Tally | None:
         """Return a tally if steps go by plan and metrics can do with it."""
         training, formula = self._trainer._current_plan(), self._meter.formula
-        if self._data is None or formula is None or training is None or not training.has_loss:
+        if self._data is None or formula is None or training is None or not training.whole:
             return None
         n_outputs = self._trainer.net.n_outputs
         if self._data.exact_targets is not None:
@@ -113,7 +113,7 @@ class Chunks:
     def _take(self, order: Indices, results: Results) -> None:
         """Take the steps on rows, by plan where there is one."""
         training = self._trainer._current_plan()
-        if training is None or not training.has_loss:
+        if training is None or not training.whole:
             self._step_by_step(order, results)
             return
         self._trainer._interrupts.begin()

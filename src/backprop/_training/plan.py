@@ -31,12 +31,13 @@ def current_plan(
     l2: float,
     accumulate_steps: int,
     accumulation: Accumulation,
+    pauses: bool,
 ) -> TrainingPlan | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer and these options.
 
     None where there is none: for a custom optimizer, or when the network has no plan. With a custom loss, it can only finish
-    steps. ``planned``, one that was made for these objects before, is told of the options; only a network that has changed takes
-    a new one.
+    steps; one that ``pauses`` ends before each update, for ``on_gradients``. ``planned``, one that was made for these objects
+    before, is told of the options; only a network that has changed takes a new one.
     """
     plan = net._ready_plan()
     if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
@@ -65,6 +66,7 @@ def current_plan(
         accumulate_steps,
         accumulation if waits else None,
         _class_weights(loss, net.n_outputs),
+        pauses,
     )
     return planned
 

@@ -10,7 +10,8 @@ case                                                       forward         loss 
 `TrainingStep.step` otherwise, and `fit`                   C               C         C: ``TrainingPlan.run``, many steps a call
 a custom loss                                              C               Python    C: ``TrainingPlan.finish``
 `TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
-``on_gradients``, a custom optimizer                       C               a kernel  C, then a kernel each
+``on_gradients``                                           C               C         C, ``on_gradients``, C: ``TrainingPlan.update``
+a custom optimizer                                         C               a kernel  C, then a kernel each
 custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
 ``comm``: a step of several ranks, `backprop.distributed`  C               a kernel  C, a sum over ranks, a kernel each
 =========================================================  ==============  ========  ==================================
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from .._core import TrainingPlan
     from .evaluation import Meter
 
-_PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps"})  # options that a plan is told of
+_PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps", "on_gradients"})  # options that a plan is told of
 _UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # and those that it does without
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
@@ -208,12 +209,14 @@ class TrainingStep(Options):
         planned, net = self._step_plan, self.net
         if planned is not None and not net._work.under_way and net._in_training.acquire(blocking=False):
             try:
-                if planned.has_loss:
+                if planned.whole:
                     loss = planned.step(x, y, sample_weight, net._noise)
                     if loss is None and not planned.is_current():  # an option has been assigned since
                         planned = self._current_plan()
-                        if planned is not None and planned.has_loss:
+                        if planned is not None and planned.whole:
                             loss = planned.step(x, y, sample_weight, net._noise)
+                elif planned.has_loss:
+                    loss = self._step_with_pause(planned, x, y, sample_weight)
                 else:
                     loss = None if sample_weight is not None else self._step_with_function(planned, x, y)
             finally:
@@ -297,7 +300,7 @@ class TrainingStep(Options):
         if planned is None or not planned.is_current():
             state = self.__dict__
             state["_step_plan"] = None  # also if what follows raises
-            if self.on_gradients is None and self._ranks is None:
+            if self._ranks is None:
                 state["_step_plan"] = current_plan(
                     planned,
                     self.net,
@@ -308,6 +311,7 @@ class TrainingStep(Options):
                     self.l2,
                     self.accumulate_steps,
                     self._accumulation,
+                    self.on_gradients is not None,
                 )
             return self._step_plan
         return planned
@@ -333,6 +337,8 @@ class TrainingStep(Options):
             If a label is none of the classes any more: labels have been checked before, but they are the caller's.
         """
         net, optimizer = self.net, self.optimizer
+        if not plan.whole:
+            self._note_state()
         rates = optimizer.learning_rates(len(results.losses))
         done, forwards, updates, end = plan.run(
             data.x,
@@ -362,7 +368,37 @@ class TrainingStep(Options):
         if end == LABEL_OUT_OF_RANGE:
             rows = np.arange(len(data.x)) if order is None else order
             raise _label_error(data.targets, rows[done * batch_size : (done + 1) * batch_size], net.n_outputs)
+        if plan.awaited:
+            self._end_pause(plan)
         return int(done)
+
+    def _step_with_pause(self, plan: TrainingPlan, x: Any, y: Any, sample_weight: Any) -> float | None:
+        """Train on a batch that needs no conversion, with a pause for ``on_gradients``; None for any other batch."""
+        self._note_state()
+        loss = plan.step(x, y, sample_weight, self.net._noise)
+        if loss is not None and plan.awaited:
+            self._end_pause(plan)
+        return loss
+
+    def _end_pause(self, plan: TrainingPlan) -> None:
+        """Let ``on_gradients`` see the gradients that a plan has left, and update; if that fails, undo the forward."""
+        try:
+            self._show_gradients()
+            self._update_by_plan(plan)
+        except BaseException:
+            self._undo_forward()
+            raise
+
+    def _update_by_plan(self, plan: TrainingPlan) -> None:
+        """Clip and update with the gradients that a plan has left."""
+        lr = self.optimizer.learning_rate
+        finite = plan.update(lr) if self._step_plan is plan else None
+        if finite is None:  # an option has been assigned meanwhile
+            self._update()
+        elif finite:
+            self.__dict__["last_lr"] = lr
+        else:
+            raise self._gradient_divergence()
 
     def _step_with_function(self, plan: TrainingPlan, x: Any, y: Any) -> float | None:
         """Train on a batch that needs no conversion, the loss being a function; None for any other batch."""
@@ -433,7 +469,10 @@ class TrainingStep(Options):
         if not finite:
             self._discard_accumulated()
             raise self._gradient_divergence()
-        if planned.updated:
+        if planned.awaited:
+            self._show_gradients()
+            self._update_by_plan(planned)
+        elif planned.updated:
             self.__dict__["last_lr"] = lr
         return True
 
@@ -495,9 +534,16 @@ class TrainingStep(Options):
         self._accumulation.discard()
 
     def _clip_and_update(self) -> None:
-        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
+        self._show_gradients()
+        self._update()
+
+    def _show_gradients(self) -> None:
         if self.on_gradients is not None:
-            self.on_gradients(gradients)
+            self.on_gradients(self.net.gradients)
+
+    def _update(self) -> None:
+        """Clip the gradients and update, with a kernel each."""
+        gradients, spans = self.net.gradients, self.optimizer.attach(self.net)
         norm = grad_norm(gradients, spans)
         if not math.isfinite(norm) and (self.clip_norm is not None or not is_finite(gradients, spans)):
             raise self._divergence("gradient norm", norm)

@@ -106,7 +106,7 @@ class Epochs:
         trainer._interrupts.begin()
         try:
             plan = trainer._current_plan()
-            if plan is not None and plan.has_loss:
+            if plan is not None and plan.whole:
                 batch = Batch(data.x, data.targets, data.weight, None)
                 trainer._run_plan(plan, batch, numbers, self._batch_size, results)
             else:

@@ -24,6 +24,7 @@ cdef enum outcome:
     GRADIENT_NOT_FINITE
     INPUT_NOT_FINITE
     LABEL_OUT_OF_RANGE
+    UPDATE_AWAITED  # all is well: the gradients are there, and the caller wants to see them
 
 cdef enum:
     MOST_AGES = 8
@@ -81,6 +82,7 @@ cdef struct trainer_t:  # what all steps share
     double clip_value
     void *mean  # the gradients of steps that wait for an update; NULL: no step waits
     Py_ssize_t accumulate_steps  # so many make an update
+    bint pauses  # whether a stretch ends before an update, for the caller to see the gradients
     double limit  # of a gradient, beyond which its square overflows; infinite for optimizers that form none
     double stretch  # a gradient that reaches the limit overflows when multiplied by this
     double *partial  # one number a block, of a sum over a batch or over the gradients
@@ -612,10 +614,10 @@ cdef outcome use_gradients(
         sliced = True
         if next.waiting >= t.accumulate_steps:
             next.waiting, next.weight, next.filled = 0, 0, False
-    if not updates:
+    if not updates or t.pauses:
         while take_piece_before(m, 1, after):
             s.reached = next[0]
-        return FINISHED
+        return UPDATE_AWAITED if updates else FINISHED
     if not clip(s, sliced, like, m):
         return GRADIENT_NOT_FINITE
     next.updated += 1
@@ -651,12 +653,14 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     cdef program_t *net = s.trainer.net
     cdef pace_t pace = s.pace
     cdef progress_t next = s.before
+    cdef outcome end
     backward_walk(net, <const real *> net.x, s.rows, True, s.noise, False, m)
     if s.trainer.l2 > 0:
         penalize(s, 0, s.divisor, like, m)
     next.done = next.forwards = 1
-    if use_gradients(s, s.divisor, True, False, &next, &pace, like, m, stages_of(net)) != FINISHED and is_current(m):
-        set_to(&s.end, GRADIENT_NOT_FINITE)
+    end = use_gradients(s, s.divisor, True, False, &next, &pace, like, m, stages_of(net))
+    if end != FINISHED and is_current(m):
+        set_to(&s.end, end)
 
 
 cdef void finish_share(void *work, int part, int parts) noexcept nogil:
@@ -666,3 +670,23 @@ cdef void finish_share(void *work, int part, int parts) noexcept nogil:
         finish_walk(s, <const float *> NULL, &m)
     else:
         finish_walk(s, <const double *> NULL, &m)
+
+
+cdef void update_share(void *work, int part, int parts) noexcept nogil:
+    """Clip and update after a pause: the rest of a step whose gradients the caller has seen, and may have changed."""
+    cdef stretch_t *s = <stretch_t *> work
+    cdef member_t m = member(&s.trainer.net.team, part, parts)
+    if s.trainer.net.dtype == cnp.NPY_FLOAT:
+        update_walk(s, <const float *> NULL, &m)
+    else:
+        update_walk(s, <const double *> NULL, &m)
+
+
+cdef void update_walk(stretch_t *s, const real *like, member_t *m) noexcept nogil:
+    cdef pace_t pace = s.pace
+    cdef progress_t next = s.before
+    next.updated = 1
+    if clip(s, True, like, m):
+        update(s, &pace, s.lr[0], &next, like, m, stages_of(s.trainer.net))
+    elif is_current(m):
+        set_to(&s.end, GRADIENT_NOT_FINITE)

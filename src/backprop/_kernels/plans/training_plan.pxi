@@ -77,7 +77,9 @@ cdef class TrainingPlan:
     cdef object accumulation  # the steps that wait for an update; None: none do
     cdef readonly double lr  # of the last update by `step` or `finish`
     cdef readonly bint updated  # whether the last step that came alone ended with an update
+    cdef readonly bint awaited  # whether the last stretch ended before one, which `update` makes
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
+    cdef readonly bint whole  # whether steps are one call: it has the loss, and does not pause before updates
     cdef public bint stale  # whether options that it was not told of have changed
 
     def __cinit__(self, Plan plan not None, loss, dict loss_state not None, optimizer, penalized):
@@ -94,7 +96,7 @@ cdef class TrainingPlan:
 
     def renew(
         self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
-        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights
+        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights, bint pauses
     ):
         """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
         mean = None if accumulation is None else accumulation.mean
@@ -105,6 +107,8 @@ cdef class TrainingPlan:
                 class_weights,
             )
             self.accumulation = accumulation
+            self.trainer.pauses = pauses
+            self.whole = self.has_loss and not pauses
         finally:
             self.plan.end()
 
@@ -247,7 +251,7 @@ cdef class TrainingPlan:
         s.weights = &weight
         self.recall(&s)
         self.train(&s, NULL, n)
-        if s.end != FINISHED or not s.reached.forwards:
+        if s.end != FINISHED and s.end != UPDATE_AWAITED or not s.reached.forwards:
             return None
         noise.step = s.noise + 1
         self.note(&s)
@@ -273,6 +277,7 @@ cdef class TrainingPlan:
     cdef int note(self, const stretch_t *s) except -1:
         """Note what one step has done that came alone."""
         self.remember(s)
+        self.awaited = s.end == UPDATE_AWAITED
         self.updated = s.reached.updated == 1
         if self.updated:
             self.lr = s.lr[0]
@@ -389,6 +394,7 @@ cdef class TrainingPlan:
         self.recall(&s)
         self.train(&s, numbers, data)
         self.remember(&s)
+        self.awaited = s.end == UPDATE_AWAITED
         return s.reached.done, s.reached.forwards, s.reached.updated, s.end
 
     cdef int train(self, stretch_t *s, const Py_ssize_t *order, Py_ssize_t data) except -1:
@@ -402,7 +408,7 @@ cdef class TrainingPlan:
             self.reserve_stretch(s.batch, s.rows)
             s.pace = self.trainer.pace
             run(train_share, s, 3 * s.batch * self.plan.flops, s.count, self.plan.net.threads, &self.plan.net.team)
-            if s.end != FINISHED:
+            if s.end != FINISHED and s.end != UPDATE_AWAITED:
                 memcpy(self.plan.net.buffers, self.trainer.buffers, self.plan.net.n_buffers * item_size(self.plan.net.dtype))
         finally:
             self.plan.end()
@@ -449,8 +455,34 @@ cdef class TrainingPlan:
             run(finish_share, &s, 2 * s.rows * self.plan.flops, 1, p.net.threads, &p.net.team)
         finally:
             self.plan.end()
+        if s.end == GRADIENT_NOT_FINITE:
+            return False
+        self.note(&s)
+        return True
+
+    def update(self, double lr):
+        """Clip and update with the gradients that are there, after a pause; False when they are not finite.
+
+        None, and nothing is done, when an option has been assigned since.
+        """
+        cdef stretch_t s
+        if not self.is_current():
+            return None
+        memset(&s, 0, sizeof(s))
+        s.trainer = &self.trainer
+        s.lr = &lr
+        s.updates = self.optimizer_state["steps"]
+        self.plan.begin()
+        try:
+            self.reserve(1)  # for the sums of gradients
+            s.pace = self.trainer.pace
+            run(update_share, &s, self.plan.flops, 1, self.plan.net.threads, &self.plan.net.team)
+        finally:
+            self.plan.end()
+        self.awaited = False
         if s.end == FINISHED:
-            self.note(&s)
+            self.lr = lr
+            self.optimizer_state["steps"] = s.updates + 1
         return s.end == FINISHED
 
     cdef const Py_ssize_t *own_order(self, const Py_ssize_t *order, Py_ssize_t rows, Py_ssize_t data) except NULL:
