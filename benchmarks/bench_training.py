@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from changing_options import cases, step_seconds
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from backprop import kernels
@@ -74,3 +75,9 @@ def test_step(
 def test_predict(benchmark: BenchmarkFixture, installed: dict[str, peers.Peer], case: NetworkCase, contestant: str) -> None:
     benchmark.group = f"predict {case.name}"
     benchmark(made(installed, contestant, case, "predict"))
+
+
+def test_options_that_change_before_every_step() -> None:
+    """The script, which measures these, with a few steps."""
+    times = step_seconds(cases(), steps=4, repeats=1)
+    assert len(times) == len(cases())
