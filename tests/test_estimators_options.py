@@ -392,3 +392,80 @@ def test_a_callback_stops_training() -> None:
             return context.task_name == "epoch" and estimator.n_iter_ == 2
 
     assert MLPClassifier(random_state=0).set_callbacks(Stop()).fit(*IRIS).n_iter_ == 2
+
+
+# What lbfgs does with the options that go by epochs elsewhere.
+
+
+def test_lbfgs_looks_at_validation_rows_after_every_iteration() -> None:
+    X, y = DIABETES
+    options = {"hidden_layer_sizes": (8,), "solver": "lbfgs", "alpha": 0.0, "max_iter": 12, "random_state": 0}
+    ours = MLPRegressor(**options).fit(X[:300], y[:300], X_val=X[300:], y_val=y[300:])
+    plain = MLPRegressor(**options).fit(X[:300], y[:300])
+    np.testing.assert_array_equal(ours.coefs_[0], plain.coefs_[0])
+    assert len(ours.validation_loss_curve_) == ours.n_iter_ == 12
+    assert ours.validation_loss_curve_[-1] == pytest.approx(np.mean((ours.predict(X[300:]) - y[300:]) ** 2) / 2)
+    with pytest.raises(ValueError, match="X_val and y_val must be given together"):
+        ours.fit(X, y, X_val=X)
+    with pytest.raises(ValueError, match="schedule as learning_rate needs a stochastic solver"):
+        MLPRegressor(solver="lbfgs", learning_rate=bp.schedules.Cosine(0.1, steps=9)).fit(X, y)
+
+
+def test_callbacks_follow_and_stop_lbfgs() -> None:
+    pytest.importorskip("sklearn.callback")
+    seen: list[float] = []
+
+    class Stop:
+        def setup(self, estimator: Any, context: Any) -> None: ...
+        def teardown(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_begin(self, estimator: Any, context: Any) -> None: ...
+        def on_fit_task_end(self, estimator: Any, context: Any) -> bool:
+            if context.task_name == "epoch":
+                seen.append(estimator.loss_)
+            return len(seen) == 5
+
+    ours = MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", random_state=0, max_iter=50).set_callbacks(Stop()).fit(*DIABETES)
+    plain = MLPRegressor(hidden_layer_sizes=(8,), solver="lbfgs", random_state=0, max_iter=5).fit(*DIABETES)
+    assert ours.n_iter_ == plain.n_iter_ == 5
+    assert ours.loss_ == plain.loss_ == seen[-1] == min(seen)
+    np.testing.assert_array_equal(ours.coefs_[0], plain.coefs_[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "data", "message"),
+    [
+        (MLPClassifier, {"class_weight": {0: -1.0}}, IRIS, "class_weight must hold finite weights"),
+        (MLPClassifier, {"class_weight": {0: np.nan}}, IRIS, "class_weight must hold finite weights"),
+        (MLPClassifier, {"class_weight": {0: 0, 1: 0, 2: 0}}, IRIS, "class_weight must leave weight to some row"),
+        (MLPClassifier, {"categorical_features": [True, False]}, IRIS, "one entry for each of 4 columns, got 2"),
+        (MLPClassifier, {"categorical_features": [0]}, (scipy.sparse.csr_matrix(IRIS[0]), IRIS[1]), "an X that is not sparse"),
+        (MLPRegressor, {"loss": "quantile", "quantile": [0.1, "a"]}, DIABETES, "quantile must be a number or several"),
+        (MLPRegressor, {}, (DIABETES[0], np.array(["a", "b"])[(DIABETES[1] > 0).astype(int)]), "y must be an array of numbers"),
+        (
+            MLPRegressor,
+            {},
+            (DIABETES[0], np.zeros(len(DIABETES[0]), "M8[s]")),
+            "of numbers, got dtype datetime64",
+        ),
+        (
+            MLPRegressor,
+            {},
+            (DIABETES[0], scipy.sparse.csr_matrix(DIABETES[0])),
+            "of numbers, got a sparse matrix",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name(kind: Any, options: dict[str, Any], data: Any, message: str) -> None:
+    ours = kind(max_iter=1, **options)
+    with pytest.raises(ValueError, match=message):
+        ours.fit(*data)
+    assert not hasattr(ours, "coefs_")
+
+
+def test_a_fit_that_diverges_in_its_first_epoch_is_a_fitted_estimator() -> None:
+    X, y = DIABETES
+    ours = MLPRegressor(early_stopping=True, random_state=0, max_iter=3)
+    with pytest.warns(sklearn.exceptions.ConvergenceWarning, match="diverged in iteration 1"):
+        ours.fit(X, 1e200 * y)
+    assert np.isnan(ours.loss_)
+    assert np.isfinite(ours.predict(X)).all()

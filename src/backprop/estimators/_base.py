@@ -53,6 +53,10 @@ STARTS: dict[str, Any] = {
 NOT_FINITE = "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 
 
+class StoppedError(Exception):
+    """A callback has ended a fit with lbfgs."""
+
+
 class Validation:
     """Rows that are looked at after every epoch."""
 
@@ -145,8 +149,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         sample_weight : array-like (n_samples,), optional
             Weights of the rows, not negative.
         X_val, y_val, sample_weight_val : array-like, optional
-            Rows to look at after every epoch, for `validation_loss_curve_`; with ``early_stopping=True`` they take the place of
-            the rows that are held out.
+            Rows to look at after every epoch, or iteration of lbfgs, for `validation_loss_curve_`; with ``early_stopping=True``
+            they take the place of the rows that are held out.
 
         Returns
         -------
@@ -248,7 +252,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         if net.dtype != np.float64:
             self._install(net.astype(np.float64))
         data = self._data(X, targets, self._with_class_weight(sample_weight, targets))
-        return lambda task: self._fit_lbfgs(data)
+        given = self._given_validation(validation)
+        return lambda task: self._fit_lbfgs(data, given, task)
 
     def _check_combinations(self, incremental: bool) -> None:
         """Refuse parameters that exclude each other, before anything changes."""
@@ -262,6 +267,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             raise ValueError("dropout and batch_norm need a stochastic solver, got solver='lbfgs'")
         if self.solver == "lbfgs" and self.clip_norm is not None:
             raise ValueError("clip_norm needs a stochastic solver, got solver='lbfgs'")
+        if self.solver == "lbfgs" and not isinstance(self.learning_rate, str):
+            raise ValueError("a schedule as learning_rate needs a stochastic solver, got solver='lbfgs'")
         sizes = self._hidden_sizes()
         if self.residual and not any(before == width for before, width in pairwise(sizes)):
             raise ValueError(f"residual needs two hidden layers of the same width in a row, got hidden_layer_sizes={sizes}")
@@ -377,7 +384,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         loss = self._make_loss()
         return 1 if loss.reduction == "sum" else int(self.n_outputs_) // (2 if loss.link == "mean" else 1)
 
-    def _fit_lbfgs(self, data: Data) -> None:
+    def _fit_lbfgs(self, data: Data, validation: Validation | None, task: FitTask | None) -> None:
         net, factor = self.network_, self._factor
         loss = net.loss
         value = Value(loss, factor, self._smooths)
@@ -388,7 +395,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         places = np.concatenate([np.arange(e.offset, e.offset + e.length) for e in (*matrices, *vectors)])  # scikit-learn's order
         penalized = sum(entry.length for entry in matrices)
 
+        reached = 0.0  # the value of the last evaluation, which is that of an iteration's end
+
         def function(parameters: Array) -> tuple[float, Array]:
+            nonlocal reached
             net.parameters[places] = parameters
             outputs = net.forward(x, training=True)
             grad = np.empty_like(outputs)
@@ -397,19 +407,45 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             gradient = net.gradients[places]
             weights = parameters[:penalized]
             gradient[:penalized] += self.alpha / total * weights
-            return found + self.alpha / 2 * float(weights @ weights) / total, gradient
+            reached = found + self.alpha / 2 * float(weights @ weights) / total
+            return reached, gradient
 
-        with np.errstate(all="ignore"):
-            result = scipy.optimize.minimize(
-                function,
-                net.parameters[places],
-                method="L-BFGS-B",
-                jac=True,
-                options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
-            )
-        self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
-        self.loss_ = float(result.fun)
-        net.parameters[places] = result.x
+        def after_iteration(parameters: Array) -> None:
+            net.parameters[places] = parameters
+            self.n_iter_ += 1
+            self.loss_ = float(reached)
+            if validation is not None:
+                outputs = outputs_of(net, validation.data.x)
+                curve.append(value.of_outputs(outputs, validation.data))
+            progress.advance(1)
+            if task is not None:
+                task.begin_epoch()
+                if task.end_epoch():
+                    raise StoppedError
+
+        self.n_iter_ = 0
+        curve: list[float] = (getattr(self, "validation_loss_curve_", None) if self.warm_start else None) or []
+        if validation is not None:
+            self.validation_loss_curve_ = curve
+        progress = Progress(self.progress, 1, self.max_iter)
+        try:
+            with np.errstate(all="ignore"):
+                result = scipy.optimize.minimize(
+                    function,
+                    net.parameters[places],
+                    method="L-BFGS-B",
+                    jac=True,
+                    callback=after_iteration,
+                    options={"maxfun": self.max_fun, "maxiter": self.max_iter, "gtol": self.tol},
+                )
+        except StoppedError:
+            pass
+        else:
+            self.n_iter_ = _check_optimize_result("lbfgs", result, self.max_iter)
+            self.loss_ = float(result.fun)
+            net.parameters[places] = result.x
+        finally:
+            progress.close()
         if self.verbose:
             print(f"Iteration {self.n_iter_}, loss = {self.loss_:.8f}")
 
@@ -516,6 +552,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         """Return X as numbers, and y if it is given: both checked, and categories of X as columns of 0 and 1."""
         gaps = self.missing is not None and not scipy.sparse.issparse(X)
         options |= {"accept_sparse": ["csr", "csc"], "ensure_all_finite": "allow-nan" if gaps else True}
+        if scipy.sparse.issparse(X) and not isinstance(self.categorical_features, str | None):
+            raise ValueError("categorical_features needs an X that is not sparse, as its columns are numbers")
         if self.categorical_features is None or scipy.sparse.issparse(X):
             return validate_data(self, X, y, reset=reset, **options)
         if not is_frame(X):
@@ -732,6 +770,7 @@ class _Fit:
         if not self.by_score:
             raise ValueError(NOT_FINITE) from error
         estimator.validation_scores_.append(float("nan"))
+        estimator.__dict__.setdefault("loss_", float("nan"))  # it diverged in its first epoch
         warnings.warn(
             f"Training diverged in iteration {estimator.n_iter_ + 1} ({error.found}) and ended; the best weights are kept.",
             ConvergenceWarning,

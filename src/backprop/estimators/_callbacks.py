@@ -1,4 +1,4 @@
-"""Callbacks as scikit-learn has them since 1.9: a fit is a task, and each epoch a task within it."""
+"""Callbacks as scikit-learn has them since 1.9: a fit is a task, and each epoch, or iteration of lbfgs, a task within it."""
 
 from __future__ import annotations
 
@@ -35,8 +35,7 @@ class FitTask:
         self._told = {"estimator": estimator, "X": X, "y": y}
         self._attributes = attributes
         self._epoch: Any = None
-        steps = 0 if estimator.solver == "lbfgs" else int(estimator.max_iter)
-        self._fit = estimator._init_callback_context(max_subtasks=steps)
+        self._fit = estimator._init_callback_context(max_subtasks=int(estimator.max_iter))
         self._fit.call_on_fit_task_begin(**self._told)
 
     def begin_epoch(self) -> None:

@@ -24,7 +24,11 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
     if isinstance(chosen, str):
         return [place for place, dtype in enumerate(X.dtypes) if _is_categorical(dtype)] if is_frame(X) else []
     wanted = np.ravel(np.asarray(chosen, dtype=object)).tolist()
-    if len(wanted) == len(names) and all(isinstance(one, bool | np.bool_) for one in wanted):
+    if wanted and all(isinstance(one, bool | np.bool_) for one in wanted):
+        if len(wanted) != len(names):
+            raise ValueError(
+                f"categorical_features as a mask must have one entry for each of {len(names)} columns, got {len(wanted)}"
+            )
         return [place for place, one in enumerate(wanted) if one]
     positions = {name: place for place, name in enumerate(names)}
     unknown = [one for one in wanted if one not in positions and not (isinstance(one, int) and 0 <= one < len(names))]

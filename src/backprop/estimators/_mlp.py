@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import ClassifierMixin, RegressorMixin, _fit_context
 from sklearn.metrics import d2_pinball_score, r2_score
 from sklearn.preprocessing import LabelBinarizer
@@ -263,8 +264,13 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
             raise ValueError("class_weight needs one class for each row, got a target with several labels")
         numbers = targets if targets.ndim == 1 else targets[:, 0].astype(np.intp)
         y = self.classes_[numbers]
-        weight = compute_class_weight(self.class_weight, classes=self.classes_, y=y)[numbers]
-        return weight if sample_weight is None else weight * sample_weight
+        of_class = compute_class_weight(self.class_weight, classes=self.classes_, y=y)
+        if not (np.isfinite(of_class) & (of_class >= 0)).all():
+            raise ValueError(f"class_weight must hold finite weights that are not negative, got {self.class_weight}")
+        weight = of_class[numbers] if sample_weight is None else of_class[numbers] * sample_weight
+        if not weight.any():
+            raise ValueError(f"class_weight must leave weight to some row, got {self.class_weight}")
+        return weight
 
     def _softened(self, targets: Any) -> Any:
         return targets if not self.label_smoothing or targets.ndim == 1 else targets + self.label_smoothing * (0.5 - targets)
@@ -571,6 +577,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X, y = self._checked(X, y, reset=reset, multi_output=True, y_numeric=True, dtype=FLOATS)
         if y.ndim == 2 and y.shape[1] == 1:
             y = column_or_1d(y, warn=True)
+        if scipy.sparse.issparse(y) or np.asarray(y).dtype.kind not in "biuf":
+            what = "a sparse matrix" if scipy.sparse.issparse(y) else f"dtype {y.dtype}"
+            raise ValueError(f"y must be an array of numbers, got {what}")
         targets = np.asarray(y, np.float64).reshape(len(y), -1)
         quantiles = self._quantiles()
         if len(quantiles) > 1 and targets.shape[1] > 1:
@@ -594,7 +603,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         """Return the quantiles to predict; without the loss for them, none."""
         if self.loss != "quantile":
             return []
-        quantiles = [float(q) for q in np.ravel(self.quantile)]
+        try:
+            quantiles = [float(q) for q in np.ravel(self.quantile)]
+        except (TypeError, ValueError):
+            raise ValueError(f"quantile must be a number or several in (0, 1), got {self.quantile}") from None
         if not quantiles or not all(0 < q < 1 for q in quantiles):
             raise ValueError(f"quantile must be in (0, 1), got {self.quantile}")
         return quantiles
