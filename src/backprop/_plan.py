@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from . import kernels
 from ._overrides import is_built_in
@@ -63,7 +64,8 @@ def translate(net: LayeredNetwork) -> Plan | None:
 
 def translate_probe(net: LayeredNetwork) -> Plan:
     """Return another plan of a network that has one, whose backward computes dL/dx alone and leaves the gradients as they are."""
-    core: Any = kernels.compiled()
+    core = kernels.compiled()
+    assert core is not None
     table = _Table(core, net)
     table.add(net.layers)
     for row in table.rows:
@@ -74,7 +76,7 @@ def translate_probe(net: LayeredNetwork) -> Plan:
 class _Table:
     """The operations of a network, row by row."""
 
-    def __init__(self, core: Any, net: LayeredNetwork) -> None:
+    def __init__(self, core: kernels.Compiled, net: LayeredNetwork) -> None:
         self.core = core
         self.rows: list[dict[str, Any]] = []
         self.width = net.n_inputs
@@ -88,8 +90,7 @@ class _Table:
             for name, value in row.items():
                 operation[name] = value
         _assign_registers(operations, self.core.KINDS)
-        plan: Plan = self.core.Plan(operations, net.parameters, gradients, net.buffers, net.seed, kernels.chosen)
-        return plan
+        return self.core.Plan(operations, net.parameters, gradients, net.buffers, net.seed, kernels.chosen)
 
     def add(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
@@ -158,7 +159,7 @@ _WRITERS: dict[type[Layer], Callable[[_Table, Any], None]] = {
 }
 
 
-def _assign_registers(operations: Any, kinds: dict[str, int]) -> None:
+def _assign_registers(operations: npt.NDArray[np.void], kinds: dict[str, int]) -> None:
     """Give every operation the place that it reads in prediction, and the one that it writes.
 
     A place is free again when what it holds has been read; what goes into a block is held until the block's sum.

@@ -13,11 +13,17 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ._numpy import REFERENCE
 from ._numpy import Kernels as Kernels
 from ._types import SPAN as SPAN
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from . import _core
 
 __all__ = ["Backend", "Kernels", "active", "available", "backend", "set_num_threads", "use_backend"]
 
@@ -50,9 +56,28 @@ def active() -> Kernels:
     return _backends[chosen.get()]
 
 
-def compiled() -> Any | None:
+class Compiled(Protocol):
+    """What the compiled module has beside the kernels."""
+
+    ISA: str
+    ACTIVATIONS: dict[str, int]
+    KINDS: dict[str, int]
+    OPERATION: np.dtype[np.void]
+    MOST_UPDATE_AGES: int
+    Plan: type[_core.Plan]
+    TrainingPlan: type[_core.TrainingPlan]
+
+    def shuffle(self, order: npt.NDArray[np.intp], bit_generator: np.random.BitGenerator) -> None:
+        """Shuffle numbers of rows as NumPy's generators do."""
+
+
+def compiled() -> Compiled | None:
     """The compiled module where it is the backend in use, else None: it has plans (`_plan`) beside the kernels."""
-    return _backends["cython"] if chosen.get() == "cython" else None
+    if chosen.get() != "cython":
+        return None
+    core: Any = _backends["cython"]
+    found: Compiled = core
+    return found
 
 
 def available() -> tuple[str, ...]:

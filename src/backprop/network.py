@@ -80,7 +80,7 @@ _FORWARD = "a forward is under way"
 _BACKWARD = "a backward is under way"
 _CHANGED = "the network changed since the forward"
 
-Pending = tuple[int, Any, tuple[Any, ...]]  # a forward: its rows, the plan that ran it or None, and what built-in layers kept
+Pending = tuple[int, "Plan | None", tuple[Any, ...]]  # a forward: its rows, its plan if it had one, and what built-in layers kept
 
 
 class Work:
@@ -190,7 +190,7 @@ class Network(FlatState):
         self._forget_threads()
         self._seeds = np.empty((0, self.n_outputs), dtype)  # identity matrices, for `jacobian`
         self._plan: Plan | None = None
-        self._probes: list[Any] = []  # more plans, for `jacobian` and its like
+        self._probes: list[Plan] = []  # more plans, for `jacobian` and its like
         self._translated = False  # whether it is known if there is a plan
         self._replaces_methods = False  # whether one was assigned to the network itself
         self._lay_out(dtype)
@@ -738,7 +738,7 @@ class Network(FlatState):
             probe = probes.pop()
         except IndexError:
             probe = translate_probe(self)
-        pulled: tuple[Array, Array] = plan.pull_back(probe, rows, grad_outputs)
+        pulled = plan.pull_back(probe, rows, grad_outputs)
         probes.append(probe)
         return pulled
 

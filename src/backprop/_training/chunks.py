@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from ..metrics._tally import Tally
 from .evaluation import Meter
 from .rows import Rows
 from .step import Results, TrainingStep
+
+if TYPE_CHECKING:
+    from .._core import TrainingPlan
 
 CHUNK_STEPS = 1024  # losses that are added up together
 CHUNK_ROWS = 8192  # rows, about, that metrics of outputs take together
@@ -122,7 +125,7 @@ class Chunks:
         finally:
             self._trainer._interrupts.end()
 
-    def _by_plan(self, training: Any, order: Indices, results: Results) -> None:
+    def _by_plan(self, training: TrainingPlan, order: Indices, results: Results) -> None:
         if self._data is None:  # there is something to convert
             self._trainer._run_plan(training, self._rows.take(order), None, self._batch_size, results)
             return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -44,12 +44,12 @@ def current_plan(
         return None
     name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
     spans = optimizer.attach(net)
-    core: Any = kernels.compiled()
+    core = kernels.compiled()
+    assert core is not None
     if len(optimizer._parts) > core.MOST_UPDATE_AGES:
         return None
     if planned is None or not planned.serves(plan, name):
         planned = core.TrainingPlan(plan, name, vars(loss), optimizer, weight_spans(net))
-        assert planned is not None
     waits = accumulate_steps > 1 or accumulation.steps > 0
     if waits:
         accumulation.make_room(net.gradients)

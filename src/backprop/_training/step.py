@@ -43,7 +43,7 @@ from ..clipping import grad_norm, is_finite, scale_to_norm
 from ..data import Indices
 from ..losses import FunctionLoss, Loss, LossFunction
 from ..metrics._tally import Tally
-from ..network import LOSS, Network
+from ..network import LOSS, Network, Pending
 from ..optimizers import Optimizer
 from .accumulation import Accumulation
 from .divergence import DivergenceError
@@ -163,7 +163,7 @@ class TrainingStep(Options):
         self._interrupts = Interrupts()
         self._accumulation = Accumulation()
         self._before_forward: tuple[Array | None, int] = (None, 0)
-        self._awaited: Any = None  # the network's forward that `forward` made
+        self._awaited: Pending | str | None = None  # the network's forward that `forward` made
         self._ranks: Ranks | None = None  # while several processes train the network together
 
     def _check_options(self) -> None:
@@ -428,7 +428,7 @@ class TrainingStep(Options):
             self._use_gradients(batch.divisor())
         return loss + penalty / batch.total_weight()
 
-    def _loss_of(self, outputs: Array, batch: Batch) -> tuple[float, Array, Any]:
+    def _loss_of(self, outputs: Array, batch: Batch) -> tuple[float, Array, Pending | str | None]:
         """Return the loss of the last forward, dL/doutputs, and what `_check_forward` awaits."""
         grad_outputs = np.empty_like(outputs)
         work = self.net._work
@@ -447,14 +447,14 @@ class TrainingStep(Options):
             raise self._divergence("loss", penalty)
         return penalty
 
-    def _check_forward(self, awaited: Any) -> None:
+    def _check_forward(self, awaited: Pending | str | None) -> None:
         """Refuse to go backward unless the network's last forward is the awaited one, and the network has not changed since."""
         pending = self.net._work.pending
         if pending is not awaited:
             reason = pending if isinstance(pending, str) else "the network went forward or backward since"
             raise RuntimeError(f"{reason}: its backward needs trainer.forward(x), or a whole step, again")
 
-    def _complete_by_plan(self, grad_outputs: npt.ArrayLike, awaited: Any, divisor: float = 0.0) -> bool:
+    def _complete_by_plan(self, grad_outputs: npt.ArrayLike, awaited: Pending | str | None, divisor: float = 0.0) -> bool:
         """Go backward from dL/doutputs, clip and update by plan; False, and nothing is done, where that cannot be."""
         planned = self._current_plan()
         if planned is None:
