@@ -376,25 +376,11 @@ cdef inline bint is_bounded(const real *x, const real *delta, Py_ssize_t n, Py_s
     """Whether squares of x.T @ delta have to be finite, by sum |x| sum |delta|; not asked where to look through it costs less."""
     if 4 * n * (p + k) > p * k:
         return False
-    product = absolute_sum(x, n * p) * absolute_sum(delta, n * k)
+    product = quick_sum_of_absolutes(x, n * p) * quick_sum_of_absolutes(delta, n * k)
     if real is float:
         return product < GRADIENT_LIMIT_F
     else:
         return product < GRADIENT_LIMIT_D
-
-
-cdef inline double absolute_sum(const real *x, Py_ssize_t size) noexcept nogil:
-    """sum_i |x_i|, as far as numbers like x reach."""
-    cdef Py_ssize_t i = 0, width = lanes(x)
-    even, odd = variable(x), variable(x)
-    while i + 2 * width <= size:
-        even.v = even.v + absolute(load(x + i))
-        odd.v = odd.v + absolute(load(x + i + width))
-        i += 2 * width
-    while i < size:
-        even.v = even.v + absolute(load_part(x + i, min(width, size - i)))
-        i += width
-    return total(even.v + odd.v)
 
 
 cdef inline void to_delta(

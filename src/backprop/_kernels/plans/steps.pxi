@@ -216,38 +216,6 @@ cdef inline Py_ssize_t target_bytes(const stretch_t *s, const real *like) noexce
     return sizeof(int64_t) if takes_labels(s.loss.kind) else s.trainer.net.n_outputs * sizeof(real)
 
 
-cdef inline bint _all_finite(const real *x, Py_ssize_t size, bint stretched, double stretch) noexcept nogil:
-    """Whether no number is NaN or infinite: 0 times each of them is then 0. ``stretched``, a literal: each times ``stretch``."""
-    cdef Py_ssize_t i = 0, width = lanes(x)
-    cdef real factor = <real> stretch
-    zero, factors = zeros(x), spread(&factor)
-    even, odd = variable(x), variable(x)
-    while i + 2 * width <= size:
-        a, b = load(x + i), load(x + i + width)
-        if stretched:
-            even.v, odd.v = even.v + (a * factors) * zero, odd.v + (b * factors) * zero
-        else:
-            even.v, odd.v = even.v + a * zero, odd.v + b * zero
-        i += 2 * width
-    while i < size:
-        c = load_part(x + i, min(width, size - i))
-        if stretched:
-            even.v = even.v + (c * factors) * zero
-        else:
-            even.v = even.v + c * zero
-        i += width
-    return total(even.v + odd.v) == 0
-
-
-cdef bint all_finite(const real *x, Py_ssize_t size) noexcept nogil:
-    return _all_finite(x, size, False, 1)
-
-
-cdef bint all_below(const real *x, Py_ssize_t size, double stretch) noexcept nogil:
-    """Whether every number times ``stretch``, a power of two, is finite."""
-    return _all_finite(x, size, True, stretch)
-
-
 # Loss.
 
 cdef void take_loss(
