@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,16 @@ def trained(seed: int, rows: int = 300, batch_size: int = 129, dtype: str = "flo
     trainer = bp.Trainer(net, loss="cross_entropy", optimizer=bp.AdamW(lr=1e-3), clip_norm=1.0)
     trainer.fit(x, y, epochs=2, batch_size=batch_size, sample_weight=weight)
     return net
+
+
+def test_no_stage_is_left_before_its_end():
+    """The call of `take_piece` that finds no more pieces ends the stage; without it threads wait for each other forever."""
+    stages = 0
+    for path in Path(__file__).parents[1].glob("src/backprop/_kernels/plans/*.pxi"):
+        for stage in re.finditer(r"^( *)while take_piece.*\n((?:\1 .*\n|\n)+)", path.read_text("utf-8"), re.M):
+            stages += 1
+            assert not re.search(r"\b(return|break)\b", stage[2]), f"{path.name}: {stage[0]}"
+    assert stages > 10
 
 
 @pytest.mark.parametrize("batch_size", [57, 129, 300])
