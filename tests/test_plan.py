@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -334,6 +336,23 @@ def test_no_memory_is_allocated_for_each_step():
     assert net._plan.allocations == allocations == 2
     trainer.step(x[:33], y[:33])
     assert net._plan.allocations == 4
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="the system has no large pages")
+@pytest.mark.parametrize(("sizes", "rows"), [([8, 8192, 8], 600), ([512, 1024, 8], 1024)], ids=["whole", "sliced"])
+def test_a_large_workspace_asks_for_large_pages(sizes, rows):
+    trainer = bp.Trainer(bp.mlp(sizes, seed=0), loss="mse")
+    x, y = np.ones((rows, sizes[0]), np.float32), np.ones((rows, sizes[-1]), np.float32)
+    before = asked_for_large_pages()
+    trainer.step(x, y)
+    # More than 32 MiB are always memory of their own, not what others have left, who may have asked already.
+    assert asked_for_large_pages() >= before + 2**25
+
+
+def asked_for_large_pages() -> int:
+    """Return how many bytes of this process's memory lie in regions that asked for large pages."""
+    regions = re.findall(r"^Size: +(\d+) kB$.*?^VmFlags:(.*?)$", Path("/proc/self/smaps").read_text(), re.M | re.S)
+    return sum(1024 * int(size) for size, flags in regions if "hg" in flags.split())
 
 
 def test_a_backward_needs_a_forward_of_its_own():

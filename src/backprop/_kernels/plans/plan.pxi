@@ -321,9 +321,11 @@ cdef class Plan:
         rows, threads = max(rows, net.rows), max(threads, net.threads)
         free(net.memory)
         net.rows = net.threads = 0
-        net.memory = <char *> malloc(lay_out(net, rows, threads, NULL) + CACHE_LINE)
+        size = lay_out(net, rows, threads, NULL) + CACHE_LINE
+        net.memory = <char *> malloc(size)
         if net.memory is NULL:
             raise MemoryError(f"no memory for the activations of a batch of {rows} rows")
+        use_large_pages(net.memory, size)
         lay_out(net, rows, threads, aligned(net.memory))
         net.rows, net.threads = rows, threads
         self.allocations += 1

@@ -13,6 +13,9 @@ from libc.stdint cimport uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+cdef extern from "_kernels/core/pages.h" nogil:
+    void use_large_pages(void *memory, size_t bytes)
+
 cdef enum operation_kind:
     DENSE
     ACTIVATION

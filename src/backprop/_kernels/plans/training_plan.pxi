@@ -537,7 +537,9 @@ cdef class TrainingPlan:
         g.local = <program_t *> calloc(g.threads, sizeof(program_t))
         g.arrays = <arrays_t *> calloc(g.threads * net.count, sizeof(arrays_t))
         if g.local is not NULL and g.arrays is not NULL:  # the gradients of frozen layers stay zero
-            g.memory = <char *> calloc(lay_out_groups(g, net, rows, NULL) + CACHE_LINE, 1)
+            size = lay_out_groups(g, net, rows, NULL) + CACHE_LINE
+            g.memory = <char *> calloc(size, 1)
+            use_large_pages(g.memory, size)
         if g.memory is NULL:
             self.free_groups()
             raise MemoryError(f"no memory for a batch of {rows} rows")
