@@ -225,7 +225,8 @@ def test_the_peak_is_that_of_the_processor() -> None:
     peak = measure_peak(0.005)
     assert peak.copy_gbytes > 0.1
     if "cython" in kernels.available():
-        assert peak.gflops["float32"] > 1.2 * peak.gflops["float64"] > 0.1 or kernels.backend().isa == "plain"
+        for rates in (peak.gflops, peak.register_gflops):
+            assert rates["float32"] > 1.2 * rates["float64"] > 0.1 or kernels.backend().isa == "plain"
 
 
 @pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
@@ -241,6 +242,21 @@ def test_the_tile_multiplies_and_adds(dtype: str) -> None:
     assert not changed[-1]
     with pytest.raises(ValueError, match="numbers must be at least"):
         core.multiply_add_tile(numbers[:1], 3)
+
+
+@pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tile_that_loads_is_a_product(dtype: str) -> None:
+    with kernels.use_backend("cython"):
+        core = kernels.active()
+    numbers = np.full(core.PRODUCT_TILE_NUMBERS + 1, 0.5, dtype)
+    operations = core.product_tile(numbers, 3)
+    tile = numbers[numbers != 0.5]
+    depth = operations / (2 * 3 * tile.size)
+    np.testing.assert_array_equal(tile, 0.25 * depth)
+    assert numbers[-1] == 0.5
+    with pytest.raises(ValueError, match="numbers must be at least"):
+        core.product_tile(numbers[:-2], 3)
 
 
 # --- what is shown ----------------------------------------------------------------------------------------------------------------
@@ -273,7 +289,8 @@ def report() -> Report:
         Row("kernels", "activation_forward tanh", "small", "float32", {"cython": 2e-7, "PyTorch": 1e-7}, Work(1000, "element")),
         Row("kernels", "adam", "large", "float32", {"cython": 0.01}, Work(0.2, "GB")),
     ]
-    return Report("a machine", {"numpy": "2.0"}, "x86-64-v3", 2, Peak({"float32": 100.0, "float64": 50.0}, 12.0), rows)
+    peak = Peak({"float32": 100.0, "float64": 50.0}, {"float32": 110.0, "float64": 55.0}, 12.0)
+    return Report("a machine", {"numpy": "2.0"}, "x86-64-v3", 2, peak, rows)
 
 
 def test_tables_of_a_report(report: Report) -> None:
@@ -287,7 +304,7 @@ def test_tables_of_a_report(report: Report) -> None:
     assert long_training.rows == [["digits", "40 us", "42 us", "1.05", "3.00"]]
     assert small.rows == [["activation_forward tanh", "200 ns", "0.2 ns/element", "", "0.50 x"]]
     assert large.rows == [["adam", "10 ms", "20 GB/s", ""]]
-    assert "100 GFLOP/s in float32, 50 GFLOP/s in float64, copies 12.0 GB/s" in report.heading()
+    assert "100 GFLOP/s in float32 (110 in registers), 50 GFLOP/s in float64 (55 in registers), copies" in report.heading()
 
 
 def test_a_report_is_the_same_from_its_file(report: Report, tmp_path: Path) -> None:
@@ -305,7 +322,7 @@ def test_the_machine_is_described() -> None:
 @pytest.fixture
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peers, "installed_peers", lambda threads, compile_pytorch: {})
-    monkeypatch.setattr(command, "measure_peak", lambda seconds: Peak({}, 10.0))
+    monkeypatch.setattr(command, "measure_peak", lambda seconds: Peak({}, {}, 10.0))
 
 
 @pytest.mark.usefixtures("alone")

@@ -20,9 +20,11 @@ from .optimizers import Optimizer
 ISA: str
 PROCESSOR_LEVEL: int
 TILE_NUMBERS: int
+PRODUCT_TILE_NUMBERS: int
 MOST_UPDATE_AGES: int  # how many different counts of updates a plan keeps apart
 
 def multiply_add_tile(numbers: Array, steps: int) -> int: ...
+def product_tile(numbers: Array, steps: int) -> int: ...
 
 # --- plans and threads, beside the kernels ---------------------------------------------------------------------------------------
 

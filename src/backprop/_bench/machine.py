@@ -11,31 +11,40 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import kernels
+from .._arrays import aligned_zeros
 from .timing import Contestant, best_times
 
 
 class Peak(NamedTuple):
-    """The limits of one core: fused multiply-adds in registers, and copying between arrays larger than any cache."""
+    """The limits of one core."""
 
-    gflops: dict[str, float]  # by dtype, empty without the compiled kernels
-    copy_gbytes: float
+    gflops: dict[str, float]  # of a tile of the matrix product that stays in the first-level cache, by dtype; empty without kernels
+    register_gflops: dict[str, float]  # of fused multiply-adds in registers alone
+    copy_gbytes: float  # between arrays larger than any cache, read and written
 
 
 def measure_peak(seconds: float) -> Peak:
-    """Measure the peak of one core, in about four times ``seconds``."""
-    gflops: dict[str, float] = {}
+    """Measure the limits of one core, in about six times ``seconds``."""
+    tiles: dict[str, float] = {}
+    registers: dict[str, float] = {}
     compiled = _compiled()
     if compiled is not None:
         for dtype in ("float32", "float64"):
-            run = partial(compiled.multiply_add_tile, np.full(compiled.TILE_NUMBERS, 0.5, dtype), STEPS)
-            gflops[dtype] = 1e-9 * run() / best_times({dtype: Contestant(run)}, seconds)[dtype]
+            numbers = aligned_zeros(compiled.PRODUCT_TILE_NUMBERS, dtype)
+            numbers[:] = 0.5
+            for rates, run in (
+                (tiles, partial(compiled.product_tile, numbers, TILES)),
+                (registers, partial(compiled.multiply_add_tile, numbers, STEPS)),
+            ):
+                rates[dtype] = 1e-9 * run() / best_times({dtype: Contestant(run)}, seconds)[dtype]
     source = np.ones(COPIED // 8)
     target = np.empty_like(source)
     time = best_times({"copy": Contestant(lambda: np.copyto(target, source))}, seconds)["copy"]
-    return Peak(gflops, 2e-9 * COPIED / time)
+    return Peak(tiles, registers, 2e-9 * COPIED / time)
 
 
 STEPS = 20_000
+TILES = 200
 COPIED = 128 * 1024 * 1024  # bytes
 
 

@@ -27,7 +27,8 @@ class Report(NamedTuple):
 
     def heading(self) -> str:
         """What was measured where, and how to read the tables."""
-        peaks = [f"{rate:.0f} GFLOP/s in {dtype}" for dtype, rate in self.peak.gflops.items()]
+        registers = self.peak.register_gflops
+        peaks = [f"{rate:.0f} GFLOP/s in {dtype} ({registers[dtype]:.0f} in registers)" for dtype, rate in self.peak.gflops.items()]
         return (
             f"{self.machine}\n"
             f"{', '.join(f'{name} {version}' for name, version in self.versions.items())}\n"
