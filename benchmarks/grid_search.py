@@ -12,7 +12,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from os import getpid, sched_getaffinity, sysconf
 from pathlib import Path
@@ -28,8 +28,9 @@ def processes(root: int) -> Iterator[int]:
     """Yield a process and its descendants."""
     yield root
     for task in Path(f"/proc/{root}/task").glob("*/children"):
-        for child in task.read_text().split():
-            yield from processes(int(child))
+        with suppress(OSError):  # it has ended meanwhile
+            for child in task.read_text().split():
+                yield from processes(int(child))
 
 
 def threads(root: int) -> tuple[int, int]:
@@ -37,10 +38,8 @@ def threads(root: int) -> tuple[int, int]:
     states = []
     for process in processes(root):
         for stat in Path(f"/proc/{process}/task").glob("*/stat"):
-            try:
+            with suppress(OSError):
                 states.append(stat.read_text().rpartition(")")[2].split()[0])
-            except OSError:  # it has ended meanwhile
-                continue
     return len(states), states.count("R")
 
 
@@ -57,10 +56,7 @@ class Watch:
 
         def look() -> None:
             while not done.is_set():
-                try:
-                    found, ready = threads(getpid())
-                except OSError:
-                    continue
+                found, ready = threads(getpid())
                 self.all.append(found)
                 self.ready.append(ready - 1)  # the one that looks
                 sleep(PAUSE)
