@@ -130,7 +130,7 @@ class ParquetBatches:
     def sample(self, rows: int = WINDOW, *, seed: int = 0) -> Any:
         """Return some rows of all row groups, drawn at random, as a table of pyarrow.
 
-        An encoder is fitted to it: ``TableEncoder.fit(source.sample())``.
+        For a first look, or a quick fit of an encoder; `tables` has all rows.
 
         Parameters
         ----------
@@ -156,6 +156,14 @@ class ParquetBatches:
                 chosen = np.sort(rng.choice(group.rows, count, replace=False))
                 kept.append(self._read(group).take(chosen))
         return import_module("pyarrow").concat_tables(kept, promote_options="permissive").combine_chunks()
+
+    def tables(self) -> Iterator[Any]:
+        """Yield the columns of x of one row group after another, as tables of pyarrow.
+
+        An encoder is fitted to all rows by ``TableEncoder.fit_chunks(source.tables)``.
+        """
+        for group in self._groups:
+            yield self._read(group).select(list(self.columns))
 
     def _windows(self, rng: np.random.Generator | None) -> Iterator[tuple[AnyArray, ...]]:
         """Yield the arrays of some row groups at a time; random numbers shuffle the groups, and the rows of each window."""

@@ -322,7 +322,11 @@ def _any_underscore(items: Sequence[Any]) -> bool:
 def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
     """Return mean and standard deviation; at least 1 in place of a deviation that is 0 but for rounding."""
     with np.errstate(over="ignore", invalid="ignore"):
-        mean, scale = float(values.mean()), float(values.std())
+        return usable_scale(name, float(values.mean()), float(values.std()))
+
+
+def usable_scale(name: str, mean: float, scale: float) -> tuple[float, float]:
+    """Return mean and standard deviation as they are used, see `mean_and_scale`."""
     if not math.isfinite(mean + scale):
         raise ValueError(f"column {name!r} holds numbers that are too large to standardise")
     return mean, scale if scale > 1e-12 * abs(mean) else max(1.0, scale)

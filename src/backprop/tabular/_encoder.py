@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _columns, _kinds
+from ._chunks import fit_features
 from ._columns import Column
 from ._encoded import EncodedRows, OneHot
 from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer
@@ -135,6 +136,65 @@ class TableEncoder:
             raise ValueError("table must have at least one row and one column")
         encoder = cls((), ignored, missing)
         encoder._learn(columns, settings, None if rows is None else np.asarray(rows, np.intp))
+        return encoder
+
+    @classmethod
+    def fit_chunks(
+        cls,
+        chunks: Iterable[Any] | Callable[[], Iterable[Any]],
+        *,
+        kinds: Mapping[str, str] | None = None,
+        ignore: Iterable[str] = (),
+        max_categories: int = _kinds.MAX_CATEGORIES,
+        dates: Mapping[str, str] | None = None,
+        missing: Iterable[str] | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+    ) -> Self:
+        """Do what `fit` does for a table that comes in chunks of rows, and may be larger than memory.
+
+        The chunks are gone through several times, four to six as a rule. The result is that of `fit` on all rows together: the same
+        kinds, categories, medians and quantiles, and means and standard deviations but for rounding (1e-12 of their size). Of a
+        column with more than 65,536 different values, the categories are the most frequent ones among those that were counted,
+        and whether the values are all different is judged by a part of them.
+
+        Parameters
+        ----------
+        chunks : list of tables, or callable that returns an iterable of them
+            Tables as `fit` takes them, with the same columns. A function is called anew for each pass: ``source.tables`` of
+            `backprop.data.parquet`, or ``lambda: pandas.read_csv(path, chunksize=100_000)``.
+        kinds, ignore, max_categories, dates, missing, decimal, thousands : mapping, iterable of str, int, str, optional
+            As for `fit`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As `fit` does; also when the chunks differ in their columns, or are used up after one pass.
+
+        Examples
+        --------
+        >>> from backprop.tabular import TableEncoder
+        >>> chunks = [{"age": [30, 40], "city": ["Rome", "Oslo"]}, {"age": [50], "city": [None]}]
+        >>> TableEncoder.fit_chunks(chunks).names
+        ('age', 'city=Oslo', 'city=Rome', 'city missing')
+        """
+        settings = _kinds.settings(kinds, dates, max_categories, decimal, thousands)
+        if isinstance(ignore, str):
+            raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
+        for name, kind in settings.kinds.items():
+            if kind not in FEATURES:
+                raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
+        if isinstance(chunks, Iterator):
+            raise TypeError(
+                "chunks must be a list, or a function that returns an iterable: an iterator can be gone through only once"
+            )
+        source: Callable[[], Iterable[Any]] = chunks if callable(chunks) else lambda: chunks
+        encoder = cls((), dict.fromkeys(ignore, "as asked"), missing)
+        features, notes = fit_features(source, encoder.ignored, settings, encoder.missing)
+        if not features:
+            why = "; ".join(f"{name!r} {reason}" for name, reason in encoder.ignored.items())
+            raise ValueError(f"chunks have no column to learn from: {why}")
+        encoder.features, encoder.notes = features, notes
         return encoder
 
     def _learn(self, columns: dict[str, Column], settings: Settings, rows: npt.NDArray[np.intp] | None) -> None:

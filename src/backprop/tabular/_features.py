@@ -6,10 +6,10 @@ Every feature has `encode`, for a column, and `_writer`, for one value: the same
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,17 @@ CLIP = 3.0
 
 HEAVY = 10.0
 """Tails are heavy if a value lies this many interquartile ranges off the median; a normal sample of a million stays within 4."""
+
+
+class Statistics(NamedTuple):
+    """What the encoding of a number follows from."""
+
+    mean: float
+    std: float
+    median: float
+    low: float
+    high: float
+    percentile: Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -61,6 +72,8 @@ class NumericFeature:
     decimal: str = "."
     thousands: str = ""
     kind: ClassVar[str] = "numeric"
+    PERCENTS: ClassVar[tuple[float, ...]] = (25, 75, 10, 90, 5, 95, 1, 99)
+    """The percentiles that may be asked for."""
 
     @classmethod
     def fit(cls, column: Column, spelling: Spelling) -> Self:
@@ -75,12 +88,25 @@ class NumericFeature:
         """
         values = column.require_finite(column.require(lambda c: c.numbers(spelling), "a number"))
         there = values[~np.isnan(values)]
-        centre, scale = _columns.mean_and_scale(column.name, there)
-        median, robust = float(np.median(there)), _robust_scale(there)
-        heavy = robust > 0 and np.abs(there - median).max() > HEAVY * _NORMAL_RANGE * robust
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, std = float(there.mean()), float(there.std())
+
+        def percentile(percent: float) -> float:
+            return float(np.percentile(there, percent))
+
+        extremes = float(there.min()), float(there.max())
+        statistics = Statistics(mean, std, float(np.median(there)), *extremes, percentile)
+        return cls.of_statistics(column.name, statistics, len(there) < len(values), spelling)
+
+    @classmethod
+    def of_statistics(cls, name: str, found: Statistics, flagged: bool, spelling: Spelling) -> Self:
+        """Return the feature of a column whose values have these statistics."""
+        centre, scale = _columns.usable_scale(name, found.mean, found.std)
+        robust = _robust_scale(found.percentile)
+        heavy = robust > 0 and max(found.high - found.median, found.median - found.low) > HEAVY * _NORMAL_RANGE * robust
         if heavy:
-            centre, scale = median, robust
-        return cls(column.name, centre, scale, median, len(there) < len(values), CLIP if heavy else 0.0, *spelling)
+            centre, scale = found.median, robust
+        return cls(name, centre, scale, found.median, flagged, CLIP if heavy else 0.0, *spelling)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -158,7 +184,7 @@ class BooleanFeature:
     @classmethod
     def fit(cls, column: Column) -> Self:
         """Find the more frequent value."""
-        values = _require_booleans(column)
+        values = require_booleans(column)
         there = values[~np.isnan(values)]
         return cls(column.name, bool(there.mean() > 0.5), len(there) < len(values))
 
@@ -169,7 +195,7 @@ class BooleanFeature:
 
     def encode(self, column: Column) -> Numbers:
         """Return the columns `names`."""
-        values = _require_booleans(column)
+        values = require_booleans(column)
         missing = np.isnan(values)
         return np.column_stack((np.where(missing, self.fill, values), missing)[: len(self.names)])
 
@@ -233,8 +259,13 @@ class CategoricalFeature:
             How many of them.
         """
         counts = column.counts()
+        return cls.of_counts(column.name, counts, max_categories, not column.present.all(), len(counts))
+
+    @classmethod
+    def of_counts(cls, name: str, counts: Mapping[str, int], max_categories: int, flagged: bool, seen: int) -> Self:
+        """Return the feature of a column whose values are so frequent."""
         ranked = sorted(counts, key=lambda text: (-counts[text], text))
-        return cls(column.name, tuple(sorted(ranked[:max_categories])), ranked[0], not column.present.all(), len(counts))
+        return cls(name, tuple(sorted(ranked[:max_categories])), ranked[0], flagged, seen)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -333,14 +364,28 @@ class DateFeature:
         form : str
             The format of texts.
         """
-        dates = _require_dates(column, form)
+        dates = require_dates(column, form)
         there = dates[~np.isnat(dates)]
-        parts = _parts(there)
+        parts = date_parts(there)
         varying = tuple(name for name, values in parts.items() if np.ptp(values) > 0)
-        centre, scale = _columns.mean_and_scale(column.name, parts["elapsed"])
-        year, spread = _columns.mean_and_scale(column.name, parts["year"])
+        elapsed, year = ((float(values.mean()), float(values.std())) for values in (parts["elapsed"], parts["year"]))
         fill = float(np.median(parts["elapsed"]))
-        return cls(column.name, form, varying, centre, scale, year, spread, fill, len(there) < len(dates))
+        return cls.of_statistics(column.name, form, varying, elapsed, year, fill, len(there) < len(dates))
+
+    @classmethod
+    def of_statistics(
+        cls,
+        name: str,
+        form: str,
+        varying: tuple[str, ...],
+        elapsed: tuple[float, float],
+        year: tuple[float, float],
+        fill: float,
+        flagged: bool,
+    ) -> Self:
+        """Return the feature of a column whose elapsed days and years have these means and standard deviations."""
+        scales = (*_columns.usable_scale(name, *elapsed), *_columns.usable_scale(name, *year))
+        return cls(name, form, varying, *scales, fill, flagged)
 
     def __post_init__(self) -> None:
         if self.format not in _dates.FORMATS and "%" not in self.format:
@@ -356,10 +401,10 @@ class DateFeature:
 
     def encode(self, column: Column) -> Numbers:
         """Return the columns `names`."""
-        dates = _require_dates(column, self.format)
+        dates = require_dates(column, self.format)
         missing = np.isnat(dates)
         fill = np.datetime64(0, "us") + np.timedelta64(round(self.fill * _DAY), "us")
-        parts = _parts(np.where(missing, fill, dates))
+        parts = date_parts(np.where(missing, fill, dates))
         found: list[Any] = []
         for part in self.parts:
             if part in _PERIODS:
@@ -411,16 +456,17 @@ def _read_otherwise(column: Column) -> Numbers | None:
     return None if spelling is None else column.numbers(spelling)
 
 
-def _robust_scale(values: Numbers) -> float:
+def _robust_scale(percentile: Callable[[float], float]) -> float:
     """The range between two quantiles divided by that of the standard normal distribution; 0 if nearly all values are equal."""
     for percent, normal in _RANGES:
-        low, high = np.percentile(values, (percent, 100 - percent))
+        low, high = percentile(percent), percentile(100 - percent)
         if high - low > 1e-12 * max(abs(low), abs(high)):
             return float(high - low) / normal
     return 0.0
 
 
-def _parts(dates: _columns.Dates) -> dict[str, Numbers]:
+def date_parts(dates: _columns.Dates) -> dict[str, Numbers]:
+    """Return the parts that a feature may have, by name."""
     since = dates.astype(np.int64)
     days = since // _DAY
     month = dates.astype("M8[M]").astype(np.int64)
@@ -433,12 +479,12 @@ def _parts(dates: _columns.Dates) -> dict[str, Numbers]:
     }
 
 
-def _require_booleans(column: Column) -> Numbers:
+def require_booleans(column: Column) -> Numbers:
     found: Numbers = column.require(Column.booleans, "true or false (or yes, no, t, f, y, n, 1, 0)")
     return found
 
 
-def _require_dates(column: Column, form: str) -> _columns.Dates:
+def require_dates(column: Column, form: str) -> _columns.Dates:
     if not len(column):
         return np.empty(0, "M8[us]")
     if column.is_text and "%" not in form:  # any spelling of the same order of day and month

@@ -154,19 +154,34 @@ def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
 def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
     """Return why nothing can be learned from a column, or None."""
     there = column.present
-    if not there.any():
-        return "holds no value"
-    if kind_given:
-        return None
     if kind in ("numeric", "date") and not column.is_text:
         distinct = len(np.unique(column.values[there]))
     else:
         distinct = len(column.distinct())
-    if distinct == 1 and there.all():
+    return useless(kind, int(there.sum()), len(there), distinct, kind_given)
+
+
+def useless(kind: str, present: int, rows: int, distinct: int, kind_given: bool) -> str | None:
+    """Return why nothing can be learned from a column with so many values that are there, rows and different values, or None."""
+    if not present:
+        return "holds no value"
+    if kind_given:
+        return None
+    if distinct == 1 and present == rows:
         return "holds one value only"
-    if kind == "categorical" and distinct > max(10, there.sum() / 2):
-        return f"is text that hardly ever repeats ({distinct} different values in {there.sum()} rows)"
+    if kind == "categorical" and distinct > max(10, present / 2):
+        return f"is text that hardly ever repeats ({distinct} different values in {present} rows)"
     return None
+
+
+class Numbering(NamedTuple):
+    """What says whether whole numbers only name the rows: how many there are and differ, in what order, over what span."""
+
+    rows: int
+    by_one: bool
+    rising: bool
+    distinct: int
+    span: int
 
 
 def why_identifier(column: Column, spelling: Spelling) -> str | None:
@@ -181,22 +196,28 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
         return None
     steps = np.diff(values)
-    if (steps == 1).all():
-        return "numbers the rows"
-    distinct = len(np.unique(values))
-    if distinct < len(values):
-        nearly = distinct > _NEARLY * len(values) and _REPEATED_IDS.search(_words(column.name))
-        return f"is an identifier: {distinct:,} different whole numbers in {len(values):,} rows" if nearly else None
-    if _IDS.search(_words(column.name)) or column.name.endswith("ID"):
-        return "is an identifier: whole numbers, all different"
-    if _NAMELESS.fullmatch(column.name):
-        return "names the rows: whole numbers, all different, in a column without a name"
-    if len(values) < _MIN_PERMUTED_ROWS:
+    distinct, span = len(np.unique(values)), int(values.max()) - int(values.min()) + 1
+    return why_numbered(column.name, Numbering(len(values), bool((steps == 1).all()), bool((steps > 0).all()), distinct, span))
+
+
+def why_numbered(name: str, seen: Numbering) -> str | None:
+    """Return why whole numbers of which this is known only name the rows, or None."""
+    if seen.rows < _MIN_NUMBERED_ROWS:
         return None
-    span = int(values.max()) - int(values.min()) + 1
-    if span == len(values):
+    if seen.by_one:
+        return "numbers the rows"
+    if seen.distinct < seen.rows:
+        nearly = seen.distinct > _NEARLY * seen.rows and _REPEATED_IDS.search(_words(name))
+        return f"is an identifier: {seen.distinct:,} different whole numbers in {seen.rows:,} rows" if nearly else None
+    if _IDS.search(_words(name)) or name.endswith("ID"):
+        return "is an identifier: whole numbers, all different"
+    if _NAMELESS.fullmatch(name):
+        return "names the rows: whole numbers, all different, in a column without a name"
+    if seen.rows < _MIN_PERMUTED_ROWS:
+        return None
+    if seen.span == seen.rows:
         return "numbers the rows, in another order"
-    if (steps > 0).all() and len(values) > _DENSE * span:
+    if seen.rising and seen.rows > _DENSE * seen.span:
         return "numbers the rows, with gaps"
     return None
 

@@ -1,0 +1,184 @@
+"""An encoding that is fitted chunk by chunk is that of all rows together, in memory that does not grow with them."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backprop.tabular import TableEncoder, _chunks
+
+Columns = dict[str, Any]
+
+
+def table(rows: int = 1000, seed: int = 0) -> Columns:
+    """Columns of all kinds, with what is hard about them."""
+    rng = np.random.default_rng(seed)
+    heavy = rng.standard_t(1.5, rows)
+    gaps = np.where(rng.random(rows) < 0.1, np.nan, rng.normal(5, 2, rows))
+    days = [date(2020, 1, 1) + timedelta(int(day)) for day in rng.integers(0, 900, rows)]
+    towns = np.array(["Rome", "Oslo", "Bern", "São Paulo", *(f"town {index}" for index in range(96))])
+    return {
+        "row": np.arange(rows) + 7,
+        "customer id": rng.permutation(10 * rows)[:rows],
+        "normal": rng.normal(3e5, 1e3, rows),
+        "heavy": np.exp(heavy.clip(-30, 30)),
+        "gaps": gaps,
+        "count": rng.poisson(3, rows),
+        "mostly zero": np.where(rng.random(rows) < 0.97, 0.0, rng.normal(size=rows)),
+        "price": [f"{value:.2f} €".replace(".", ",") for value in rng.uniform(10, 9000, rows)],
+        "text numbers": [None if value != value else f"{value:.3f}" for value in gaps],
+        "member": [None if chance < 0.05 else "yes" if chance < 0.7 else "no" for chance in rng.random(rows)],
+        "true": (rng.random(rows) < 0.3).tolist(),
+        "town": towns[(rng.random(rows) ** 3 * 100).astype(int)].tolist(),
+        "zip code": rng.integers(0, 30, rows) * 7,
+        "postal": [f"0{number:04d}" for number in rng.integers(0, 40, rows)],
+        "name": [f"name {index}" for index in rng.permutation(rows)],
+        "sold": [None if chance < 0.1 else day for day, chance in zip(days, rng.random(rows), strict=True)],
+        "when": [f"{day:%d.%m.%Y} {index % 24}:05" for index, day in enumerate(days)],
+        "one": [4] * rows,
+        "nothing": [None] * rows,
+    }
+
+
+def chunked(columns: Columns, size: int) -> list[Columns]:
+    rows = len(columns["row"])
+    return [{name: values[start : start + size] for name, values in columns.items()} for start in range(0, rows, size)]
+
+
+def assert_same(streamed: TableEncoder, whole: TableEncoder) -> None:
+    """All exactly, but centres and scales, which differ by rounding."""
+    assert streamed.ignored == whole.ignored
+    assert streamed.notes == whole.notes
+    found, expected = streamed.config(), whole.config()
+    for one, other in zip(found["features"], expected["features"], strict=True):
+        assert one.keys() == other.keys()
+        for key, value in other.items():
+            if key in ("centre", "scale", "year_centre", "year_scale"):
+                assert one[key] == pytest.approx(value, rel=1e-12, abs=1e-12), (other["name"], key)
+                if other.get("clip"):  # the median and a range of quantiles
+                    assert one[key] == value
+            else:
+                assert one[key] == value, (other["name"], key)
+
+
+@pytest.mark.parametrize("size", [1, 37, 400, 1000])
+def test_chunks_give_what_the_whole_table_gives(size: int) -> None:
+    columns = table(60 if size == 1 else 1000)
+    whole = TableEncoder.fit(columns)
+    assert {feature.kind for feature in whole.features} == {"numeric", "boolean", "categorical", "date"}
+    assert any(getattr(feature, "clip", 0.0) for feature in whole.features)
+    streamed = TableEncoder.fit_chunks(chunked(columns, size))
+    assert_same(streamed, whole)
+    np.testing.assert_allclose(
+        streamed.transform(columns, np.float64), whole.transform(columns, np.float64), rtol=1e-11, atol=1e-11
+    )
+
+
+@pytest.mark.parametrize(
+    "options", [{"kinds": {"count": "categorical", "row": "numeric"}}, {"ignore": ["town"]}, {"max_categories": 5}]
+)
+def test_options_are_those_of_the_whole_table(options: dict[str, Any]) -> None:
+    columns = table()
+    assert_same(TableEncoder.fit_chunks(chunked(columns, 111), **options), TableEncoder.fit(columns, **options))
+
+
+def test_quantiles_of_many_numbers_are_found_pass_by_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_chunks, "SORTED", 8)
+    rng = np.random.default_rng(0)
+    columns = {
+        "row": rng.normal(size=20000),
+        "narrow": 1e6 + 1e-6 * rng.standard_t(1.2, 20000),
+        "repeated": np.repeat(rng.standard_cauchy(40), 500),
+    }
+    passes = 0
+
+    def chunks() -> Iterator[Columns]:
+        nonlocal passes
+        passes += 1
+        yield from chunked(columns, 3000)
+
+    assert_same(TableEncoder.fit_chunks(chunks), TableEncoder.fit(columns))
+    assert 4 <= passes <= 6
+
+
+def test_order_statistics_are_those_of_a_sort() -> None:
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.choice([-1.0, 1.0], 5000) * 10 ** rng.uniform(-308, 308, 5000), [0.0, -0.0, np.inf, -np.inf]])
+    ordered = _chunks._Ordered()
+    ordered.add(values)
+    ordered.want(range(0, len(values), 97))
+    settled = False
+    while not settled:
+        ordered.add(values[:2000])
+        ordered.add(values[2000:])
+        settled = ordered.settle()
+    assert ordered.found == {place: np.sort(values)[place] for place in range(0, len(values), 97)}
+
+
+def test_columns_of_more_values_than_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What names the rows is told by a part of its values; the frequent categories are counted all the same."""
+    monkeypatch.setattr(_chunks, "LIMIT", 150)
+    columns = table()
+    streamed, whole = TableEncoder.fit_chunks(chunked(columns, 100)), TableEncoder.fit(columns)
+    assert streamed.ignored.keys() == whole.ignored.keys()
+    assert streamed.names == whole.names
+    assert_same(
+        TableEncoder.fit_chunks(chunked(columns, 100), ignore=["name"], max_categories=3),
+        TableEncoder.fit(columns, ignore=["name"], max_categories=3),
+    )
+
+
+def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    def chunks(count: int) -> Callable[[], Iterator[Columns]]:
+        return lambda: (
+            {"row": (rng := np.random.default_rng(seed)).standard_t(1.5, 5000), "town": rng.integers(0, 300, 5000).astype(str)}
+            for seed in range(count)
+        )
+
+    peaks = []
+    monkeypatch.setattr(_chunks, "LIMIT", 1 << 10)
+    for count in (2, 8):
+        tracemalloc.start()
+        TableEncoder.fit_chunks(chunks(count))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0]
+
+
+def test_frames_and_parquet_files_come_in_chunks(tmp_path: Path) -> None:
+    pandas, arrow = pytest.importorskip("pandas"), pytest.importorskip("pyarrow")
+    columns = {name: values for name, values in table().items() if name not in ("nothing",)}
+    frame = pandas.DataFrame(columns)
+    whole = TableEncoder.fit(frame)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    in_file = TableEncoder.fit(pandas.read_csv(tmp_path / "table.csv"))
+    assert_same(TableEncoder.fit_chunks(lambda: pandas.read_csv(tmp_path / "table.csv", chunksize=170)), in_file)
+    from pyarrow import parquet
+
+    import backprop as bp
+
+    parquet.write_table(arrow.table({**columns, "y": np.arange(1000.0)}), tmp_path / "table.parquet", row_group_size=130)
+    source = bp.data.parquet(tmp_path / "table.parquet", target="y")
+    assert_same(TableEncoder.fit_chunks(source.tables), TableEncoder.fit(arrow.table(columns)))
+    assert whole.names == TableEncoder.fit_chunks([frame[:500], frame[500:]]).names
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(TypeError, match="chunks must be a list, or a function that returns an iterable: an iterator"):
+        TableEncoder.fit_chunks(iter([{"a": [1.0]}]))
+    with pytest.raises(ValueError, match=r"chunk 1: all chunks must have the same columns, got \['b'\] after \['a'\]"):
+        TableEncoder.fit_chunks([{"a": [1.0]}, {"b": [1.0]}])
+    with pytest.raises(ValueError, match="chunks must hold at least one row and one column"):
+        TableEncoder.fit_chunks([])
+    with pytest.raises(ValueError, match="chunks have no column to learn from: 'a' holds one value only"):
+        TableEncoder.fit_chunks([{"a": [1.0]}, {"a": [1.0]}])
+    with pytest.raises(ValueError, match="chunk 1: column 'a' must hold a number in every row, row 1 holds 'x'"):
+        TableEncoder.fit_chunks([{"a": [1.0, 2.0]}, {"a": ["x"]}], kinds={"a": "numeric"})
+    with pytest.raises(ValueError, match="the kind of column 'a' must be one of"):
+        TableEncoder.fit_chunks([{"a": [1.0]}], kinds={"a": "word"})
