@@ -384,7 +384,7 @@ class _NumericFit(_Fit):
         if self.ordered.found is None:
             count = self.moments.count
             places = _median_places(count)
-            for percent in NumericFeature.PERCENTS:
+            for percent in NumericFeature._PERCENTS:
                 below = math.floor((count - 1) * (percent / 100))
                 places += [below, min(below + 1, count - 1)]
             self.ordered.want(places)
@@ -413,7 +413,7 @@ class _NumericFit(_Fit):
         assert self.ordered.found is not None
         median = float(np.mean([self.ordered.found[place] for place in _median_places(moments.count)]))
         found = Statistics(moments.mean, moments.std, median, moments.low, moments.high, self.percentile)
-        return NumericFeature.of_statistics(self.name, found, self.flagged, self.kind.spelling)
+        return NumericFeature._of_statistics(self.name, found, self.flagged, self.kind.spelling)
 
 
 class _BooleanFit(_Fit):
@@ -449,7 +449,7 @@ class _CategoricalFit(_Fit):
 
     def feature(self) -> Feature:
         seen = len(self.counts) if not self.different.bits else len(self.different)
-        return CategoricalFeature.of_counts(self.name, self.counts, self.settings.max_categories, self.flagged, seen)
+        return CategoricalFeature._of_counts(self.name, self.counts, self.settings.max_categories, self.flagged, seen)
 
 
 class _DateFit(_Fit):
@@ -483,7 +483,7 @@ class _DateFit(_Fit):
         fill = float(np.mean([self.ordered.found[place] for place in _median_places(self.parts["elapsed"].count)]))
         varying = tuple(name for name, moments in self.parts.items() if moments.high > moments.low)
         elapsed, year = self.parts["elapsed"], self.parts["year"]
-        return DateFeature.of_statistics(
+        return DateFeature._of_statistics(
             self.name, self.kind.form, varying, (elapsed.mean, elapsed.std), (year.mean, year.std), fill, self.flagged
         )
 

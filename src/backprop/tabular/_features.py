@@ -72,7 +72,7 @@ class NumericFeature:
     decimal: str = "."
     thousands: str = ""
     kind: ClassVar[str] = "numeric"
-    PERCENTS: ClassVar[tuple[float, ...]] = (25, 75, 10, 90, 5, 95, 1, 99)
+    _PERCENTS: ClassVar[tuple[float, ...]] = (25, 75, 10, 90, 5, 95, 1, 99)
     """The percentiles that may be asked for."""
 
     @classmethod
@@ -96,10 +96,10 @@ class NumericFeature:
 
         extremes = float(there.min()), float(there.max())
         statistics = Statistics(mean, std, float(np.median(there)), *extremes, percentile)
-        return cls.of_statistics(column.name, statistics, len(there) < len(values), spelling)
+        return cls._of_statistics(column.name, statistics, len(there) < len(values), spelling)
 
     @classmethod
-    def of_statistics(cls, name: str, found: Statistics, flagged: bool, spelling: Spelling) -> Self:
+    def _of_statistics(cls, name: str, found: Statistics, flagged: bool, spelling: Spelling) -> Self:
         """Return the feature of a column whose values have these statistics."""
         centre, scale = _columns.usable_scale(name, found.mean, found.std)
         robust = _robust_scale(found.percentile)
@@ -259,10 +259,10 @@ class CategoricalFeature:
             How many of them.
         """
         counts = column.counts()
-        return cls.of_counts(column.name, counts, max_categories, not column.present.all(), len(counts))
+        return cls._of_counts(column.name, counts, max_categories, not column.present.all(), len(counts))
 
     @classmethod
-    def of_counts(cls, name: str, counts: Mapping[str, int], max_categories: int, flagged: bool, seen: int) -> Self:
+    def _of_counts(cls, name: str, counts: Mapping[str, int], max_categories: int, flagged: bool, seen: int) -> Self:
         """Return the feature of a column whose values are so frequent."""
         ranked = sorted(counts, key=lambda text: (-counts[text], text))
         return cls(name, tuple(sorted(ranked[:max_categories])), ranked[0], flagged, seen)
@@ -370,10 +370,10 @@ class DateFeature:
         varying = tuple(name for name, values in parts.items() if np.ptp(values) > 0)
         elapsed, year = ((float(values.mean()), float(values.std())) for values in (parts["elapsed"], parts["year"]))
         fill = float(np.median(parts["elapsed"]))
-        return cls.of_statistics(column.name, form, varying, elapsed, year, fill, len(there) < len(dates))
+        return cls._of_statistics(column.name, form, varying, elapsed, year, fill, len(there) < len(dates))
 
     @classmethod
-    def of_statistics(
+    def _of_statistics(
         cls,
         name: str,
         form: str,
