@@ -290,8 +290,9 @@ cdef inline void adadelta_lanes(
     grad, p = load_lanes(g + i, n, whole), load_lanes(<const real *> param + i, n, whole)
     square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, rho), like(grad, fresh))
     before = load_lanes(<const real *> mean_step + i, n, whole)
-    root_before, root_square = square_root(before + like(grad, eps)), square_root(square + like(grad, eps))
-    d = grad * quotient(root_before, root_square, True)  # no root is out of range
+    root_square = variable(g)
+    root_square.v = square_root(square + like(grad, eps))
+    d = grad * quotient(square_root(before + like(grad, eps)), root_square.v, True)  # no root is out of range
     store_lanes(param + i, n, whole, multiply_add(-like(grad, step), d, p))
     store_lanes(mean_step + i, n, whole, mean_square(before, d, like(grad, rho), like(grad, fresh)))
     store_lanes(v + i, n, whole, square)
@@ -366,8 +367,9 @@ cdef inline void nadam_lanes(
     mean.v = toward(load_lanes(<const real *> m + i, n, whole), grad, like(grad, fresh1))
     square = mean_square(load_lanes(<const real *> v + i, n, whole), grad, like(grad, beta2), like(grad, fresh2))
     direction = multiply_add(like(grad, step_g), grad, like(grad, step_m) * mean.v)
-    divisor = square_root(square * like(grad, unbias)) + like(grad, eps)
-    store_lanes(param + i, n, whole, minus_quotient(p, direction, divisor, quick))
+    divisor = variable(g)
+    divisor.v = square_root(square * like(grad, unbias)) + like(grad, eps)
+    store_lanes(param + i, n, whole, minus_quotient(p, direction, divisor.v, quick))
     store_lanes(m + i, n, whole, mean.v)
     store_lanes(v + i, n, whole, square)
 
