@@ -207,7 +207,7 @@ class TrainingStep(Options):
             If another thread is training the network; if it is called by a loss or layer of the network at work.
         """
         planned, net = self._step_plan, self.net
-        if planned is not None and not net._work.under_way and net._in_training.acquire(blocking=False):
+        if planned is not None and not net._work.under_way and net._in_training.acquire(False):
             try:
                 if planned.whole:
                     loss = planned.step(x, y, sample_weight, net._noise)

@@ -52,6 +52,8 @@ cdef Py_ssize_t L2_BYTES = second_level_cache()
 
 cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
     """Where share ``part`` of ``parts`` begins in ``size`` elements that are split at multiples of ``unit`` only."""
+    if part == 0 or part == parts:  # the ends, and so all that one thread asks for, take no division: a step asks fifty times
+        return 0 if part == 0 else size
     return min(size, (size + unit - 1) // unit * part // parts * unit)
 
 

@@ -42,18 +42,20 @@ cdef struct prediction_t:
 cdef void slice_rows(prediction_t *p, int threads) noexcept nogil:
     """How many rows go through at a time, and what memory that takes."""
     cdef program_t *net = p.net
-    cdef Py_ssize_t item = item_size(net.dtype), rows = SLICE_BYTES // (net.width * item), products = 0
+    cdef Py_ssize_t item = item_size(net.dtype), rows, products = 0
     cdef int i
-    rows = min(rows, <Py_ssize_t> SLICE_ROWS)
-    if threads > 1:  # a few slices for each thread, so that one that is held up leaves its work to others
-        rows = min(rows, p.n // (4 * threads))
-    rows = max(rows, <Py_ssize_t> LEAST_ROWS)
-    # Equal slices, none of them small: products of very few rows add up in another order.
-    p.slices = (p.n + rows - 1) // rows
-    p.slice = (p.n + p.slices - 1) // p.slices
+    p.slices, p.slice = 1, p.n
+    if p.n > LEAST_ROWS:  # few rows take no divisions
+        rows = min(SLICE_BYTES // (net.width * item), <Py_ssize_t> SLICE_ROWS)
+        if threads > 1:  # a few slices for each thread, so that one that is held up leaves its work to others
+            rows = min(rows, p.n // (4 * threads))
+        rows = max(rows, <Py_ssize_t> LEAST_ROWS)
+        # Equal slices, none of them small: products of very few rows add up in another order.
+        p.slices = (p.n + rows - 1) // rows
+        p.slice = (p.n + p.slices - 1) // p.slices
     for i in range(net.count):
         op = &net.operation[i]
-        if op.kind == DENSE:
+        if op.kind == DENSE and p.slice > 1:  # one row needs none
             products = max(products, product_workspace(p.slice, op.fan_out, op.fan_in))
     p.register_size = whole_lines(p.slice * net.width * item)
     p.inv_std = net.registers * p.register_size
@@ -95,7 +97,12 @@ cdef void predict_slice(const prediction_t *p, const real *x, real *outputs, Py_
 cdef void predict_walk(prediction_t *p, const real *x, real *outputs, int part) noexcept nogil:
     """Take slices until none is left."""
     cdef Py_ssize_t i, rows
-    cdef int slice = add_to(&p.taken, 1) - 1
+    cdef int slice
+    if p.slices == 1:
+        if part == 0:
+            predict_slice(p, x, outputs, p.n, p.memory)
+        return
+    slice = add_to(&p.taken, 1) - 1
     while slice < p.slices:
         i = p.n * slice // p.slices
         rows = p.n * (slice + 1) // p.slices - i
@@ -132,8 +139,9 @@ cdef int predict_into(program_t *net, double flops, const void *x, void *outputs
     cdef int threads = threads_for(flops)
     p.net, p.x, p.outputs, p.n, p.taken, p.interrupted = net, x, outputs, n, 0, False
     slice_rows(&p, threads)
-    p.look = monotonic() + SECONDS_BETWEEN_LOOKS if p.slices > 1 else 0
-    p.mode = float_mode()
+    if p.slices > 1:
+        p.look = monotonic() + SECONDS_BETWEEN_LOOKS
+        p.mode = float_mode()
     if threads * p.size <= STACK_BYTES:
         p.memory = aligned(stack)
     else:

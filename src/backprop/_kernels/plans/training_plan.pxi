@@ -196,7 +196,7 @@ cdef class TrainingPlan:
         """Whether it is of this plan, with a loss of this name."""
         return self.plan is plan and self.loss_name == loss
 
-    def is_current(self):
+    cpdef bint is_current(self):
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
         return (
             self.plan.current and not self.stale and self.optimizer_state.get("settings") is self.optimizer_settings
