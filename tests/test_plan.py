@@ -666,3 +666,87 @@ def test_what_on_gradients_assigns_holds_for_the_update(change, layer_by_layer):
         results.append(trainer.net.parameters)
         layer_by_layer()
     np.testing.assert_allclose(results[0], results[1], rtol=1e-10)
+
+
+class Halved(bp.optimizers.Optimizer):
+    """A custom optimizer that writes `update`."""
+
+    moment_names = ("seen",)
+
+    def update(self, parameter, gradient, moments, lr, step):
+        moments["seen"] += np.abs(gradient)
+        parameter -= lr * gradient / (1 + moments["seen"]) / step
+
+
+class Counting(bp.optimizers.Optimizer):
+    """One that writes `step`, and keeps a count of its own."""
+
+    def __init__(self, lr):
+        super().__init__(lr)
+        self.calls = 0
+
+    def step(self, net):
+        self.calls += 1
+        net.begin_update()
+        net.parameters[...] -= self.learning_rate * net.gradients
+        self.steps += 1
+
+
+class Spied(bp.Adam):
+    """One that derives from a built-in optimizer."""
+
+    def step(self, net):
+        super().step(net)
+        net.parameters *= 0.99
+
+
+def patched(lr: float) -> bp.optimizers.Optimizer:
+    """A built-in optimizer with a method of its own."""
+    optimizer = bp.SGD(lr)
+    plain = optimizer.step
+    optimizer.step = lambda net: (plain(net), plain(net))
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"clip_norm": 0.5}, {"l2": 0.5, "accumulate_steps": 3}, {"on_gradients": np.sign}], ids=str
+)
+@pytest.mark.parametrize("loss", ["mse", summed])
+@pytest.mark.parametrize("optimizer", [Halved, Counting, Spied, patched])
+def test_a_custom_optimizer_updates_after_the_gradient_of_a_plan(optimizer, loss, options, layer_by_layer, rng):
+    x, y = rng.normal(size=(40, 4)), rng.normal(size=(40, 3))
+    results = []
+    for _ in range(2):
+        layers = [bp.Dense(4, 5, activation="tanh"), bp.BatchNorm(5), bp.Dropout(0.3), bp.Dense(5, 3)]
+        net = bp.Network(layers, dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss=loss, optimizer=optimizer(0.01), **options)
+        losses = [trainer.step(x[:9], y[:9]) for _ in range(4)]
+        net.layers[0].trainable = False
+        trainer.optimizer.lr = bp.schedules.Exponential(0.02, gamma=0.9)
+        losses += trainer.fit(x, y, batch_size=7, epochs=2, seed=0)["loss"]
+        outputs = trainer.forward(x[:9])
+        trainer.backward_step(outputs - y[:9])
+        planned = trainer._step_plan
+        assert planned is None if results else planned.pauses and not planned.has_formula
+        counts = trainer.optimizer.steps, net.dropout_step, trainer.last_lr, trainer._accumulated_steps
+        results.append((losses, net.parameters, net.buffers, counts))
+        layer_by_layer()
+    for mine, theirs in zip(*results, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-8, atol=1e-10)
+
+
+def test_an_optimizer_that_is_patched_and_mended_between_steps(layer_by_layer):
+    results = []
+    for _ in range(2):
+        trainer = bp.Trainer(bp.mlp([4, 5, 3], dtype="float64", seed=0), loss="mse", optimizer=bp.SGD(0.1))
+        x, y = batch(trainer.net, 9), np.ones((9, 3))
+        for patch in (False, True, False, True):
+            if patch:
+                trainer.optimizer.step = lambda net, optimizer=trainer.optimizer: bp.optimizers.Optimizer.step(optimizer, net)
+            elif "step" in vars(trainer.optimizer):
+                del trainer.optimizer.step
+            trainer.step(x, y)
+            trainer.step(x, y)
+        results.append(trainer.net.parameters)
+        layer_by_layer()
+    np.testing.assert_allclose(results[0], results[1], rtol=1e-10)

@@ -239,7 +239,7 @@ def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothin
     moments = tuple([made._moments.get(slot) for slot in made._slots()])
     waiting = Accumulation()
     waiting.make_room(net.gradients)
-    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0, 2, waiting, np.ones(3), False]
+    good = [0.0, column, trainer.loss.target_range, moments, spans, made._parts, 0.5, 0.0, 0.0, 2, waiting, np.ones(3), False, True]
 
     def renew(**changed: Any) -> None:
         planned.renew(*[changed.get(str(place), given) for place, given in enumerate(good)])

@@ -57,6 +57,7 @@ class TrainingPlan:
     lr: float
     updated: bool
     awaited: bool
+    pauses: bool
     whole: bool
     stale: bool
     def __init__(
@@ -77,6 +78,7 @@ class TrainingPlan:
         accumulation: Accumulation | None,
         class_weights: npt.NDArray[np.float64] | None,
         pauses: bool,
+        has_formula: bool,
     ) -> None: ...
     def serves(self, plan: Plan, loss: str | None) -> bool: ...
     def is_current(self) -> bool: ...

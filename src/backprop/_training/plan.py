@@ -35,18 +35,20 @@ def current_plan(
 ) -> TrainingPlan | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer and these options.
 
-    None where there is none: for a custom optimizer, or when the network has no plan. With a custom loss, it can only finish
-    steps; one that ``pauses`` ends before each update, for ``on_gradients``. ``planned``, one that was made for these objects
+    None where the network has none. With a custom loss, it can only finish steps. One that ``pauses`` ends before each update, for
+    ``on_gradients``; so does one of a custom optimizer, which then updates. ``planned``, one that was made for these objects
     before, is told of the options; only a network that has changed takes a new one.
     """
     plan = net._ready_plan()
-    if plan is None or not net._trains_by_plan or not is_built_in(optimizer):
+    if plan is None or not net._trains_by_plan:
         return None
+    has_formula = is_built_in(optimizer)
     name = loss.name if is_built_in(loss) and loss.name in losses.NAMES else None
     spans = optimizer.attach(net)
     core = kernels.compiled()
     assert core is not None
-    if len(optimizer._parts) > core.MOST_UPDATE_AGES:
+    ages = optimizer._parts if has_formula else []
+    if len(ages) > core.MOST_UPDATE_AGES:
         return None
     if planned is None or not planned.serves(plan, name):
         planned = core.TrainingPlan(plan, name, vars(loss), optimizer, weight_spans(net))
@@ -57,9 +59,9 @@ def current_plan(
         getattr(loss, loss.parameter) if loss.parameter else 0.0,
         None if name is None else loss.per_output(net.n_outputs, net.dtype),
         _fast_range(loss),
-        tuple([None if slot is None else optimizer._moments[slot] for slot in optimizer._slots()]),
+        tuple([None if slot is None else optimizer._moments[slot] for slot in optimizer._slots()]) if has_formula else (),
         spans,
-        optimizer._parts,
+        ages,
         clip_norm or 0.0,
         clip_value or 0.0,
         l2,
@@ -67,6 +69,7 @@ def current_plan(
         accumulation if waits else None,
         _class_weights(loss, net.n_outputs),
         pauses,
+        has_formula,
     )
     return planned
 

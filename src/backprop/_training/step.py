@@ -11,7 +11,7 @@ case                                                       forward         loss 
 a custom loss                                              C               Python    C: ``TrainingPlan.finish``
 `TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
 ``on_gradients``                                           C               C         C, ``on_gradients``, C: ``TrainingPlan.update``
-a custom optimizer                                         C               a kernel  C, then a kernel each
+a custom optimizer                                         C               C         C, a kernel for each clipping, Python
 custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
 ``comm``: a step of several ranks, `backprop.distributed`  C               a kernel  C, a sum over ranks, a kernel each
 =========================================================  ==============  ========  ==================================
@@ -36,6 +36,7 @@ import numpy.typing as npt
 
 from .. import kernels, losses, optimizers
 from .._arrays import as_matrix, check_count, check_nonnegative, check_positive
+from .._overrides import is_built_in
 from .._settings import Converted, Options, count, fixed, made_by, option, optional
 from .._spans import slices, weight_spans
 from .._types import Array, GradientHook, Labels, Numbers
@@ -339,7 +340,7 @@ class TrainingStep(Options):
         net, optimizer = self.net, self.optimizer
         if not plan.whole:
             self._note_state()
-        rates = optimizer.learning_rates(len(results.losses))
+        rates = np.zeros(len(results.losses)) if plan.pauses else optimizer.learning_rates(len(results.losses))
         done, forwards, updates, end = plan.run(
             data.x,
             data.targets,
@@ -381,7 +382,10 @@ class TrainingStep(Options):
         return loss
 
     def _end_pause(self, plan: TrainingPlan) -> None:
-        """Let ``on_gradients`` see the gradients that a plan has left, and update; if that fails, undo the forward."""
+        """Let ``on_gradients`` see the gradients that a plan has left, and update; if that fails, undo the forward.
+
+        A custom optimizer updates here as well.
+        """
         try:
             self._show_gradients()
             self._update_by_plan(plan)
@@ -391,6 +395,9 @@ class TrainingStep(Options):
 
     def _update_by_plan(self, plan: TrainingPlan) -> None:
         """Clip and update with the gradients that a plan has left."""
+        if not is_built_in(self.optimizer):
+            self._update()
+            return
         lr = self.optimizer.learning_rate
         finite = plan.update(lr) if self._step_plan is plan else None
         if finite is None:  # an option has been assigned meanwhile
@@ -459,7 +466,7 @@ class TrainingStep(Options):
         planned = self._current_plan()
         if planned is None:
             return False
-        lr = self.optimizer.learning_rate
+        lr = 0.0 if planned.pauses else self.optimizer.learning_rate
         if self.net._work.pending is not awaited:  # the learning rate may be a function that does anything
             self._check_forward(awaited)
         finite = planned.finish(grad_outputs, lr, divisor)

@@ -79,6 +79,8 @@ cdef class TrainingPlan:
     cdef readonly bint updated  # whether the last step that came alone ended with an update
     cdef readonly bint awaited  # whether the last stretch ended before one, which `update` makes
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
+    cdef readonly bint has_formula  # False: the optimizer is one of the user's, which updates after a pause
+    cdef readonly bint pauses  # whether a stretch ends before an update
     cdef readonly bint whole  # whether steps are one call: it has the loss, and does not pause before updates
     cdef public bint stale  # whether options that it was not told of have changed
 
@@ -96,7 +98,8 @@ cdef class TrainingPlan:
 
     def renew(
         self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
-        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights, bint pauses
+        double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights, bint pauses,
+        bint has_formula
     ):
         """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
         mean = None if accumulation is None else accumulation.mean
@@ -104,28 +107,28 @@ cdef class TrainingPlan:
         try:
             self.take_options(
                 loss_parameter, loss_column, target_range, moments, spans, ages, clip_norm, clip_value, l2, accumulate_steps, mean,
-                class_weights,
+                class_weights, has_formula,
             )
             self.accumulation = accumulation
-            self.trainer.pauses = pauses
-            self.whole = self.has_loss and not pauses
+            self.trainer.pauses = self.pauses = pauses or not has_formula
+            self.has_formula = has_formula
+            self.whole = self.has_loss and not self.pauses
         finally:
             self.plan.end()
 
     cdef int take_options(
         self, double loss_parameter, loss_column, tuple target_range, tuple moments, spans, list ages, double clip_norm,
-        double clip_value, double l2, Py_ssize_t accumulate_steps, mean, class_weights
+        double clip_value, double l2, Py_ssize_t accumulate_steps, mean, class_weights, bint has_formula
     ) except -1:
         cdef dict scalars = self.optimizer_state, lr_state = None
         cdef trainer_t t = self.trainer
-        cdef update_t *u = &t.pace.update
         cdef Arrays seen
         cdef SpanTable table = SpanTable(spans, self.plan.net.n_parameters)
         cdef list tables = [table]
-        cdef Py_ssize_t i, size = self.plan.net.n_parameters
+        cdef Py_ssize_t size = self.plan.net.n_parameters
         cdef double low, high
         memset(&t.pace, 0, sizeof(pace_t))  # running products begin anew
-        if type(scalars["lr"]) is not float:
+        if has_formula and type(scalars["lr"]) is not float:
             lr_state = vars(scalars["lr"])
         low, high = target_range
         t.loss.parameter = loss_parameter
@@ -149,14 +152,35 @@ cdef class TrainingPlan:
         t.mean = optional_out(&seen, mean, b"mean", size, FLAT)
         if class_weights is not None:
             typed_in(&seen, class_weights, b"class_weights", self.plan.net.n_outputs, FLAT, cnp.NPY_DOUBLE)
-        u.kind = UPDATES[self.optimizer.kernel]
         t.limit, t.stretch = INFINITY, 1
+        if has_formula:
+            self.take_formula(&t, &seen, moments)
+        # All is well: from here on, nothing is refused.
+        if span_block_count(t.spans, t.n_spans) > span_block_count(self.trainer.spans, self.trainer.n_spans):
+            self.rows = 0  # sums over them need more memory
+        self.trainer = t
+        self.tables, self.arrays = tables, (loss_column, moments, mean)
+        self.target_low, self.target_high = low, high
+        self.weighted = self.loss_state.get("class_weight") is not None
+        self.class_weights = class_weights
+        self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
+        self.lr_state = lr_state
+        self.lr_settings = None if lr_state is None else lr_state.get("settings")
+        self.stale = False
+        return 0
+
+    cdef int take_formula(self, trainer_t *t, Arrays *seen, tuple moments) except -1:
+        """The formula of the optimizer: its kernel, moments and numbers."""
+        cdef dict scalars = self.optimizer_state
+        cdef update_t *u = &t.pace.update
+        cdef Py_ssize_t i, size = self.plan.net.n_parameters
+        u.kind = UPDATES[self.optimizer.kernel]
         if self.optimizer.squares:
             t.limit = GRADIENT_LIMIT_F if self.plan.net.dtype == cnp.NPY_FLOAT else GRADIENT_LIMIT_D
             t.stretch = 4 * t.limit  # their product is the power of two behind the largest number
         for i in range(3):
             moment = moments[i] if i < len(moments) else None
-            u.state[i] = _state(&seen, moment, b"moments", size, i < states_needed(u.kind))
+            u.state[i] = _state(seen, moment, b"moments", size, i < states_needed(u.kind))
         u.decoupled = scalars.get("decoupled", False)
         u.nesterov = scalars.get("nesterov", False)
         u.momentum = scalars.get("momentum", 0)
@@ -173,18 +197,6 @@ cdef class TrainingPlan:
         t.pace.momentum_decay = scalars.get("momentum_decay", 0)
         t.pace.at_block1 = t.pace.at_block2 = 1
         set_powers(&t.powers, u.beta1, u.beta2)
-        # All is well: from here on, nothing is refused.
-        if span_block_count(t.spans, t.n_spans) > span_block_count(self.trainer.spans, self.trainer.n_spans):
-            self.rows = 0  # sums over them need more memory
-        self.trainer = t
-        self.tables, self.arrays = tables, (loss_column, moments, mean)
-        self.target_low, self.target_high = low, high
-        self.weighted = self.loss_state.get("class_weight") is not None
-        self.class_weights = class_weights
-        self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
-        self.lr_state = lr_state
-        self.lr_settings = None if lr_state is None else lr_state.get("settings")
-        self.stale = False
         return 0
 
     def __dealloc__(self):
@@ -199,7 +211,8 @@ cdef class TrainingPlan:
     cpdef bint is_current(self):
         """Whether network, loss and optimizer are what they were, and the compiled backend is in use."""
         return (
-            self.plan.current and not self.stale and self.optimizer_state.get("settings") is self.optimizer_settings
+            self.plan.current and not self.stale
+            and (not self.has_formula or self.optimizer_state.get("settings") is self.optimizer_settings)
             and self.loss_state.get("settings") is self.loss_settings
             and (self.lr_state is None or self.lr_state.get("settings") is self.lr_settings)
             and get_value(self.plan.choice) == "cython"
@@ -232,7 +245,7 @@ cdef class TrainingPlan:
             sample_weight = self.weight_of_labels(targets, sample_weight, kernel.kind, n)
             if sample_weight is None:
                 return None
-        rate = self.optimizer_state["lr"]
+        rate = self.optimizer_state["lr"] if not self.pauses else 0.0  # `update` is given that
         lr = rate if type(rate) is float else self.optimizer.learning_rate
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
@@ -244,7 +257,8 @@ cdef class TrainingPlan:
         s.rows = s.batch = n
         s.count = 1
         s.lr = &lr
-        s.updates = self.optimizer_state["steps"]
+        if not self.pauses:
+            s.updates = self.optimizer_state["steps"]
         s.noise = noise.step
         s.check_finite = True
         s.losses = &loss
@@ -441,7 +455,8 @@ cdef class TrainingPlan:
         s.rows = cnp.PyArray_DIM(grad, 0)
         s.divisor = divisor if divisor > 0 else s.rows
         s.lr = &lr
-        s.updates = self.optimizer_state["steps"]
+        if not self.pauses:
+            s.updates = self.optimizer_state["steps"]
         self.plan.begin()
         try:
             s.noise = p.step
@@ -463,10 +478,10 @@ cdef class TrainingPlan:
     def update(self, double lr):
         """Clip and update with the gradients that are there, after a pause; False when they are not finite.
 
-        None, and nothing is done, when an option has been assigned since.
+        None, and nothing is done, when an option has been assigned since, or when the optimizer has a formula of its own.
         """
         cdef stretch_t s
-        if not self.is_current():
+        if not (self.has_formula and self.is_current()):
             return None
         memset(&s, 0, sizeof(s))
         s.trainer = &self.trainer
