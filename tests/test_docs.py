@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from backprop.explain.diagnosis import CATALOGUE
+from backprop.explain.diagnosis.findings import SECTIONS
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
@@ -75,7 +76,7 @@ def test_blocks_are_labelled() -> None:
             opening = not opening
 
 
-@pytest.mark.parametrize("section", sorted({problem.section for problem in CATALOGUE.values()}))
+@pytest.mark.parametrize("section", sorted({*SECTIONS, *(problem.section for problem in CATALOGUE.values())}))
 def test_findings_point_to_sections_of_the_guide(section: str) -> None:
     headings = [
         heading

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
+from backprop.explain.diagnosis.findings import SECTIONS
 from backprop._html import line_chart, table
 
 X = np.random.default_rng(0).normal(size=(60, 2))
@@ -49,9 +50,11 @@ def test_a_report_shows_a_card_for_each_finding(run) -> None:
     report = run[2].report()
     assert report
     html = report._repr_html_()
-    assert len(parsed(html).findall("div")) == len(report.findings)
+    assert len(parsed(html).findall("div")) == len(parsed(html).findall("div/div/details")) == len(report.findings)
     for finding in report.findings:
         assert finding.remedy in texts(html)
+        assert f"Understanding backpropagation, {finding.section}" in texts(html)
+        assert SECTIONS[finding.section] in texts(html)
     assert "Nothing unusual" in bp.Monitor().report()._repr_html_()
 
 

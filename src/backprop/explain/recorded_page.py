@@ -21,6 +21,7 @@ import numpy.typing as npt
 from .._files import replace_file
 from . import svg
 from .diagnosis import Report
+from .diagnosis.findings import guide
 from .formulas import Ref
 from .inline import Page
 from .recording import Recording, Snapshot
@@ -366,9 +367,10 @@ def _findings(report: Report) -> str:
     for finding in report.findings:
         place = f" in {finding.layer}" if finding.layer else ""
         effects = ", ".join(report.effects(finding))
-        lines = [("seen", finding.evidence), ("why", finding.why), ("try", finding.remedy), ("guide", finding.section)]
+        lines = [("seen", finding.evidence), ("why", finding.why), ("try", finding.remedy)]
         lines += [("so", f"{effects} may come from this.")] if effects else []
         rows = "".join(f"<dt>{label}</dt><dd>{escape(text)}</dd>" for label, text in lines)
+        rows += f"<dt>guide</dt><dd>{guide(finding)}</dd>"
         items.append(f"<h3>{escape(finding.severity)}: {escape(finding.name + place)}</h3><dl>{rows}</dl>")
     return "".join(items)
 

@@ -284,6 +284,41 @@ CATALOGUE: dict[str, Problem] = {
         "Choosing an architecture",
     ),
 }
+SECTIONS: dict[str, str] = {
+    "Debugging": (
+        "First make sure that the network can learn a handful of rows by heart: if not, something is broken, and more data or"
+        " layers do not help. Then look at the data (scales, gaps, labels, order), at the loss before training, which should "
+        "be near that of guessing, at the gradients layer by layer, and only then at learning rates and sizes. Change one "
+        "thing at a time."
+    ),
+    "Vanishing gradients": (
+        "Going backwards, the error signal delta is multiplied in each layer by the weights and by the derivative of the "
+        "activation. Where these factors are below one, as with sigmoid (at most 1/4), it shrinks with depth, and the first "
+        "layers hardly learn. Activations with derivative 1, weights drawn to fit them, residual blocks and normalization "
+        "keep the factors near one."
+    ),
+    "Exploding gradients": (
+        "Where the factors of the backward pass are above one, delta grows with depth, a step throws the weights far off, and"
+        " the loss jumps or is no number any more. Clipping limits the length of a step; weights drawn to fit the activation,"
+        " scaled inputs and normalization keep the gradient small to begin with."
+    ),
+    "Choosing an architecture": (
+        "Begin with one or two hidden layers of 32 to 128 relu units. If the loss on the training rows stays high, the "
+        "network is too small or too tightly held (underfitting): widen it. If it is low there and high on other rows, the "
+        "network knows the rows by heart (overfitting): more rows, early stopping, dropout or weight decay help. Compare on "
+        "rows held out."
+    ),
+    "Optimizing training": (
+        "The learning rate matters most: too high, and the loss jumps or grows; too low, and it crawls. Adam at 1e-3 is a "
+        "good beginning; a range test finds a better one, and a schedule that warms up and decays gets more out of it. "
+        "Batches of 32 to 128 rows give many updates an epoch."
+    ),
+    "Momentum": (
+        "Momentum adds up the steps of the past: where they agree, along a valley, it gathers speed, and where they "
+        "alternate, across it, they cancel. So it crosses flat parts that plain gradient descent hardly moves on."
+    ),
+}
+"""What each section of the guide says, in short: for pages that are read without it."""
 _MARKS: dict[Severity, str] = {"critical": "#D55E00", "warning": "#E69F00", "hint": "#56B4E9"}
 _RANKS = {name: rank for rank, name in enumerate(CATALOGUE)}
 _SEVERITIES: dict[Severity, int] = {"critical": 0, "warning": 1, "hint": 2}
@@ -411,13 +446,19 @@ def _card(finding: Finding, effects: tuple[str, ...]) -> str:
     parts = [("Seen", finding.evidence), ("Why", finding.why), ("Try", finding.remedy)]
     if effects:
         parts.append(("So", f"{', '.join(effects)} may come from this."))
-    parts.append(("Guide", f"Understanding backpropagation, {finding.section}"))
     body = "".join(f"<p style='margin:.3em 0'><b>{label}:</b> {escape(text)}</p>" for label, text in parts)
+    body += f"<div style='margin:.3em 0'>{guide(finding)}</div>"
     color = _MARKS[finding.severity]
     return (
         f"<div style='border-left:5px solid {color};padding:.2em .8em;margin:.6em 0'><b>{escape(finding.name + place)}</b> "
         f"({finding.severity}){body}</div>"
     )
+
+
+def guide(finding: Finding) -> str:
+    """Return, as HTML, the section of the guide that explains a finding, and what it says in short, folded."""
+    section = finding.section
+    return f"<details><summary>Understanding backpropagation, {escape(section)}</summary>{escape(SECTIONS[section])}</details>"
 
 
 def _paragraph(label: str, text: str) -> str:
