@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import backprop as bp
-from backprop.explain.diagnosis.findings import SECTIONS
 from backprop._html import line_chart, table
+from backprop.explain.diagnosis.findings import SECTIONS
 
 X = np.random.default_rng(0).normal(size=(60, 2))
 Y = (X[:, 0] > 0).astype(int)
