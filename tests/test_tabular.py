@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, _columns, fit_target, read_csv, target_from_config
+import backprop as bp
+from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, _columns, _words, fit_target, read_csv, target_from_config
 
 
 def encode(train: Any, new: Any = None, **options: Any) -> dict[str, list[float]]:
@@ -29,6 +30,60 @@ def test_numbers_are_standardised() -> None:
     encoded = encode({"age": ["20", " 30 ", "4e1"]})
     root = 1.5**0.5
     np.testing.assert_allclose(encoded["age"], [-root, 0, root], rtol=1e-15)
+
+
+@pytest.mark.parametrize("backend", bp.kernels.available())
+def test_text_is_the_number_that_float_makes_of_it(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    texts = [repr(value) for value in (rng.normal(size=2000) * 10.0 ** rng.integers(-30, 30, 2000)).tolist()]
+    texts += [f"{value:.{digits}f}" for value, digits in zip(rng.normal(size=3000) * 1e6, rng.integers(0, 18, 3000), strict=True)]
+    texts += [f"{value:.{digits}e}" for value, digits in zip(rng.normal(size=3000), rng.integers(0, 20, 3000), strict=True)]
+    texts += (
+        [str(2**53 + step) for step in range(-3, 4)]
+        + [str(10**power) for power in range(25)]
+        + [f"1e{p}" for p in range(-330, 309)]
+    )
+    texts += [
+        "-0",
+        "+.5",
+        "5.",
+        "-1.e5",
+        "1E+05",
+        " 7 ",
+        "\t1\n",
+        "nan",
+        "-inf",
+        "Infinity",
+        "\u0661",
+        "9" * 19,
+        "9" * 20,
+        "0" * 70 + "1",
+    ]
+    with bp.use_backend(backend):
+        found = _columns._floats(texts)
+        np.testing.assert_array_equal(found.view(np.int64), np.array([float(text) for text in texts]).view(np.int64))
+        for wrong in ("", "-", ".", "1e", "e5", "1.2.3", "1_000", "--1", "1e+", "0x10", "1,5", "\u0663x", "1\0", None, []):
+            with pytest.raises((TypeError, ValueError)):
+                _columns._floats(["1", wrong])
+
+
+@pytest.mark.parametrize("backend", bp.kernels.available())
+def test_numbers_of_a_file_are_those_that_float_makes_of_them(backend: str) -> None:
+    rng = np.random.default_rng(0)
+    texts = [f"{value:.{digits}f}" for value, digits in zip(rng.normal(size=500), rng.integers(0, 18, 500), strict=True)]
+    texts += ["1e5", "-7", "+.5", "5.", "", "-0.0", "1e-30", "1.7976931348623157e8"]
+    for odd in ([], ["NA"], [" 5"], ["nan"]):
+        words = _words.Words()
+        words.extend(texts + odd)
+        with bp.use_backend(backend):
+            found = _columns.Column("x", words).values
+        expected = np.array([np.nan if text in ("", "NA") else float(text) for text in texts + odd])
+        np.testing.assert_array_equal(found, expected)
+    for odd in (["1_000"], ["012"], ["1,5"], ["9007199254740997"]):
+        words = _words.Words()
+        words.extend(texts + odd)
+        with bp.use_backend(backend):
+            assert _columns.Column("x", words).is_text
 
 
 def test_missing_numbers_become_the_median_and_are_flagged() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import kernels
 from .._types import Numbers
 from . import _dates, _spelling
 from ._rows import Table, check_names, named_columns
@@ -224,15 +225,14 @@ class Column:
         items = self._values
         if items is not None and (self.missing is MISSING or not numbers_in(self.missing)):
             try:  # the frequent case: no gaps, or gaps that float knows
-                return None if _any_underscore(items) else np.fromiter(map(float, items), np.float64, len(items))
+                return _floats(items)
             except (TypeError, ValueError):
                 pass
         codes, texts = self._used()
         try:
-            found = np.array([math.nan if text is None else float(text) for text in texts], np.float64)
+            return _floats(["nan" if text is None else text for text in texts])[codes]
         except ValueError:
             return None
-        return None if any("_" in text for text in texts if text) else found[codes]  # float takes 1_000
 
     def booleans(self) -> Numbers | None:
         """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
@@ -311,12 +311,16 @@ def is_code(column: Column) -> bool:
     return column.is_text and any(map(_CODE.fullmatch, column.distinct()))
 
 
-def _any_underscore(items: Sequence[Any]) -> bool:
-    """Whether a text has an underscore, which float takes between digits."""
-    try:
-        return "_" in "".join(items)
-    except TypeError:  # some are no texts
-        return any("_" in item for item in items if isinstance(item, str))
+def _floats(items: list[Any]) -> Numbers:
+    """The numbers that items are; a TypeError or ValueError as float raises it, and for an underscore, which float takes."""
+    core = kernels.compiled()
+    if core is not None:
+        found = np.empty(len(items))
+        core.parse_decimals(items, found)
+        return found
+    if any("_" in item for item in items if isinstance(item, str)):
+        raise ValueError("underscores are no part of numbers")
+    return np.fromiter(map(float, items), np.float64, len(items))
 
 
 def mean_and_scale(name: str, values: Numbers) -> tuple[float, float]:
@@ -431,9 +435,15 @@ def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
         characters = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
         if (characters == ord("_")).any() or _looks_like_code(characters):
             return None
+        numbers = np.full(len(array), np.nan)
+        core = kernels.compiled()
+        if core is not None and core.parse_padded_decimals(characters, numbers) == len(array):
+            if (np.abs(numbers) > _EXACT).any():
+                return None
+            parts.append(numbers)
+            continue
         empty = array == b""
         try:
-            numbers = np.full(len(array), np.nan)
             numbers[~empty] = array[~empty].astype(np.float64)
         except ValueError:
             words = np.char.lower(np.char.strip(array))
