@@ -70,6 +70,12 @@ class Compiled(Protocol):
     def shuffle(self, order: npt.NDArray[np.intp], bit_generator: np.random.BitGenerator) -> None:
         """Shuffle numbers of rows as NumPy's generators do."""
 
+    def parse_decimals(self, texts: list[Any], numbers: npt.NDArray[np.float64]) -> None:
+        """Write the number that each text is, as float reads it."""
+
+    def parse_padded_decimals(self, texts: npt.NDArray[np.uint8], numbers: npt.NDArray[np.float64]) -> int:
+        """Do that for texts in the rows of a matrix, up to one that is no plain decimal; return how many rows were read."""
+
 
 def compiled() -> Compiled | None:
     """The compiled module where it is the backend in use, else None: it has plans (`_plan`) beside the kernels."""
