@@ -11,10 +11,10 @@ from test_kernels import COMPILED
 
 FILLER = 777.0
 
-# Tiles are up to 14 rows by two vectors of up to 16 elements. Products of one row, of up to 4 rows, and of rows that nearly fill
-# one or two vectors have loops of their own. More than 128 rows make for packing, and fewer where rows are multiples of 4 KB long
-# (1024 float32, 512 float64). Layers end at 256 of the inner dimension. Blocks end at 196 rows or, where a layer takes more than
-# 512 KB and is packed two panels at a time, at half of the second-level cache, which is 196 to 1024 rows.
+# Tiles are up to 14 rows by two vectors of up to 16 elements. Products of one row, of up to 4 rows, of up to 4 columns, and of rows
+# that nearly fill one or two vectors have loops of their own. More than 128 rows make for packing, and fewer where they lie multiples
+# of 4 KB apart (1024 float32, 512 float64). Layers end at 256 of the inner dimension. Blocks end at 196 rows or, where a layer takes
+# more than 512 KB and is packed two panels at a time, at half of the second-level cache, which is 196 to 1024 rows.
 NARROW = [0, 1, 2, 4, 5, 7, 13, 14, 15, 16, 17, 31, 33, 64, 65]
 SHAPES = [
     *product([0, 1, 2, 5], [0, 1, 7, 17], [0, 1, 3, 33]),
@@ -23,6 +23,7 @@ SHAPES = [
     *((7, 20, n) for n in NARROW),
     *[(1, 40, 300), (1, 513, 8), (4, 70, 520), (5, 70, 520), (15, 256, 40), (15, 512, 150), (64, 9, 256), (66, 9, 31)],
     *[(197, 513, 33), (393, 20, 40), (13, 1025, 37), (20, 30, 1030), (130, 40, 1100), (16, 211, 530), (31, 530, 211)],
+    *[(40, 70, 1), (3, 33, 1), (300, 40, 2), (20, 70, 3), (17, 64, 4)],
     *[(17, 40, 4096), (70, 256, 700), (1030, 200, 660), (200, 1030, 660)],
 ]
 

@@ -27,6 +27,9 @@ the copy, and always a last panel that is not full: the copy is filled up with z
 as many at a time as a vector has lanes, summed across by a tree of interleavings. More rows that nearly fill one or two vectors
 change places with a transposed B: C.T = B.T A.T transposes A, which is small, and C, and reads B as it lies.
 
+**Few columns.** A tile as wide as a vector would waste most lanes on up to a quarter of one: more rows than one are dot products
+with the columns of B.
+
 **Shares.** Work is split over tiles of C: ``part`` of ``parts`` computes its own rows or columns and needs nothing from the others,
 so no barrier stands inside a product. Which loops run depends on the whole shape alone, each element is summed by one thread, and
 in the order of k: the result does not depend on ``parts``, bit for bit. Every thread brings a workspace of `product_workspace`
@@ -451,6 +454,37 @@ cdef void _turned_product(
             k += width
 
 
+cdef inline bint _is_thin(Py_ssize_t columns, Py_ssize_t depth, Py_ssize_t width) noexcept nogil:
+    """Whether so few columns are better made of dot products, which have to be long for what their sums across the lanes cost."""
+    return 4 * columns <= width and depth >= columns * width
+
+
+cdef void _thin_product(
+    const real *a, Py_ssize_t a_row, const real *b, Py_ssize_t b_step, Py_ssize_t depth, const real *bias,
+    real *c, Py_ssize_t rows, Py_ssize_t columns, real *workspace
+) noexcept nogil:
+    """C = A B + bias for few columns, C's only ones, and an A whose rows are contiguous."""
+    cdef Py_ssize_t i = 0, j, k, count, width = lanes(a), most = DEPTH
+    cdef real *turned = workspace + columns * depth  # C.T of some rows
+    cdef real *sums
+    for j in range(columns):
+        for k in range(depth):
+            workspace[j * depth + k] = b[k * b_step + j]
+    while i < rows:
+        count = min(most, rows - i)
+        for j in range(columns):
+            sums = turned + j * most if columns > 1 else c + i
+            _dot_products(workspace + j * depth, a + i * a_row, a_row, depth, sums, count)
+            if bias is not NULL:
+                for k in range(count):
+                    sums[k] += bias[j]
+        k = 0
+        while k < count and columns > 1:
+            _transpose_exactly(turned + k, most, columns, min(width, count - k), c + (i + k) * columns, columns)
+            k += width
+        i += count
+
+
 # Blocks.
 
 cdef inline Py_ssize_t _blocks(Py_ssize_t size, Py_ssize_t most) noexcept nogil:
@@ -467,7 +501,8 @@ cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_
     """Elements of workspace that a thread needs for a product of that shape, or of one that is smaller in every respect."""
     cdef Py_ssize_t panel = 2 * LANES_F, item = sizeof(float), layer = min(depth, <Py_ssize_t> DEPTH)
     cdef Py_ssize_t turned = panel * (layer + min(columns, <Py_ssize_t> (STRIPS * TILE_ROWS)))
-    return max(turned, _packed_b(columns, depth, panel, item) + layer * min(rows, _most_rows(item)) + LANES_F)
+    cdef Py_ssize_t thin = columns * (depth + DEPTH) if 4 * columns <= LANES_F else 0
+    return max(max(turned, thin), _packed_b(columns, depth, panel, item) + layer * min(rows, _most_rows(item)) + LANES_F)
 
 
 cdef inline Py_ssize_t _packed_b(Py_ssize_t columns, Py_ssize_t depth, Py_ssize_t panel, Py_ssize_t item) noexcept nogil:
@@ -583,6 +618,13 @@ cdef void product_share(
     else:
         top = share_start(rows, 1, part, parts)
         bottom = share_start(rows, 1, part + 1, parts)
+    if b_column == 1 and a_step == 1 and _is_thin(columns, depth, lanes(a)):
+        _thin_product(
+            a + top * a_row, a_row, b, b_step, depth, bias, c + top * columns, bottom - top, columns, workspace)
+        if relu or activated is not NULL:
+            activated = c if relu else activated
+            activation_block(f, alpha, c + top * columns, activated + top * columns, bottom - top, columns, columns)
+        return
     plain = b_column != 1 and a_step == 1 and b_step == 1 and bias is NULL and activated is NULL and not relu
     if plain and rows <= FEW:
         for i in range(top, bottom):
