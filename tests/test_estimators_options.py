@@ -469,3 +469,29 @@ def test_a_fit_that_diverges_in_its_first_epoch_is_a_fitted_estimator() -> None:
         ours.fit(X, 1e200 * y)
     assert np.isnan(ours.loss_)
     assert np.isfinite(ours.predict(X)).all()
+
+
+@pytest.mark.parametrize(
+    ("loss", "options", "constant"),
+    [
+        ("absolute_error", {}, 140.0),
+        ("huber", {}, 140.0),
+        ("quantile", {"quantile": 0.9}, 265.0),
+        ("quantile", {"quantile": [0.1, 0.9]}, [60.0, 265.0]),
+        ("gamma", {}, 152.1),
+        ("gaussian", {}, 152.1),
+    ],
+)
+def test_losses_that_scikit_learn_has_not_begin_near_the_best_constant(loss: str, options: dict[str, Any], constant: Any) -> None:
+    ours = MLPRegressor(loss, (), learning_rate_init=1e-9, random_state=0, max_iter=1, **options).fit(X_D, Y_D)
+    predicted = ours.predict(X_D)
+    np.testing.assert_allclose(predicted, np.broadcast_to(constant, predicted.shape), rtol=0.25)
+    if loss == "gaussian":
+        _, std = ours.predict(X_D, return_std=True)
+        np.testing.assert_allclose(std, Y_D.std(), rtol=0.5)
+
+
+@pytest.mark.parametrize("loss", ["absolute_error", "huber", "gamma", "gaussian"])
+def test_targets_need_no_scaling(loss: str) -> None:
+    ours = MLPRegressor(loss, (16,), scale="standard", learning_rate_init=0.02, random_state=0, max_iter=400, tol=0.0)
+    assert ours.fit(X_D, Y_D).score(X_D, Y_D) > 0.4

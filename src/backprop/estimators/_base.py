@@ -242,6 +242,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         random_state = check_random_state(self.random_state)
         if first_pass:
             self._initialize(hidden, X, random_state)
+            self._begin(targets, sample_weight)
         net = self._current_network()
         if not first_pass and net.n_inputs != X.shape[1]:
             raise ValueError(f"coefs_[0] takes {net.n_inputs} features, but X has {X.shape[1]}")
@@ -294,6 +295,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             self.validation_scores_: list[float] | None = [] if early else None
             self.best_validation_score_ = -np.inf if early else None
             self.best_loss_ = None if early else np.inf
+
+    def _begin(self, targets: Any, sample_weight: Any) -> None:
+        """Change what the network answers before training, where scikit-learn's initial weights do not fit the loss."""
 
     def _build(self, sizes: list[int], dtype: Any, seed: int) -> Network:
         return build_network(

@@ -406,6 +406,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         What is minimized, as a sum over outputs: half the squared error; half the Poisson deviance of the exponential of the
         outputs; the absolute error; Huber's loss; the pinball loss; half the gamma deviance of the exponential of the outputs, for
         positive y; the negative log-likelihood of a normal distribution, of which the network has mean and variance.
+        Networks for losses other than "squared_error" and "poisson" begin near the best constant.
     hidden_layer_sizes : int or array-like of int
         The width of each hidden layer; ``()`` makes a linear model.
     activation : str or ActivationFunction
@@ -621,6 +622,31 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             quantiles = self._quantiles()
             return losses.Quantile(q=quantiles[0]) if len(quantiles) == 1 else losses.NonCrossingQuantiles(q=sorted(set(quantiles)))
         return MADE[self.loss]()
+
+    def _begin(self, targets: Any, sample_weight: Any) -> None:
+        """Let the network begin near the best constant, for the losses that scikit-learn has not.
+
+        Their gradients are bounded or shrink with the error, so that they say little of where targets far away from 0 are.
+        """
+        if self.loss in ("squared_error", "poisson"):
+            return
+        weight = np.ones(len(targets)) if sample_weight is None else sample_weight
+        if self.loss in ("gamma", "gaussian"):
+            mean = np.average(targets, axis=0, weights=weight)
+            if self.loss == "gamma":
+                constant = np.log(mean)
+            else:
+                variance = np.average((targets - mean) ** 2, axis=0, weights=weight)
+                constant = np.concatenate([mean, np.log(np.where(variance > 0, variance, 1.0))])
+        else:
+            levels = sorted(set(self._quantiles())) or [0.5]
+            constant = np.quantile(targets, levels, axis=0, weights=weight, method="inverted_cdf").T
+            if len(levels) > 1:
+                steps = np.diff(constant, axis=1)
+                steps = np.where(steps > 0, steps, 1.0)
+                constant[:, 1:] = steps + np.log(-np.expm1(-steps))  # softplus makes steps of them
+            constant = constant.ravel()
+        self.intercepts_[-1][...] = constant
 
     def _link(self, outputs: Array) -> Array:
         predicted = self._make_loss().predictions(outputs)
