@@ -11,7 +11,7 @@ case                                                       forward         loss 
 a custom loss                                              C               Python    C: ``TrainingPlan.finish``
 `TrainingStep.forward`, then `TrainingStep.backward_step`  C               caller    C: ``TrainingPlan.finish``
 ``on_gradients``                                           C               C         C, ``on_gradients``, C: ``TrainingPlan.update``
-a custom optimizer                                         C               C         C, a kernel for each clipping, Python
+a custom optimizer                                         C               C         C, a kernel that clips, Python
 custom layers, or the NumPy backend                        layer by layer  a kernel  layer by layer, then a kernel each
 ``comm``: a step of several ranks, `backprop.distributed`  C               a kernel  C, a sum over ranks, a kernel each
 =========================================================  ==============  ========  ==================================
