@@ -329,6 +329,7 @@ SICK: dict[str, tuple[str, Callable[[], Report]]] = {
         lambda: wave_run(data=repeated(tuple(v[:10] for v in wave()), 40), validation_data=tuple(v[100:] for v in wave())),
     ),
     "a class weight of 10000": ("weight on few rows", lambda: digit_run(class_weight={0: 1e4})),
+    "a class weight of a million for half of the rows": ("weight on few rows", lambda: circle_run(class_weight={1: 1e6})),
     "the weight of five rows": ("weight on few rows", lambda: digit_run(sample_weight=np.where(np.arange(500) < 5, 1.0, 1e-6))),
     "the target through a curve": ("leaked target", lambda: wave_run(data=with_column(wave(), np.exp(1.5 * wave()[1]) / 3))),
     "the class number as a column": (

@@ -223,14 +223,14 @@ def repeated_rows(x: AnyArray, targets: AnyArray) -> Iterator[Finding]:
 
 
 def weight_on_few_rows(weight: AnyArray | None) -> Iterator[Finding]:
-    """Weights nearly all of which a small part of the rows has; rows without weight are not counted."""
+    """Weights nearly all of which a part of the rows has, beside others of next to none; rows without weight are not counted."""
     if weight is None:
         return
     size = np.sort(np.abs(weight[weight != 0]).astype(np.float64))[::-1]
     if len(size) < 50:
         return
     holders = int(np.searchsorted(np.cumsum(size), 0.99 * size.sum())) + 1
-    if holders < 0.2 * len(size):
+    if holders < 0.2 * len(size) or (holders < 0.8 * len(size) and size[0] > 1e4 * size[-1]):
         yield Finding(
             "weight on few rows", "warning",
             f"{holders} of {len(size)} rows have 99 % of the weight: weights, those of classes included, go from {size[-1]:.3g} to "
