@@ -1,7 +1,7 @@
 """Nanoseconds a parameter takes in the update of each optimizer, with arrays in the first-level cache, in the second, and beyond.
 
 ``python benchmarks/bench_updates.py`` measures the installed extension; ``python benchmarks/bench_updates.py OLD NEW``, files that
-are builds of one level, measures them in turn and prints the ratio to the first.
+are builds of one level, measures them in turn and prints the ratio to the first. The time of a call of one parameter is left out.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from backprop._bench.kernel_cases import KERNELS, Size, call_of
+from backprop._bench.kernel_cases import KERNELS, KernelCase, Size, call_of
 from backprop._bench.timing import Contestant, best_times
 from backprop._compiled import core
 from backprop.optimizers import NAMES, get
@@ -35,6 +35,12 @@ def load_build(number: int, path: Path) -> Any:
     return module
 
 
+def times_of(builds: Sequence[Any], case: KernelCase, dtype: str, size: int, seconds: float) -> list[float]:
+    """The time of an update of so many parameters, for each build."""
+    runs = {str(number): Contestant(call_of(case, build, Size(1, 1, 1, size), dtype)) for number, build in enumerate(builds)}
+    return list(best_times(runs, seconds).values())
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Print a line for each optimizer, dtype and size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -46,12 +52,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print("ns a parameter:", ", ".join(build.ISA for build in builds))
     for case in CASES:
         for dtype in ("float32", "float64"):
+            if options.only not in case.name:
+                continue
+            calls = times_of(builds, case, dtype, 1, options.seconds)
             for size in SIZES:
-                if options.only not in case.name:
-                    continue
-                letters = Size(1, 1, 1, size)
-                runs = {str(number): Contestant(call_of(case, build, letters, dtype)) for number, build in enumerate(builds)}
-                times = [1e9 * time / size for time in best_times(runs, options.seconds).values()]
+                measured = zip(times_of(builds, case, dtype, size, options.seconds), calls, strict=True)
+                times = [1e9 * (time - call) / (size - 1) for time, call in measured]
                 ratios = [f"{time / times[0]:5.2f} x" for time in times[1:]]
                 print(f"{case.name:10} {dtype} {size:8,}  ", *(f"{time:6.3f}" for time in times), *ratios)
 
