@@ -296,7 +296,7 @@ INLINE vfloat multiply_add_f(vfloat a, vfloat b, vfloat c) { return a * b + c; }
 INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + c; }
 #endif
 
-/* 1 / v, within one unit in the last place where |v| is in [2^-126, 2^126), in float64 [2^-1022, 2^1022); of 0, infinity and NaN
+/* 1 / v, within one unit in the last place where v is in [2^-126, 2^126), in float64 [2^-1022, 2^1022); of 0, infinity and NaN
    it is what 1 / v is; what else there is must be divided by. An estimate r with 14 bits, then r + r (1 - v r), Newton's step, which
    doubles them: fewer cycles where the divider, which a root keeps busy too, is the bottleneck. Intel defines the estimate of
    AVX-512 bit for bit, and AMD's Zen 5 gives the same bits, so results do not depend on the processor. Those of the estimate of AVX2
@@ -305,11 +305,14 @@ INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + 
 #define ESTIMATES 1
 INLINE vfloat reciprocal_f(vfloat v) {
     __m512 r = _mm512_rcp14_ps((__m512)v), e = _mm512_fnmadd_ps((__m512)v, r, _mm512_set1_ps(1));
-    return (vfloat)_mm512_mask_fmadd_ps(r, _mm512_cmp_ps_mask(e, e, _CMP_ORD_Q), e, r); /* e is NaN where v is 0, infinite or NaN */
+    /* One comparison of the bits, which does not wait for r: e is NaN where v is 0, infinite or NaN. */
+    __m512i less_one = _mm512_sub_epi32((__m512i)v, _mm512_set1_epi32(1));
+    return (vfloat)_mm512_mask_fmadd_ps(r, _mm512_cmplt_epu32_mask(less_one, _mm512_set1_epi32(0x7f7fffff)), e, r);
 }
 INLINE vdouble reciprocal_d(vdouble v) {
     __m512d r = _mm512_rcp14_pd((__m512d)v), e = _mm512_fnmadd_pd((__m512d)v, r, _mm512_set1_pd(1));
-    __mmask8 finite = _mm512_cmp_pd_mask(e, e, _CMP_ORD_Q);
+    __m512i less_one = _mm512_sub_epi64((__m512i)v, _mm512_set1_epi64(1));
+    __mmask8 finite = _mm512_cmplt_epu64_mask(less_one, _mm512_set1_epi64(0x7fefffffffffffff));
     r = _mm512_mask_fmadd_pd(r, finite, e, r);
     return (vdouble)_mm512_mask_fmadd_pd(r, finite, _mm512_fnmadd_pd((__m512d)v, r, _mm512_set1_pd(1)), r);
 }
