@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 
@@ -11,12 +12,13 @@ import pytest
 import backprop as bp
 from backprop import kernels
 
-BACKENDS = sorted(kernels.available())
+CHOSEN = os.environ.get("BACKPROP_BACKEND")
+BACKENDS = [CHOSEN] if CHOSEN else sorted(kernels.available())
 
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Run the test once on every backend that is installed."""
+    """Run the test once on every backend that is installed, or on that which BACKPROP_BACKEND names."""
     with bp.use_backend(request.param):
         yield request.param
 

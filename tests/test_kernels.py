@@ -7,6 +7,7 @@ float32 to itself in float64.
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Callable, Iterator
 from importlib import import_module
@@ -31,9 +32,9 @@ SUMS = 32  # an element that is a sum, or comes out of one, so many units of the
 
 
 def _modules() -> Iterator[Any]:
-    """The twin, and each compiled module that is installed and runs on this processor."""
+    """The twin, and each compiled module that is installed and runs on this processor, unless NumPy alone is asked for."""
     yield REFERENCE
-    if find_spec("backprop._core"):
+    if find_spec("backprop._core") and os.environ.get("BACKPROP_BACKEND") != "numpy":
         baseline = import_module("backprop._core")
         yield baseline
         for level in range(3, 1 + baseline.PROCESSOR_LEVEL):
