@@ -450,6 +450,42 @@ def test_rows_that_do_not_fit_are_named() -> None:
         bp.distributed.fit(bp.Trainer(net, loss="mse"), X[:5], Y[:5], comm=Comm(World(1), 0), batch_size=4, sync_batch_norm=False)
 
 
+@pytest.mark.parametrize(("of_loss", "of_fit"), [({}, {"class_weight": "balanced"}), ({"class_weight": [1.0, 3.0]}, {})])
+def test_labels_of_a_memory_map_that_do_not_fit_are_an_error_on_all_ranks(
+    tmp_path: Path, of_loss: dict[str, Any], of_fit: dict[str, Any]
+) -> None:
+    def work(comm: Comm) -> Any:
+        labels = np.memmap(tmp_path / f"y{comm.rank}", np.int64, "w+", shape=48)
+        labels[:] = np.arange(48) % 2
+        labels[5] += 6 * comm.rank
+        net = bp.mlp([3, 8, 2], dropout=0.5, seed=comm.rank)
+        net.dropout_step = comm.rank
+        before = net.parameters.copy()
+        trainer = bp.Trainer(net, loss=bp.losses.CrossEntropy(**of_loss))
+        try:
+            bp.distributed.fit(trainer, X, labels, comm=comm, **of_fit)
+        except ValueError as error:
+            unchanged = (net.parameters == before).all() and net.dropout_step == comm.rank and trainer._class_vector is None
+            return str(error), bool(unchanged)
+
+    results, world = on_ranks(2, work)
+    assert results[1] == ("y must be class labels in [0, 2), got 7 in row 5", True)
+    assert results[0] == (f"rank 1 cannot train: ValueError: {results[1][0]}", True)
+    assert not world.aborted
+
+
+def test_a_rank_that_cannot_describe_its_loss_is_named() -> None:
+    class Nameless(bp.losses.MSE):
+        def __repr__(self) -> str:
+            raise RuntimeError("no name")
+
+    def work(comm: Comm) -> None:
+        bp.distributed.fit(make(loss=Nameless() if comm.rank else "mse"), X, Y, comm=comm)
+
+    results, _ = on_ranks(2, work)
+    assert list(map(str, results)) == ["rank 1 cannot train: RuntimeError: no name", "no name"]
+
+
 def test_divergence_is_seen_by_all_ranks() -> None:
     def work(comm: Comm) -> None:
         trainer = make(optimizer=bp.SGD(lr=1e200))

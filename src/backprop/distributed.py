@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -24,7 +24,7 @@ from ._class_weights import ClassWeight, balanced
 from ._training.divergence import DivergenceError
 from ._training.epochs import FitOptions, check_callbacks, run_fit
 from ._training.evaluation import Meter
-from ._training.rows import NO_WEIGHT, Batch, Converter, Rows, Stream, as_data
+from ._training.rows import NO_WEIGHT, Batch, ClassVector, Converter, Rows, Stream, as_data
 from ._types import Array, Communicator, Numbers
 from .callbacks import Checkpoint, CSVLogger
 from .data import count_batches
@@ -160,6 +160,7 @@ def fit(
     """
     failure: BaseException | None = None
     run: _Run | None = None
+    signature: dict[str, str] | None = None
     try:
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
@@ -176,12 +177,14 @@ def fit(
         run.take_data(converter, x, y, sample_weight, class_weight, steps_per_epoch)
         run.take_validation(converter.of("validation_data"), validation_data)
         run.take_callbacks(callbacks)
+        signature = run.signature()
     except Exception as error:
         failure = error
-    _agree(comm, failure, None if run is None or failure is not None else run.signature())
+    _agree(comm, failure, signature)
     assert run is not None
-    run.share()
+    run.share_data()
     try:
+        run.share_network()
         return run.train()
     except DivergenceError:  # on all ranks alike
         raise
@@ -195,11 +198,14 @@ def fit(
 def fit_by(trainer: Trainer, x: Any, y: Any, *, validation_split: float, **options: Any) -> History:
     """Return what `fit` does for a trainer with ``comm``."""
     assert trainer.comm is not None
-    failure = None
-    if validation_split:
-        failure = ValueError(
-            f"validation_split has no place in distributed training, got {validation_split!r}: give each rank's validation_data"
-        )
+    failure: BaseException | None = None
+    try:
+        if validation_split:
+            raise ValueError(
+                f"validation_split has no place in distributed training, got {validation_split!r}: give each rank's validation_data"
+            )
+    except Exception as error:
+        failure = error
     _agree(trainer.comm, failure, {})
     return fit(trainer, x, y, comm=trainer.comm, **options)
 
@@ -303,6 +309,7 @@ class _Run:
     most_steps: int | None  # in an epoch on any rank; None where only iterating tells
     rows: Rows | None = None
     stream: Stream | None = None
+    class_vector: ClassVector | None = None  # the loss's class weights
 
     def __init__(self, trainer: Trainer, comm: Communicator, options: FitOptions, sync_batch_norm: bool) -> None:
         self.trainer, self.net, self.comm, self.options = trainer, trainer.net, comm, options
@@ -390,25 +397,31 @@ class _Run:
             "kind of sample_weight": "weights" if self.rows is not None and self.rows.has_sample_weight else "none",
         }
 
-    def share(self) -> None:
-        """Tell the other ranks what this one has, and learn what they have.
+    def share_data(self) -> None:
+        """Exchange the sizes and weights of the ranks' rows. Neither trainer nor network is changed.
 
         Raises
         ------
-        ValueError
-            On all ranks, when there is nothing to train on.
+        Exception
+            On all ranks, when the rows of one of them, such as labels in a memory map, do not fit, or there is nothing to train on.
         """
-        net, comm, options = self.net, self.comm, self.options
+        comm, options = self.comm, self.options
         steps = 0 if self.rows is None else count_batches(self.rows.count, options.batch_size, options.drop_last)
-        seeds = comm.allgather((options.seed, net.dropout_step, steps))
-        self.options = options._replace(seed=seeds[0][0], verbose=options.verbose if comm.rank == 0 else False)
-        net.dropout_step = max(entry[1] for entry in seeds)
+        found = comm.allgather((options.seed, self.net.dropout_step, steps))
+        self.options = options._replace(seed=found[0][0], verbose=options.verbose if comm.rank == 0 else False)
+        self.dropout_step = max(entry[1] for entry in found)
         self.most_steps = None
         if self.rows is not None:
-            self.most_steps = max(entry[2] for entry in seeds)
+            self.most_steps = max(entry[2] for entry in found)
             if not self.most_steps:
                 raise ValueError("x must have at least one batch of rows on one of the ranks")
         self._share_weights()
+
+    def share_network(self) -> None:
+        """Copy the parameters and buffers of rank 0 to all ranks, and begin with the agreed state."""
+        net, comm = self.net, self.comm
+        net.dropout_step = self.dropout_step
+        self.trainer._class_vector = self.class_vector
         for array in (net.parameters, net.buffers):
             values = array.copy()
             comm.Bcast(values, root=0)
@@ -419,16 +432,29 @@ class _Run:
 
     def _share_weights(self) -> None:
         """Let rows weigh what they weigh among those of all ranks."""
-        trainer, rows, validation = self.trainer, self.rows, self.validation
+        rows, validation = self.rows, self.validation
+        balance = None
         if rows is not None and isinstance(self.class_weight, str):
-            rows.use_class_weight(balanced(self._total(rows.count_classes())).tolist())
-        vector = None if rows is None or not self.of_loss else rows.class_vector
-        trainer._class_vector = vector
-        if validation is not None and (vector is not None or (rows is None and self.of_loss)):
-            validation.use_class_weight(self.class_weight if vector is None else vector.tolist())
+            balance = balanced(self._total(rows.count_classes)).tolist()
+
+        def weights() -> list[float]:
+            if rows is not None:
+                rows.use_class_weight(balance)
+                self.class_vector = rows.class_vector if self.of_loss else None
+            vector = self.class_vector
+            if validation is not None and (vector is not None or (rows is None and self.of_loss)):
+                validation.use_class_weight(self.class_weight if vector is None else vector.tolist())
+            return [
+                number
+                for data in (rows, validation)
+                if isinstance(data, Rows)
+                for number in (data.count, data.total_weight() if data.is_weighted else data.count)
+            ]
+
+        sums = iter(self._total(weights).tolist())
         for data, name in ((rows, "x"), (validation, "validation_data")):
             if isinstance(data, Rows):
-                count, weight = self._total(np.array([data.count, data.total_weight() if data.is_weighted else data.count]))
+                count, weight = next(sums), next(sums)
                 if not count:
                     raise ValueError(f"{name} must have at least one row on one of the ranks")
                 if not weight:
@@ -436,9 +462,15 @@ class _Run:
                 if data is rows and data.is_weighted:
                     rows.set_mean_weight(weight / count)
 
-    def _total(self, numbers: Numbers) -> Numbers:
-        """Return the sum over the ranks."""
-        return np.asarray(sum(self.comm.allgather(np.asarray(numbers, np.float64))))
+    def _total(self, own: Callable[[], npt.ArrayLike]) -> Numbers:
+        """Return the sum over the ranks of what ``own`` returns; an error on all of them if it raises one on any."""
+        failure, numbers = None, None
+        try:
+            numbers = np.asarray(own(), np.float64)
+        except Exception as error:
+            failure = error
+        _agree(self.comm, failure, {})
+        return np.asarray(sum(self.comm.allgather(numbers)))
 
     def train(self) -> History:
         """Train for some epochs."""
