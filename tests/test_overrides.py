@@ -796,6 +796,22 @@ def test_what_a_subclass_lacks_is_named_with_how_to_write_it(case):
         call()
 
 
+def test_a_built_in_loss_under_another_name_keeps_its_kernel(backend):
+    class Renamed(losses.MSE):
+        name = "my_mse"
+
+    class Soft(losses.CrossEntropy):
+        name = "huber"
+
+    for renamed, built_in, targets in ((Renamed(), losses.MSE(), [[2.0, 0.0]]), (Soft(), losses.CrossEntropy(), [[0.25, 0.75]])):
+        assert losses.get(renamed) is renamed
+        value, grad = renamed([[1.0, 3.0]], targets)
+        expected, expected_grad = built_in([[1.0, 3.0]], targets)
+        assert value == renamed.value([[1.0, 3.0]], targets) == expected
+        np.testing.assert_array_equal(grad, expected_grad)
+    assert bp.Trainer(bp.mlp([2, 1], seed=0), loss=Renamed()).step([[1.0, 2.0]], [1.0]) > 0
+
+
 def test_a_loss_of_ones_own_needs_a_call_alone(x, backend):
     class Cosh(losses.Loss):
         def __call__(self, outputs, targets):

@@ -1,4 +1,4 @@
-"""The base of all losses: what a loss knows of itself, and how it is called, prepared for and weighted."""
+"""The base class of all losses: their attributes, the call, the preparation of targets, and weights."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ class Loss(Settings, metaclass=Overridable):
         return refuse(matrix, ~(inside | np.isnan(matrix)), wanted.name, f"{bounds} for {self.name}")
 
     def _run(self, active: kernels.Kernels, outputs: Array, targets: Any, weight: Array | None, grad: Array | None) -> float:
-        if not self._has_kernel():
+        if not self._built_in_name():
             raise missing(self, _CALL)
         column = (self.per_output(outputs.shape[1], outputs.dtype),) if self.column else ()
         parameter = (getattr(self, self.parameter),) if self.parameter else ()
@@ -277,13 +277,17 @@ class Loss(Settings, metaclass=Overridable):
         return loss
 
     @classmethod
-    def _has_kernel(cls) -> bool:
-        """Whether a kernel computes the loss: it is a built-in one, or a subclass of one."""
-        return any(is_of_this_package(kind) for kind in cls.__mro__[: cls.__mro__.index(Loss)])
+    def _built_in_name(cls) -> str:
+        """Return the name of the built-in loss that this class is, or derives from; "" where there is none.
+
+        Its kernel computes the loss of a subclass, which may have another name.
+        """
+        kinds = cls.__mro__[: cls.__mro__.index(Loss)]
+        return next((kind.name for kind in kinds if issubclass(kind, Loss) and is_of_this_package(kind)), "")
 
     def _kernel(self, targets: Any) -> str:
         """Return the name of the kernel for these targets."""
-        return self.name
+        return self._built_in_name()
 
     def _value_by_call(
         self, outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None
@@ -399,7 +403,7 @@ class FunctionLoss(Loss):
 def check_complete(loss: Loss) -> None:
     """Refuse a subclass without a definition, or with one of the value and none of the gradient."""
     kind = type(loss)
-    if not loss.custom and kind.compute is Loss.compute and kind._run is Loss._run and not loss._has_kernel():
+    if not loss.custom and kind.compute is Loss.compute and kind._run is Loss._run and not loss._built_in_name():
         raise missing(loss, _CALL)
     value, *others = (
         -1 if name in vars(loss) else next(i for i, base in enumerate(kind.__mro__) if name in vars(base))
