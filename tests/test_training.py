@@ -946,6 +946,21 @@ def test_a_copy_trains_on_its_own(copied, data):
     _assert_same(_state(trainer), _state(twin))
 
 
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_pickle_of_earlier_versions_keeps_the_gradients_that_wait(steps, data):
+    trainer = bp.Trainer(_net(), loss="cross_entropy", optimizer="adam", accumulate_steps=2)
+    for _ in range(steps):
+        trainer.step(*data)
+    state = copy.deepcopy(trainer.__getstate__())
+    mean, count, weight = state.pop("_accumulation").state()
+    old = bp.Trainer.__new__(bp.Trainer)
+    old.__setstate__(state | {"_accumulated": mean, "_accumulated_steps": count, "_accumulated_weight": weight})
+    assert vars(old).keys() == vars(trainer).keys()
+    for _ in range(3):
+        assert old.step(*data) == trainer.step(*data)
+    _assert_same(_state(old), _state(trainer))
+
+
 def test_a_second_thread_is_refused(data):
     entered, leave = threading.Event(), threading.Event()
 

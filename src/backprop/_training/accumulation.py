@@ -1,4 +1,4 @@
-"""The gradients of steps that wait for an update, where `accumulate_steps` are there to make one."""
+"""Gradient accumulation: the mean gradient of the steps since the last update, if `accumulate_steps` is above 1."""
 
 from __future__ import annotations
 

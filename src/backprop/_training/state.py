@@ -16,6 +16,7 @@ from ..losses import Loss, LossFunction
 from ..metrics import MetricSpec
 from ..network import Network
 from ..optimizers import Optimizer
+from .accumulation import Accumulation
 from .divergence import DivergenceError
 from .evaluation import Meter, evaluate_batches, make_metrics
 from .interrupts import Interrupts
@@ -199,5 +200,10 @@ class TrainingState(TrainingStep):
         return {key: value for key, value in self.__dict__.items() if key not in ("_interrupts", *_PASSING)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Restore what `__getstate__` returned."""
+        """Restore what `__getstate__` returned, here or in earlier versions, whose gradients waited in three attributes."""
+        state = dict(state)
+        waiting = [state.pop(f"_accumulated{part}", nothing) for part, nothing in (("", None), ("_steps", 0), ("_weight", 0.0))]
+        if "_accumulation" not in state:
+            state["_accumulation"] = Accumulation()
+            state["_accumulation"].load(*waiting)
         self.__dict__.update(state, _interrupts=Interrupts(), **dict.fromkeys(_PASSING))
