@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,22 @@ def test_several_quantiles_hold_their_share_and_never_cross(quantiles: list[floa
     jacobian = ours.predict_jacobian(X[:5])
     difference = (ours.predict(X[:5] + 1e-6) - ours.predict(X[:5] - 1e-6)) / 2e-6
     np.testing.assert_allclose(jacobian[:, :, 0], difference, atol=1e-5)
+
+
+def test_outputs_that_earlier_versions_trained_as_quantiles_are_read_as_such(tmp_path: Path) -> None:
+    X, y = DIABETES
+    old = MLPRegressor("quantile", (4,), quantile=[0.9, 0.1], random_state=0, max_iter=3).fit(X, y)
+    old.network_.loss = bp.losses.Quantile(q=[0.9, 0.1])
+    outputs = old.network_.predict(X)
+    assert (outputs[:, 0] < outputs[:, 1]).any()
+    estimators.save(old, tmp_path / "old")
+    for read in (pickle.loads(pickle.dumps(old)), estimators.load(tmp_path / "old")):
+        np.testing.assert_array_equal(read.predict(X), np.sort(outputs, axis=1)[:, ::-1])
+        moved = [read.predict(X[:1] + step)[0] for step in (1e-6 * np.eye(10)[2], -1e-6 * np.eye(10)[2])]
+        np.testing.assert_allclose(read.predict_jacobian(X[:1])[0, :, 2], (moved[0] - moved[1]) / 2e-6, rtol=1e-4)
+        with pytest.raises(ValueError, match="training cannot continue: call fit with warm_start=False"):
+            read.partial_fit(X, y)
+        assert read.fit(X, y).network_.loss.name == "non_crossing_quantiles"
 
 
 def test_a_quantile_may_be_asked_for_twice() -> None:

@@ -316,8 +316,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         pairs = pairs_of(net)
         for pair, (coef, intercept) in zip(pairs, values or pairs, strict=True):
             pair.coef[...], pair.intercept[...] = coef, intercept
-        net.loss = self._make_loss()
+        net.loss = self._loss_for(net)
         self.__dict__.update(self._parts_of(net, pairs))
+
+    def _loss_for(self, net: Network) -> losses.Loss:
+        """Return the loss that gives the outputs of a network, new or read from a file or pickle, their meaning."""
+        return self._make_loss()
 
     def _parts_of(self, net: Network, pairs: list[Pair] | None = None) -> dict[str, Any]:
         """Return the attributes that hold a network."""
@@ -476,7 +480,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         return _Fit(self, trainer, data, rows, batch_size, validation, random_state, incremental).run
 
     def _ready_trainer(self, net: Network, factor: int, incremental: bool) -> Trainer:
-        """Return the trainer of an earlier `partial_fit` or `fit` to go on with, or a new one."""
+        """Return the trainer of the last `partial_fit` or `fit` if this call continues it, otherwise a new one."""
         trainer: Trainer | None = self.__dict__.get("_trainer") if incremental else None
         if trainer is None or trainer.net is not net:
             clip_norm = None if self.clip_norm is None else self.clip_norm / factor
@@ -646,7 +650,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         """Restore what `__getstate__` returned."""
         super().__setstate__(state)
         if "network_" in self.__dict__:
-            self.network_.loss = self._make_loss()
+            self.network_.loss = self._loss_for(self.network_)
             self.__dict__.update(self._parts_of(self.network_))
 
 

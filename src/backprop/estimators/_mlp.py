@@ -16,6 +16,7 @@ from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_targ
 
 from .. import activations, losses
 from .._types import Array
+from ..network import Network
 from ._base import BaseMLP, stochastic_only
 
 FLOATS = (np.float64, np.float32)
@@ -648,9 +649,33 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             constant = constant.ravel()
         self.intercepts_[-1][...] = constant
 
+    def _loss_for(self, net: Network) -> losses.Loss:
+        quantiles = _free_quantiles(net)
+        return self._make_loss() if quantiles is None else losses.Quantile(q=quantiles)
+
+    def _check_combinations(self, incremental: bool) -> None:
+        super()._check_combinations(incremental)
+        if (incremental or self.warm_start) and "network_" in vars(self) and _free_quantiles(self.network_) is not None:
+            raise ValueError(
+                "this regressor was fitted by an earlier version, in which each of several quantiles was an output; now they are "
+                "the lowest one and steps, so that training cannot continue: call fit with warm_start=False"
+            )
+
     def _link(self, outputs: Array) -> Array:
+        places = self._free_places(outputs)
+        if places is not None:
+            return np.take_along_axis(outputs, places, axis=1)
         predicted = self._make_loss().predictions(outputs)
         return predicted if self._columns is None else predicted[:, self._columns]
+
+    def _free_places(self, outputs: Array) -> Any:
+        """Return for each row which output is which quantile, if the outputs are quantiles; None if they are base and steps.
+
+        In their order they do not cross, and their pinball loss is not larger: Chernozhukov, Fernandez-Val and Galichon,
+        "Quantile and probability curves without crossing", Econometrica 78, 2010.
+        """
+        quantiles = _free_quantiles(self.network_)
+        return None if quantiles is None else np.argsort(outputs, axis=1, kind="stable")[:, np.argsort(np.argsort(quantiles))]
 
     @property
     def _columns(self) -> Any:
@@ -663,6 +688,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             jacobian = jacobian * np.exp(outputs)[:, :, np.newaxis]
         if self.loss == "gaussian":
             jacobian = jacobian[:, : jacobian.shape[1] // 2]
+        places = self._free_places(outputs)
+        if places is not None:
+            return np.take_along_axis(jacobian, places[:, :, np.newaxis], axis=1)
         if self._columns is None:
             return jacobian
         slopes = activations.get("sigmoid")(outputs)
@@ -743,3 +771,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         if self.loss != "gaussian":
             raise ValueError(f"return_std needs loss='gaussian', got loss={self.loss!r}")
         return numbers, losses.Gaussian().std(outputs).reshape(numbers.shape)
+
+
+def _free_quantiles(net: Network) -> tuple[float, ...] | None:
+    """Return the quantiles that are an output each, as in earlier versions; None where outputs are something else."""
+    loss = net.loss
+    return loss.q if isinstance(loss, losses.Quantile) and isinstance(loss.q, tuple) else None
