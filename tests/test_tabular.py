@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -403,3 +404,33 @@ def test_categories_of_pandas_are_those_of_the_same_text() -> None:
     frame = pandas.DataFrame({"c": pandas.Categorical(texts, categories=["b", " a", "unused", "7.0", "NA"])})
     assert encode(frame, kinds={"c": "categorical"}) == encode({"c": texts}, kinds={"c": "categorical"})
     assert list(encode(frame)) == ["c=7", "c=a", "c=b", "c missing"]
+
+
+def test_types_of_pandas_categories_are_those_of_the_values() -> None:
+    pandas = pytest.importorskip("pandas")
+    flags = pandas.Categorical([True, False, True, False], categories=[True, "unused", False])
+    assert ClassTarget.fit("y", pandas.Series(flags)).labels == (False, True)
+
+
+@pytest.mark.parametrize("numbers", [["9007199254740993", "9007199254740992"], ["-9007199254740993", "-9007199254740992"]])
+def test_whole_numbers_that_float64_merges_stay_apart(numbers: list[str]) -> None:
+    repeated, listed, packed = _words.Words(), _words.Words(), _words.Words()
+    repeated.extend(numbers * 50)
+    packed.extend(numbers)
+    listed.extend([*numbers, "1" * 40])
+    for words, count in ((repeated, 2), (packed, 2), (listed, 3)):
+        assert len(_columns.Column("id", words).distinct()) == count
+    decimals = [Decimal(number) for number in numbers]
+    for items in (decimals, [*decimals, None], [*decimals, Decimal("0.5")], [np.int64(int(numbers[0])), int(numbers[1]), None]):
+        assert set(numbers) <= _columns.Column("id", items).distinct()
+    assert _columns.Column("id", [Decimal("7.0"), Decimal("1E+400"), Decimal("NaN"), Decimal("0.10")]).texts == [
+        "7",
+        "inf",
+        None,
+        "0.1",
+    ]
+
+
+def test_unsigned_numbers_in_any_order_do_not_rise() -> None:
+    values = np.random.default_rng(0).permutation(50)[:40].astype(np.uint64)
+    assert [feature.name for feature in TableEncoder.fit({"x": values, "y": np.arange(40) ** 0.5}).features] == ["x", "y"]

@@ -182,3 +182,45 @@ def test_what_does_not_fit_is_refused() -> None:
         TableEncoder.fit_chunks([{"a": [1.0, 2.0]}, {"a": ["x"]}], kinds={"a": "numeric"})
     with pytest.raises(ValueError, match="the kind of column 'a' must be one of"):
         TableEncoder.fit_chunks([{"a": [1.0]}], kinds={"a": "word"})
+    with pytest.raises(ValueError, match="chunk 1: the table has no column 'zzz', 'dd', 'qq'; its columns are 'a'"):
+        TableEncoder.fit_chunks([[], {"a": [1.5, 2, 3.7]}], kinds={"zzz": "numeric"}, ignore=["qq"], dates={"dd": "%Y"})
+
+
+@pytest.mark.parametrize("later", [0, 1, 3])
+def test_chunks_that_change_between_passes_are_refused(later: int) -> None:
+    """A used-up iterator is one that gives no rows."""
+    passes = iter([2, later, later, later, later, later, later])
+    with pytest.raises(ValueError, match=f"the same rows each time they are read, got 4 rows at first and {2 * later} later"):
+        TableEncoder.fit_chunks(lambda: [{"a": [1.0, 2.5]}] * next(passes))
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
+def test_integers_beyond_float64_stay_apart(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = 2**60 if dtype is np.int64 else 2**63 + 2**60
+    rng = np.random.default_rng(0)
+    columns = {
+        "row": np.arange(100),
+        "user_id": np.array([top + step % 4 for step in range(100)], dtype),
+        "shuffled": np.array([top + step for step in rng.permutation(100).tolist()], dtype),
+    }
+    whole = TableEncoder.fit(columns)
+    assert [feature.name for feature in whole.features] == ["user_id"]
+    assert_same(TableEncoder.fit_chunks(chunked(columns, 30)), whole)
+    monkeypatch.setattr(_chunks, "LIMIT", 40)  # hashes choose
+    assert TableEncoder.fit_chunks(chunked(columns, 30)).names == whole.names
+
+
+def test_numbers_are_counted_alike_whatever_their_type() -> None:
+    different = _chunks._Different()
+    for numbers in ([5, 2**60, 2**60 + 1], [5.0, 2.0**60, -0.0], [0]):
+        different.add_numbers(np.array(numbers))
+    assert different.counts == {5: 2, 2**60: 2, 2**60 + 1: 1, 0: 2}
+    hashes = [_chunks._hashes(np.array([5, -7, -(2**60), 2**60], kind)).tolist() for kind in (np.int64, np.float64, object)]
+    assert hashes[0] == hashes[1] == hashes[2]
+    assert len(set(_chunks._hashes(np.array([2**60, 2**60 + 1, 1e300, 2e300, np.inf], object)).tolist())) == 5
+
+
+def test_errors_about_the_sample_name_no_row() -> None:
+    chunks = [{"a": [*map(str, range(30)), *map(str, range(30))]}, {"a": ["unknown", "7"]}]
+    with pytest.raises(ValueError, match="column 'a' holds numbers, but also 'unknown': correct that"):
+        TableEncoder.fit_chunks(chunks)

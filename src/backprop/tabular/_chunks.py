@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from .._types import Numbers
-from ._columns import Column, columns
+from .._types import AnyArray, Numbers
+from ._columns import _EXACT, Column, columns
 from ._features import (
     BooleanFeature,
     CategoricalFeature,
@@ -30,8 +30,8 @@ from ._features import (
     require_booleans,
     require_dates,
 )
-from ._kinds import Kind, Numbering, Settings, kind_of, useless, why_numbered
-from ._rows import Table, named_columns
+from ._kinds import Kind, Numbering, Settings, kind_of, order_of, useless, why_numbered
+from ._rows import Table, check_names, named_columns
 
 LIMIT = 1 << 16  # different values of a column that are told apart
 SORTED = 1 << 14  # numbers that are collected and sorted
@@ -45,6 +45,7 @@ def fit_features(
 ) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
     """Return the features of the columns that are used, and notes; those that are not come to ``ignored``, with why."""
     seen: dict[str, _Seen] = {}
+    named = [*settings.kinds, *settings.dates, *ignored]
 
     def look(chunk: dict[str, Column]) -> None:
         if not seen:
@@ -54,8 +55,8 @@ def fit_features(
         for name, column in chunk.items():
             seen[name].add(column)
 
-    _go_through(chunks, ignored, words, look)
-    if not seen or not next(iter(seen.values())).rows:
+    rows = _read_all(chunks, ignored, words, look, named)
+    if not seen or not rows:
         raise ValueError(
             "chunks must hold at least one row and one column. A function that returns an iterator anew for each pass is needed"
         )
@@ -73,11 +74,18 @@ def fit_features(
     waiting: dict[str, _Fit] = dict(found)
 
     def sum_up(chunk: dict[str, Column]) -> None:
+        if not waiting.keys() <= chunk.keys():
+            raise ValueError(f"all chunks must have the same columns, got {list(chunk)} after {list(seen)}")
         for name, fit in waiting.items():
             fit.take(chunk[name])
 
     while waiting:
-        _go_through(chunks, ignored, words, sum_up)
+        again = _read_all(chunks, ignored, words, sum_up)
+        if again != rows:
+            raise ValueError(
+                f"chunks must give the same rows each time they are read, got {rows:,} rows at first and {again:,} later. "
+                "A function that returns an iterator anew for each pass is needed"
+            )
         waiting = {name: fit for name, fit in waiting.items() if not fit.settle()}
     identifiers: list[str] = []
     for name, fit in found.items():
@@ -92,14 +100,31 @@ def fit_features(
     return tuple(found[name].feature() for name in used), tuple(notes[name] for name in used if notes[name])
 
 
-def _go_through(chunks: Chunks, ignored: dict[str, str], words: frozenset[str], look: Callable[[dict[str, Column]], None]) -> None:
-    """Look at each chunk; errors say in which one they were found."""
+def _read_all(
+    chunks: Chunks,
+    ignored: dict[str, str],
+    words: frozenset[str],
+    look: Callable[[dict[str, Column]], None],
+    named: Iterable[str] = (),
+) -> int:
+    """Look at each chunk and return the number of rows; errors say in which chunk they were found.
+
+    The first chunk with columns must have those ``named``.
+    """
+    rows = 0
     for index, chunk in enumerate(chunks()):
         try:
             given = named_columns(chunk)
-            look(columns(given, [name for name in given if name not in ignored], words))
+            if not given:  # a list without rows
+                continue
+            check_names(given, named)
+            named = ()
+            found = columns(given, [name for name in given if name not in ignored], words)
+            look(found)
+            rows += len(next(iter(found.values()), ()))
         except ValueError as error:
             raise ValueError(f"chunk {index}: {error}") from None
+    return rows
 
 
 class _Different:
@@ -112,27 +137,30 @@ class _Different:
     def add_texts(self, counts: dict[str, int]) -> None:
         """Add texts, each with its count."""
         texts = list(counts)
-        self._add(texts, list(counts.values()), np.array(list(map(_hash, texts)), np.uint64))
+        self._add(np.array(texts, object), np.array(list(counts.values())), np.array(list(map(_hash, texts)), np.uint64))
 
-    def add_numbers(self, values: Numbers) -> None:
-        """Add numbers, each as often as it is there."""
+    def add_numbers(self, values: AnyArray) -> None:
+        """Add numbers, float64 or integers, each as often as it is there."""
         different, counts = np.unique(values, return_counts=True)
         self._add(different, counts, _hashes(different))
 
-    def _add(self, values: Any, counts: Any, hashes: Any) -> None:
+    def _add(self, values: AnyArray, counts: AnyArray, hashes: AnyArray) -> None:
         for start in range(0, len(values), LIMIT):
             part = slice(start, start + LIMIT)
-            chosen = np.flatnonzero(hashes[part] & np.uint64((1 << self.bits) - 1) == 0)
-            for index in (chosen + start).tolist():
-                value = values[index]
-                self.counts[value] = self.counts.get(value, 0) + int(counts[index])
+            chosen = hashes[part] & np.uint64((1 << self.bits) - 1) == 0
+            # As keys, Python's numbers: 5 and 5.0 are one, 2**53 + 1 and 2.0**53 are two.
+            for value, count in zip(values[part][chosen].tolist(), counts[part][chosen].tolist(), strict=True):
+                self.counts[value] = self.counts.get(value, 0) + count
             while len(self.counts) > LIMIT:
                 self._thin_out()
 
     def _thin_out(self) -> None:
         self.bits += 1
         kept = list(self.counts)
-        hashes = np.array(list(map(_hash, kept)), np.uint64) if isinstance(kept[0], str) else _hashes(np.array(kept, np.float64))
+        if isinstance(kept[0], str):
+            hashes = np.array(list(map(_hash, kept)), np.uint64)
+        else:
+            hashes = _hashes(np.array(kept, np.float64 if set(map(type, kept)) == {float} else object))
         for index in np.flatnonzero(hashes & np.uint64((1 << self.bits) - 1)).tolist():
             del self.counts[kept[index]]
 
@@ -149,9 +177,18 @@ def _hash(text: str) -> int:
     return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _hashes(numbers: Numbers) -> np.ndarray[Any, Any]:
-    """A number of 64 bits for each number: Steele, Lea and Flood's SplitMix64."""
-    bits = np.ascontiguousarray(numbers + 0.0).view(np.uint64)  # -0 becomes 0
+def _hashes(numbers: AnyArray) -> np.ndarray[Any, Any]:
+    """A number of 64 bits for each number, float64, integer or object, and the same for equal ones.
+
+    Steele, Lea and Flood's SplitMix64, of the bits of float64, or of the integer where float64 does not tell integers apart.
+    """
+    floats = np.ascontiguousarray(numbers.astype(np.float64) + 0.0)  # -0 becomes 0
+    size = np.abs(floats)
+    large = (size >= _EXACT) & (size <= 2.0**64)
+    bits = floats.view(np.uint64)
+    if large.any():
+        found = numbers[large]
+        bits[large] = found.astype(np.uint64) if found.dtype.kind in "iu" else [int(number) % 2**64 for number in found.tolist()]
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(bits ^ (bits >> np.uint64(31)))
@@ -182,7 +219,7 @@ class _Seen:
             return
         values = column.values[column.present]
         self.kinds.add(values.dtype.kind)
-        self.numbers.add_numbers((values.astype(np.int64) if values.dtype.kind == "M" else values).astype(np.float64))
+        self.numbers.add_numbers(values.astype(np.int64) if values.dtype.kind == "M" else values)
 
     @property
     def distinct(self) -> int:
@@ -191,9 +228,7 @@ class _Seen:
     def sample(self) -> Column:
         """A column of which `kind_of` finds what it finds of the whole one."""
         different = self.numbers.counts
-        dtype = "M8[us]" if "M" in self.kinds else np.float64 if "f" in self.kinds else np.int64
-        numbers = np.array(list(different), np.float64)
-        numbers = numbers.astype(np.float64 if dtype is np.float64 else np.int64).astype(dtype)
+        numbers = self._numbers()
         if "text" not in self.kinds and self.kinds:
             counts = list(different.values())
             if sum(counts) >= 2 * len(counts):
@@ -207,7 +242,18 @@ class _Seen:
             made = Column(self.name, list(texts), missing=self.words, table=self.table)
             made.counts = lambda: dict(texts)  # type: ignore[method-assign]
         made.categorical = self.categorical
+        made.located = False
         return made
+
+    def _numbers(self) -> AnyArray:
+        """The different numbers, as the array of the whole column has them."""
+        found = list(self.numbers.counts)
+        if "M" in self.kinds:
+            return np.array(found, np.int64).astype("M8[us]")
+        low, high = min(found, default=0), max(found, default=0)
+        if "f" in self.kinds or (low < 0 and high >= 2**63):
+            return np.array(found, np.float64)
+        return np.array(found, np.uint64 if high >= 2**63 else np.int64)
 
 
 class _Moments:
@@ -352,6 +398,7 @@ class _NumericFit(_Fit):
         self.moments, self.ordered, self.different = _Moments(), _Ordered(), _Different()
         self.whole, self.by_one, self.rising = True, True, True
         self.last: Any = None
+        self.low, self.high = math.inf, -math.inf  # ints once there are numbers: float64 does not tell large ones apart
 
     def add(self, column: Column) -> None:
         values = column.require_finite(column.require(lambda one: one.numbers(self.kind.spelling), "a number"))
@@ -374,11 +421,12 @@ class _NumericFit(_Fit):
         self.whole = values.dtype.kind in "iu" or bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
         if not self.whole:
             return
-        steps = np.diff(values) if self.last is None else np.diff(np.concatenate([[self.last], values]))
-        self.by_one &= bool((steps == 1).all())
-        self.rising &= bool((steps > 0).all())
+        by_one, rising = order_of(values if self.last is None else np.concatenate([[self.last], values]))
+        self.by_one &= by_one
+        self.rising &= rising
         self.last = values[-1]
-        self.different.add_numbers(values.astype(np.float64))
+        self.low, self.high = min(self.low, int(values.min())), max(self.high, int(values.max()))
+        self.different.add_numbers(values)
 
     def settle(self) -> bool:
         if self.ordered.found is None:
@@ -395,7 +443,7 @@ class _NumericFit(_Fit):
         if self.given or not self.whole or self.missing:
             return None
         distinct = self.rows if self.rising or self.different.none_twice else min(len(self.different), self.rows - 1)
-        span = int(self.moments.high) - int(self.moments.low) + 1 if self.moments.count else 0
+        span = int(self.high) - int(self.low) + 1 if self.moments.count else 0
         return why_numbered(self.name, Numbering(self.rows, self.by_one, self.rising, distinct, span))
 
     def percentile(self, percent: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import date, datetime
 from datetime import time as clock
@@ -37,7 +38,7 @@ _TRUTHS = (frozenset({"true", "false", "t", "f", "1", "0"}), frozenset({"yes", "
 TRUE = frozenset({"true", "t", "yes", "y", "1"})
 
 _CONTENT = "numbers, text, booleans, dates or times"
-_EXACT = 2**53  # up to here float64 holds all whole numbers
+_EXACT = 2**53  # up to here float64 holds all whole numbers; 2**53 itself may be 2**53 + 1 rounded
 _WHOLE = re.compile(r"([+-]?(?:0|[1-9]\d*))\.0*")
 _CODE = re.compile(r"0\d+")
 
@@ -56,6 +57,8 @@ class Column:
     missing : frozenset of str
         The words that stand for a missing value, in lower case.
     """
+
+    located = True  # whether rows have a place that a message may name
 
     def __init__(self, name: str, values: Any, *, missing: frozenset[str] = MISSING, table: Table | None = None) -> None:
         self.name = name
@@ -100,7 +103,10 @@ class Column:
     @property
     def types(self) -> set[type]:
         """The types of the values in a list."""
-        return set(map(type, self._items if self._values is None else self._values))
+        if self._values is not None:
+            return set(map(type, self._values))
+        counts = np.bincount(self.coded[0], minlength=len(self._items)).tolist()
+        return {type(item) for item, count in zip(self._items, counts, strict=True) if count}
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -342,6 +348,9 @@ def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
         item = float(item)
         return None if item != item else str(int(item)) if item.is_integer() else repr(item)
     if isinstance(item, Decimal):
+        item = _int_if_whole(item)
+        if isinstance(item, int):
+            return str(item)
         return None if item.is_nan() else text_of(float(item)) if item.is_finite() else str(item)
     if is_missing(item):
         return None
@@ -421,7 +430,9 @@ def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
         if isinstance(part, list) or part.dtype.kind == "u":
             used = set(part) if isinstance(part, list) else map(texts.texts.__getitem__, np.unique(part).tolist())
             known = {text: float_of(text) for text in used}
-            if None in known.values() or any(_CODE.fullmatch(text.strip()) for text in known):
+            if any(number is None or abs(number) >= _EXACT for number in known.values()):
+                return None
+            if any(_CODE.fullmatch(text.strip()) for text in known):
                 return None
             if isinstance(part, list):
                 parts.append(np.array([known[text] for text in part], np.float64))
@@ -438,7 +449,7 @@ def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
         numbers = np.full(len(array), np.nan)
         core = kernels.compiled()
         if core is not None and core.parse_padded_decimals(characters, numbers) == len(array):
-            if (np.abs(numbers) > _EXACT).any():
+            if (np.abs(numbers) >= _EXACT).any():
                 return None
             parts.append(numbers)
             continue
@@ -452,7 +463,7 @@ def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
                 numbers[~empty] = array[~empty].astype(np.float64)
             except ValueError:
                 return None
-        if (np.abs(numbers) > _EXACT).any():
+        if (np.abs(numbers) >= _EXACT).any():
             return None
         parts.append(numbers)
     return np.concatenate(parts) if parts else None
@@ -492,7 +503,7 @@ def _of_items(name: str, items: list[Any]) -> Any:
         return np.array(items, np.float64)
     if str in kinds and kinds <= {str, float, type(None)} and all(type(item) is str or is_missing(item) for item in items):
         return [item if type(item) is str else None for item in items]
-    items = [None if is_missing(item) else item for item in items]
+    items = [None if is_missing(item) else _int_if_whole(item) if isinstance(item, Decimal) else item for item in items]
     there = [item for item in items if item is not None]
     if there and all(isinstance(item, date) for item in there):
         return _dates.of_objects(items)
@@ -504,9 +515,15 @@ def _of_items(name: str, items: list[Any]) -> Any:
     if there and all(isinstance(item, Real | Decimal) and not isinstance(item, bool) for item in there):
         if len(there) == len(items) and all(isinstance(item, int | np.integer) for item in there):
             return _whole(items)
-        if all(not isinstance(item, int) or abs(item) <= _EXACT for item in there):
+        if all(not isinstance(item, int | np.integer) or abs(int(item)) <= _EXACT for item in there):
             return np.array([math.nan if item is None else float(item) for item in items], np.float64)
     return [bool(item) if isinstance(item, np.bool_) else item for item in items]
+
+
+def _int_if_whole(item: Decimal) -> Decimal | int:
+    """A whole number as an int, which float64 may not hold; one beyond float64 stays as it is, its digits may fill the memory."""
+    whole = item.is_finite() and item.adjusted() <= sys.float_info.max_10_exp and item == item.to_integral_value()
+    return int(item) if whole else item
 
 
 def _whole(items: list[Any]) -> Any:

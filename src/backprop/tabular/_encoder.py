@@ -153,7 +153,7 @@ class TableEncoder:
     ) -> Self:
         """Do what `fit` does for a table that comes in chunks of rows, and may be larger than memory.
 
-        The chunks are gone through several times, four to six as a rule. The result is that of `fit` on all rows together: the same
+        Each chunk is read several times, four to six as a rule. The result is that of `fit` on all rows together: the same
         kinds, categories, medians and quantiles, and means and standard deviations but for rounding (1e-12 of their size). Of a
         column with more than 65,536 different values, the categories are the most frequent ones among those that were counted,
         and whether the values are all different is judged by a part of them.
@@ -169,7 +169,7 @@ class TableEncoder:
         Raises
         ------
         ValueError, TypeError
-            As `fit` does; also when the chunks differ in their columns, or are used up after one pass.
+            As `fit` does; also when the chunks differ in their columns, or give another number of rows when they are read again.
 
         Examples
         --------
@@ -186,7 +186,7 @@ class TableEncoder:
                 raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
         if isinstance(chunks, Iterator):
             raise TypeError(
-                "chunks must be a list, or a function that returns an iterable: an iterator can be gone through only once"
+                "chunks must be a list, or a function that returns an iterable: an iterator can be iterated over only once"
             )
         source: Callable[[], Iterable[Any]] = chunks if callable(chunks) else lambda: chunks
         encoder = cls((), dict.fromkeys(ignore, "as asked"), missing)

@@ -91,7 +91,7 @@ class Judgement(Mapping[str, float]):
 
 
 def rows_to_judge(target: Target, column: Column) -> tuple[npt.NDArray[np.intp], AnyArray, tuple[str, ...]]:
-    """Return the rows whose target is known, the target as `judge` takes it, and what is to be said about other rows.
+    """Return the rows whose target is known, the target as `judge` takes it, and remarks about the other rows.
 
     A class that training did not see cannot be judged: whatever is predicted for it is wrong.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._arrays import check_choice, check_count
+from .._types import AnyArray
 from . import _dates, _spelling
 from ._columns import MARKERS, Column, is_code
 from ._spelling import Spelling
@@ -138,13 +139,15 @@ def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
     numeric = sum(counts[text] for text in best)
     if not odd or numeric < 0.5 * sum(counts.values()):
         return ""
-    row = next(row for row, text in enumerate(column.texts) if text == odd[0])
+    first = ""
+    if column.located:
+        first = f", first in {column.place(next(row for row, text in enumerate(column.texts) if text == odd[0]))}"
     listed = ", ".join(map(repr, odd[:5])) + (", ..." if len(odd) > 5 else "")
     if all(text.lower() in MARKERS or text.startswith("#") for text in odd) or (
         len(counts) > min(max_categories, _FEW) and len(odd) < len(counts) / 10
     ):
         raise ValueError(
-            f"column {column.name!r} holds numbers, but also {listed}, first in {column.place(row)}: "
+            f"column {column.name!r} holds numbers, but also {listed}{first}: "
             f"correct that, say --missing={odd[0]!r} (missing=[{odd[0]!r}] in Python) if it stands for a missing value, "
             f"or that the column is categorical"
         )
@@ -162,7 +165,10 @@ def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
 
 
 def useless(kind: str, present: int, rows: int, distinct: int, kind_given: bool) -> str | None:
-    """Return why nothing can be learned from a column with so many values that are there, rows and different values, or None."""
+    """Return why nothing can be learned from a column, or None.
+
+    Of its ``rows`` values ``present`` are not missing, and those take ``distinct`` different values.
+    """
     if not present:
         return "holds no value"
     if kind_given:
@@ -195,9 +201,16 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
         return None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
         return None
-    steps = np.diff(values)
+    by_one, rising = order_of(values)
     distinct, span = len(np.unique(values)), int(values.max()) - int(values.min()) + 1
-    return why_numbered(column.name, Numbering(len(values), bool((steps == 1).all()), bool((steps > 0).all()), distinct, span))
+    return why_numbered(column.name, Numbering(len(values), by_one, rising, distinct, span))
+
+
+def order_of(values: AnyArray) -> tuple[bool, bool]:
+    """Return whether numbers rise by one, and whether they rise at all; unsigned ones have no negative differences."""
+    before, after = values[:-1], values[1:]
+    rising = bool((after > before).all())
+    return rising and bool((after - before == 1).all()), rising
 
 
 def why_numbered(name: str, seen: Numbering) -> str | None:

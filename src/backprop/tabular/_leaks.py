@@ -28,7 +28,7 @@ _RARE = 0.1  # share of a class
 def warnings(
     encoder: TableEncoder, target: Target, x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: AnyArray
 ) -> list[str]:
-    """Return a sentence about each thing that a person should look at before the model is trusted."""
+    """Return a sentence about each finding to check before the model is trusted."""
     x, y = _sampled(x_learn, y_learn)
     found = _giving_away(encoder, target, x, y)
     found += _copies_of_columns(encoder, x)
