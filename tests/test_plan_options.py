@@ -17,6 +17,7 @@ import pytest
 import backprop as bp
 from backprop import kernels, losses, optimizers
 from backprop._settings import Options
+from backprop._training import step
 from backprop.network import Network
 
 pytestmark = pytest.mark.skipif(kernels.compiled() is None, reason="plans are the compiled backend's")
@@ -302,3 +303,21 @@ def test_rates_may_change_while_another_thread_trains():
     finally:
         ends.set()
         thread.join()
+
+
+def test_an_option_assigned_while_a_plan_takes_the_options_holds_for_the_next_step(monkeypatch):
+    x, y = np.ones((4, 3)), np.ones((4, 1))
+    trainer, other = (bp.Trainer(bp.mlp([3, 4, 1], dtype="float64", seed=0), loss="mse", optimizer="sgd") for _ in range(2))
+    current_plan = step.current_plan
+
+    def meanwhile(*arguments):
+        planned = current_plan(*arguments)
+        monkeypatch.undo()
+        trainer.l2 = 0.5  # as another thread may
+        return planned
+
+    monkeypatch.setattr(step, "current_plan", meanwhile)
+    trainer.step(x, y)
+    other.step(x, y)
+    other.l2 = 0.5
+    assert trainer.step(x, y) == other.step(x, y)

@@ -1104,3 +1104,36 @@ def test_on_gradients_can_be_assigned_and_is_asked_for_when_a_trainer_is_loaded(
         bp.Trainer.load(tmp_path / "run.safetensors")
     again = bp.Trainer.load(tmp_path / "run.safetensors", on_gradients=seen.append)
     assert again.step(*data) == trainer.step(*data)
+
+
+def test_a_hook_that_writes_all_gradients_finds_those_of_frozen_layers_zero_again(backend):
+    net = bp.Network([bp.Dense(4, 5, activation="tanh"), bp.Dense(5, 1)], seed=0)
+    net.layers[0].trainable = False
+    seen = []
+
+    def add_one(gradients):
+        seen.append(gradients[:25].copy())
+        gradients += 1
+
+    trainer = bp.Trainer(net, loss="mse", optimizer="adagrad", on_gradients=add_one)
+    for _ in range(3):
+        trainer.step(np.ones((4, 4)), np.ones((4, 1)))
+    assert len(seen) == 3
+    assert not np.any(seen)
+
+
+def test_a_penalty_with_infinite_gradients_is_divergence(backend):
+    net = bp.Network([bp.Dense(64, 64, activation="tanh"), bp.Dense(64, 1)], seed=0)
+    net.layers[0].weight *= 1e13
+    before = net.parameters.copy()
+    with pytest.raises(bp.DivergenceError):
+        bp.Trainer(net, loss="mse", optimizer="sgd", l2=1e30).step(np.ones((4, 64)), np.ones((4, 1)))
+    np.testing.assert_array_equal(net.parameters, before)
+
+
+def test_a_shallow_copy_of_a_trainer_accumulates_for_itself(backend):
+    trainer = bp.Trainer(bp.mlp([2, 3, 1], seed=0), loss="mse", accumulate_steps=3)
+    trainer.step(np.ones((2, 2)), np.ones((2, 1)))
+    other = copy.copy(trainer)
+    other.step(np.ones((2, 2)), np.ones((2, 1)))
+    assert (trainer._accumulation.steps, other._accumulation.steps) == (1, 2)

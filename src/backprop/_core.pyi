@@ -65,6 +65,7 @@ class TrainingPlan:
     def __init__(
         self, plan: Plan, loss: str | None, loss_state: dict[str, Any], optimizer: Optimizer, penalized: Spans
     ) -> None: ...
+    def note_settings(self, has_formula: bool) -> None: ...
     def renew(
         self,
         loss_parameter: float,

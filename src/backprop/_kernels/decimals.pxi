@@ -55,7 +55,7 @@ cdef bint read_decimal(const char *text, Py_ssize_t size, double *value) noexcep
         if text < end and (text[0] == c'-' or text[0] == c'+'):
             negative_exponent = text[0] == c'-'
             text += 1
-        while text < end and is_digit(text[0]):
+        while text < end and is_digit(text[0]) and written_digits <= 4:
             written = 10 * written + (text[0] - c'0')
             written_digits += 1
             text += 1

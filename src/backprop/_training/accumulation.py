@@ -14,8 +14,6 @@ class Accumulation:
     Plans add to it as well: ``accumulate`` in ``_kernels/plans/steps.pxi``.
     """
 
-    __slots__ = ("filled", "mean", "steps", "weight")
-
     def __init__(self) -> None:
         self.mean: Array | None = None  # made once, as plans hold it; where nothing has filled it, it may hold anything
         self.discard()
@@ -45,6 +43,12 @@ class Accumulation:
             self.make_room(gradients)
             np.multiply(gradients, share, out=self.mean)
             self.filled = True
+
+    def copy(self) -> Accumulation:
+        """Return one that holds the same steps, in memory of its own."""
+        other = Accumulation()
+        other.load(*self.state())
+        return other
 
     def state(self) -> tuple[Array | None, int, float]:
         """Return a copy of the mean gradient, None where no step had one, the number of steps, and their weight."""

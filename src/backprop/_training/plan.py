@@ -52,6 +52,7 @@ def current_plan(
         return None
     if planned is None or not planned.serves(plan, name):
         planned = core.TrainingPlan(plan, name, vars(loss), optimizer, weight_spans(net))
+    planned.note_settings(has_formula)
     waits = accumulate_steps > 1 or accumulation.steps > 0
     if waits:
         accumulation.make_room(net.gradients)

@@ -197,7 +197,8 @@ class TrainingState(TrainingStep):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return what a copy or pickle keeps: all but plans and what belongs to a `fit` under way."""
-        return {key: value for key, value in self.__dict__.items() if key not in ("_interrupts", *_PASSING)}
+        kept = {key: value for key, value in self.__dict__.items() if key not in ("_interrupts", *_PASSING)}
+        return kept | {"_accumulation": self._accumulation.copy()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Restore what `__getstate__` returned, here or in earlier versions, whose gradients waited in three attributes."""

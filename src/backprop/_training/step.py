@@ -176,6 +176,7 @@ class TrainingStep(Options):
     def _assigned(self, name: str) -> None:
         """Let the plan, which was made of the options, be told of them before the next step; discard it with its objects."""
         if name in _PLANNED:
+            self.__dict__["_assignments"] = self.__dict__.get("_assignments", 0) + 1
             planned = self.__dict__.get("_step_plan")
             if planned is not None:
                 planned.stale = True
@@ -225,7 +226,7 @@ class TrainingStep(Options):
             if planned is not None and loss is not None:
                 if net.loss is not self.loss:
                     net.loss = self.loss
-                if planned.updated:
+                if planned.whole and planned.updated:
                     self.__dict__["last_lr"] = planned.lr
                 return float(loss)
         with self._exclusively("trainer.step"):
@@ -301,6 +302,7 @@ class TrainingStep(Options):
         if planned is None or not planned.is_current():
             state = self.__dict__
             state["_step_plan"] = None  # also if what follows raises
+            assignments = state.get("_assignments")
             if self._ranks is None:
                 state["_step_plan"] = current_plan(
                     planned,
@@ -314,7 +316,10 @@ class TrainingStep(Options):
                     self._accumulation,
                     self.on_gradients is not None,
                 )
-            return self._step_plan
+            renewed: TrainingPlan | None = state["_step_plan"]
+            if renewed is not None and state.get("_assignments") != assignments:  # by another thread, since they were read
+                renewed.stale = True
+            return renewed
         return planned
 
     def _run_plan(
@@ -494,8 +499,9 @@ class TrainingStep(Options):
     def _use_gradients(self, divisor: float) -> None:
         """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
         if self.l2:
-            for part in slices(weight_spans(self.net)):
-                self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
+            with np.errstate(over="ignore"):  # the look at the gradients before the update finds infinity
+                for part in slices(weight_spans(self.net)):
+                    self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
         if self.accumulate_steps == 1 and not self._accumulation.steps:
             self._clip_and_update()
         else:

@@ -501,7 +501,7 @@ cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_
     """Elements of workspace that a thread needs for a product of that shape, or of one that is smaller in every respect."""
     cdef Py_ssize_t panel = 2 * LANES_F, item = sizeof(float), layer = min(depth, <Py_ssize_t> DEPTH)
     cdef Py_ssize_t turned = panel * (layer + min(columns, <Py_ssize_t> (STRIPS * TILE_ROWS)))
-    cdef Py_ssize_t thin = columns * (depth + DEPTH) if 4 * columns <= LANES_F else 0
+    cdef Py_ssize_t thin = min(columns, <Py_ssize_t> (LANES_F // 4)) * (depth + DEPTH)
     return max(max(turned, thin), _packed_b(columns, depth, panel, item) + layer * min(rows, _most_rows(item)) + LANES_F)
 
 

@@ -310,7 +310,7 @@ cdef void take_mean_blocks(
 cdef bint clip(stretch_t *s, bint sliced, const real *like, member_t *m) noexcept nogil:
     """Cut the gradients to size, as `clipping` does; False when they are not finite, or too large for the optimizer to square.
 
-    ``sliced``: they are those of groups, or the mean of several steps, and no backward has bounded them.
+    ``sliced``: they are those of groups, the mean of several steps, or with a penalty, and no backward has bounded them.
     """
     cdef trainer_t *t = s.trainer
     cdef real *gradients = <real *> t.net.gradients
@@ -566,7 +566,7 @@ cdef outcome take_step(
             return LOSS_NOT_FINITE
     next.done += 1
     next.forwards += 1
-    return use_gradients(s, divisor, True, sliced, next, pace, like, m, after)
+    return use_gradients(s, divisor, True, sliced or s.trainer.l2 > 0, next, pace, like, m, after)
 
 
 cdef outcome use_gradients(
@@ -626,7 +626,7 @@ cdef void finish_walk(stretch_t *s, const real *like, member_t *m) noexcept nogi
     if s.trainer.l2 > 0:
         penalize(s, 0, s.divisor, like, m)
     next.done = next.forwards = 1
-    end = use_gradients(s, s.divisor, True, False, &next, &pace, like, m, stages_of(net))
+    end = use_gradients(s, s.divisor, True, s.trainer.l2 > 0, &next, &pace, like, m, stages_of(net))
     if end != FINISHED and is_current(m):
         set_to(&s.end, end)
 

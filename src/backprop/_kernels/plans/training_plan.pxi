@@ -96,13 +96,22 @@ cdef class TrainingPlan:
         self.penalized = SpanTable(penalized, plan.net.n_parameters)
         t.penalized, t.n_penalized = self.penalized.spans.at, self.penalized.spans.count
 
+    def note_settings(self, bint has_formula):
+        """Note which options of loss, optimizer and schedule are about to be read: one assigned from now on makes the plan stale."""
+        self.stale = False
+        self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), self.optimizer_state.get("settings")
+        lr = self.optimizer_state["lr"] if has_formula else 0.0
+        self.lr_state = None if type(lr) is float else vars(lr)
+        self.lr_settings = None if self.lr_state is None else self.lr_state.get("settings")
+
     def renew(
         self, double loss_parameter, loss_column, tuple target_range not None, tuple moments not None, spans, list ages not None,
         double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights, bint pauses,
         bint has_formula
     ):
-        """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes."""
+        """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes. `note_settings` comes before."""
         mean = None if accumulation is None else accumulation.mean
+        stale, self.stale = self.stale, True
         self.plan.begin()
         try:
             self.take_options(
@@ -113,6 +122,7 @@ cdef class TrainingPlan:
             self.trainer.pauses = self.pauses = pauses or not has_formula
             self.has_formula = has_formula
             self.whole = self.has_loss and not self.pauses
+            self.stale = stale
         finally:
             self.plan.end()
 
@@ -120,7 +130,6 @@ cdef class TrainingPlan:
         self, double loss_parameter, loss_column, tuple target_range, tuple moments, spans, list ages, double clip_norm,
         double clip_value, double l2, Py_ssize_t accumulate_steps, mean, class_weights, bint has_formula
     ) except -1:
-        cdef dict scalars = self.optimizer_state, lr_state = None
         cdef trainer_t t = self.trainer
         cdef Arrays seen
         cdef SpanTable table = SpanTable(spans, self.plan.net.n_parameters)
@@ -128,8 +137,6 @@ cdef class TrainingPlan:
         cdef Py_ssize_t size = self.plan.net.n_parameters
         cdef double low, high
         memset(&t.pace, 0, sizeof(pace_t))  # running products begin anew
-        if has_formula and type(scalars["lr"]) is not float:
-            lr_state = vars(scalars["lr"])
         low, high = target_range
         t.loss.parameter = loss_parameter
         seen.count, seen.dtype = 0, self.plan.net.dtype
@@ -163,10 +170,6 @@ cdef class TrainingPlan:
         self.target_low, self.target_high = low, high
         self.weighted = self.loss_state.get("class_weight") is not None
         self.class_weights = class_weights
-        self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), scalars.get("settings")
-        self.lr_state = lr_state
-        self.lr_settings = None if lr_state is None else lr_state.get("settings")
-        self.stale = False
         return 0
 
     cdef int take_formula(self, trainer_t *t, Arrays *seen, tuple moments) except -1:
@@ -281,7 +284,10 @@ cdef class TrainingPlan:
         return 0
 
     cdef int remember(self, const stretch_t *s) except -1:
-        """Keep the steps that wait for an update after a stretch."""
+        """Keep the steps that wait for an update after a stretch, and whether the caller sees the gradients before it."""
+        self.awaited = s.end == UPDATE_AWAITED
+        if self.awaited:
+            self.plan.zeroed = False  # a hook may write the gradients of frozen layers, too
         if self.accumulation is not None:
             self.accumulation.steps = s.reached.waiting
             self.accumulation.weight = s.reached.weight
@@ -291,7 +297,6 @@ cdef class TrainingPlan:
     cdef int note(self, const stretch_t *s) except -1:
         """Note what one step has done that came alone."""
         self.remember(s)
-        self.awaited = s.end == UPDATE_AWAITED
         self.updated = s.reached.updated == 1
         if self.updated:
             self.lr = s.lr[0]
@@ -408,7 +413,6 @@ cdef class TrainingPlan:
         self.recall(&s)
         self.train(&s, numbers, data)
         self.remember(&s)
-        self.awaited = s.end == UPDATE_AWAITED
         return s.reached.done, s.reached.forwards, s.reached.updated, s.end
 
     cdef int train(self, stretch_t *s, const Py_ssize_t *order, Py_ssize_t data) except -1:
