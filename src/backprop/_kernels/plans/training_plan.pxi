@@ -97,7 +97,7 @@ cdef class TrainingPlan:
         t.penalized, t.n_penalized = self.penalized.spans.at, self.penalized.spans.count
 
     def note_settings(self, bint has_formula):
-        """Note which options of loss, optimizer and schedule are about to be read: one assigned from now on makes the plan stale."""
+        """Note which options of loss, optimizer and schedule are about to be read: a later assignment makes the plan stale."""
         self.stale = False
         self.loss_settings, self.optimizer_settings = self.loss_state.get("settings"), self.optimizer_state.get("settings")
         lr = self.optimizer_state["lr"] if has_formula else 0.0
@@ -109,7 +109,7 @@ cdef class TrainingPlan:
         double clip_norm, double clip_value, double l2, Py_ssize_t accumulate_steps, accumulation, class_weights, bint pauses,
         bint has_formula
     ):
-        """Take over the options of loss, optimizer and trainer; if one is refused, nothing changes. `note_settings` comes before."""
+        """Take over options, after `note_settings`, of loss, optimizer and trainer; if one is refused, nothing changes."""
         mean = None if accumulation is None else accumulation.mean
         stale, self.stale = self.stale, True
         self.plan.begin()
