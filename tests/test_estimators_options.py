@@ -75,6 +75,8 @@ def test_fits_on_several_threads_leave_the_number_of_threads_as_it_was() -> None
     before = bp.backend().threads
     bp.set_num_threads(2)
     try:
+        if bp.backend().threads < 2:
+            pytest.skip("an OpenMP runtime that is loaded allows one thread")
         first, second = thread_limit(1), thread_limit(1)
         first.__enter__()
         second.__enter__()

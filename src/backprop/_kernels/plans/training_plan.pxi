@@ -111,7 +111,6 @@ cdef class TrainingPlan:
     ):
         """Take over options, after `note_settings`, of loss, optimizer and trainer; if one is refused, nothing changes."""
         mean = None if accumulation is None else accumulation.mean
-        stale, self.stale = self.stale, True
         self.plan.begin()
         try:
             self.take_options(
@@ -122,7 +121,6 @@ cdef class TrainingPlan:
             self.trainer.pauses = self.pauses = pauses or not has_formula
             self.has_formula = has_formula
             self.whole = self.has_loss and not self.pauses
-            self.stale = stale
         finally:
             self.plan.end()
 
