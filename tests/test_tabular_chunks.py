@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backprop.tabular import TableEncoder, _chunks
+from backprop.tabular import TableEncoder, _distinct, _statistics
 
 Columns = dict[str, Any]
 
@@ -89,7 +89,7 @@ def test_options_are_those_of_the_whole_table(options: dict[str, Any]) -> None:
 
 
 def test_quantiles_of_many_numbers_are_found_pass_by_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_chunks, "SORTED", 8)
+    monkeypatch.setattr(_statistics, "SORTED", 8)
     rng = np.random.default_rng(0)
     columns = {
         "row": rng.normal(size=20000),
@@ -110,7 +110,7 @@ def test_quantiles_of_many_numbers_are_found_pass_by_pass(monkeypatch: pytest.Mo
 def test_order_statistics_are_those_of_a_sort() -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.choice([-1.0, 1.0], 5000) * 10 ** rng.uniform(-308, 308, 5000), [0.0, -0.0, np.inf, -np.inf]])
-    ordered = _chunks._Ordered()
+    ordered = _statistics.OrderStatistics()
     ordered.add(values)
     ordered.want(range(0, len(values), 97))
     settled = False
@@ -123,7 +123,7 @@ def test_order_statistics_are_those_of_a_sort() -> None:
 
 def test_columns_of_more_values_than_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """What names the rows is told by a part of its values; the frequent categories are counted all the same."""
-    monkeypatch.setattr(_chunks, "LIMIT", 150)
+    monkeypatch.setattr(_distinct, "LIMIT", 150)
     columns = table()
     streamed, whole = TableEncoder.fit_chunks(chunked(columns, 100)), TableEncoder.fit(columns)
     assert streamed.ignored.keys() == whole.ignored.keys()
@@ -142,7 +142,7 @@ def test_memory_does_not_grow_with_the_rows(monkeypatch: pytest.MonkeyPatch) -> 
         )
 
     peaks = []
-    monkeypatch.setattr(_chunks, "LIMIT", 1 << 10)
+    monkeypatch.setattr(_distinct, "LIMIT", 1 << 10)
     for count in (2, 8):
         tracemalloc.start()
         TableEncoder.fit_chunks(chunks(count))
@@ -206,18 +206,20 @@ def test_integers_beyond_float64_stay_apart(dtype: type, monkeypatch: pytest.Mon
     whole = TableEncoder.fit(columns)
     assert [feature.name for feature in whole.features] == ["user_id"]
     assert_same(TableEncoder.fit_chunks(chunked(columns, 30)), whole)
-    monkeypatch.setattr(_chunks, "LIMIT", 40)  # hashes choose
+    monkeypatch.setattr(_distinct, "LIMIT", 40)  # hashes choose
     assert TableEncoder.fit_chunks(chunked(columns, 30)).names == whole.names
 
 
 def test_numbers_are_counted_alike_whatever_their_type() -> None:
-    different = _chunks._Different()
+    distinct = _distinct.Distinct()
     for numbers in ([5, 2**60, 2**60 + 1], [5.0, 2.0**60, -0.0], [0]):
-        different.add_numbers(np.array(numbers))
-    assert different.counts == {5: 2, 2**60: 2, 2**60 + 1: 1, 0: 2}
-    hashes = [_chunks._hashes(np.array([5, -7, -(2**60), 2**60], kind)).tolist() for kind in (np.int64, np.float64, object)]
+        distinct.add_numbers(np.array(numbers))
+    assert distinct.counts == {5: 2, 2**60: 2, 2**60 + 1: 1, 0: 2}
+    hashes = [
+        _distinct.hashes_of_numbers(np.array([5, -7, -(2**60), 2**60], kind)).tolist() for kind in (np.int64, np.float64, object)
+    ]
     assert hashes[0] == hashes[1] == hashes[2]
-    assert len(set(_chunks._hashes(np.array([2**60, 2**60 + 1, 1e300, 2e300, np.inf], object)).tolist())) == 5
+    assert len(set(_distinct.hashes_of_numbers(np.array([2**60, 2**60 + 1, 1e300, 2e300, np.inf], object)).tolist())) == 5
 
 
 def test_errors_about_the_sample_name_no_row() -> None:
