@@ -12,9 +12,10 @@ from test_kernels import COMPILED
 FILLER = 777.0
 
 # Tiles are up to 14 rows by two vectors of up to 16 elements. Products of one row, of up to 4 rows, of up to 4 columns, and of rows
-# that nearly fill one or two vectors have loops of their own. More than 128 rows make for packing, and fewer where they lie 4 KB
-# (1024 float32, 512 float64) or multiples of it apart. Layers end at 256 of the inner dimension. Blocks end at 196 rows or, where a
-# layer takes more than 512 KB and is packed two panels at a time, at half of the second-level cache, which is 196 to 1024 rows.
+# that nearly fill one or two vectors have loops of their own. The second matrix is packed for more than 128 rows, and for fewer
+# where its rows lie 4 KB (1024 float32, 512 float64) or multiples of it apart. Layers end at 256 of the inner dimension. Blocks end
+# at 196 rows or, where a layer takes more than 512 KB and is packed two panels at a time, at half of the second-level cache, which
+# is 196 to 1024 rows.
 NARROW = [0, 1, 2, 4, 5, 7, 13, 14, 15, 16, 17, 31, 33, 64, 65]
 SHAPES = [
     *product([0, 1, 2, 5], [0, 1, 7, 17], [0, 1, 3, 33]),

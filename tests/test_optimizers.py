@@ -48,7 +48,7 @@ def test_trajectory_is_pytorchs(case, backend):
 @pytest.mark.parametrize("steps", [0, 1, 62, 63, 64, 65, 127, 4000, 10**6])
 @pytest.mark.parametrize("name", ["adam", "adamw", "adamax", "nadam", "radam"])
 def test_an_update_follows_from_its_number_however_it_was_reached(name, steps, backend):
-    """In one stretch of a plan, in steps of one's own and by hand, with the count set by hand: the same bits."""
+    """The number is assigned; `fit`, `Trainer.step` and `Optimizer.step` then give the same bits."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(6, 3)), rng.normal(size=(6, 2))
     results = []

@@ -209,7 +209,7 @@ def test_a_loss_that_a_kernel_finds_infinite_leaves_the_steps_before_it(both):
     assert_same(planned, other)
 
 
-def test_fewer_steps_may_be_asked_for_while_some_wait(both):
+def test_accumulate_steps_may_change_while_steps_wait(both):
     x, y = data()
 
     def train() -> Found:

@@ -1,4 +1,4 @@
-"""An option that is assigned between two steps holds for the next one, in the plan that is there.
+"""An option that is assigned between two steps holds for the next one, in the existing plan.
 
 Every option of every optimizer, loss, layer and of the trainer is changed; the steps afterwards are those of a fresh plan, bit for
 bit.
@@ -188,7 +188,7 @@ def test_every_option_is_changed_here():
         assert set(table) - UNUSED <= {name for part in objects for name in assignable(part)} <= set(table) | UNUSED
 
 
-KEPT = {  # what a plan is told of
+KEPT = {  # options that an existing plan takes over
     "weight_decay": lambda trainer, at: setattr(trainer.optimizer, "weight_decay", 0.01 * at),
     "l1": lambda trainer, at: setattr(trainer.optimizer, "l1", 0.01 * at),
     "groups": lambda trainer, at: setattr(trainer.optimizer, "groups", {"*.bias": {"weight_decay": 0.01 * at}}),
@@ -284,7 +284,7 @@ def test_a_prediction_and_a_jacobian_follow_a_change():
 
 
 def test_rates_may_change_while_another_thread_trains():
-    """A step under way goes on with the rate that it began with: the plan is not touched."""
+    """A plan in use refuses an assignment: the rate of a step stays what it was when the step began."""
     made = bp.Trainer(bp.mlp([64, 256, 256, 3], dropout=0.5, seed=0), loss="mse")
     x, y = np.ones((256, 64), np.float32), np.ones((256, 3), np.float32)
     made.step(x, y)

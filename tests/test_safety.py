@@ -229,7 +229,7 @@ def broken_spans(spans: np.ndarray) -> Iterator[np.ndarray]:
 
 @compiled
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
-def test_options_that_a_plan_is_told_of_are_checked_and_a_refusal_changes_nothing(optimizer):
+def test_options_that_a_plan_takes_over_are_checked_and_a_refusal_changes_nothing(optimizer):
     trainer = bp.Trainer(blocks(), loss=bp.losses.Quantile(q=[0.1, 0.5, 0.9]), optimizer=optimizer)
     net, made, (x, _) = trainer.net, trainer.optimizer, numbers()
     y = np.ones((10, 3), np.float32)
