@@ -238,9 +238,10 @@ class _SyncedNorm:
     def install(self) -> None:
         setattr(self.layer, "forward", self.forward)  # noqa: B010  (mypy refuses the assignment)
         setattr(self.layer, "backward", self.backward)  # noqa: B010
+        self.layer._TRANSIENT |= {"forward", "backward"}
 
     def remove(self) -> None:
-        for name in ("forward", "backward"):
+        for name in ("forward", "backward", "_TRANSIENT"):
             if name in vars(self.layer):
                 delattr(self.layer, name)
 
@@ -272,8 +273,6 @@ class _SyncedNorm:
         weight_sum, bias_sum = self._sum(own)
         grad_x: Array = (layer.weight * inv_std / n * (n * grad_outputs - bias_sum - x_hat * weight_sum)).astype(grad_outputs.dtype)
         return grad_x
-
-    forward.not_copied = backward.not_copied = True  # type: ignore[attr-defined]
 
     def _sum(self, own: Array) -> Array:
         total = np.empty_like(own)

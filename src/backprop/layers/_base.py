@@ -101,7 +101,7 @@ class Layer(Options, metaclass=Overridable):
     _index = 0  # its place among all layers of the network, depth first: part of the key of its random numbers
     _kept: Any = None  # what forward leaves for one backward
     _trusted = False  # whether what it returns needs no check
-    _TRANSIENT: ClassVar = frozenset({"_owner", "_noise", "_index", "_kept"})
+    _TRANSIENT: frozenset[str] = frozenset({"_owner", "_noise", "_index", "_kept", "_TRANSIENT"})  # attributes that copies lack
 
     def __init__(self) -> None:
         """Take nothing."""
@@ -322,11 +322,7 @@ class Layer(Options, metaclass=Overridable):
 
     def __getstate__(self) -> dict[str, Any]:
         left_out = self._TRANSIENT | self._array_shapes.keys()
-        state = {
-            name: value
-            for name, value in assigned(self).items()
-            if name not in left_out and not getattr(value, "not_copied", False)
-        }
+        state = {name: value for name, value in assigned(self).items() if name not in left_out}
         state["_preset"] = {name: value.copy() for name, value in self._values().items()}
         return state
 
