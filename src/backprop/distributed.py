@@ -164,14 +164,7 @@ def fit(
     try:
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
-        options = FitOptions(
-            epochs=check_count("epochs", epochs),
-            batch_size=check_count("batch_size", batch_size),
-            shuffle=check_flag("shuffle", shuffle),
-            drop_last=check_flag("drop_last", drop_last),
-            verbose=None if verbose is None else check_flag("verbose", verbose),
-            seed=trainer._seed_for(seed),
-        )
+        options = FitOptions.checked(epochs, batch_size, shuffle, drop_last, verbose, trainer._seed_for(seed))
         converter = Converter(trainer.net, trainer.loss, check_flag("check_finite", check_finite))
         run = _Run(trainer, comm, options, check_flag("sync_batch_norm", sync_batch_norm))
         run.take_data(converter, x, y, sample_weight, class_weight, steps_per_epoch)

@@ -264,14 +264,7 @@ class Trainer(TrainingState):
             elif isinstance(validation, Rows) and self._class_vector is not None:
                 validation.use_class_weight(self._class_vector)
                 validation.require_weight()
-            options = FitOptions(
-                epochs=check_count("epochs", epochs),
-                batch_size=check_count("batch_size", batch_size),
-                shuffle=check_flag("shuffle", shuffle),
-                drop_last=check_flag("drop_last", drop_last),
-                verbose=None if verbose is None else check_flag("verbose", verbose),
-                seed=seed,
-            )
+            options = FitOptions.checked(epochs, batch_size, shuffle, drop_last, verbose, seed)
             self._seed = seed
             return run_fit(self, data, validation, callbacks, options)
 

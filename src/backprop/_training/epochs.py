@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .._arrays import check_count, check_flag
 from .._types import Numbers
 from ..callbacks import CallbackList
 from ..data import Indices, count_batches, epoch_rng, row_order
@@ -36,6 +37,18 @@ class FitOptions(NamedTuple):
     drop_last: bool
     verbose: bool | None
     seed: int
+
+    @classmethod
+    def checked(cls, epochs: Any, batch_size: Any, shuffle: Any, drop_last: Any, verbose: Any, seed: int) -> FitOptions:
+        """Return the arguments of `Trainer.fit`, or raise an error that names the one that is not valid."""
+        return cls(
+            epochs=check_count("epochs", epochs),
+            batch_size=check_count("batch_size", batch_size),
+            shuffle=check_flag("shuffle", shuffle),
+            drop_last=check_flag("drop_last", drop_last),
+            verbose=None if verbose is None else check_flag("verbose", verbose),
+            seed=seed,
+        )
 
 
 class _Pace:
