@@ -1,8 +1,9 @@
 """Threads of a grid search over several jobs: ``python benchmarks/grid_search.py`` prints them.
 
-Every search trains the same networks, whose steps are large enough for threads of their own. For each it prints the time, the
-processor time of all processes, how many threads there were, and how many of them ran or waited for a processor on average.
-Where a search of two jobs takes more processor time than one of one job, threads stand in each other's way.
+Every search trains the same networks, whose steps are large enough to be divided among threads. For each it prints the time, the
+processor time of all processes, the largest number of threads, and the mean number of them that ran or waited for a processor.
+Where a search of two jobs takes more processor time than one of one job, threads wait for each other. The processor times are
+the table of docs/scikit-learn.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from time import perf_counter, sleep
 import numpy as np
 from sklearn.base import clone
 
-PAUSE = 0.01  # seconds between two looks at the threads
+PAUSE = 0.01  # seconds between two counts of the threads
 
 
 def processes(root: int) -> Iterator[int]:
@@ -34,7 +35,7 @@ def processes(root: int) -> Iterator[int]:
 
 
 def threads(root: int) -> tuple[int, int]:
-    """Return how many threads there are in a process and its descendants, and how many of them run or wait for a processor."""
+    """Return the number of threads of a process and its descendants, and of those that run or wait for a processor."""
     states = []
     for process in processes(root):
         for stat in Path(f"/proc/{process}/task").glob("*/stat"):
@@ -44,7 +45,7 @@ def threads(root: int) -> tuple[int, int]:
 
 
 class Watch:
-    """Looks at the threads of this process and its descendants until it is told to stop."""
+    """Counts the threads of this process and its descendants, again and again within `watching`."""
 
     def __init__(self) -> None:
         self.all: list[int] = []
@@ -54,14 +55,14 @@ class Watch:
     def watching(self) -> Iterator[None]:
         done = threading.Event()
 
-        def look() -> None:
+        def count() -> None:
             while not done.is_set():
                 found, ready = threads(getpid())
                 self.all.append(found)
-                self.ready.append(ready - 1)  # the one that looks
+                self.ready.append(ready - 1)  # without the one that counts
                 sleep(PAUSE)
 
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=count)
         thread.start()
         try:
             yield
@@ -71,7 +72,7 @@ class Watch:
 
 
 def processor_seconds(root: int) -> float:
-    """Return what a process and its descendants have taken so far."""
+    """Return the processor time that a process and its descendants have taken so far."""
     ticks = 0
     for process in processes(root):
         fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
@@ -80,7 +81,7 @@ def processor_seconds(root: int) -> float:
 
 
 def search(library: str, jobs: int, backend: str) -> str:
-    """Run a grid search in this process and return what was seen."""
+    """Run a grid search in this process and return its row of the table."""
     from joblib import Parallel, delayed, parallel_config
     from sklearn.model_selection import GridSearchCV
 
@@ -97,16 +98,16 @@ def search(library: str, jobs: int, backend: str) -> str:
         with watch.watching():
             GridSearchCV(estimator, {"alpha": [1e-4, 1e-3, 1e-2, 1e-1]}, cv=2, refit=False, n_jobs=jobs).fit(x, y)
         seconds, taken = perf_counter() - began, processor_seconds(getpid()) - before
-    return f"{seconds:10.2f} s{taken:10.2f} s{max(watch.all):9}{np.mean(watch.ready):9.1f}"
+    return f"{seconds:10.2f} s{taken:14.2f} s{max(watch.all):9}{np.mean(watch.ready):9.1f}"
 
 
 def main() -> None:
-    """Print a table of searches, each of which runs in a process of its own."""
+    """Print a table of searches, each of which runs in its own process."""
     if len(sys.argv) == 4:
         print(search(sys.argv[1], int(sys.argv[2]), sys.argv[3]))
         return
     print(f"{len(sched_getaffinity(0))} processors")
-    print(f"{'':30}{'time':>12}{'processors':>12}{'threads':>9}{'ready':>9}")
+    print(f"{'':30}{'time':>12}{'processor time':>16}{'threads':>9}{'ready':>9}")
     for library in ("scikit-learn", "here"):
         for how, jobs, backend in (("one job", 1, "loky"), ("two processes", 2, "loky"), ("two threads", 2, "threading")):
             command = [sys.executable, __file__, library, str(jobs), backend]
