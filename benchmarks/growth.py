@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from plot import pyplot
 
 import backprop as bp
 from backprop._bench.measure import ourselves
@@ -44,8 +45,9 @@ bp.set_num_threads(1)
 def peak(): return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 rows, *sizes = map(int, sys.argv[1:])
 bp.mlp([2, 2], seed=0).fit(np.zeros((2, 2)), np.zeros(2, int), loss="cross_entropy", epochs=1, verbose=False)
-x = np.random.default_rng(0).standard_normal((rows, sizes[0]), np.float32)
-y = np.arange(rows) % sizes[-1]
+rng = np.random.default_rng(0)  # draws without temporary arrays, which would raise the peak before training
+x = rng.standard_normal((rows, sizes[0]), np.float32)
+y = rng.integers(sizes[-1], size=rows)
 before = peak()
 bp.mlp(sizes, seed=0).fit(x, y, loss="cross_entropy", optimizer="adam", epochs=1, batch_size=64, verbose=False)
 print(max(peak() - before, 4096))
@@ -127,12 +129,7 @@ def _text(growth: Growth, place: int) -> str:
 
 def draw(found: Sequence[Growth], path: Path) -> None:
     """One panel a curve, both axes logarithmic."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    mpl.rcParams |= {"svg.hashsalt": "backprop", "font.size": 9}  # the same file from the same numbers
-    from matplotlib import pyplot as plt
-
+    plt = pyplot()
     figure, axes = plt.subplots(2, 3, figsize=(9, 5), layout="constrained")
     for axis, growth in zip(axes.flat, found, strict=True):
         scale = 1e6 if growth.unit == "s" else 1 / 2**20
@@ -142,10 +139,12 @@ def draw(found: Sequence[Growth], path: Path) -> None:
         axis.set_title(growth.title, loc="left", fontsize=9)
         axis.set_ylabel("us" if growth.unit == "s" else "MiB")
         axis.minorticks_off()
+        axis.yaxis.set_major_formatter("{x:,.9g}")
+        axis.set_ylim(top=4 * axis.get_ylim()[1])  # room for the legend
         axis.set_xticks(growth.sizes[::2], [f"{size:,}" for size in growth.sizes[::2]])
         axis.grid(color="#dddddd")
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8)
+        axis.legend(frameon=False, fontsize=8, loc="upper left")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from types import ModuleType
 
 from backprop._bench.measure import Row
 from backprop._bench.peers import NAMES
@@ -15,14 +16,21 @@ from backprop._bench.report import Report
 COLORS = dict(zip(NAMES, ["#8c8c8c", "#d1495b", "#edae49", "#3a7ca5", "#66a182", "#8d5a97"], strict=True))
 
 
-def plot(report: Report, path: Path) -> None:
-    """One panel for training and one for prediction: a row per network, a dot per library, on a logarithmic scale."""
+def pyplot() -> ModuleType:
+    """Return Matplotlib's pyplot, set so that the same numbers give the same file, with text as text and not as paths."""
     import matplotlib as mpl
 
     mpl.use("Agg")
-    mpl.rcParams |= {"svg.hashsalt": "backprop", "font.size": 9}  # the same file from the same numbers
+    fonts = ["DejaVu Sans", "Verdana", "sans-serif"]
+    mpl.rcParams |= {"svg.hashsalt": "backprop", "svg.fonttype": "none", "font.size": 9, "font.sans-serif": fonts}
     from matplotlib import pyplot as plt
 
+    return plt
+
+
+def plot(report: Report, path: Path) -> None:
+    """One panel for training and one for prediction: a row per network, a dot per library, on a logarithmic scale."""
+    plt = pyplot()
     panels = {
         "training, a step in fit": [row for row in report.rows if row.table == "training" and row.detail == "fit"],
         "prediction": [row for row in report.rows if row.table == "prediction"],
