@@ -187,6 +187,15 @@ def test_the_report_says_what_is_unusual_about_the_run_and_what_to_try(
     assert "<b>Try:</b>" in deep
 
 
+def test_importance_is_measured_on_the_rows_that_are_judged(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """A word that stands for a missing value in training does so in evaluation."""
+    table = write(tmp_path / "gaps.csv", "x,y", lambda rng: f"{rng.random():.3f},{'-999' if rng.random() < 0.2 else rng.random()}")
+    run(capsys, "train", table, "--target", "y", "--out", tmp_path / "m", "--epochs", 1, "--missing=-999", "--quiet")
+    printed, _ = run(capsys, "evaluate", tmp_path / "m", table, "--importance", "--missing=-999")
+    assert "importance" in printed
+    assert run(capsys, "evaluate", tmp_path / "m", table, "--importance")[0] == printed
+
+
 def test_the_data_file_is_never_overwritten(capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path) -> None:
     before = houses.read_bytes()
     for options in (["--out", houses], ["--out", tmp_path / "m", "--report", houses]):

@@ -220,6 +220,24 @@ def test_words_for_missing_values_are_classes_of_a_target_from_python_and_missin
     assert model.classes == ("all", "none", "some")
 
 
+def test_words_that_a_file_was_read_with_stand_for_missing_values_wherever_it_is_used(tmp_path: Path) -> None:
+    plain, marked = tmp_path / "plain.csv", tmp_path / "marked.csv"
+    rows = [(f"{row**2 % 13}.5", f"{row % 7}.25") for row in range(60)]
+    plain.write_text("x,y\n" + "".join(f"{'' if row % 5 == 0 else x},{'' if row == 7 else y}\n" for row, (x, y) in enumerate(rows)))
+    marked.write_text(plain.read_text().replace("\n,", "\n-999,").replace(",\n", ",-999\n"))
+    whole, table = read_csv(str(plain)), read_csv(str(marked), missing=["-999"])
+    features = TableEncoder.fit(whole).features
+    assert all(feature.flagged for feature in features)
+    for encoder in (TableEncoder.fit(table), TableEncoder.fit_chunks([table])):
+        assert encoder.features == features
+        assert encoder.missing == {"", "-999"}
+    assert TableEncoder.fit_chunks([table], missing=["-1"]).features == TableEncoder.fit(table, missing=["-1"]).features != features
+    model = TableModel.fit(whole, "y", epochs=1, verbose=False)
+    np.testing.assert_array_equal(model.encoder.transform(table), model.encoder.transform(whole))
+    assert model.evaluate(table).rows == 59
+    assert model.evaluate(table).metrics == model.evaluate(whole).metrics
+
+
 def test_an_encoding_can_be_told_and_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     for encoding in ("latin-1", "cp1252", "utf-16"):

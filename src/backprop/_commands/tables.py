@@ -110,7 +110,7 @@ def evaluate(options: argparse.Namespace) -> None:
     print(f"rows        {judged.rows:,} with a value of {model.target.name!r}")
     _tell_judgement(judged, print)
     if options.importance:
-        rows, y, _ = rows_to_judge(model.target, _fit._target_of(table, model.target.name, options.missing)[0])
+        rows, y, _ = model._rows_to_judge(table)
         _tell_importance(_importance_of(model.network, model.encoder, model.encoder._encoded(table).part(rows), y), print)
 
 

@@ -11,14 +11,14 @@ hash.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._types import AnyArray
 from ._chunk_fits import FITS, Chosen, ColumnFit
-from ._columns import Column, columns
+from ._columns import Column, columns, missing_words, words_of
 from ._distinct import Distinct
 from ._features import Feature
 from ._kinds import Settings, kind_of, useless
@@ -27,11 +27,18 @@ from ._rows import Table, check_names, named_columns
 Chunks = Callable[[], Iterable[Any]]
 
 
-def fit_features(
-    chunks: Chunks, ignored: dict[str, str], settings: Settings, words: frozenset[str]
-) -> tuple[tuple[Feature, ...], tuple[str, ...]]:
-    """Return the features of the columns that are used, and notes; ``ignored`` gets the others, with the reasons."""
-    rows, seen = _values_seen(chunks, ignored, words, [*settings.kinds, *settings.dates, *ignored])
+class Fitted(NamedTuple):
+    """The features of the columns that are used, notes about them, and the words that stand for a missing value."""
+
+    features: tuple[Feature, ...]
+    notes: tuple[str, ...]
+    missing: frozenset[str]
+
+
+def fit_features(chunks: Chunks, ignored: dict[str, str], settings: Settings, missing: Iterable[str] | None) -> Fitted:
+    """Fit a feature to each column that can be used; ``ignored`` gets the others, with the reasons."""
+    source = _Source(chunks, ignored, missing)
+    rows, seen = _values_seen(source, [*settings.kinds, *settings.dates, *ignored])
     fits: dict[str, ColumnFit] = {}
     notes: dict[str, str] = {}
     for name, values in seen.items():
@@ -43,31 +50,30 @@ def fit_features(
             continue
         fits[name] = FITS[kind.name](Chosen(name, kind, given, settings))
         notes[name] = kind.note
-    _fit_all(fits, chunks, ignored, words, rows)
+    _fit_all(fits, source, rows)
     identifiers = {name: reason for name, fit in fits.items() if (reason := fit.why_identifier())}
     ignored |= identifiers
     used = [name for name in fits if name not in identifiers]
     if not used and identifiers:  # better than nothing
         used = list(identifiers)[:1]
         notes[used[0]] = f"{used[0]}: {ignored.pop(used[0])}, but is the only column there is"
-    return tuple(fits[name].feature() for name in used), tuple(notes[name] for name in used if notes[name])
+    features, used_notes = (fits[name].feature() for name in used), (notes[name] for name in used if notes[name])
+    return Fitted(tuple(features), tuple(used_notes), source.words)
 
 
-def _values_seen(
-    chunks: Chunks, ignored: dict[str, str], words: frozenset[str], named: list[str]
-) -> tuple[int, dict[str, _ValuesSeen]]:
+def _values_seen(source: _Source, named: list[str]) -> tuple[int, dict[str, _ValuesSeen]]:
     """Make the first pass: return the number of rows, and what was seen of each column."""
     seen: dict[str, _ValuesSeen] = {}
 
     def add(chunk: dict[str, Column]) -> None:
         if not seen:
-            seen.update({name: _ValuesSeen(name, words) for name in chunk})
+            seen.update({name: _ValuesSeen(name, source.words) for name in chunk})
         if seen.keys() != chunk.keys():
             raise ValueError(f"all chunks must have the same columns, got {list(chunk)} after {list(seen)}")
         for name, column in chunk.items():
             seen[name].add(column)
 
-    rows = _read_all(chunks, ignored, words, add, named)
+    rows = source.read(add, named)
     if not seen or not rows:
         raise ValueError(
             "chunks must hold at least one row and one column. A function that returns an iterator anew for each pass is needed"
@@ -75,7 +81,7 @@ def _values_seen(
     return rows, seen
 
 
-def _fit_all(fits: dict[str, ColumnFit], chunks: Chunks, ignored: dict[str, str], words: frozenset[str], rows: int) -> None:
+def _fit_all(fits: dict[str, ColumnFit], source: _Source, rows: int) -> None:
     """Make all later passes, each over the columns of which not all is known yet."""
     names = list(fits)
     unsettled = fits
@@ -87,7 +93,7 @@ def _fit_all(fits: dict[str, ColumnFit], chunks: Chunks, ignored: dict[str, str]
             fit.add(chunk[name])
 
     while unsettled:
-        again = _read_all(chunks, ignored, words, add)
+        again = source.read(add)
         if again != rows:
             raise ValueError(
                 f"chunks must give the same rows each time they are read, got {rows:,} rows at first and {again:,} later. "
@@ -96,31 +102,39 @@ def _fit_all(fits: dict[str, ColumnFit], chunks: Chunks, ignored: dict[str, str]
         unsettled = {name: fit for name, fit in unsettled.items() if not fit.settle()}
 
 
-def _read_all(
-    chunks: Chunks,
-    ignored: dict[str, str],
-    words: frozenset[str],
-    add: Callable[[dict[str, Column]], None],
-    named: Iterable[str] = (),
-) -> int:
-    """Add the columns of each chunk and return the number of rows; errors say in which chunk they were found.
+class _Source:
+    """The chunks, without the columns in ``ignored``.
 
-    The first chunk with columns must have those ``named``.
+    Where ``missing`` is None, the first chunk tells the words that stand for a missing value, if it was read from a file with some.
     """
-    rows = 0
-    for index, chunk in enumerate(chunks()):
-        try:
-            given = named_columns(chunk)
-            if not given:  # a list without rows
-                continue
-            check_names(given, named)
-            named = ()
-            found = columns(given, [name for name in given if name not in ignored], words)
-            add(found)
-            rows += len(next(iter(found.values()), ()))
-        except ValueError as error:
-            raise ValueError(f"chunk {index}: {error}") from None
-    return rows
+
+    def __init__(self, chunks: Chunks, ignored: Mapping[str, str], missing: Iterable[str] | None) -> None:
+        self._chunks, self._ignored = chunks, ignored
+        self.words = missing_words(missing)
+        self._words_known = missing is not None
+
+    def read(self, add: Callable[[dict[str, Column]], None], named: Iterable[str] = ()) -> int:
+        """Add the columns of each chunk and return the number of rows; errors say in which chunk they were found.
+
+        The first chunk with columns must have those ``named``.
+        """
+        rows = 0
+        for index, chunk in enumerate(self._chunks()):
+            try:
+                given = named_columns(chunk)
+                if not given:  # a list without rows
+                    continue
+                check_names(given, named)
+                named = ()
+                if not self._words_known:
+                    self.words = words_of(given, self.words)
+                    self._words_known = True
+                found = columns(given, [name for name in given if name not in self._ignored], self.words)
+                add(found)
+                rows += len(next(iter(found.values()), ()))
+            except ValueError as error:
+                raise ValueError(f"chunk {index}: {error}") from None
+        return rows
 
 
 class _ValuesSeen:

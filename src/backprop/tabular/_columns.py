@@ -309,7 +309,16 @@ def missing_words(words: Iterable[str] | None) -> frozenset[str]:
     """Return the words that stand for a missing value; an empty field always does."""
     if isinstance(words, str):
         raise TypeError(f"missing must be a sequence of words, got the word {words!r}")
-    return MISSING if words is None else frozenset({"", *(word.strip().lower() for word in words)})
+    if words is None:
+        return MISSING
+    given = frozenset({"", *(word.strip().lower() for word in words)})
+    return MISSING if given == MISSING else given  # which `Column` knows by identity
+
+
+def words_of(table: Any, words: frozenset[str]) -> frozenset[str]:
+    """Return the words that stand for a missing value in a table: those that it was read with, else these."""
+    given = table.options.get("missing") if isinstance(table, Table) else None
+    return words if given is None else missing_words(given)
 
 
 def is_code(column: Column) -> bool:

@@ -15,7 +15,7 @@ from ._columns import Column
 from ._encoded import EncodedRows, OneHot
 from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer
 from ._kinds import Kind, Settings
-from ._rows import Table, check_names, named_columns
+from ._rows import check_names, named_columns
 from ._saved import restored, saved
 
 Matrix = npt.NDArray[np.floating]
@@ -119,22 +119,15 @@ class TableEncoder:
         TypeError
             When a column holds something else than numbers, booleans, text, dates and times.
         """
-        settings = _kinds.settings(kinds, dates, max_categories, decimal, thousands)
-        if isinstance(ignore, str):
-            raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
-        ignored = dict.fromkeys(ignore, "as asked")
-        for name, kind in settings.kinds.items():
-            if kind not in FEATURES:
-                raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
+        settings = _settings(kinds, dates, max_categories, decimal, thousands)
+        ignored = _ignored(ignore)
         given = named_columns(table)
         check_names(given, [*settings.kinds, *settings.dates, *ignored])
-        if isinstance(given, Table):
-            missing = given.options.get("missing") if missing is None else missing
-        words = _columns.missing_words(missing)
+        words = _columns.missing_words(missing) if missing is not None else _columns.words_of(given, _columns.MISSING)
         columns = _columns.columns(given, [name for name in given if name not in ignored], words)
         if not any(len(column) for column in columns.values()) and not ignored:
             raise ValueError("table must have at least one row and one column")
-        encoder = cls((), ignored, missing)
+        encoder = cls((), ignored, words)
         encoder._learn(columns, settings, None if rows is None else np.asarray(rows, np.intp))
         return encoder
 
@@ -178,23 +171,19 @@ class TableEncoder:
         >>> TableEncoder.fit_chunks(chunks).names
         ('age', 'city=Oslo', 'city=Rome', 'city missing')
         """
-        settings = _kinds.settings(kinds, dates, max_categories, decimal, thousands)
-        if isinstance(ignore, str):
-            raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
-        for name, kind in settings.kinds.items():
-            if kind not in FEATURES:
-                raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
+        settings = _settings(kinds, dates, max_categories, decimal, thousands)
+        ignored = _ignored(ignore)
         if isinstance(chunks, Iterator):
             raise TypeError(
                 "chunks must be a list, or a function that returns an iterable: an iterator can be iterated over only once"
             )
         source: Callable[[], Iterable[Any]] = chunks if callable(chunks) else lambda: chunks
-        encoder = cls((), dict.fromkeys(ignore, "as asked"), missing)
-        features, notes = fit_features(source, encoder.ignored, settings, encoder.missing)
+        features, notes, words = fit_features(source, ignored, settings, missing)
         if not features:
-            why = "; ".join(f"{name!r} {reason}" for name, reason in encoder.ignored.items())
+            why = "; ".join(f"{name!r} {reason}" for name, reason in ignored.items())
             raise ValueError(f"chunks have no column to learn from: {why}")
-        encoder.features, encoder.notes = features, notes
+        encoder = cls(features, ignored, words)
+        encoder.notes = notes
         return encoder
 
     def _learn(self, columns: dict[str, Column], settings: Settings, rows: npt.NDArray[np.intp] | None) -> None:
@@ -296,10 +285,7 @@ class TableEncoder:
         return EncodedRows(dense, places, hot, start)
 
     def _columns_of(self, table: Any) -> dict[str, Column]:
-        words = self.missing
-        if isinstance(table, Table) and table.options.get("missing") is not None:
-            words = _columns.missing_words(table.options["missing"])
-        return _columns.columns(table, [feature.name for feature in self.features], words)
+        return _columns.columns(table, [feature.name for feature in self.features], _columns.words_of(table, self.missing))
 
     def _row(self, table: Any) -> list[float] | None:
         """The matrix's one row for one dict of values; None for anything that the general way has to look at."""
@@ -356,6 +342,27 @@ class TableEncoder:
             return cls(features, config["ignored"], config["missing"])
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"the saved description of the table is damaged: {error!r}") from error
+
+
+def _settings(
+    kinds: Mapping[str, str] | None,
+    dates: Mapping[str, str] | None,
+    max_categories: int,
+    decimal: str | None,
+    thousands: str | None,
+) -> Settings:
+    settings = _kinds.settings(kinds, dates, max_categories, decimal, thousands)
+    for name, kind in settings.kinds.items():
+        if kind not in FEATURES:
+            raise ValueError(f"the kind of column {name!r} must be one of {', '.join(FEATURES)}, got {kind!r}")
+    return settings
+
+
+def _ignored(ignore: Iterable[str]) -> dict[str, str]:
+    """The names of columns to ignore, with the reason."""
+    if isinstance(ignore, str):
+        raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
+    return dict.fromkeys(ignore, "as asked")
 
 
 def _write(part: npt.NDArray[np.floating], feature: Feature, column: Column) -> None:

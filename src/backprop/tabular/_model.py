@@ -19,7 +19,7 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..serialization import architecture, network_in
 from . import _fit
-from ._columns import Column
+from ._columns import Column, words_of
 from ._encoded import by_parts
 from ._encoder import TableEncoder
 from ._judge import Judgement, judge, rows_to_judge
@@ -282,12 +282,15 @@ class TableModel:
         """
         table = named_columns(rows)
         check_names(table, [self.target.name])
-        words = self.encoder.missing if isinstance(table, Table) else frozenset({""})
-        place = table if isinstance(table, Table) else None
-        known = Column(self.target.name, table[self.target.name], missing=words, table=place)
         x = self.encoder._encoded(table, self.network.dtype)
-        there, y, remarks = rows_to_judge(self.target, known)
-        return judge(self.target, by_parts(self.network.predict, x.part(there)), y, remarks)
+        known, y, remarks = self._rows_to_judge(table)
+        return judge(self.target, by_parts(self.network.predict, x.part(known)), y, remarks)
+
+    def _rows_to_judge(self, table: Mapping[str, Any]) -> tuple[npt.NDArray[np.intp], AnyArray, tuple[str, ...]]:
+        """What `_judge.rows_to_judge` returns for the target's column of a table."""
+        place = table if isinstance(table, Table) else None
+        words = frozenset({""}) if place is None else words_of(place, self.encoder.missing)
+        return rows_to_judge(self.target, Column(self.target.name, table[self.target.name], missing=words, table=place))
 
     def save(self, path: StrPath) -> None:
         """Write the model to one safetensors file, whole or not at all.
