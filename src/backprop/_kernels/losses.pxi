@@ -5,7 +5,7 @@ gradient come from one pass over the outputs, in blocks that stay in the first-l
 
     elementwise losses   LOSS_BLOCK elements, wherever rows begin and end
     losses of rows       as many whole rows as LOSS_BLOCK elements hold, at least one; for cross entropy with labels of few classes,
-                         a vector holds a column of as many rows as it has lanes, and no sum or maximum goes across its lanes
+                         each lane of a vector holds another row, and no sum or maximum goes across lanes
 
 A block writes its part of the sum to ``partial[block]`` and its gradient to ``grad``, or, where no gradient is asked for, to
 ``scratch``, which the blocks of a thread use in turn. Blocks depend on the shape only, and a share (part, parts) is a range of

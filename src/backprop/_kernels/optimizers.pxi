@@ -22,7 +22,7 @@ from backprop._types import SPAN
 
 cdef enum:
     SPAN_BLOCK = 2048
-    SPANS_AT_HAND = 8  # so many need no memory from the allocator
+    SPANS_AT_HAND = 8  # up to this number, spans need no memory from the allocator
 
 cdef enum Optimizer:
     SGD

@@ -24,7 +24,7 @@ the copy, and always a last panel that is not full: the copy is filled up with z
   many panels reuse it.
 
 **Few rows.** One row times B runs along the rows of B, up to 8 vectors wide. Up to FEW rows times a transposed B are dot products,
-as many at a time as a vector has lanes, summed across by a tree of interleavings. More rows that nearly fill one or two vectors
+one for each lane of a vector at a time, summed across by a tree of interleavings. More rows that nearly fill one or two vectors
 change places with a transposed B: C.T = B.T A.T transposes A, which is small, and C, and reads B as it lies.
 
 **Few columns.** A tile as wide as a vector would waste most lanes on up to a quarter of one: more rows than one are dot products
@@ -39,7 +39,7 @@ elements.
 cdef enum:
     DEPTH = 256    # most of k in a layer
     STRIPS = 14    # most strips in a block of rows, where a whole layer of B is at hand
-    TOGETHER = 12  # strips that are packed together: as many streams as a set of the first-level cache has places
+    TOGETHER = 12  # strips that are packed together: one stream of stores for each way of the first-level cache
     PANELS = 2     # panels of B that are packed together, where a whole layer is not
     WHOLE = 1 << 19     # bytes: a layer of B that stays in the second-level cache
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
@@ -55,7 +55,7 @@ cdef Py_ssize_t L2_BYTES = second_level_cache()
 
 cdef inline Py_ssize_t share_start(Py_ssize_t size, Py_ssize_t unit, int part, int parts) noexcept nogil:
     """Where share ``part`` of ``parts`` begins in ``size`` elements that are split at multiples of ``unit`` only."""
-    if part == 0 or part == parts:  # the ends, and so all that one thread asks for, take no division: a step asks fifty times
+    if part == 0 or part == parts:  # without a division, which is slow: one thread needs the ends alone
         return 0 if part == 0 else size
     return min(size, (size + unit - 1) // unit * part // parts * unit)
 
@@ -183,7 +183,7 @@ cdef inline void _interleave(
     bint whole, bint exact, const real *source, Py_ssize_t source_row, Py_ssize_t rows, Py_ssize_t columns,
     real *target, Py_ssize_t target_row
 ) noexcept nogil:
-    """target = source.T, for up to as many rows and columns as a vector has lanes (``whole``, a literal: exactly as many).
+    """target = source.T, for rows and columns up to the lanes of a vector (``whole``, a literal: all of them).
 
     In log2(lanes) rounds of interleaving the first half of the rows with the second. Rows that are missing become columns of zeros,
     unless ``exact``, a literal.
@@ -393,7 +393,7 @@ cdef void _outer_product(
 cdef void _dot_products(
     const real *a, const real *b, Py_ssize_t b_column, Py_ssize_t depth, real *c, Py_ssize_t columns
 ) noexcept nogil:
-    """C = a B for one row and a B whose columns are contiguous: as many dot products at a time as a vector has lanes."""
+    """C = a B for one row and a B whose columns are contiguous: a dot product in each lane of a vector."""
     cdef Py_ssize_t i, j, k, count, width = lanes(a)
     j = 0
     while j < columns:
@@ -455,7 +455,7 @@ cdef void _turned_product(
 
 
 cdef inline bint _is_thin(Py_ssize_t columns, Py_ssize_t depth, Py_ssize_t width) noexcept nogil:
-    """Whether so few columns are better made of dot products, which have to be long for what their sums across the lanes cost."""
+    """Whether columns are few enough for dot products, and these long enough to outweigh their sums across the lanes."""
     return 4 * columns <= width and depth >= columns * width
 
 
@@ -517,7 +517,7 @@ cdef inline Py_ssize_t _strip_start(Py_ssize_t rows, Py_ssize_t strips, Py_ssize
 
 
 cdef inline bint _stays(Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t apart) noexcept nogil:
-    """Whether so many rows of A use a layer of B where it lies, whose rows are ``apart`` bytes apart.
+    """Whether products with ``rows`` rows of A use a layer of B where it lies, whose rows are ``apart`` bytes apart.
 
     One strip does. A few do if the second-level cache has a place for each row of a panel (at multiples of a power of two they
     compete) and, with short vectors, between whose few operations less time is left for loads, if the layer is small.

@@ -24,8 +24,8 @@
 
 typedef void (*share_t)(void *work, int part, int parts);
 
-/* One piece of work on several threads. Its program is a sequence of numbered stages, and a stage is so many pieces. Every thread runs
-   the program, takes pieces of the stage it has come to until none is left, and goes on when all are done, by any thread. */
+/* A task for several threads. Its program is a sequence of numbered stages, and a stage consists of pieces. Every thread runs the
+   program, takes pieces of the stage it has come to until none is left, and continues when all are done, by any thread. */
 typedef struct team_t {
     uint64_t stage;     /* the number of the stage, and in the lower half one bit for each piece that is taken */
     int done;           /* pieces of the stage that are done */
@@ -39,7 +39,7 @@ typedef struct team_t {
     struct team_t *next;
 } team_t;
 
-enum { MOST_PARTS = 32 }; /* as many as there are bits for pieces */
+enum { MOST_PARTS = 32 }; /* one bit each for pieces in `stage` */
 
 /* A thread of a team, and where it has come to. */
 typedef struct {

@@ -1,13 +1,13 @@
 # Threads: a team for a stretch of work, from one budget that the Python threads of the process share.
 #
-# A stretch of work is one program that every thread of a team runs: a sequence of stages, each of so many pieces. A thread takes
-# pieces of the stage that it has come to until none is left and goes on when all are done, so the others' work is there to be read
+# A stretch of work is one program that every thread of a team runs: a sequence of stages, each of them in pieces. A thread takes
+# pieces of the stage that it has come to until none is left and continues when all are done, so it can read the others' work
 # in the next stage. Who does a piece makes no difference to its result, and pieces depend on the size of the team only through how
 # work that can be cut anywhere is cut. A thread that comes late, because something else has the processor, passes through the
 # stages that were done without it; what it reads there may be older or newer than the stage, so a program keeps to this:
 #
-#     - what decides how it goes on is written once and stays (the loss of each step), or is read just before a stage: a thread that
-#       gets a piece of a stage has read what the stages before had left;
+#     - what decides how it continues is written once and stays (the loss of each step), or is read just before a stage: a thread
+#       that gets a piece of a stage has read what the stages before had left;
 #     - where a decision changes how many stages there are, the numbers of those that follow it do not depend on it
 #       (`take_piece_before`).
 #
@@ -125,7 +125,7 @@ cdef void leave_budget() noexcept nogil:
 
 
 cdef inline int threads_for(double flops) noexcept nogil:
-    """How many threads a step of so much work is worth."""
+    """How many threads a step of ``flops`` is worth."""
     return <int> max(1.0, min(<double> min(value_of(&thread_limit), <int> MOST_PARTS), flops / FLOPS_OF_A_THREAD))
 
 
@@ -176,7 +176,7 @@ def set_openmp_default(int threads):
     openmp_default = threads
 
 
-# A fork waits until no thread is inside a step, and steps wait for the fork. In the child, which goes on with the forking thread
+# A fork waits until no thread is inside a step, and steps wait for the fork. In the child, which continues with the forking thread
 # alone, the parameters of every network are those of a whole step. Threads inside a step run no Python, so it does end.
 
 cdef inline bint begin_step() noexcept:
@@ -202,13 +202,13 @@ def before_fork():
 
 
 def after_fork_in_parent():
-    """Go on as before."""
+    """Continue as before."""
     budget_lock.release()
     add_to(&forks, -1)
 
 
 def after_fork_in_child():
-    """Go on with one thread and alone: the helpers and the other callers stayed behind.
+    """Continue with one thread and alone: the helpers and the other callers stayed behind.
 
     Those who fork a process for each processor want one thread in each; `set_num_threads` is there for the others.
     """

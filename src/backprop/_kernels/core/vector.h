@@ -1,6 +1,6 @@
 /* The little C that Cython cannot say: vectors that behave like numbers.
 
-   vfloat and vdouble hold as many numbers as one register of the instruction set that this file is compiled for: 64 bytes with
+   vfloat and vdouble hold the numbers of one register of the instruction set that this file is compiled for: 64 bytes with
    AVX-512, 32 with AVX2, 16 elsewhere. The compiler gives them + - * / and, where there is one instruction for it, turns
    a * b + c into a fused multiply-add. What is here is what operators do not reach: memory, choice by comparison, bits.
 
@@ -61,7 +61,7 @@ static int processor_level(void) {
 #endif
 }
 
-/* The size of a core's second-level cache in bytes, within usual limits; a usual one where the system does not tell. */
+/* The size of a core's second-level cache in bytes, within usual limits; a usual one where the system does not report it. */
 static Py_ssize_t second_level_cache(void) {
     long size = 0;
 #if defined(_SC_LEVEL2_CACHE_SIZE)
@@ -296,11 +296,12 @@ INLINE vfloat multiply_add_f(vfloat a, vfloat b, vfloat c) { return a * b + c; }
 INLINE vdouble multiply_add_d(vdouble a, vdouble b, vdouble c) { return a * b + c; }
 #endif
 
-/* 1 / v, within one unit in the last place where v is in [2^-126, 2^126), in float64 [2^-1022, 2^1022); of 0, infinity and NaN
-   it is what 1 / v is; what else there is must be divided by. An estimate r with 14 bits, then r + r (1 - v r), Newton's step, which
-   doubles them: fewer cycles where the divider, which a root keeps busy too, is the bottleneck. Intel defines the estimate of
-   AVX-512 bit for bit, and AMD's Zen 5 gives the same bits, so results do not depend on the processor. Those of the estimate of AVX2
-   would, and for 8 numbers at a time two steps take as long as the division: there, as elsewhere, the processor divides. */
+/* 1 / v, within one unit in the last place where v is in [2^-126, 2^126), in float64 [2^-1022, 2^1022), and exactly 1 / v
+   where v is 0, infinite or NaN; it must not be used for any other v. An estimate r with 14 bits, then r + r (1 - v r), Newton's
+   step, which doubles them: fewer cycles where the divider, which a root keeps busy too, is the bottleneck. Intel defines the
+   estimate of AVX-512 bit for bit, and AMD's Zen 5 gives the same bits, so results do not depend on the processor. Those of the
+   estimate of AVX2 would, and for 8 numbers at a time two steps take as long as the division: there, as elsewhere, the processor
+   divides. */
 #if defined(AVX512)
 #define ESTIMATES 1
 INLINE vfloat reciprocal_f(vfloat v) {

@@ -1,7 +1,7 @@
 """The order of rows: what `numpy.random.Generator.shuffle` does, draw by draw, in a third of the time.
 
 That is Fisher and Yates' shuffle: from the last place to the second, each trades with a place up to its own. NumPy draws such a
-place as a number of as many bits as the largest one has, again if it is too large. Here draws come some at a time: whether one
+place as a number with the bit length of the largest one, again if it is too large. Here draws come some at a time: whether one
 is too large then only decides where the next is written, which no processor has to guess, and what will be traded is on its way
 from memory meanwhile.
 """
@@ -37,7 +37,7 @@ cdef void shuffle_places(Py_ssize_t *order, uint32_t size, bitgen_t *bits) noexc
     while last > 0:
         if last <= mask >> 1:
             mask >>= 1
-        count = min(last - (mask >> 1), <uint32_t> DRAWS)  # so many have this mask
+        count = min(last - (mask >> 1), <uint32_t> DRAWS)  # the places that have this mask
         draw_places(bits, order, last, mask, count, places)
         for i in range(count):
             order[last], order[places[i]] = order[places[i]], order[last]

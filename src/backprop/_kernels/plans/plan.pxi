@@ -176,7 +176,7 @@ cdef class Plan:
         return outputs
 
     cpdef bint takes(self, Py_ssize_t rows, bint training):
-        """Whether a batch of so many rows can go through."""
+        """Whether a batch of this number of rows can go through."""
         return rows >= (self.least_rows if training else 1)
 
     def attempt(self, x, bint training, noise, bint check_finite):
@@ -313,7 +313,7 @@ cdef class Plan:
             self.users = self.claims = 0
 
     cdef int reserve(self, Py_ssize_t rows) except -1:
-        """Have a workspace for so many rows, and for as many threads as may come."""
+        """Make the workspace large enough for batches of ``rows`` and for the current limit of threads."""
         cdef program_t *net = &self.net
         cdef int threads = min(value_of(&thread_limit), <int> MOST_PARTS)
         if rows <= net.rows and threads <= net.threads:

@@ -32,8 +32,8 @@ cdef struct prediction_t:
     float_mode_t mode  # of the caller
     bint interrupted  # whether there was one, and its handler has raised an exception
     team_t team
-    char *memory  # of all threads, each with
-    Py_ssize_t size  # so many bytes:
+    char *memory  # of all threads
+    Py_ssize_t size  # bytes of each thread's part:
     Py_ssize_t register_size  # registers,
     Py_ssize_t inv_std  # then what a layer norm needs, from here on,
     Py_ssize_t products  # and what matrix products need
@@ -45,7 +45,7 @@ cdef void slice_rows(prediction_t *p, int threads) noexcept nogil:
     cdef Py_ssize_t item = item_size(net.dtype), rows, products = 0
     cdef int i
     p.slices, p.slice = 1, p.n
-    if p.n > LEAST_ROWS:  # few rows take no divisions
+    if p.n > LEAST_ROWS:  # a small batch is one slice, without the divisions below
         rows = min(SLICE_BYTES // (net.width * item), <Py_ssize_t> SLICE_ROWS)
         if threads > 1:  # a few slices for each thread, so that one that is held up leaves its work to others
             rows = min(rows, p.n // (4 * threads))
@@ -55,7 +55,7 @@ cdef void slice_rows(prediction_t *p, int threads) noexcept nogil:
         p.slice = (p.n + p.slices - 1) // p.slices
     for i in range(net.count):
         op = &net.operation[i]
-        if op.kind == DENSE and p.slice > 1:  # one row needs none
+        if op.kind == DENSE and p.slice > 1:  # one row needs no workspace
             products = max(products, product_workspace(p.slice, op.fan_out, op.fan_in))
     p.register_size = whole_lines(p.slice * net.width * item)
     p.inv_std = net.registers * p.register_size

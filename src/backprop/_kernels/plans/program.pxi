@@ -149,7 +149,7 @@ cdef bint fits(const program_t *net, int i, Py_ssize_t width) noexcept nogil:
 
 
 cdef inline bint lies_in(Py_ssize_t offset, Py_ssize_t size, Py_ssize_t room, bint needed) noexcept nogil:
-    """Whether so many numbers from an offset on are there; -1 where there are none, unless they are ``needed``."""
+    """Whether ``size`` numbers from an offset on lie within ``room``; an offset of -1, unless ``needed``, is an array left out."""
     return offset == -1 and not needed or 0 <= offset <= room - size
 
 
@@ -376,7 +376,7 @@ cdef void backward_dense(
 
 
 cdef inline bint is_bounded(const real *x, const real *delta, Py_ssize_t n, Py_ssize_t p, Py_ssize_t k) noexcept nogil:
-    """Whether squares of x.T @ delta have to be finite, by sum |x| sum |delta|; not asked where to look through it costs less."""
+    """Whether squares of x.T @ delta have to be finite, by sum |x| sum |delta|; False where checking the product costs less."""
     if 4 * n * (p + k) > p * k:
         return False
     product = quick_sum_of_absolutes(x, n * p) * quick_sum_of_absolutes(delta, n * k)

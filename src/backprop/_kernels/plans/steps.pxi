@@ -10,10 +10,10 @@
 #     update      the optimizer's step
 #
 # A stretch of any number of steps is one call without Python; every thread of the team runs the same loop, takes pieces of each
-# stage (team.pxi) and computes the few numbers that decide how it goes on. A loss or a gradient that is not finite, or a label that
-# is no class, ends the stretch before the update, so that the parameters are those of the last good step.
+# stage (team.pxi) and computes the few numbers that decide how it continues. A loss or a gradient that is not finite, or a label
+# that is no class, ends the stretch before the update, so that the parameters are those of the last good step.
 #
-# Inputs, targets and weights are the caller's, and other threads may write them meanwhile. So what decides how the threads go on
+# Inputs, targets and weights are the caller's, and other threads may write them meanwhile. So what decides how the threads continue
 # is read from there once, by one of them, and kept for all; and labels are compared with the number of classes where they are read.
 
 from libc.math cimport isfinite, pow
@@ -24,7 +24,7 @@ cdef enum outcome:
     GRADIENT_NOT_FINITE
     INPUT_NOT_FINITE
     LABEL_OUT_OF_RANGE
-    UPDATE_AWAITED  # all is well: the gradients are there, and the caller wants to see them
+    UPDATE_AWAITED  # no failure: the gradients of an update are ready, and the caller makes it
 
 cdef enum:
     MOST_AGES = 8
@@ -58,7 +58,7 @@ cdef struct pace_t:  # an optimizer, and what changes from step to step
 
 cdef struct groups_t:  # see slices.pxi
     Py_ssize_t rows  # of the largest batch that there is memory for
-    Py_ssize_t slice  # its slices have at most so many rows
+    Py_ssize_t slice  # the most rows of one of its slices
     int threads
     program_t *local  # the network, for each thread: with arrays of its own
     arrays_t *arrays
@@ -81,7 +81,7 @@ cdef struct trainer_t:  # what all steps share
     double clip_norm  # 0: no clipping
     double clip_value
     void *mean  # the gradients of steps that wait for an update; NULL: no step waits
-    Py_ssize_t accumulate_steps  # so many make an update
+    Py_ssize_t accumulate_steps  # the steps of one update
     bint pauses  # whether a stretch ends before an update, for the caller to see the gradients
     double limit  # of a gradient, beyond which its square overflows; infinite for optimizers that form none
     double stretch  # a gradient that reaches the limit overflows when multiplied by this
@@ -141,8 +141,8 @@ cdef struct batch_t:
 
 cdef enum:
     SHORT_ROW = 64  # bytes: a call of memcpy costs more than to copy so few
-    ROWS_AHEAD = 32  # a row comes from memory while so many before it are copied, and the batch before it is worked on
-    BYTES_AHEAD = 512  # so much of it; processors go on by themselves
+    ROWS_AHEAD = 32  # a row is prefetched while this number of rows before it are copied, or during the batch before
+    BYTES_AHEAD = 512  # of a row; the processor's own prefetching does the rest
 
 
 cdef batch_t batch_of(stretch_t *s, Py_ssize_t step, const real *like) noexcept nogil:
@@ -283,7 +283,7 @@ cdef void accumulate(
 
 
 cdef inline real blend(real x, real share_x, real y, real share_y) noexcept nogil:
-    """A sum in which what has no share is not looked at: it may be anything."""
+    """share_x x + share_y y; a number whose share is 0 is not used, and may be NaN or uninitialized."""
     return (share_x * x if share_x else 0) + (share_y * y if share_y else 0)
 
 
@@ -365,7 +365,7 @@ cdef bint sums_fit(const real *g, const real *v, Py_ssize_t size, int part, int 
 cdef void update(
     stretch_t *s, pace_t *pace, double lr, const progress_t *next, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """The update with which the stretch has come so far; the stage ``after`` follows."""
+    """One update; ``next`` is how far the stretch is after it. The stage ``after`` follows."""
     cdef trainer_t *t = s.trainer
     cdef program_t *net = t.net
     cdef Py_ssize_t step = s.updates + next.updated
@@ -454,7 +454,7 @@ cdef void set_scalars(const powers_t *powers, pace_t *pace, int age, Py_ssize_t 
 
 
 cdef inline double nadam_momentum(pace_t *pace, Py_ssize_t step) noexcept nogil:
-    """mu_step, which the step before has called mu_next."""
+    """mu_step; the step before has already computed it as mu_next."""
     if pace.mu_number != step:
         pace.mu_number = step
         pace.mu = pace.update.beta1 * (1 - 0.5 * pow(0.96, step * pace.momentum_decay))
@@ -539,7 +539,7 @@ cdef outcome skip_step(
 cdef outcome take_step(
     stretch_t *s, const batch_t *b, double divisor, progress_t *next, pace_t *pace, const real *like, member_t *m, uint32_t after
 ) noexcept nogil:
-    """From forward to update, the stage ``after`` follows; ``next``: how far the stretch has come, and comes by it."""
+    """From forward to update; ``next``, how far the stretch is, is moved on. The stage ``after`` follows."""
     cdef program_t *net = s.trainer.net
     cdef Py_ssize_t step = next.done
     cdef double scale = loss_scale(&s.loss, divisor, net.n_outputs)
@@ -641,7 +641,7 @@ cdef void finish_share(void *work, int part, int parts) noexcept nogil:
 
 
 cdef void update_share(void *work, int part, int parts) noexcept nogil:
-    """Clip and update after a pause: the rest of a step whose gradients the caller has seen, and may have changed."""
+    """Clip and update after a pause, in which the caller may have changed the gradients."""
     cdef stretch_t *s = <stretch_t *> work
     cdef member_t m = member(&s.trainer.net.team, part, parts)
     if s.trainer.net.dtype == cnp.NPY_FLOAT:

@@ -1,4 +1,4 @@
-"""Tallies: the sums over rows that metrics follow from, kept step by step while training goes on.
+"""Tallies: the sums over rows that metrics follow from, kept step by step during training.
 
     decisions   w_i (1 if all decisions of row i are right, else 0)                        one number
     errors      w_i |d_ij|, w_i d_ij^2, w_i t_ij, w_i t_ij^2 for each output j            (4, width)
@@ -6,8 +6,8 @@
 with d = outputs - targets, and t the targets less a number for each output, which keeps digits where targets are far from 0. The
 decisions of a row are those of `_metrics`: which output is the largest, or, output by output, whether it is above a threshold.
 
-A sum of so many numbers is a chain of additions. Errors go into ``width`` sums side by side, a multiple of k of them: so many
-elements of consecutive rows form vectors, and position p of them belongs to output p % k. Sums are float64.
+A long sum is a chain of additions. Errors go into ``width`` sums side by side, a multiple of k: ``width`` consecutive elements of
+the rows form vectors, and position p of them belongs to output p % k. Sums are float64.
 """
 
 cdef enum Tally:
@@ -148,7 +148,7 @@ TALLIES = {"decisions": DECISIONS, "errors": ERRORS}
 
 
 cdef int set_tally(tally_t *t, Arrays *seen, tally, bint labels, Py_ssize_t rows, Py_ssize_t k) except -1:
-    """Take over a `_tally.Tally` of data with so many rows, for k outputs."""
+    """Take over a `_tally.Tally` of data with ``rows`` rows, for k outputs."""
     kind, t.separate, t.threshold, weight, origin, sums, measured = tally
     t.kind = TALLIES[kind]
     if labels and (t.kind == ERRORS or t.separate):

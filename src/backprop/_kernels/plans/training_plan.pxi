@@ -1,6 +1,6 @@
 # Training plans: the plan of a network with a loss, an optimizer and clipping, for whole training steps.
 #
-# `backprop._training.plan` makes one, a new one when the network changes, and tells it of options that have been assigned.
+# `backprop._training.plan` makes one, replaces it when the network changes, and passes on options that have been assigned.
 
 MOST_UPDATE_AGES: int = MOST_AGES
 
@@ -61,8 +61,8 @@ cdef class TrainingPlan:
     cdef list tables  # likewise: those of all spans that the trainer points to
     cdef SpanTable penalized
     cdef Py_ssize_t rows  # the largest batch there is memory for
-    cdef Py_ssize_t *order  # of the rows of a stretch, with room for so many
-    cdef Py_ssize_t order_room
+    cdef Py_ssize_t *order  # of the rows of a stretch
+    cdef Py_ssize_t order_room  # the rows that it has room for
     cdef dict loss_state  # the attributes of the loss and of the optimizer, whose settings the plan was made of
     cdef dict optimizer_state
     cdef dict lr_state  # of the schedule; None: the learning rate is a number
@@ -76,13 +76,13 @@ cdef class TrainingPlan:
     cdef object loss_name
     cdef object accumulation  # the steps that wait for an update; None: none do
     cdef readonly double lr  # of the last update by `step` or `finish`
-    cdef readonly bint updated  # whether the last step that came alone ended with an update
+    cdef readonly bint updated  # whether the last single step ended with an update
     cdef readonly bint awaited  # whether the last stretch ended before one, which `update` makes
     cdef readonly bint has_loss  # False: the loss is computed elsewhere, between forward and `finish`
     cdef readonly bint has_formula  # False: the optimizer is one of the user's, which updates after a pause
     cdef readonly bint pauses  # whether a stretch ends before an update
     cdef readonly bint whole  # whether steps are one call: it has the loss, and does not pause before updates
-    cdef public bint stale  # whether options that it was not told of have changed
+    cdef public bint stale  # whether options have changed since the last `renew`
 
     def __cinit__(self, Plan plan not None, loss, dict loss_state not None, optimizer, penalized):
         cdef trainer_t *t = &self.trainer
@@ -220,13 +220,13 @@ cdef class TrainingPlan:
         )
 
     def takes(self, Py_ssize_t rows):
-        """Whether a batch of so many rows can go through."""
+        """Whether a batch of this number of rows can go through."""
         return rows >= self.plan.least_rows
 
     def step(self, x, y, sample_weight, noise):
         """Train on one batch and return its loss; None, and nothing is done, when there is anything to convert or to refuse.
 
-        ``sample_weight`` may be None. The optimizer's count goes on; so does that of `noise`.
+        ``sample_weight`` may be None. The count of `noise` rises by one, that of the optimizer with an update.
         """
         cdef stretch_t s
         cdef loss_t kernel
@@ -293,7 +293,7 @@ cdef class TrainingPlan:
         return 0
 
     cdef int note(self, const stretch_t *s) except -1:
-        """Note what one step has done that came alone."""
+        """Record the result of a single step."""
         self.remember(s)
         self.updated = s.reached.updated == 1
         if self.updated:
@@ -478,9 +478,9 @@ cdef class TrainingPlan:
         return True
 
     def update(self, double lr):
-        """Clip and update with the gradients that are there, after a pause; False when they are not finite.
+        """Clip and update with the current gradients, after a pause; False when they are not finite.
 
-        None, and nothing is done, when an option has been assigned since, or when the optimizer has a formula of its own.
+        None, and nothing is done, when an option has been assigned since, or when the optimizer is a custom one.
         """
         cdef stretch_t s
         if not (self.has_formula and self.is_current()):
@@ -519,7 +519,7 @@ cdef class TrainingPlan:
         return self.order
 
     cdef int reserve_stretch(self, Py_ssize_t batch, Py_ssize_t rows) except -1:
-        """Have memory for these rows in batches: of the whole network for what is not sliced, of a slice for the rest."""
+        """Reserve memory for these rows in batches: for the whole network where they are not sliced, for a slice elsewhere."""
         cdef program_t *net = &self.plan.net
         cdef Py_ssize_t most = min(batch, rows), last = rows % batch
         self.reserve(most)
@@ -529,7 +529,7 @@ cdef class TrainingPlan:
         return self.reserve_groups(most)
 
     cdef int reserve(self, Py_ssize_t rows) except -1:
-        """Have memory for what a batch of so many rows brings along."""
+        """Reserve memory for a batch of ``rows``: targets, weights, sliced outputs, buffers and partial sums."""
         cdef trainer_t *t = &self.trainer
         if rows <= self.rows:
             return 0
@@ -544,7 +544,7 @@ cdef class TrainingPlan:
         return 0
 
     cdef int reserve_groups(self, Py_ssize_t rows) except -1:
-        """Have memory for groups of slices of batches of so many rows, for as many threads as may come."""
+        """Reserve memory for groups of slices of batches of ``rows``, for every thread of the network's plan."""
         cdef groups_t *g = &self.trainer.groups
         cdef program_t *net = &self.plan.net
         if rows <= g.rows and net.threads <= g.threads:
