@@ -1,10 +1,12 @@
-"""A step of one process and of all ranks: the table of docs/howto/machines.md.
+"""A step of one process and of all ranks, measured, and of many machines, by a model: the tables of docs/howto/machines.md.
 
-``mpiexec -n 2 python benchmarks/ranks.py`` prints it.
+``mpiexec -n 2 python benchmarks/ranks.py`` prints them.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
+from math import log2
 from time import perf_counter
 from typing import Any
 
@@ -13,6 +15,7 @@ import numpy as np
 import backprop as bp
 
 CASES = [((4, 32, 32, 2), 32, 200), ((64, 128, 64, 10), 64, 100), ((784, 256, 128, 10), 256, 16), ((784, 1024, 1024, 10), 512, 4)]
+LATENCY, BANDWIDTH = 20e-6, 1.25e9  # seconds of a message; bytes in a second, of a network of 10 Gbit/s
 
 
 def step_seconds(sizes: tuple[int, ...], rows: int, steps: int, comm: Any = None) -> float:
@@ -27,6 +30,12 @@ def step_seconds(sizes: tuple[int, ...], rows: int, steps: int, comm: Any = None
         trainer.fit(x, y, batch_size=share, verbose=False)
         times.append((perf_counter() - began) / steps)
     return min(times)
+
+
+def modelled(alone: float, sizes: tuple[int, ...], ranks: int) -> float:
+    """The time of a step of ranks on one machine each: what it takes ``alone``, and the sum of the gradients in float32."""
+    numbers = sum((before + 1) * width for before, width in pairwise(sizes))
+    return alone + 2 * log2(ranks) * LATENCY + 2 * (ranks - 1) / ranks * 4 * numbers / BANDWIDTH
 
 
 def main() -> None:
@@ -45,6 +54,8 @@ def main() -> None:
                 f"{name:20} {rows:4} rows: {1e6 * alone:9.0f} us alone, {1e6 * together:9.0f} us on {comm.Get_size()} ranks",
                 flush=True,
             )
+            steps_of = {ranks: modelled(alone, sizes, ranks) for ranks in (2, 16, 128, 1024)}
+            print("by the model:", *(f"{1e3 * s:.3g} ms ({alone / s:.0%}) on {ranks}" for ranks, s in steps_of.items()))
 
 
 if __name__ == "__main__":
