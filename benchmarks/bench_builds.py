@@ -1,14 +1,15 @@
 """Compare builds of the package: products, whole steps, predictions.
 
-    python benchmarks/compare_builds.py OLD/src NEW/src                    # all, in about three minutes
-    python benchmarks/compare_builds.py OLD/src NEW/src --only float32     # rows whose name contains all these words
-    python benchmarks/compare_builds.py OLD/src NEW/src --only fit --peers # beside PyTorch and onnxruntime
-    python benchmarks/compare_builds.py OLD/src NEW/src OTHER/src --cpu    # several; on a machine that others use
+    python benchmarks/bench_builds.py OLD/src NEW/src                       # all, in about three minutes
+    python benchmarks/bench_builds.py OLD/src NEW/src --only float32        # rows whose name contains all these words
+    python benchmarks/bench_builds.py OLD/src NEW/src --only 4-32-32-2 " 1 rows"    # what a call costs
+    python benchmarks/bench_builds.py OLD/src NEW/src --only fit --peers    # beside PyTorch and onnxruntime
+    python benchmarks/bench_builds.py OLD/src NEW/src OTHER/src --cpu       # several; on a machine with other load
 
 Each folder holds a package ``backprop``, its extension built. Each is loaded by a process of its own; the processes take turns, row
-by row, in several rounds with new processes, and the least time of each counts. So what the machine does in the meantime, and where
-memory happens to lie, disturbs all alike. Products are in GFLOP/s, steps and predictions in time. The first folder is the measure:
-the number behind each other one says how many times as fast it is; for the peers, how many times as long they take as the last.
+by row, in several rounds with new processes, and the least time of each counts. So other load and the placement of memory disturb
+all alike. Products are in GFLOP/s, steps and predictions in time. The first folder is the reference: the number behind each other
+one is how many times as fast it is; for the peers, how many times as long they take as the last folder.
 """
 
 from __future__ import annotations
@@ -19,20 +20,21 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import pairwise
 from math import inf
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
 
 WIDTHS = (64, 128, 256, 512, 1024, 2048)
 ROWS = (1, 2, 4, 8, 16, 32, 48, 64, 128, 256, 512)
 LAYERS = ((784, 256), (1024, 1024))
-NETWORKS: dict[
-    tuple[int, ...], tuple[str, tuple[int, ...], tuple[int, ...]]
-] = {  # activation, rows of a step, rows of a prediction
+# By widths: activation, rows of a step, rows of a prediction.
+NETWORKS: dict[tuple[int, ...], tuple[str, tuple[int, ...], tuple[int, ...]]] = {
     (4, 32, 32, 2): ("tanh", (1, 32), (1, 32, 4096)),
     (64, 128, 64, 10): ("relu", (32, 8192), (32, 4096)),
     (784, 256, 128, 10): ("relu", (32, 128), (1, 8, 16, 32, 64, 128, 4096, 20_000)),
@@ -53,7 +55,7 @@ class Row(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What `--only` looks at."""
+        """What `--only` selects by."""
         return f"{self.kind} {'-'.join(map(str, self.sizes))}, {self.rows} rows, {self.dtype}"
 
     @property
@@ -79,11 +81,11 @@ def all_rows() -> Iterator[Row]:
                 yield from (Row("predict", sizes, rows, dtype) for rows in predictions)
 
 
-# A contestant: a process that is told a row, and answers with the seconds that it takes.
+# A contestant: a process that reads rows, and writes the seconds that each takes.
 
 
 def contestant(name: str, threads: int, clock: Callable[[], float]) -> None:
-    """Answer the rows on standard input."""
+    """Measure the rows on standard input."""
     make = {"backprop": our_run, "torch": torch_run, "onnxruntime": onnxruntime_run}[name]
     print(json.dumps(setup(name, threads)), flush=True)
     for line in sys.stdin:
@@ -104,7 +106,7 @@ def setup(name: str, threads: int) -> str:
 
 
 def least_time(run: Callable[[], object], steps: int, seconds: float, clock: Callable[[], float]) -> float:
-    """The least time of a step: each turn takes a millisecond or more, and there are as many as go into ``seconds``."""
+    """The least time of a step, over turns of a millisecond or more that take ``seconds`` together."""
     run()
     calls, best, end = 1, inf, time.perf_counter() + seconds
     while True:
@@ -127,7 +129,7 @@ def data(row: Row, batches: int = 1) -> tuple[Any, Any]:
 
 
 def our_run(row: Row, threads: int) -> tuple[Callable[[], object], int] | None:
-    """The row with the package; and how many steps that is."""
+    """A call that runs the row with the package, and the number of its steps."""
     import backprop as bp
     from backprop import kernels
 
@@ -248,15 +250,15 @@ class Process:
         self.loaded = self.answer()
 
     def answer(self) -> Any:
-        """What it says next."""
+        """The next line of its output."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit("a contestant has ended; what it said stands above")
+            raise SystemExit("a contestant has ended; its error is above")
         return json.loads(line)
 
     def time(self, row: Row, seconds: float) -> float:
-        """The seconds that the row takes; infinite where it is not offered."""
+        """The seconds that the row takes; infinite where the contestant cannot run it."""
         assert self.process.stdin is not None
         print(json.dumps([*row, seconds]), file=self.process.stdin, flush=True)
         answer = self.answer()
@@ -264,9 +266,7 @@ class Process:
 
     def end(self) -> None:
         """Close its input and wait."""
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait()
+        self.process.communicate()
 
 
 def compare(arguments: argparse.Namespace) -> None:
@@ -274,7 +274,8 @@ def compare(arguments: argparse.Namespace) -> None:
     rows = [row for row in all_rows() if all(word in row.name for word in arguments.only)]
     isa = {"BACKPROP_ISA": arguments.isa} if arguments.isa else {}
     builds = {label: ("backprop", {"PYTHONPATH": folder, **isa}) for label, folder in labelled(arguments.folders)}
-    peers = [name for name in ("torch", "onnxruntime") if arguments.peers and find_spec(name) and find_spec("onnx")]
+    needed = {"torch": ["torch"], "onnxruntime": ["onnxruntime", "onnx"]}
+    peers = [name for name, modules in needed.items() if arguments.peers and all(map(find_spec, modules))]
     contestants = builds | {name: (name, {}) for name in peers}
     times = {label: dict.fromkeys(rows, inf) for label in contestants}
     for turn in range(arguments.rounds):
@@ -315,7 +316,7 @@ def shown(row: Row, seconds: float) -> str:
     return f"{row.gflop / seconds:.1f} GF" if row.gflop else f"{1e6 * seconds:.2f} us"
 
 
-def main() -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="*", metavar="FOLDER", help="with a package each, at least two")
@@ -327,13 +328,22 @@ def main() -> None:
     parser.add_argument("--peers", action="store_true", help="measure PyTorch and onnxruntime too, where they are installed")
     parser.add_argument("--cpu", action="store_true", help="processor time, of one thread, instead of elapsed time")
     parser.add_argument("--contestant", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.contestant:
         contestant(arguments.contestant, arguments.threads, time.thread_time if arguments.cpu else time.perf_counter)
     elif len(arguments.folders) < 2:
         parser.error("at least two folders are needed")
     else:
         compare(arguments)
+
+
+def test_builds_are_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    import backprop as bp
+
+    folder = str(Path(bp.__file__).parents[1])
+    main([folder, folder, "--only", "4-32-32-2", " 1 rows", "float32", "--rounds", "1", "--seconds", "0"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines if line[0] not in " #"] == ["step", "fit", "predict"]
 
 
 if __name__ == "__main__":
