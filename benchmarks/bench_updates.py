@@ -1,7 +1,8 @@
 """Nanoseconds a parameter takes in the update of each optimizer, with arrays in the first-level cache, in the second, and beyond.
 
 ``python benchmarks/bench_updates.py`` measures the installed extension; ``python benchmarks/bench_updates.py OLD NEW``, files that
-are builds of one level, measures them in turn and prints the ratio to the first. The time of a call of one parameter is left out.
+are builds of one level, measures them in turn and prints the ratio to the first. The time of a call with one parameter is
+subtracted.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def load_build(number: int, path: Path) -> Any:
 
 
 def times_of(builds: Sequence[Any], case: KernelCase, dtype: str, size: int, seconds: float) -> list[float]:
-    """The time of an update of so many parameters, for each build."""
+    """The time of an update of ``size`` parameters, for each build."""
     runs = {str(number): Contestant(call_of(case, build, Size(1, 1, 1, size), dtype)) for number, build in enumerate(builds)}
     return list(best_times(runs, seconds).values())
 

@@ -1,7 +1,7 @@
 """What it costs to change an option before every step: ``python benchmarks/changing_options.py`` prints the times.
 
-The plan of a network is made of its options. Those that are numbers are told to the plan that is there; a frozen layer takes a new
-plan, and what only Python knows goes the way of its own that `backprop._training.step` lists.
+A plan takes over options that are numbers; freezing a layer makes a new plan; what Python functions compute is done as the table in
+`backprop._training.step` says.
 """
 
 from __future__ import annotations
