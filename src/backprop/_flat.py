@@ -52,7 +52,7 @@ class FlatState(Options, metaclass=Overridable):
     _named: tuple[tuple[str, Layer], ...]  # every layer, and where it is
 
     def _lay_out(self, dtype: np.dtype[Any]) -> None:
-        """Make the flat arrays for the layers there are."""
+        """Make the flat arrays for all layers."""
         self.dtype = dtype
         self.layout = tuple(_entries(self._named, "_parameter_shapes"))
         self._buffer_layout = tuple(_entries(self._named, "_buffer_shapes"))
@@ -79,7 +79,7 @@ class FlatState(Options, metaclass=Overridable):
 
     @abstractmethod
     def _lose_forward(self) -> None:
-        """Take note that values were replaced."""
+        """Discard the forward that awaits its backward, as values were replaced."""
 
     @property
     def parameters(self) -> Array:

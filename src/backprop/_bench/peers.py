@@ -49,7 +49,7 @@ NAMES = list(_PEERS)
 
 
 def installed_peers(threads: int, *, compile_pytorch: bool = False) -> dict[str, Peer]:
-    """The libraries that are installed, set to use this number of threads; `torch.compile` takes long and is there on demand."""
+    """The libraries that are installed, set to use this number of threads; `torch.compile`, which takes long, only on demand."""
     _limit_threads(threads)
     peers: dict[str, Peer] = {}
     for name, (module, make, needed) in _PEERS.items():

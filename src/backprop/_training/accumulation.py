@@ -15,7 +15,7 @@ class Accumulation:
     """
 
     def __init__(self) -> None:
-        self.mean: Array | None = None  # made once, as plans hold it; where nothing has filled it, it may hold anything
+        self.mean: Array | None = None  # made once, as plans keep its address; uninitialized unless `filled`
         self.discard()
 
     def discard(self) -> None:
@@ -25,12 +25,12 @@ class Accumulation:
         self.filled = False  # whether one of the steps had a gradient
 
     def make_room(self, gradients: Array) -> None:
-        """Have memory for the mean of such gradients."""
+        """Allocate memory for the mean of such gradients, once."""
         if self.mean is None:
             self.mean = aligned_zeros(gradients.size, gradients.dtype)
 
     def add(self, gradients: Array | None, divisor: float) -> None:
-        """Let a step join whose gradients were divided by ``divisor``; it has none (None) where its batch had no weight."""
+        """Add a step whose gradients were divided by ``divisor``; they are None where its batch had no weight."""
         self.steps += 1
         self.weight += divisor
         share = divisor / self.weight if divisor else 0.0

@@ -35,9 +35,9 @@ def current_plan(
 ) -> TrainingPlan | None:
     """Return the `_core.TrainingPlan` of a network that learns with this loss and optimizer and these options.
 
-    None where the network has none. With a custom loss, it can only finish steps. One that ``pauses`` ends before each update, for
-    ``on_gradients``; so does one of a custom optimizer, which then updates. ``planned``, one that was made for these objects
-    before, is told of the options; only a network that has changed takes a new one.
+    None where the network has no plan. With a custom loss, a training plan can only finish steps. With ``pauses`` it stops before
+    each update, for ``on_gradients``; so it does with a custom optimizer, which then updates. ``planned``, if given, was made for
+    these objects before: it takes over the options, and is replaced only if the network has changed.
     """
     plan = net._ready_plan()
     if plan is None or not net._trains_by_plan:
@@ -76,7 +76,7 @@ def current_plan(
 
 
 def _fast_range(loss: Loss) -> tuple[float, float]:
-    """The targets that a step takes as they are; those at the bounds of an open range go the way on which they are refused."""
+    """The range of targets that a plan accepts; those at the bounds of an open range are left to the check that refuses them."""
     low, high = loss.target_range
     return (low + FLT_MIN, high - FLT_MIN) if loss.open_range else (low, high)
 
@@ -88,5 +88,5 @@ def _class_weights(loss: Loss, n_classes: int) -> npt.NDArray[np.float64] | None
         return None
     try:
         return loss.class_weight_vector(given, [], n_classes)
-    except ValueError:  # those of another number of classes: a step that finds no weights here goes the way that says so
+    except ValueError:  # weights of another number of classes: a step without weights here runs the check that raises an error
         return None

@@ -20,8 +20,8 @@ All of them give the same numbers up to rounding. `TrainingStep._current_plan` s
 loss. What happens between gradient and update stands in two places: `TrainingStep._clip_and_update`, and for plans
 ``_kernels/plans/steps.pxi``.
 
-An option that has been assigned holds for the next step, and a plan is told of it (``TrainingPlan.renew``, ``Plan.assign``). A
-frozen layer, another activation, and a dropout rate that was or becomes 0 take a new plan, as another loss or optimizer does.
+An option that has been assigned holds for the next step: the plan takes it over (``TrainingPlan.renew``, ``Plan.assign``). A new
+plan is made for a frozen layer, another activation, a dropout rate that was or becomes 0, and another loss or optimizer.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ if TYPE_CHECKING:
     from .._core import TrainingPlan
     from .evaluation import Meter
 
-_PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps", "on_gradients"})  # options that a plan is told of
-_UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # and those that it does without
+_PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps", "on_gradients"})  # options that a plan takes over
+_UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # options that do not concern it
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
 
@@ -174,7 +174,7 @@ class TrainingStep(Options):
         self.optimizer.attach(self.net)
 
     def _assigned(self, name: str) -> None:
-        """Let the plan, which was made of the options, be told of them before the next step; discard it with its objects."""
+        """Let the plan take over the option before the next step; discard the plan if the option is one of its objects."""
         if name in _PLANNED:
             self.__dict__["_assignments"] = self.__dict__.get("_assignments", 0) + 1
             planned = self.__dict__.get("_step_plan")
@@ -387,7 +387,7 @@ class TrainingStep(Options):
         return loss
 
     def _end_pause(self, plan: TrainingPlan) -> None:
-        """Let ``on_gradients`` see the gradients that a plan has left, and update; if that fails, undo the forward.
+        """Pass the gradients of a plan to ``on_gradients``, and update; if that fails, undo the forward.
 
         A custom optimizer updates here as well.
         """
@@ -399,7 +399,7 @@ class TrainingStep(Options):
             raise
 
     def _update_by_plan(self, plan: TrainingPlan) -> None:
-        """Clip and update with the gradients that a plan has left."""
+        """Clip and update with the gradients that a plan has computed."""
         if not is_built_in(self.optimizer):
             self._update()
             return
@@ -499,7 +499,7 @@ class TrainingStep(Options):
     def _use_gradients(self, divisor: float) -> None:
         """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
         if self.l2:
-            with np.errstate(over="ignore"):  # the look at the gradients before the update finds infinity
+            with np.errstate(over="ignore"):  # infinity is found before the update
                 for part in slices(weight_spans(self.net)):
                     self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
         if self.accumulate_steps == 1 and not self._accumulation.steps:
@@ -508,7 +508,7 @@ class TrainingStep(Options):
             self._accumulate(self.net.gradients, divisor)
 
     def _accumulate(self, gradients: Array | None, divisor: float) -> None:
-        """Let the gradients of a batch wait for an update, or make it; None is a batch without weight."""
+        """Add the gradients of a batch, None where it has no weight, and update if enough steps have come."""
         self._accumulation.add(gradients, divisor)
         if self._accumulation.steps >= self.accumulate_steps:
             self._apply_accumulated()
