@@ -8,24 +8,7 @@ import numpy.typing as npt
 
 from .._class_weights import ClassWeight
 from .._types import Array
-from ._built_in import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    BinaryFocal,
-    CrossEntropy,
-    Focal,
-    Gamma,
-    Gaussian,
-    HalfMSE,
-    Hinge,
-    Huber,
-    KLDivergence,
-    LogCosh,
-    NonCrossingQuantiles,
-    Poisson,
-    Quantile,
-)
+from . import _built_in
 
 
 def cross_entropy(
@@ -62,7 +45,9 @@ def cross_entropy(
     >>> round(loss, 4), grad
     (0.6931, array([[ 0.5, -0.5]]))
     """
-    return CrossEntropy(label_smoothing=label_smoothing, class_weight=class_weight)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.CrossEntropy(label_smoothing=label_smoothing, class_weight=class_weight)(
+        outputs, targets, sample_weight=sample_weight
+    )
 
 
 def binary_cross_entropy(
@@ -96,7 +81,7 @@ def binary_cross_entropy(
     >>> round(loss, 4), grad
     (0.6931, array([[-0.25,  0.25]]))
     """
-    return BinaryCrossEntropy(pos_weight=pos_weight)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.BinaryCrossEntropy(pos_weight=pos_weight)(outputs, targets, sample_weight=sample_weight)
 
 
 def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -122,7 +107,7 @@ def mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.Ar
     >>> round(loss, 4), grad
     (2.0, array([[ 0., -2.]]))
     """
-    return MSE()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.MSE()(outputs, targets, sample_weight=sample_weight)
 
 
 def half_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -148,7 +133,7 @@ def half_mse(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: n
     >>> round(loss, 4), grad
     (2.0, array([[ 0., -2.]]))
     """
-    return HalfMSE()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.HalfMSE()(outputs, targets, sample_weight=sample_weight)
 
 
 def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -174,7 +159,7 @@ def mae(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.Ar
     >>> round(loss, 4), grad
     (1.0, array([[ 0. , -0.5]]))
     """
-    return MAE()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.MAE()(outputs, targets, sample_weight=sample_weight)
 
 
 def huber(
@@ -204,7 +189,7 @@ def huber(
     >>> round(loss, 4), grad
     (0.75, array([[ 0. , -0.5]]))
     """
-    return Huber(delta=delta)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Huber(delta=delta)(outputs, targets, sample_weight=sample_weight)
 
 
 def log_cosh(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -230,7 +215,7 @@ def log_cosh(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: n
     >>> round(loss, 4), grad
     (0.6625, array([[ 0.        , -0.48201379]]))
     """
-    return LogCosh()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.LogCosh()(outputs, targets, sample_weight=sample_weight)
 
 
 def poisson(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -256,7 +241,7 @@ def poisson(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: np
     >>> round(loss, 4), grad
     (1.0, array([[-1.]]))
     """
-    return Poisson()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Poisson()(outputs, targets, sample_weight=sample_weight)
 
 
 def quantile(
@@ -290,7 +275,7 @@ def quantile(
     >>> round(loss, 4), grad
     (1.8, array([[-0.9]]))
     """
-    return Quantile(q=q)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Quantile(q=q)(outputs, targets, sample_weight=sample_weight)
 
 
 def hinge(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.ArrayLike | None = None) -> tuple[float, Array]:
@@ -316,7 +301,7 @@ def hinge(outputs: npt.ArrayLike, targets: npt.ArrayLike, *, sample_weight: npt.
     >>> round(loss, 4), grad
     (1.0, array([[-0.5,  0.5]]))
     """
-    return Hinge()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Hinge()(outputs, targets, sample_weight=sample_weight)
 
 
 def kl_divergence(
@@ -344,7 +329,7 @@ def kl_divergence(
     >>> round(loss, 4), grad
     (0.0, array([[0., 0.]]))
     """
-    return KLDivergence()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.KLDivergence()(outputs, targets, sample_weight=sample_weight)
 
 
 def focal(
@@ -365,7 +350,7 @@ def focal(
     sample_weight : array (n,), optional
         Finite weights of the rows.
     gamma : float
-        How much less rows count that are predicted well; from 0 up.
+        The focusing parameter, not negative: the larger it is, the less rows count that are predicted well.
 
     Returns
     -------
@@ -378,7 +363,7 @@ def focal(
     >>> round(loss, 4), grad
     (0.1733, array([[ 0.2982868, -0.2982868]]))
     """
-    return Focal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Focal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
 
 
 def binary_focal(
@@ -399,7 +384,7 @@ def binary_focal(
     sample_weight : array (n,), optional
         Finite weights of the rows.
     gamma : float
-        How much less labels count that are predicted well; from 0 up.
+        The focusing parameter, not negative: the larger it is, the less labels count that are predicted well.
 
     Returns
     -------
@@ -412,7 +397,7 @@ def binary_focal(
     >>> round(loss, 4), grad
     (0.1733, array([[-0.2982868]]))
     """
-    return BinaryFocal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.BinaryFocal(gamma=gamma)(outputs, targets, sample_weight=sample_weight)
 
 
 def gamma(
@@ -443,7 +428,7 @@ def gamma(
     >>> round(loss, 4), grad
     (2.0, array([[-1.]]))
     """
-    return Gamma()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Gamma()(outputs, targets, sample_weight=sample_weight)
 
 
 def gaussian(
@@ -457,7 +442,7 @@ def gaussian(
     Parameters
     ----------
     outputs : array (n, k)
-        The network's raw outputs: means, and then as many log-variances.
+        The network's raw outputs: the first half are means, the second half log-variances.
     targets : array (n, k / 2)
         The numbers to predict.
     sample_weight : array (n,), optional
@@ -474,7 +459,7 @@ def gaussian(
     >>> round(loss, 4), grad
     (2.0, array([[-2. , -1.5]]))
     """
-    return Gaussian()(outputs, targets, sample_weight=sample_weight)
+    return _built_in.Gaussian()(outputs, targets, sample_weight=sample_weight)
 
 
 def non_crossing_quantiles(
@@ -508,4 +493,4 @@ def non_crossing_quantiles(
     >>> round(loss, 4), grad
     (0.0347, array([[0.05 , 0.025]]))
     """
-    return NonCrossingQuantiles(q=q)(outputs, targets, sample_weight=sample_weight)
+    return _built_in.NonCrossingQuantiles(q=q)(outputs, targets, sample_weight=sample_weight)
