@@ -210,7 +210,7 @@ def test_bad_arguments_are_refused():
         metrics.get("acuracy", "classification", "softmax")
     with pytest.raises(ValueError, match="'mae' is for numbers, but the loss is one for classification"):
         metrics.get("mae", "classification", "softmax")
-    with pytest.raises(ValueError, match=r"as many rows, got shapes \(2, 1\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"the same number of rows, got shapes \(2, 1\) and \(3,\)"):
         metrics.mae([1.0, 2.0], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match=r"shape of the outputs, \(2, 2\), got \(2,\)"):
         metrics.mae([[1.0, 2.0], [3.0, 4.0]], [1.0, 2.0])

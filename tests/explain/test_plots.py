@@ -99,7 +99,7 @@ def test_a_confusion_matrix_counts() -> None:
     }
     assert cells == {(0, 0): "1", (0, 1): "1", (1, 1): "3"}
     assert {"2, 50%", "3, 100%", "1\n100%", "4\n75%"} <= {text.get_text() for text in ax.texts}
-    with pytest.raises(ValueError, match="as many rows"):
+    with pytest.raises(ValueError, match="the same number of rows"):
         plots.confusion_matrix([0, 1], [0, 1, 1])
 
 

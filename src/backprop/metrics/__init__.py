@@ -410,7 +410,7 @@ def _arrays(
     if scores.ndim == 1:
         scores = scores[:, np.newaxis]
     if scores.ndim != 2 or actual.ndim not in (1, 2) or len(actual) != len(scores):
-        raise ValueError(f"outputs and targets must have as many rows, got shapes {scores.shape} and {actual.shape}")
+        raise ValueError(f"outputs and targets must have the same number of rows, got shapes {scores.shape} and {actual.shape}")
     if sample_weight is None:
         return scores, actual, None
     weight = as_real_array(sample_weight, "sample_weight")

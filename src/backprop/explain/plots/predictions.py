@@ -108,7 +108,7 @@ def confusion_matrix(
     if guess.ndim == 2:
         guess = guess.argmax(axis=1)
     if true.shape != guess.shape:
-        raise ValueError(f"labels and predicted must have as many rows, got {true.shape} and {guess.shape}")
+        raise ValueError(f"labels and predicted must have the same number of rows, got {true.shape} and {guess.shape}")
     size = max(int(true.max(initial=0)), int(guess.max(initial=0)), len(names or ()) - 1) + 1
     counts = np.bincount(true * size + guess, minlength=size * size).reshape(size, size)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -141,7 +141,7 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
     targets : array (n,) or (n, 1)
         The true values, (n,) or (n, 1).
     outputs : array (n,) or (n, 1)
-        The predicted ones, of as many values.
+        The predicted ones, the same number of values.
     ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
@@ -158,7 +158,7 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
     """
     true, guess = np.asarray(targets, dtype=float).ravel(), np.asarray(outputs, dtype=float).ravel()
     if true.shape != guess.shape:
-        raise ValueError(f"targets and outputs must have as many values, got {true.size} and {guess.size}")
+        raise ValueError(f"targets and outputs must have the same number of values, got {true.size} and {guess.size}")
     ax = axes_or_new(ax, width=4.8, height=4.6)
     ax.plot(true, guess, "o", color=COLORS[0], markersize=4, alpha=min(1.0, 30 / max(true.size, 1) ** 0.5), linestyle="none")
     both = np.concatenate([true, guess])
