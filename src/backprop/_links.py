@@ -15,7 +15,7 @@ from ._types import AnyArray, Array
 def predictions(link: str, outputs: Array) -> Array:
     """Return the predictions that the raw outputs (n, k) of a network stand for.
 
-    ``link`` is one of `LINKS`: "mean" returns the first half of the outputs, the others return as many numbers as there are.
+    ``link`` is one of `LINKS`: "mean" returns the first half of the outputs (n, k / 2), the others return (n, k).
     """
     return LINKS[link](outputs)
 

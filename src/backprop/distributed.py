@@ -1,8 +1,8 @@
-"""One network trained by several processes, each with rows of its own: data parallelism over MPI.
+"""One network trained by several processes, each on its own rows: data parallelism over MPI.
 
 Every process (rank) runs the same program, ``mpiexec -n 4 python train.py``. In each step a rank computes the gradient of its
-batch; one sum over all ranks makes of these the gradient of the rows of all, and every rank does the same update. So the networks
-stay equal, and are what one process makes of the joined batches.
+batch; one sum over all ranks gives the gradient over the rows of all, and every rank does the same update. So the networks stay
+equal, and equal to that of one process that trains on the joined batches.
 
 The communicator is that of mpi4py, or any object with its ``rank``, ``size``, ``allgather``, ``Allreduce``, ``Bcast``, ``Abort``.
 """
@@ -45,7 +45,7 @@ def shard(rows: int, comm: Communicator) -> npt.NDArray[np.intp]:
     Parameters
     ----------
     rows : int
-        How many rows there are in all.
+        The number of rows of all ranks together.
     comm : mpi4py.MPI.Comm
         The communicator.
 
@@ -105,7 +105,7 @@ def fit(
     batch_size : int
         Rows of a step on this rank: a step takes ``size`` times as many in all.
     validation_data : tuple (x, y) or (x, y, sample_weight), or iterable of batches, optional
-        The rows of this rank that are evaluated after each epoch. All ranks give some, or none does.
+        The rows of this rank that are evaluated after each epoch. Given on all ranks, or on none.
     shuffle : bool
         Whether rows come in a new random order each epoch.
     drop_last : bool
@@ -113,13 +113,13 @@ def fit(
     class_weight : mapping, sequence or "balanced", optional
         Weights of the classes, multiplied with ``sample_weight``; balanced ones are those of the rows of all ranks.
     sample_weight : array-like (n,), optional
-        Weights of the rows, which hold between ranks. All ranks give some, or none does.
+        Weights of the rows, on one scale for all ranks. Given on all ranks, or on none.
     callbacks : sequence of callbacks
         Called on every rank, with the same numbers; those that write files, `Checkpoint` and `CSVLogger`, on rank 0 only.
     seed : int, optional
         Fixes the order of the rows, with the rank. By default it is as in `Trainer.fit`, for the trainer of rank 0.
     steps_per_epoch : int, optional
-        Where x is an iterable: how many batches of this rank make an epoch. None: as many as there are.
+        Where x is an iterable: how many batches of this rank make an epoch. None: all of them.
     sync_batch_norm : bool
         Whether `BatchNorm` takes mean and variance over the rows of all ranks, which costs three more sums for each such layer in a
         step. False takes those of the rank's own batch, and averages running statistics after every epoch.
@@ -143,11 +143,11 @@ def fit(
 
     Notes
     -----
-    Any other exception on a rank, once training has begun, is printed and ends all ranks (``comm.Abort``): they would wait for it
-    for ever. A trainer that rank 0 has saved continues on any number of ranks: load it on all of them.
+    Any other exception on a rank, once training has begun, is printed and ends all ranks (``comm.Abort``), which would wait for it
+    forever. A trainer that rank 0 has saved continues on any number of ranks: load it on all of them.
 
-    In each step, gradients, loss and weights are summed by one Allreduce between backward and update, after which everything is
-    what one process does.
+    In each step, gradients, loss and weights are summed by one Allreduce between backward and update; the rest of a step is that
+    of one process.
 
     Examples
     --------
@@ -219,9 +219,9 @@ def _agree(comm: Communicator, failure: BaseException | None, signature: dict[st
 
 
 class _SyncedNorm:
-    """Takes the place of forward and backward of a batch normalization: mean and variance are those of all ranks' rows.
+    """Replaces forward and backward of a batch normalization: mean and variance are those of all ranks' rows.
 
-    In copies of the layer, such as that of an `EMA`, it does not.
+    Copies of the layer, such as that of an `EMA`, have those of the class.
     """
 
     def __init__(self, layer: BatchNorm, comm: Communicator) -> None:
@@ -274,7 +274,7 @@ class _SyncedNorm:
 
 
 class _Shares(Stream):
-    """The batches of this rank, as many as the rank with the most of them has; empty ones where its own are used up."""
+    """The batches of this rank, followed by empty ones up to the number of batches of the rank that has the most."""
 
     def __init__(self, run: _Run) -> None:
         self._run = run
@@ -282,7 +282,7 @@ class _Shares(Stream):
         self.rows = run.rows if run.rows is not None and run.rows.count else None
 
     def epoch(self) -> Iterator[Batch]:
-        """Yield the batches of one epoch, on all ranks as often."""
+        """Yield the batches of one epoch, the same number on all ranks."""
         own, net = self._run.batches(), self._run.net
         nothing = Batch(np.empty((0, net.n_inputs), net.dtype), np.empty((0, net.n_outputs), net.dtype), None, None)
         step = 0
@@ -296,7 +296,7 @@ class _Shares(Stream):
 
 
 class _Run:
-    """One call of `fit` on one rank, and what the trainer's step asks of the other ranks meanwhile."""
+    """One call of `fit` on one rank, and the sums over all ranks that the trainer's steps need."""
 
     most_steps: int | None  # in an epoch on any rank; None where only iterating tells
     rows: Rows | None = None
@@ -353,7 +353,7 @@ class _Run:
         self.validation = Rows(converter, x, *rest, may_be_empty=True) if rest else Stream(converter, x)
 
     def take_callbacks(self, callbacks: Any) -> None:
-        """Keep the callbacks of this rank, which must be able to serve."""
+        """Keep the callbacks of this rank, and check that they can serve in this run."""
         given = [] if callbacks is None else list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
         self.callbacks = [one for one in given if self.comm.rank == 0 or not isinstance(one, Checkpoint | CSVLogger)]
         check_callbacks(self.trainer, self.validation is not None, self.callbacks)
@@ -423,7 +423,7 @@ class _Run:
         self.summed = np.zeros_like(self.sent)
 
     def _share_weights(self) -> None:
-        """Let rows weigh what they weigh among those of all ranks."""
+        """Apply class weights, and scale the weights of rows by the mean over the rows of all ranks."""
         rows, validation = self.rows, self.validation
         balance = None
         if rows is not None and isinstance(self.class_weight, str):
@@ -516,7 +516,7 @@ class _Run:
         return (losses + penalty) / weight, outputs if len(batch.x) else None
 
     def join(self, meter: Meter) -> None:
-        """Let the meter have what those of all ranks have gathered, in the order of the ranks."""
+        """Replace what the meter has gathered by what those of all ranks have, in the order of the ranks."""
         meter.set_states(self.comm.allgather(meter.state()))
 
     def agree_to_stop(self, here: bool) -> bool:
@@ -579,7 +579,7 @@ class _Run:
             raise self.trainer._divergence("loss", losses)
 
     def average_buffers(self) -> None:
-        """Let running statistics be the mean of those of the ranks, by their rows."""
+        """Average running statistics over the ranks, weighted by their rows."""
         buffers = self.net.buffers
         if not buffers.size or self.synced:  # then they are equal
             return

@@ -69,7 +69,7 @@ def fit_many(
     verbose: bool | None = None,
     check_finite: bool = True,
 ) -> list[Any]:
-    """Call `Trainer.fit` of many trainers, several at a time, each on a thread of its own.
+    """Call `Trainer.fit` of many trainers, several at a time, each on its own thread.
 
     The results are those of one fit after the other, bit for bit, for any number of threads.
 
@@ -84,7 +84,7 @@ def fit_many(
     validation_rows : sequence of array of int, optional
         For each trainer the positions of the rows that are evaluated after each epoch, or None for none.
     threads : int, optional
-        How many fits run at a time; by default as many as the kernels may use.
+        How many fits run at a time; by default the number of threads that the kernels may use.
     errors : {"raise", "return"}
         What becomes of the exception that ends a fit. "raise" ends the others after their epochs and raises the first one; "return"
         lets the others continue, and returns it in place of the history.
@@ -298,7 +298,7 @@ class Ensemble:
     members : int
         The number of networks.
     bootstrap : bool
-        Whether each network learns from rows of its own, drawn from all with replacement.
+        Whether the rows of each network are drawn anew from all, with replacement.
     seed : int, optional
         Fixes everything, for any number of threads: weights, dropout, orders, drawn rows. None draws one; `seed` tells which.
 

@@ -58,7 +58,7 @@ class StoppedError(Exception):
 
 
 class Validation:
-    """Rows that are looked at after every epoch."""
+    """Rows that are evaluated after every epoch."""
 
     def __init__(self, data: Data, sample_weight: Array | None) -> None:
         self.data = data
@@ -149,7 +149,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         sample_weight : array-like (n_samples,), optional
             Weights of the rows, not negative.
         X_val, y_val, sample_weight_val : array-like, optional
-            Rows to look at after every epoch, or iteration of lbfgs, for `validation_loss_curve_`; with ``early_stopping=True``
+            Rows to evaluate after every epoch, or iteration of lbfgs, for `validation_loss_curve_`; with ``early_stopping=True``
             they take the place of the rows that are held out.
 
         Returns
@@ -209,7 +209,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         return self._train(train, task)
 
     def _train(self, train: Callable[[FitTask | None], None], task: FitTask | None = None) -> Any:
-        """Run what trains, on as many threads as it shall have."""
+        """Run what trains, on the chosen number of threads."""
         with thread_limit(None if self.n_jobs is None else int(self.n_jobs)):
             train(task)
         if task is not None:
@@ -297,7 +297,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             self.best_loss_ = None if early else np.inf
 
     def _begin(self, targets: Any, sample_weight: Any) -> None:
-        """Change what the network answers before training, where scikit-learn's initial weights do not fit the loss."""
+        """Set the biases of the outputs before training, where scikit-learn's initial ones do not fit the loss."""
 
     def _build(self, sizes: list[int], dtype: Any, seed: int) -> Network:
         return build_network(
@@ -466,7 +466,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         incremental: bool,
         given: tuple[Any, Any, Any],
     ) -> Callable[[FitTask | None], None]:
-        """Divide the rows into those to train on and those to look at, and return what trains."""
+        """Divide the rows into those to train on and those to evaluate, and return what trains."""
         net, factor = self.network_, self._factor
         trainer = self._ready_trainer(net, factor, incremental)
         data = self._data(X, targets, self._with_class_weight(sample_weight, targets))

@@ -32,20 +32,20 @@ class FitTask:
     """
 
     def __init__(self, estimator: Any, X: Any, y: Any, attributes: Attributes) -> None:
-        self._told = {"estimator": estimator, "X": X, "y": y}
+        self._arguments = {"estimator": estimator, "X": X, "y": y}
         self._attributes = attributes
         self._epoch: Any = None
         self._fit = estimator._init_callback_context(max_subtasks=int(estimator.max_iter))
-        self._fit.call_on_fit_task_begin(**self._told)
+        self._fit.call_on_fit_task_begin(**self._arguments)
 
     def begin_epoch(self) -> None:
         """Tell that an epoch begins."""
-        self._epoch = self._fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self._told)
+        self._epoch = self._fit.subcontext(task_name="epoch").call_on_fit_task_begin(**self._arguments)
 
     def end_epoch(self) -> bool:
         """Tell that it ends, and return whether a callback wants to stop."""
-        return bool(self._epoch.call_on_fit_task_end(**self._told, reconstruction_attributes=self._attributes))
+        return bool(self._epoch.call_on_fit_task_end(**self._arguments, reconstruction_attributes=self._attributes))
 
     def end(self) -> None:
         """Tell that the fit has ended."""
-        self._fit.call_on_fit_task_end(**self._told, reconstruction_attributes=self._attributes)
+        self._fit.call_on_fit_task_end(**self._arguments, reconstruction_attributes=self._attributes)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ..network import Network
     from ..training import Trainer
 
-LONG_ENOUGH = 0.05  # seconds: a call takes about so long, so that Ctrl-C is not kept waiting
-GROWTH = 16  # how many times as many steps a call may take as the one before
+LONG_ENOUGH = 0.05  # seconds that a call takes, about, so that Ctrl-C is not kept waiting
+GROWTH = 16  # the largest ratio of the steps of a call to those of the call before
 MOST_STEPS = 1 << 20  # of a call
 SPARSE_NUMBERS = 1 << 20  # numbers of a sparse matrix, about, that are dense at a time
 ROWS = 1024  # that a prediction from a sparse matrix makes dense at a time

@@ -186,7 +186,7 @@ def from_sklearn(model: Any) -> Any:
     Parameters
     ----------
     model : sklearn.neural_network.MLPClassifier or MLPRegressor
-        The fitted estimator. `partial_fit` goes on from its weights, with new moments.
+        The fitted estimator. `partial_fit` continues from its weights, with new moments.
 
     Returns
     -------

@@ -625,9 +625,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return MADE[self.loss]()
 
     def _begin(self, targets: Any, sample_weight: Any) -> None:
-        """Let the network begin near the best constant, for the losses that scikit-learn has not.
+        """Let the network begin near the best constant, for the losses that scikit-learn lacks.
 
-        Their gradients are bounded or shrink with the error, so that they say little of where targets far away from 0 are.
+        Their gradients hardly tell how far away targets are, so that training from 0 would take long to reach distant ones.
         """
         if self.loss in ("squared_error", "poisson"):
             return

@@ -35,7 +35,7 @@ class Loss(Settings, metaclass=Overridable):
     Attributes
     ----------
     name : str
-        What `get` knows it by.
+        The name that `get` takes.
     task : {"classification", "binary", "regression", "custom"}
         What the targets are: one class of k, k independent binary labels, numbers, or whatever a custom loss function takes.
     link : {"softmax", "sigmoid", "exp", "mean", "quantiles", "identity"}
@@ -50,7 +50,7 @@ class Loss(Settings, metaclass=Overridable):
     target_range : (float, float)
         The bounds of targets that are numbers.
     open_range : bool
-        Whether the bounds themselves are no targets.
+        Whether the bounds themselves are excluded.
     parameter, column : str
         The option that the kernel takes as a number, and the one that it takes as a number for each output; empty where there is
         none.

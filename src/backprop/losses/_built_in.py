@@ -80,7 +80,7 @@ class Focal(Loss):
     Parameters
     ----------
     gamma : float
-        How much less, from 0 up; 0 makes it the cross entropy.
+        The focusing parameter, not negative: the larger it is, the less such rows count; 0 makes it the cross entropy.
 
     Examples
     --------
@@ -173,7 +173,8 @@ class BinaryFocal(Loss):
     Parameters
     ----------
     gamma : float
-        How much less labels count that are predicted well, from 0 up; 0 makes it the binary cross entropy.
+        The focusing parameter, not negative: the larger it is, the less labels count that are predicted well; 0 makes it the binary
+        cross entropy.
     """
 
     name = "binary_focal"

@@ -1,4 +1,4 @@
-"""Run independent trainings side by side, in threads or on the workers that joblib was told to use."""
+"""Run independent trainings side by side, in threads or on the workers that joblib is configured to use."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_all(function: Callable[..., T], tasks: Iterable[tuple[Any, ...]], n_jobs
 
 
 def _joblib_parallel(n_jobs: int | None) -> Callable[[list[tuple[Any, ...]], Callable[..., T]], list[T]] | None:
-    """Calls on the backend that the program has told joblib to use; None where it has told it nothing, or threads."""
+    """Calls on the backend that the program has configured joblib to use; None where that is none, or threads."""
     if "joblib" not in sys.modules:
         return None
     from joblib import Parallel, delayed  # type: ignore[import-untyped]
