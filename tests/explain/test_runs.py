@@ -188,7 +188,7 @@ def repeated(data: Data, times: int) -> Data:
 HIGH, LOW = "learning rate too high", "learning rate too low"
 APART, STUCK = "validation differs from training", "underfitting"
 
-SICK: dict[str, tuple[str, Callable[[], Report]]] = {
+PLANTED: dict[str, tuple[str, Callable[[], Report]]] = {
     "pixels to 255": ("inputs not scaled", lambda: digit_run(data=scaled(digits(), 255.0), activation="tanh")),
     "tiny inputs": ("inputs not scaled", lambda: digit_run(data=scaled(digits(), 1e-4))),
     "one huge column": ("inputs not scaled", lambda: wave_run(data=(wave()[0] * [1, 1, 1, 1e4], wave()[1]))),
@@ -407,9 +407,7 @@ HEALTHY: dict[str, Callable[[], Report]] = {
         optimizer=bp.Adam(lr=0.02),
         epochs=30,
     ),
-    "linear layers on a line": lambda: report(
-        bp.mlp([5, 8, 1], activation="identity", seed=0), flat(), "mse", optimizer=bp.Adam(lr=0.01), epochs=40
-    ),
+    "linear layers on a line": lambda: wave_run(8, activation="identity", data=flat()),
     "linear layers on digits": lambda: digit_run(16, activation="identity", optimizer=bp.Adam(lr=0.003)),
     "all rows in one batch, many epochs": lambda: digit_run(batch_size=500, optimizer=bp.Adam(lr=0.01), epochs=100),
     "weights from a half to two": lambda: wave_run(sample_weight=np.random.default_rng(0).uniform(0.5, 2, 400)),
@@ -426,12 +424,10 @@ HEALTHY: dict[str, Callable[[], Report]] = {
     ),
     "rows doubled": lambda: wave_run(data=repeated(wave(), 2)),
     "forty rows to validate on": lambda: digit_run(validation_data=tuple(v[:40] for v in unseen()), optimizer=bp.Adam(lr=0.003)),
-    "one strong column": lambda: report(
-        bp.mlp([4, 16, 1], seed=0),
-        (wave()[0], wave()[0] @ [2.0, 0.3, 0.0, 0.0] + 0.1 * np.random.default_rng(0).normal(size=400)),
-        "mse",
-        optimizer=bp.Adam(lr=0.01),
-        epochs=40,
+    "one strong column": lambda: wave_run(
+        16,
+        activation="relu",
+        data=(wave()[0], wave()[0] @ [2.0, 0.3, 0.0, 0.0] + 0.1 * np.random.default_rng(0).normal(size=400)),
     ),
     "two outputs": lambda: report(
         bp.mlp([4, 32, 2], activation="tanh", seed=0),
@@ -538,9 +534,9 @@ HEALTHY: dict[str, Callable[[], Report]] = {
 }
 
 
-@pytest.mark.parametrize("name", SICK)
+@pytest.mark.parametrize("name", PLANTED)
 def test_the_planted_problem_is_named_first(name: str) -> None:
-    assert [finding.name for finding in found(name).findings][:1] == [SICK[name][0]]
+    assert [finding.name for finding in found(name).findings][:1] == [PLANTED[name][0]]
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -551,7 +547,7 @@ def test_healthy_runs_yield_no_finding(name: str) -> None:
 @cache
 def found(name: str) -> Report:
     """What is said of a run with a planted problem."""
-    return SICK[name][1]()
+    return PLANTED[name][1]()
 
 
 def without_outlier() -> Report:
@@ -636,7 +632,7 @@ def error_of_others(loss: str) -> float:
 
 
 # Every remedy, by a part of its sentence: the run with the problem, whose finding names it, and the run after it.
-CURES: dict[tuple[str, str], tuple[str | Callable[[], Report], Callable[[], Report]]] = {
+REMEDIES: dict[tuple[str, str], tuple[str | Callable[[], Report], Callable[[], Report]]] = {
     ("outliers", "correct or remove mistakes"): ("outlier in the targets", without_outlier),
     ("outliers", "clip"): (
         "outlier in the targets",
@@ -882,6 +878,17 @@ CURES: dict[tuple[str, str], tuple[str | Callable[[], Report], Callable[[], Repo
     ("underfitting", "Use a wider or deeper network"): ("a line for a circle", lambda: circle_run(64, 64, activation="relu")),
 }
 
+# What may be found after a remedy: another problem of the same run.
+REMAINING = {
+    ("exploding gradients", "Clip gradients (clip_norm=1.0)"): {"targets not scaled"},
+    ("exploding gradients", "use an initializer made for the activation"): {LOW, "underfitting"},
+    ("saturated units", "use relu in hidden layers"): {"loss far from chance"},
+    ("saturated units", "Start the biases of layers.0 at 0"): {"underfitting"},
+    ("overfitting", "add Dropout"): {"underfitting"},
+    ("overfitting", "weight_decay"): {"underfitting"},
+    ("overfitting", "use a smaller network"): {"underfitting"},
+}
+
 # What a sentence asks to look at, and how to judge: there is nothing to train after it.
 TO_LOOK_AT = {
     "Look at these rows",
@@ -903,18 +910,18 @@ TO_LOOK_AT = {
 }
 
 
-@pytest.mark.parametrize(("problem", "remedy"), CURES, ids=[f"{problem} - {remedy}" for problem, remedy in CURES])
-def test_the_remedy_cures(problem: str, remedy: str) -> None:
-    sick, cured = CURES[problem, remedy]
-    before = found(sick) if isinstance(sick, str) else sick()
+@pytest.mark.parametrize(("problem", "remedy"), REMEDIES, ids=[f"{problem} - {remedy}" for problem, remedy in REMEDIES])
+def test_the_remedy_removes_the_problem(problem: str, remedy: str) -> None:
+    with_problem, with_remedy = REMEDIES[problem, remedy]
+    before = found(with_problem) if isinstance(with_problem, str) else with_problem()
     (finding,) = (finding for finding in before.findings if finding.name == problem)
     assert remedy in finding.remedy
-    assert problem not in [finding.name for finding in cured().findings]
+    assert {finding.name for finding in with_remedy().findings} <= REMAINING.get((problem, remedy), set())
 
 
 def test_every_remedy_is_tried() -> None:
     for name, problem in CATALOGUE.items():
-        tried = [part for one, part in CURES if one == name]
+        tried = [part for one, part in REMEDIES if one == name]
         for sentence in re.split(r"[.;] |\.$", problem.remedy):
             known = any(part in sentence for part in tried) or any(sentence.startswith(part) for part in TO_LOOK_AT)
             assert not sentence or known, f"{name}: {sentence}"
@@ -922,7 +929,7 @@ def test_every_remedy_is_tried() -> None:
 
 @pytest.mark.parametrize("loss", ["huber", "mae"])
 def test_losses_that_take_the_harm_out_of_an_outlier(loss: str) -> None:
-    assert error_of_others(loss) < 0.35 < error_of_others("mse")
+    assert error_of_others(loss) < 0.3 < error_of_others("mse")
 
 
 def test_balanced_weights_let_rare_classes_be_found() -> None:
@@ -959,8 +966,8 @@ def test_a_run_that_stands_still_is_told_which_way_to_turn_the_learning_rate(act
         history = net.fit(x, y, loss="binary_cross_entropy", optimizer=bp.Adam(lr=rate), epochs=60, callbacks=[monitor], seed=0)
         return history["loss"][-1], monitor.report()
 
-    loss, sick = run(lr)
-    finding = next(finding for finding in sick.findings if finding.name in ("underfitting", HIGH))  # rounding decides which
+    loss, found_in_run = run(lr)
+    finding = next(finding for finding in found_in_run.findings if finding.name in ("underfitting", HIGH))  # rounding decides which
     lower = "Lower the learning rate" in finding.remedy or "Divide the learning rate" in finding.remedy
     assert lower == (lr > 0.01)
     assert ("Raise the learning rate" in finding.remedy) == (not lower)
@@ -971,7 +978,7 @@ def test_a_network_that_is_too_small_is_told_so_and_noise_is_not() -> None:
     def remedy(report: Report) -> str:
         return next(finding.remedy for finding in report.findings if finding.name == "underfitting")
 
-    too_small, no_signal = SICK["a line for a circle"][1](), SICK["rows shuffled apart"][1]()
+    too_small, no_signal = PLANTED["a line for a circle"][1](), PLANTED["rows shuffled apart"][1]()
     assert "Use a wider or deeper network" in remedy(too_small)
     assert "the inputs do not determine the targets" in remedy(no_signal)
 
@@ -979,7 +986,7 @@ def test_a_network_that_is_too_small_is_told_so_and_noise_is_not() -> None:
 def test_units_dead_by_their_biases_are_not_told_to_use_another_activation() -> None:
     (finding,) = (finding for finding in biased(-4.0).findings if finding.name == "dead relu units")
     assert "Start the biases of layers.0 at 0" in finding.remedy
-    thrown = next(finding for finding in SICK["Adam at 1"][1]().findings if finding.name == "dead relu units")
+    thrown = next(finding for finding in PLANTED["Adam at 1"][1]().findings if finding.name == "dead relu units")
     assert thrown.remedy.startswith("Lower the learning rate")
 
 
