@@ -14,8 +14,7 @@ from ..._types import AnyArray
 from ...losses import Loss
 from .findings import Finding, Severity
 from .signal import neighbours_of, ranks, spread
-
-FEW_VALIDATION_ROWS = 20
+from .validation import alike_by_themselves, row_hashes
 
 
 def non_finite_data(name: str, values: AnyArray) -> Iterator[Finding]:
@@ -144,7 +143,6 @@ def leaked_target(x: AnyArray, targets: AnyArray, n_outputs: int) -> Iterator[Fi
     if truth.std() == 0 or not usable.any():
         return
     two = len(np.unique(truth)) == 2
-    strength = np.zeros(x.shape[1])
     if two:
         ordered, positive = ranks(numbers), truth[:, 0] == truth.max()
         n, m = int(positive.sum()), int((~positive).sum())
@@ -152,10 +150,9 @@ def leaked_target(x: AnyArray, targets: AnyArray, n_outputs: int) -> Iterator[Fi
         strength = np.where(usable, np.abs(2 * above - 1), 0)
         bound, what = 0.9999, "tells the two classes apart without a mistake"
     else:
-        scaled = (numbers - numbers.mean(axis=0)) / np.where(usable, std, np.inf)
-        strength = np.abs(scaled.T @ (truth - truth.mean()))[:, 0] / len(truth) / truth.std()
         bound, what = 0.99, "is correlated with the target"
-        in_order = _rank_correlation(numbers, truth, usable)
+        strength = _correlations(numbers, truth, usable)
+        in_order = _correlations(ranks(numbers), ranks(truth), usable)
         strength = np.where(in_order > 0.999, np.maximum(strength, in_order), strength)  # the target through some curve
     order = np.argsort(-strength)
     column, second = int(order[0]), float(strength[order[1]])
@@ -165,6 +162,13 @@ def leaked_target(x: AnyArray, targets: AnyArray, n_outputs: int) -> Iterator[Fi
             "leaked target", "hint", f"Column {column} of x alone {what}{r}; no other column comes near.",
             numbers={"column": column, "strength": float(strength[column])}, stage="data",
         )  # fmt: skip
+
+
+def _correlations(x: AnyArray, truth: AnyArray, usable: npt.NDArray[np.bool_]) -> AnyArray:
+    """The absolute correlation of each usable column with the targets, a single column; 0 for other columns."""
+    x, truth = x - x.mean(axis=0), truth[:, 0] - truth.mean()
+    size = np.where(usable, np.linalg.norm(x, axis=0), np.inf) * np.linalg.norm(truth)
+    return np.asarray(np.abs(x.T @ truth) / size)
 
 
 def classes_as_numbers(x: AnyArray, targets: AnyArray, activation: str) -> Iterator[Finding]:
@@ -184,9 +188,9 @@ def classes_as_numbers(x: AnyArray, targets: AnyArray, activation: str) -> Itera
     numbers = targets.reshape(-1)
     values, counts = np.unique(numbers, return_counts=True)
     consecutive = values[0] in (0, 1) and 2 <= values.size <= 30 and np.array_equal(values, values[0] + np.arange(values.size))
-    consecutive |= np.array_equal(values, (-1, 1))
+    class_numbers = consecutive or np.array_equal(values, (-1, 1))
     bounded = activation in ("sigmoid", "tanh", "softsign", "hardtanh")
-    if not consecutive or counts.min() < 0.01 * len(numbers) or (values.size == 2 and bounded):
+    if not class_numbers or counts.min() < 0.01 * len(numbers) or (values.size == 2 and bounded):
         return
     if values.size == 2 or not _have_an_order(x, numbers):
         yield Finding(
@@ -211,11 +215,10 @@ def _have_an_order(x: AnyArray, numbers: AnyArray) -> bool:
 
 def repeated_rows(x: AnyArray, targets: AnyArray) -> Iterator[Finding]:
     """Rows that are copies of a few; not where rows of few different values are alike by themselves."""
-    table = np.column_stack([x, targets.reshape(len(x), -1).astype(x.dtype)])
-    different = len(np.unique(table, axis=0))
-    if len(x) < 50 or different > 0.2 * len(x) or not any(len(np.unique(column)) > 0.5 * different for column in x.T[:256]):
+    if len(x) < 50:
         return
-    if different > 1:
+    different = len(np.unique(row_hashes(x, targets)))
+    if 1 < different <= 0.2 * len(x) and not alike_by_themselves(x, different):
         yield Finding(
             "repeated rows", "warning", f"Of {len(x)} rows that were looked at, {different} differ from all others before them.",
             numbers={"rows": len(x), "different": different}, stage="data",
@@ -241,7 +244,7 @@ def weight_on_few_rows(weight: AnyArray | None) -> Iterator[Finding]:
 
 def few_validation_rows(rows: int, others: int) -> Iterator[Finding]:
     """A validation set too small to tell anything, beside enough training rows."""
-    if others < FEW_VALIDATION_ROWS and rows > 4 * others:
+    if others < 20 and rows > 4 * others:
         yield Finding(
             "few validation rows", "hint", f"There are {others} validation rows, and {rows} training rows.",
             numbers={"rows": others}, stage="data",
@@ -277,14 +280,6 @@ def _share_between_batches(values: AnyArray, batch_size: int) -> float:
     kinds = [values[:whole]] if len(classes) > 30 else [(values[:whole] == one).astype(np.float64) for one in classes]
     shares = [kind.reshape(-1, batch_size).mean(axis=1).var() / kind.var() for kind in kinds if kind.var() > 0]
     return float(min(shares, default=0.0))
-
-
-def _rank_correlation(x: AnyArray, truth: AnyArray, usable: npt.NDArray[np.bool_]) -> AnyArray:
-    """The size of the rank correlation of each usable column with the targets."""
-    ordered, wanted = ranks(x), ranks(truth)[:, 0]
-    ordered, wanted = ordered - ordered.mean(axis=0), wanted - wanted.mean()
-    size = np.sqrt((ordered**2).sum(axis=0) * (wanted**2).sum())
-    return np.asarray(np.where(usable, np.abs(ordered.T @ wanted) / np.maximum(size, 1e-300), 0.0))
 
 
 def target_range(targets: AnyArray, activation: str) -> Iterator[Finding]:

@@ -177,24 +177,22 @@ def _probed(
 
 def _few_updates(case: Case, probe: Probe, losses: npt.NDArray[Any], now: float) -> list[Finding]:
     """A run of few steps that was still learning, and smaller batches with which it gets far."""
-    few = case.updates is not None and 0 < case.updates < 100
-    if case.updates is None or not few or losses.size == 0 or losses[-1] > losses[0] or not np.isfinite(now):
+    updates = case.updates or 0
+    if not 0 < updates < 100 or losses.size == 0 or losses[-1] > losses[0] or not np.isfinite(now):
         return []
     small = probe._replace(batch_size=min(probe.batch_size, 32))
-    reached = small.loss_after() if small.steps > 2 * case.updates else np.inf
+    reached = small.loss_after() if small.steps > 2 * updates else np.inf
     if not reached < 0.8 * now:
         return []
-    seen = (
-        f"There were {case.updates} updates; {small.steps} updates with batches of {small.batch_size} rows come to {reached:.3g}."
-    )
-    return [Finding("too few updates", "warning", seen, numbers={"updates": case.updates, "reached": reached})]
+    seen = f"There were {updates} updates; {small.steps} updates with batches of {small.batch_size} rows come to {reached:.3g}."
+    return [Finding("too few updates", "warning", seen, numbers={"updates": updates, "reached": reached})]
 
 
 def _changed_gradients(case: Case, probe: Probe, now: float) -> list[Finding]:
     """A run with ``on_gradients`` that has learned less than a few steps without it bring."""
     if not case.has_hook or (case.updates is not None and case.updates < probe.steps):
         return []
-    start, free = probe.loss_after(steps=0), probe.loss_after()
+    start, free = probe.loss_before(), probe.loss_after()
     uphill = now > start and free < 0.98 * start
     if not (uphill or free < 0.7 * min(now, case.chance or now)):
         return []

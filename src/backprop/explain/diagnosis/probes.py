@@ -44,7 +44,11 @@ class Probe(NamedTuple):
         """The number of units in the widest hidden layer."""
         return max((layer.fan_out for layer in self.initial.layers[:-1] if layer.fan_out is not None), default=0)
 
-    def loss_after(self, factor: float = 1.0, clipped: bool = True, steps: int | None = None) -> float:
+    def loss_before(self) -> float:
+        """Return the loss without training; infinity where it is not finite."""
+        return _value(self.initial, self.loss, self.batch)
+
+    def loss_after(self, factor: float = 1.0, clipped: bool = True) -> float:
         """Return the loss after some steps with the learning rate times a factor; infinity where it diverges."""
         optimizer = deepcopy(self.optimizer)
         optimizer.reset()
@@ -52,11 +56,11 @@ class Probe(NamedTuple):
         norm, value = (self.clip_norm, self.clip_value) if clipped else (None, None)
         net = self.initial.copy()
         trainer = Trainer(net, loss=self.loss, optimizer=optimizer, clip_norm=norm, clip_value=value, l2=self.l2)
-        return _train(trainer, self.batch, self.batch_size, self.steps if steps is None else steps)
+        return _train(trainer, self.batch, self.batch_size, self.steps)
 
     def clipping(self, now: float) -> tuple[float, float] | None:
         """The loss after some steps with clipping and without it, where clipping is what holds the run back."""
-        start, limited, free = _value(self.initial, self.loss, self.batch), self.loss_after(), self.loss_after(clipped=False)
+        start, limited, free = self.loss_before(), self.loss_after(), self.loss_after(clipped=False)
         holds_back = np.isfinite(free) and start - free > 4 * max(start - limited, 0.0) and free < min(0.9 * start, now)
         return (limited, free) if holds_back else None
 
@@ -134,8 +138,3 @@ def _value(net: Network, loss: Loss, batch: Batch) -> float:
 def _rows(batch: Batch, rows: npt.NDArray[np.intp]) -> Batch:
     weight = None if batch.sample_weight is None else batch.sample_weight[rows]
     return Batch(batch.x[rows], batch.targets[rows], weight, weight)
-
-
-def _listed(losses: list[float]) -> str:
-    first, second, third = (f"{loss:.3g}" for loss in losses)
-    return f"{first}, {second} and {third}"

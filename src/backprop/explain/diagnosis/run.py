@@ -111,16 +111,16 @@ def growth(changed: Iterable[Change], learned: bool) -> Iterator[Finding]:
 
 
 def no_nonlinearity(net: Network) -> Iterator[Finding]:
-    """Hidden layers none of which bends."""
-    dense = [layer for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense)]
-    bends = any(
-        layer.activation.name != "identity" for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense | Activation)
-    )
-    known = all(isinstance(layer, Dense | Activation | Dropout | BatchNorm) for _, layer in walk(net.layers, "layers"))
-    if known and len(dense) > 1 and not bends:
+    """A network of several layers that is linear, since none has an activation."""
+    layers = [layer for _, layer in walk(net.layers, "layers")]
+    if not all(isinstance(layer, Dense | Activation | Dropout | BatchNorm) for layer in layers):
+        return
+    dense = sum(isinstance(layer, Dense) for layer in layers)
+    bends = any(layer.activation.name != "identity" for layer in layers if isinstance(layer, Dense | Activation))
+    if dense > 1 and not bends:
         yield Finding(
-            "no nonlinearity", "warning", f"None of the {len(dense)} layers has an activation.",
-            numbers={"layers": len(dense)}, stage="start",
+            "no nonlinearity", "warning", f"None of the {dense} layers has an activation.",
+            numbers={"layers": dense}, stage="start",
         )  # fmt: skip
 
 
@@ -188,9 +188,9 @@ def small_movement(changed: list[Change], losses: AnyArray) -> Iterator[Finding]
         )  # fmt: skip
 
 
-def decays(optimizer: Optimizer | None, l2: float) -> bool:
+def decays(optimizer: Optimizer, l2: float) -> bool:
     """Whether the optimizer or the loss pulls weights towards 0."""
-    return optimizer is not None and bool(optimizer.weight_decay or optimizer.l1 or optimizer.groups or l2)
+    return bool(optimizer.weight_decay or optimizer.l1 or optimizer.groups or l2)
 
 
 def _pull(optimizer: Optimizer, l2: float) -> str:

@@ -19,12 +19,11 @@ def shared_rows(x: AnyArray, targets: AnyArray, other_x: AnyArray, other_targets
     """Validation rows that are training rows, too; not where rows of few different values are alike by themselves."""
     if len(x) < 30 or len(other_x) == 0:
         return
-    ours, theirs = _hashes(x, targets), _hashes(other_x, other_targets)
+    ours, theirs = row_hashes(x, targets), row_hashes(other_x, other_targets)
     different, counts = np.unique(ours, return_counts=True)
     share = float(np.mean(np.isin(theirs, different)))
     repeated = float(counts[counts > 1].sum()) / len(ours)
-    continuous = any(len(np.unique(column)) > 0.5 * len(different) for column in x.T[:256])
-    usual = 0.0 if continuous else repeated
+    usual = repeated if alike_by_themselves(x, different.size) else 0.0
     if share > 0.05 + 1.5 * usual and different.size >= 30:
         yield Finding(
             "validation rows in training", "warning",
@@ -33,7 +32,12 @@ def shared_rows(x: AnyArray, targets: AnyArray, other_x: AnyArray, other_targets
         )  # fmt: skip
 
 
-def _hashes(x: AnyArray, targets: AnyArray) -> npt.NDArray[np.uint64]:
+def alike_by_themselves(x: AnyArray, different: int) -> bool:
+    """Whether no column has many values, so that some rows are equal by chance; ``different``: the number of different rows."""
+    return not any(len(np.unique(column)) > 0.5 * different for column in x.T[:256])
+
+
+def row_hashes(x: AnyArray, targets: AnyArray) -> npt.NDArray[np.uint64]:
     """A number for each row; equal for equal rows, and for others by chance only."""
     table = np.column_stack([x.astype(np.float64), targets.reshape(len(x), -1).astype(np.float64)]) + 0.0  # -0 becomes 0
     bits = np.ascontiguousarray(table).view(np.uint64)
