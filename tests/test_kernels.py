@@ -32,7 +32,7 @@ SUMS = 32  # an element that is a sum, or comes out of one, so many units of the
 
 
 def _modules() -> Iterator[Any]:
-    """The twin, and each compiled module that is installed and runs on this processor, unless NumPy alone is asked for."""
+    """The twin, and each compiled module that is installed and runs on this processor, unless BACKPROP_BACKEND is numpy."""
     yield REFERENCE
     if find_spec("backprop._core") and os.environ.get("BACKPROP_BACKEND") != "numpy":
         baseline = import_module("backprop._core")

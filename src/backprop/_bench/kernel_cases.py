@@ -87,9 +87,8 @@ _READ_AND_WRITTEN |= {"running_mean", "running_var"}
 _SCALARS: dict[str, Any] = {
     "activation": "relu", "alpha": 0.5, "label_smoothing": 0.0, "gamma": 2.0, "threshold": 0.5, "factor": 1.0, "limit": 0.5,
     "lr": 1e-6, "momentum": 0.9, "dampening": 0.0, "nesterov": False, "first": False, "decoupled": False, "eps": 1e-3, "rho": 0.9,
-    "beta1": 0.9,
-    "beta2": 0.999, "bias1": 0.5, "bias2": 0.5, "grad_factor": 0.5, "m_factor": 0.5, "rectification": 0.5, "eta_minus": 0.5,
-    "eta_plus": 1.2, "step_min": 1e-6, "step_max": 1e-3, "rate": 0.5, "seed": 1, "step": 1, "layer": 1,
+    "beta1": 0.9, "beta2": 0.999, "bias1": 0.5, "bias2": 0.5, "grad_factor": 0.5, "m_factor": 0.5, "rectification": 0.5,
+    "eta_minus": 0.5, "eta_plus": 1.2, "step_min": 1e-6, "step_max": 1e-3, "rate": 0.5, "seed": 1, "step": 1, "layer": 1,
 }  # fmt: skip
 
 _LEFT_OUT: dict[str, dict[str, Any]] = {  # arrays that most calls do without

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 
 class Table(NamedTuple):
-    """A title, the heads of the columns, and rows of as many cells; the first column holds names, the others numbers."""
+    """A title, the heads of the columns, and rows with a cell for each column; the first column holds names, the others numbers."""
 
     title: str
     heads: Sequence[str]
