@@ -146,17 +146,16 @@ class Column:
 
         What is found out about text is found out once for each item of the list.
         """
-        values = self.values
-        if isinstance(values, np.ndarray):
-            distinct, codes = np.unique(values, return_inverse=True)
+        items = self.values
+        if isinstance(items, np.ndarray):
+            distinct, codes = np.unique(items, return_inverse=True)
             return _small(codes, len(distinct)), _texts_of_array(distinct)
-        if set(map(type, values)) <= {str, type(None)}:
-            position = {item: index for index, item in enumerate(dict.fromkeys(values))}
-            codes = np.fromiter(map(position.__getitem__, values), np.intp, len(values))
-            return _small(codes, len(position)), [text_of(item, self.missing) for item in position]
-        texts = [text_of(item, self.missing) for item in values]  # True and 1 are one key of a dict, and two texts
-        known = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        return np.fromiter(map(known.__getitem__, texts), np.intp, len(texts)), list(known)
+        plain = self.types <= {str, type(None)}
+        if not plain:  # True and 1 are one key of a dict, and two texts
+            items = [text_of(item, self.missing) for item in items]
+        position = {item: index for index, item in enumerate(dict.fromkeys(items))}
+        codes = np.fromiter(map(position.__getitem__, items), np.intp, len(items))
+        return _small(codes, len(position)), [text_of(item, self.missing) for item in position] if plain else list(position)
 
     @property
     def texts(self) -> Texts:
@@ -434,48 +433,57 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
 def _numbers_of(texts: Words, missing: frozenset[str]) -> Numbers | None:
     """The numbers that all texts are, as Python spells them; None where they are not."""
     parts: list[Numbers] = []
-    numbered: Numbers | None = None  # of the texts that repeat
     for part in texts.parts:
-        if isinstance(part, list) or part.dtype.kind == "u":
-            used = set(part) if isinstance(part, list) else map(texts.texts.__getitem__, np.unique(part).tolist())
-            known = {text: float_of(text) for text in used}
-            if any(number is None or abs(number) >= _EXACT for number in known.values()):
-                return None
-            if any(_CODE.fullmatch(text.strip()) for text in known):
-                return None
-            if isinstance(part, list):
-                parts.append(np.array([known[text] for text in part], np.float64))
-                continue
-            if numbered is None:
-                numbered = np.full(len(texts.texts), np.nan)
-            numbered[np.unique(part)] = [number for number in known.values() if number is not None]
-            parts.append(numbered[part])
-            continue
-        array: Any = part
-        characters = np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
-        if (characters == ord("_")).any() or _looks_like_code(characters):
+        found: Numbers | None
+        if isinstance(part, list):
+            found = _numbers_of_list(part)
+        elif part.dtype.kind == "S":
+            found = _numbers_of_bytes(part, missing)
+        else:
+            found = _numbers_of_codes(part, texts.texts)
+        if found is None or (np.abs(found) >= _EXACT).any():
             return None
-        numbers = np.full(len(array), np.nan)
-        core = kernels.compiled()
-        if core is not None and core.parse_padded_decimals(characters, numbers) == len(array):
-            if (np.abs(numbers) >= _EXACT).any():
-                return None
-            parts.append(numbers)
-            continue
-        empty = array == b""
-        try:
-            numbers[~empty] = array[~empty].astype(np.float64)
-        except ValueError:
-            words = np.char.lower(np.char.strip(array))
-            empty = np.isin(words, [word.encode() for word in missing if word.isascii()])
-            try:
-                numbers[~empty] = array[~empty].astype(np.float64)
-            except ValueError:
-                return None
-        if (np.abs(numbers) >= _EXACT).any():
-            return None
-        parts.append(numbers)
+        parts.append(found)
     return np.concatenate(parts) if parts else None
+
+
+def _numbers_of_list(texts: list[str]) -> Numbers | None:
+    known = {text: float_of(text) for text in set(texts)}
+    if None in known.values() or any(_CODE.fullmatch(text.strip()) for text in known):
+        return None
+    return np.array([known[text] for text in texts], np.float64)
+
+
+def _numbers_of_codes(codes: Any, texts: list[str]) -> Numbers | None:
+    used = np.unique(codes)
+    found = _numbers_of_list([texts[code] for code in used.tolist()])
+    if found is None:
+        return None
+    by_code = np.empty(int(used[-1]) + 1)
+    by_code[used] = found
+    numbers: Numbers = by_code[codes]
+    return numbers
+
+
+def _numbers_of_bytes(texts: Any, missing: frozenset[str]) -> Numbers | None:
+    characters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), -1)
+    if (characters == ord("_")).any() or _looks_like_code(characters):
+        return None
+    numbers = np.full(len(texts), np.nan)
+    core = kernels.compiled()
+    if core is not None and core.parse_padded_decimals(characters, numbers) == len(texts):
+        return numbers
+    try:
+        empty = texts == b""
+        numbers[~empty] = texts[~empty].astype(np.float64)
+    except ValueError:
+        words = np.char.lower(np.char.strip(texts))
+        empty = np.isin(words, [word.encode() for word in missing if word.isascii()])
+        try:
+            numbers[~empty] = texts[~empty].astype(np.float64)
+        except ValueError:
+            return None
+    return numbers
 
 
 def _looks_like_code(characters: npt.NDArray[np.uint8]) -> bool:
