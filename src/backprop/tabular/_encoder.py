@@ -266,22 +266,18 @@ class TableEncoder:
         raw = self._columns_of(table)
         hot: list[OneHot] = []
         places: list[int] = []
+        width = sum(len(feature.names) for feature in self.features if not isinstance(feature, CategoricalFeature))
+        dense = np.empty((len(next(iter(raw.values()))), width), dtype)
         start = 0
         for feature in self.features:
-            end = start + len(feature.names)
+            column, end = raw[feature.name], start + len(feature.names)
             if isinstance(feature, CategoricalFeature):
-                column = raw[feature.name]
                 positions = feature.find(column).astype(np.min_scalar_type(-len(feature.categories) - 1))
                 hot.append(OneHot(start, positions, end - 1 if feature.flagged else None, ~column.present))
             else:
+                _write(dense[:, len(places) : len(places) + end - start], feature, column)
                 places += range(start, end)
             start = end
-        dense = np.empty((len(next(iter(raw.values()))), len(places)), dtype)
-        done = 0
-        for feature in self.features:
-            if not isinstance(feature, CategoricalFeature):
-                _write(dense[:, done : done + len(feature.names)], feature, raw[feature.name])
-                done += len(feature.names)
         return EncodedRows(dense, places, hot, start)
 
     def _columns_of(self, table: Any) -> dict[str, Column]:

@@ -141,10 +141,8 @@ def prepare(source: Source, learn: Rows, judge: Rows, test: Rows | None = None) 
     encoder.ignored = {**dict.fromkeys(ignored, "as asked"), **encoder.ignored}
     columns = {feature.name: source.features[feature.name] for feature in encoder.features}
     test = np.empty(0, np.intp) if test is None else test
-    rows = None
-
-    if len(source.y) * len(encoder.names) * np.dtype(np.float32).itemsize > LARGE:
-        rows = encoder._encoded(columns)
+    large = len(source.y) * len(encoder.names) * np.dtype(np.float32).itemsize > LARGE
+    rows = encoder._encoded(columns) if large else None
 
     def encoded(part: Rows) -> Matrix:
         if rows is not None:
@@ -219,11 +217,11 @@ def limits(rows: int, batch_size: int, epochs: int | None, patience: int | None)
     return epochs, max(PATIENCE, math.ceil(PATIENT_UPDATES / updates)) if patience is None else patience
 
 
-def make_optimizer(name: str | None, lr: float | None, weight_decay: float | None) -> Optimizer:
-    """Return the optimizer of this name; by default one with decoupled weight decay."""
+def make_optimizer(name: str, lr: float | None, weight_decay: float | None) -> Optimizer:
+    """Return the optimizer of this name; the default one decays weights unless told otherwise."""
     if weight_decay is None:
-        weight_decay = WEIGHT_DECAY if name in (None, OPTIMIZER) else 0.0
-    settings = {"name": name or OPTIMIZER, "weight_decay": weight_decay}
+        weight_decay = WEIGHT_DECAY if name == OPTIMIZER else 0.0
+    settings = {"name": name, "weight_decay": weight_decay}
     return optimizers.get(settings if lr is None else {**settings, "lr": lr})
 
 
