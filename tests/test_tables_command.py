@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backprop import cli
+from backprop import cli, kernels
 from backprop._commands import runs, tables
 from backprop.tabular import TableModel
 
@@ -226,8 +226,9 @@ def test_predictions_in_pieces_are_those_of_the_whole(
     monkeypatch.setattr(tables, "_CHUNK", 7)
     in_pieces, _ = run(capsys, "predict", tmp_path / "m", houses)
     assert in_pieces.splitlines()[0] == whole.splitlines()[0] == "price"
-    # NumPy's products round otherwise where there are fewer rows
     np.testing.assert_allclose(*(np.array(text.split()[1:], float) for text in (in_pieces, whole)), rtol=1e-5)
+    if kernels.compiled() is not None:  # NumPy's products round otherwise where there are fewer rows
+        assert in_pieces == whole
     run(capsys, "predict", tmp_path / "m", houses, "--out", tmp_path / "o.csv")
     assert (tmp_path / "o.csv").read_text() == in_pieces
     with houses.open("a") as file:
