@@ -169,17 +169,8 @@ _FUNCTIONS = {
     "relu6": "z < 0.0f ? 0.0f : z > 6.0f ? 6.0f : z",
 }
 _WITHOUT_MATH = ("relu", "leaky_relu", "softsign", "hardtanh", "relu6")
-_PLAIN = {
-    *_WITHOUT_MATH,
-    *(f"at_{name}" for name in _WITHOUT_MATH),
-    "copy",
-    "add",
-    "share",
-    "scale",
-    "unscale",
-    "dense",
-    "dense_int8",
-}
+_PLAIN = {*_WITHOUT_MATH, *(f"at_{name}" for name in _WITHOUT_MATH)}
+_PLAIN |= {"copy", "add", "share", "scale", "unscale", "dense", "dense_int8"}
 _PLAIN |= {"encode", "number", "clipped", "truth", "category_of", "calendar"}  # `encode` knows whether these need it
 _NEEDS = {"gelu": "sigmoid", "silu": "sigmoid", "mish": "softplus"}
 
@@ -296,10 +287,9 @@ class _File:
         upper, name = self.name.upper(), self.name
         ram = 4 * sum(self.buffers().values())
         what = f"{self.columns} inputs, {self.program.n_outputs} outputs"
-        networks = sum(len(step.members) for step in self.program.steps if isinstance(step, MeanStep))
         place = "in static memory" if self.static else "on the stack"
         lines = [
-            f"{name}: {f'the mean of {networks} neural networks' if networks else 'a neural network'} of {what}, as C99 and C++.",
+            f"{name}: {self.program.kind} of {what}, as C99 and C++.",
             "",
             f"Constants  {self.flash} bytes",
             f"Buffers    {ram} bytes {place}" + (": one call at a time" if self.static else ""),

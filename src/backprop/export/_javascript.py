@@ -176,8 +176,7 @@ class _Module:
     def header(self) -> str:
         program = self.program
         what = f"{program.n_inputs} inputs, {program.n_outputs} outputs"
-        networks = sum(len(step.members) for step in program.steps if isinstance(step, MeanStep))
-        kind = f"The mean of {networks} neural networks" if networks else "A neural network"
+        kind = program.kind.capitalize()
         face = "predict(x) takes an array of numbers, one row, and returns the outputs."
         if program.encoder is not None:
             face = "predict(row) takes an object with a value for each of the columns."

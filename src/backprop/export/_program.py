@@ -141,6 +141,12 @@ class Program:
         """The number of classes; 0 for numbers."""
         return {"numbers": 0, "yes_or_no": 2}.get(self.meaning.kind, self.n_outputs)
 
+    @property
+    def kind(self) -> str:
+        """What it computes, for the heads of files: a neural network, or the mean of several."""
+        networks = sum(len(step.members) for step in self.steps if isinstance(step, MeanStep))
+        return f"the mean of {networks} neural networks" if networks else "a neural network"
+
     def run(self, x: Array) -> Array:
         """Return the raw outputs for x (n, n_inputs), in float64."""
         return _run(self.steps, np.asarray(x, np.float64))
