@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._types import AnyArray
+from ...activations import ActivationFunction
 from ...losses import Loss
 from .findings import Finding, Severity
 from .signal import neighbours_of, ranks, spread
@@ -282,30 +283,18 @@ def _share_between_batches(values: AnyArray, batch_size: int) -> float:
     return float(min(shares, default=0.0))
 
 
-def target_range(targets: AnyArray, activation: str) -> Iterator[Finding]:
+def target_range(targets: AnyArray, activation: ActivationFunction) -> Iterator[Finding]:
     """Targets that the activation of the last layer cannot give."""
-    low, high = _RANGES.get(activation, (-np.inf, np.inf))
+    low, high = activation.range
     slack = 1e-6 * (1.0 + np.abs(targets))
     share = float(np.mean((targets < low - slack) | (targets > high + slack)))
     if share > 0.05:
         yield Finding(
             "targets out of reach", "critical" if share > 0.3 else "warning",
-            f"{share:.0%} of the targets lie outside [{low:g}, {high:g}], the range of the output activation {activation}; they go "
-            f"from {targets.min():.4g} to {targets.max():.4g}.",
+            f"{share:.0%} of the targets lie outside [{low:g}, {high:g}], the range of the output activation {activation.name}; "
+            f"they go from {targets.min():.4g} to {targets.max():.4g}.",
             numbers={"share": share, "low": low, "high": high}, stage="data",
         )  # fmt: skip
-
-
-_RANGES = {
-    "sigmoid": (0.0, 1.0),
-    "softmax": (0.0, 1.0),
-    "tanh": (-1.0, 1.0),
-    "softsign": (-1.0, 1.0),
-    "hardtanh": (-1.0, 1.0),
-    "relu": (0.0, np.inf),
-    "relu6": (0.0, 6.0),
-    "softplus": (0.0, np.inf),
-}
 
 
 def chance_loss(loss: Loss, targets: AnyArray, weight: AnyArray | None, n_outputs: int) -> float | None:

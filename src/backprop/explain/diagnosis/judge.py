@@ -66,7 +66,7 @@ def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple
     x, targets, all_targets = given.x, given.targets, given.all_targets
     findings, usual = data.outliers("x", x)
     findings += [*data.input_scale(x[usual]), *data.target_spread(all_targets)]
-    activation = net.output_activation.name
+    activation = net.output_activation
     if targets.dtype == np.int64:
         findings += data.labels(all_targets.ravel(), net.n_outputs)
     elif loss.task == "binary":
@@ -75,7 +75,7 @@ def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple
     elif loss.link == "identity" and loss.task == "regression":
         far, near = data.outliers("the targets", all_targets.reshape(len(all_targets), -1))
         findings += [*far, *data.target_scale(all_targets[near]), *data.target_range(all_targets[near], activation)]
-        findings += data.classes_as_numbers(x, targets, activation)
+        findings += data.classes_as_numbers(x, targets, activation.name)
     if given.in_order:
         findings += data.row_order(all_targets, given.batch_size)
     findings += [*data.leaked_target(x, targets, net.n_outputs), *data.repeated_rows(x, targets)]
