@@ -229,11 +229,16 @@ def test_the_peak_is_that_of_the_processor() -> None:
             assert rates["float32"] > 1.2 * rates["float64"] > 0.1 or kernels.backend().isa == "plain"
 
 
-@pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_tile_multiplies_and_adds(dtype: str) -> None:
+@pytest.fixture
+def core() -> Any:
+    if "cython" not in kernels.available():
+        pytest.skip("the compiled extension is not installed")
     with kernels.use_backend("cython"):
-        core = kernels.active()
+        return kernels.active()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_tile_multiplies_and_adds(core: Any, dtype: str) -> None:
     numbers = np.full(core.TILE_NUMBERS + 1, 0.5, dtype)
     assert core.multiply_add_tile(numbers, 3) > 0
     changed = numbers != 0.5
@@ -244,11 +249,8 @@ def test_the_tile_multiplies_and_adds(dtype: str) -> None:
         core.multiply_add_tile(numbers[:1], 3)
 
 
-@pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed")
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_tile_that_loads_is_a_product(dtype: str) -> None:
-    with kernels.use_backend("cython"):
-        core = kernels.active()
+def test_the_tile_that_loads_is_a_product(core: Any, dtype: str) -> None:
     numbers = np.full(core.PRODUCT_TILE_NUMBERS + 1, 0.5, dtype)
     operations = core.product_tile(numbers, 3)
     tile = numbers[numbers != 0.5]

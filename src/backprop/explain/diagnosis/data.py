@@ -221,7 +221,7 @@ def repeated_rows(x: AnyArray, targets: AnyArray) -> Iterator[Finding]:
     different = len(np.unique(row_hashes(x, targets)))
     if 1 < different <= 0.2 * len(x) and not alike_by_themselves(x, different):
         yield Finding(
-            "repeated rows", "warning", f"Of {len(x)} rows that were looked at, {different} differ from all others before them.",
+            "repeated rows", "warning", f"Among {len(x)} rows that were examined, only {different} are different.",
             numbers={"rows": len(x), "different": different}, stage="data",
         )  # fmt: skip
 

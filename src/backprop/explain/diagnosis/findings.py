@@ -80,7 +80,7 @@ CATALOGUE: dict[str, Problem] = {
         ("overfitting",),
     ),
     "repeated rows": Problem(
-        "The same few rows over and over: the network sees no more than these, and knows them by heart soon.",
+        "The same few rows over and over: the network sees no others, and soon knows these by heart.",
         "Look at how the rows were put together (a join, a loop); use each row once, and find more of them. To let rare rows count "
         "more, use sample_weight or class_weight.",
         "Debugging",
@@ -147,7 +147,7 @@ CATALOGUE: dict[str, Problem] = {
         ("dead relu units", "saturated units", *_BLOCKED),
     ),
     "no nonlinearity": Problem(
-        "Layers without an activation, one after another, are a single linear layer: no number of them can bend.",
+        "Layers without an activation, one after another, are a single linear layer, whatever their number.",
         "Give hidden layers an activation: relu or tanh.",
         "Choosing an architecture",
         _STUCK,
@@ -172,7 +172,7 @@ CATALOGUE: dict[str, Problem] = {
     ),
     "batch norm statistics": Problem(
         "In training, batch normalization uses the mean and variance of the batch, and for predictions running ones, which have "
-        "not come near them: the network predicts otherwise than it was trained.",
+        "not come near them: predictions differ from the outputs in training.",
         "Use momentum=0.1, the default, and at least some ten times 1 / momentum updates.",
         "Debugging",
         ("overfitting", "loss far from chance"),
@@ -192,7 +192,7 @@ CATALOGUE: dict[str, Problem] = {
         ("vanishing gradients", *_STUCK),
     ),
     "changed gradients": Problem(
-        "What on_gradients makes of the gradients takes the network nowhere, while the gradients themselves would.",
+        "With the gradients as on_gradients leaves them the network does not learn; with the original gradients it would.",
         "Look at the function: zeros, a wrong sign, noise much larger than the gradient; train without it to compare.",
         "Debugging",
         ("vanishing gradients", "learning rate too high", *_STUCK),
