@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.multiclass import _check_partial_fit_first_call, type_of_target, unique_labels
 
 from .. import activations, losses
+from .._links import predictions
 from .._types import Array
 from ..network import Network
 from ._base import BaseMLP, stochastic_only
@@ -665,8 +666,9 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         places = self._free_places(outputs)
         if places is not None:
             return np.take_along_axis(outputs, places, axis=1)
-        predicted = self._make_loss().predictions(outputs)
-        return predicted if self._columns is None else predicted[:, self._columns]
+        predicted = predictions(self.network_.loss.link, outputs)
+        columns = self._columns
+        return predicted if columns is None else predicted[:, columns]
 
     def _free_places(self, outputs: Array) -> Any:
         """Return for each row which output is which quantile, if the outputs are quantiles; None if they are base and steps.
@@ -691,11 +693,12 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         places = self._free_places(outputs)
         if places is not None:
             return np.take_along_axis(jacobian, places[:, :, np.newaxis], axis=1)
-        if self._columns is None:
+        columns = self._columns
+        if columns is None:
             return jacobian
         slopes = activations.get("sigmoid")(outputs)
         slopes[:, 0] = 1
-        return np.cumsum(slopes[:, :, np.newaxis] * jacobian, axis=1)[:, self._columns]
+        return np.cumsum(slopes[:, :, np.newaxis] * jacobian, axis=1)[:, columns]
 
     def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
         predicted = self._link(outputs)
