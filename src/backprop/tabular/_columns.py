@@ -63,7 +63,7 @@ class Column:
     def __init__(self, name: str, values: Any, *, missing: frozenset[str] = MISSING, table: Table | None = None) -> None:
         self.name = name
         self.missing = missing
-        self._table = None if table is None else table.without(table)  # the place of the rows, not the columns
+        self._table = None if table is None else table.bare()
         self._rows: npt.NDArray[np.intp] | None = None  # in the table
         self._numbers: dict[Spelling, Numbers | None] = {}
         self._values: Any = None  # None where `coded` says all

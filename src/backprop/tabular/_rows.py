@@ -57,6 +57,10 @@ class Table(dict[str, Any]):
         columns = {name: column for name, column in self.items() if name not in left_out}
         return Table(columns, self.source, self.lines, self.rows, self.options)
 
+    def bare(self) -> Table:
+        """Return the place of the rows and the options, without any column."""
+        return Table({}, self.source, self.lines, self.rows, self.options)
+
     def place(self, row: int, what: str = "") -> str:
         """Return how a message calls the row at this position, which counts from 0, with what it does there."""
         line = f" (line {self.lines[row]})" if self.lines else ""
