@@ -54,7 +54,7 @@ def train(options: argparse.Namespace) -> None:
     net = _network(prepared, options)
     found = _describe(prepared, net, say)
     folds = _cross_validate(source, among, options, say) if options.folds else []
-    epochs, options.patience = _fit.limits(len(prepared.x_learn), options.batch_size, options.epochs, options.patience)
+    epochs, _ = _fit.limits(len(prepared.x_learn), options.batch_size, options.epochs, options.patience)
     progress = Progress(epochs, say)
     interrupted = _train(net, prepared, options, progress, say)
     model = TableModel(net, prepared.encoder, prepared.target)
@@ -116,24 +116,23 @@ def evaluate(options: argparse.Namespace) -> None:
 
 def _train(net: Network, prepared: _fit.Prepared, options: argparse.Namespace, progress: Progress, say: Say) -> bool:
     """Train; return whether Ctrl-C ended it, with the best weights so far in the network."""
-    interrupted, stopped = False, None
+    stopped = None
     try:
         _, stopped = _fit_network(net, prepared, options, [progress], None)
     except KeyboardInterrupt:
         if not progress.losses:
             raise
-        interrupted = True
     epochs, best = len(progress.losses), progress.best_epoch
-    if interrupted:
+    if stopped is None:
         end = "interrupted: the best model so far is kept"
-    elif stopped is not None and stopped.stopped_epoch is None:
-        improving = best > epochs - max(2, options.patience // 2)
+    elif stopped.stopped_epoch is None:
+        improving = best > epochs - max(2, stopped.patience // 2)
         end = "stopped at the limit" + (", still improving: more --epochs may give a better model" if improving else "")
     else:
-        end = f"no better for {options.patience} epochs"
+        end = f"no better for {stopped.patience} epochs"
     progress.end = end
     say(f"epochs      {epochs} of at most {progress.epochs}, the best is {best}; {end}; {progress.seconds:.1f} s")
-    return interrupted
+    return stopped is None
 
 
 def _fit_network(
