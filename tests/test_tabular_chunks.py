@@ -194,6 +194,28 @@ def test_chunks_that_change_between_passes_are_refused(later: int) -> None:
         TableEncoder.fit_chunks(lambda: [{"a": [1.0, 2.5]}] * next(passes))
 
 
+@pytest.mark.parametrize("sort", [1, 1 << 14])
+@pytest.mark.parametrize("column", ["number", "date"])
+def test_numbers_that_change_between_passes_are_refused(column: str, sort: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source that draws its rows anew has the same number of them."""
+    monkeypatch.setattr(_statistics, "SORTED", sort)
+    rng = np.random.default_rng(0)
+
+    def chunks() -> Iterator[Columns]:
+        values = rng.normal(rng.integers(-90, 90), 2, 400)
+        yield {"number": values} if column == "number" else {"date": (values * 1e15).astype("M8[us]")}
+
+    with pytest.raises(ValueError, match=f"got other values of '{column}': the numbers differ from those of an earlier pass"):
+        TableEncoder.fit_chunks(chunks)
+
+
+@pytest.mark.parametrize("values", [[1.5, 2.5], [True, False], ["one", "two"], [date(2020, 1, 2), date(2021, 3, 4)]])
+def test_values_that_are_missing_in_a_later_pass_are_refused(values: list[Any]) -> None:
+    passes = iter([values * 20, [None] * 40])
+    with pytest.raises(ValueError, match="got other values of 'a': it holds no value any more"):
+        TableEncoder.fit_chunks(lambda: [{"a": next(passes)}])
+
+
 @pytest.mark.parametrize("dtype", [np.int64, np.uint64])
 def test_integers_beyond_float64_stay_apart(dtype: type, monkeypatch: pytest.MonkeyPatch) -> None:
     top = 2**60 if dtype is np.int64 else 2**63 + 2**60

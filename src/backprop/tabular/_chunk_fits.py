@@ -68,7 +68,15 @@ class ColumnFit(ABC):
         """Add a chunk that has values."""
 
     def settle(self) -> bool:
-        """End a pass; return whether all is known."""
+        """End a pass; return whether all is known.
+
+        Raises
+        ------
+        ValueError
+            If the values are seen to differ from those of an earlier pass.
+        """
+        if self.rows == self.missing:
+            raise ValueError("it holds no value any more")
         return True
 
     def why_identifier(self) -> str | None:
@@ -94,6 +102,7 @@ class _FitWithQuantiles(ColumnFit):
     def settle(self) -> bool:
         if self.narrowing:
             return self.ordered.settle()
+        super().settle()
         self.ordered.want_quantiles(self.percents)
         return False
 

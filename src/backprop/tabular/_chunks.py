@@ -26,6 +26,8 @@ from ._rows import Table, check_names, named_columns
 
 Chunks = Callable[[], Iterable[Any]]
 
+_ANEW = "A function that returns an iterator anew for each pass is needed"
+
 
 class Fitted(NamedTuple):
     """The features of the columns that are used, notes about them, and the words that stand for a missing value."""
@@ -75,9 +77,7 @@ def _values_seen(source: _Source, named: list[str]) -> tuple[int, dict[str, _Val
 
     rows = source.read(add, named)
     if not seen or not rows:
-        raise ValueError(
-            "chunks must hold at least one row and one column. A function that returns an iterator anew for each pass is needed"
-        )
+        raise ValueError(f"chunks must hold at least one row and one column. {_ANEW}")
     return rows, seen
 
 
@@ -96,10 +96,16 @@ def _fit_all(fits: dict[str, ColumnFit], source: _Source, rows: int) -> None:
         again = source.read(add)
         if again != rows:
             raise ValueError(
-                f"chunks must give the same rows each time they are read, got {rows:,} rows at first and {again:,} later. "
-                "A function that returns an iterator anew for each pass is needed"
+                f"chunks must give the same rows each time they are read, got {rows:,} rows at first and {again:,} later. {_ANEW}"
             )
-        unsettled = {name: fit for name, fit in unsettled.items() if not fit.settle()}
+        unsettled = {name: fit for name, fit in unsettled.items() if not _settle(name, fit)}
+
+
+def _settle(name: str, fit: ColumnFit) -> bool:
+    try:
+        return fit.settle()
+    except ValueError as error:
+        raise ValueError(f"chunks must give the same rows each time they are read, got other values of {name!r}: {error}") from None
 
 
 class _Source:

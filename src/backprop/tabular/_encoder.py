@@ -162,7 +162,7 @@ class TableEncoder:
         Raises
         ------
         ValueError, TypeError
-            As `fit` does; also when the chunks differ in their columns, or give another number of rows when they are read again.
+            As `fit` does; also when the chunks differ in their columns, or are seen to have other rows when they are read again.
 
         Examples
         --------

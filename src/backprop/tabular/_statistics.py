@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
@@ -42,6 +41,29 @@ class Moments:
         return math.sqrt(self.squares / self.count) if self.count else 0.0
 
 
+class _Prefix:
+    """The numbers that begin with some bits: how many there are, what a pass finds of them, and the wanted places among them."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.places: list[tuple[int, int]] = []  # each with the number of smaller numbers that begin with other bits
+        self.keys: list[AnyArray] = []  # of few numbers
+        self.counts = None if count <= SORTED else np.zeros(1 << 16, np.int64)  # of many, by the next 16 bits
+
+    def add(self, keys: AnyArray, shift: int) -> None:
+        """Add keys, of which the 16 bits after a shift come next."""
+        if self.counts is None:
+            self.keys.append(keys)
+        elif len(keys):
+            self.counts += np.bincount(((keys >> np.uint64(shift)) & np.uint64(0xFFFF)).astype(np.intp), minlength=1 << 16)
+
+    def check(self) -> None:
+        """Raise a ValueError if the pass has found another number of them."""
+        found = sum(map(len, self.keys)) if self.counts is None else int(self.counts.sum())
+        if found != self.count:
+            raise ValueError("the numbers differ from those of an earlier pass")
+
+
 class OrderStatistics:
     """The numbers at wanted places in the order of all numbers, in passes over all of them: P. Pope's radix selection.
 
@@ -53,8 +75,7 @@ class OrderStatistics:
         self.count = 0
         self.found: dict[int, float] | None = None  # by place, after `want`
         self._first = np.zeros(1 << 16, np.int64)
-        self._open: dict[tuple[int, int], list[tuple[int, int]]] = {}  # (level, prefix): places, with those before the prefix
-        self._counts: dict[tuple[int, int], Any] = {}
+        self._open: dict[tuple[int, int], _Prefix] = {}  # by level and bits
 
     def add(self, values: Numbers) -> None:
         """Add numbers; after `want`, the same ones in each pass."""
@@ -63,13 +84,8 @@ class OrderStatistics:
             self.count += len(keys)
             self._first += np.bincount((keys >> np.uint64(48)).astype(np.intp), minlength=1 << 16)
             return
-        for (level, prefix), held in self._counts.items():
-            inside = keys[keys >> np.uint64(64 - _LEVELS[level]) == np.uint64(prefix)]
-            if isinstance(held, list):
-                held.append(inside)
-            elif len(inside):
-                shift = np.uint64(64 - _LEVELS[level + 1])
-                held += np.bincount(((inside >> shift) & np.uint64(0xFFFF)).astype(np.intp), minlength=1 << 16)
+        for (level, bits), prefix in self._open.items():
+            prefix.add(keys[keys >> np.uint64(64 - _LEVELS[level]) == np.uint64(bits)], 64 - _LEVELS[level + 1])
 
     def want(self, places: Iterable[int]) -> None:
         """End the first pass: the next ones find the numbers at these places."""
@@ -80,33 +96,37 @@ class OrderStatistics:
         """End the first pass: the next ones find what `median`, and `percentile` of these percents, need."""
         self.want([*self._middle(), *(place for percent in percents for place in self._around(percent)[:2])])
 
-    def _narrow(self, level: int, prefix: int, places: list[tuple[int, int]], counts: Any) -> None:
-        """Choose, for each place among the numbers of a prefix, the longer prefix that has it."""
+    def _narrow(self, level: int, bits: int, places: list[tuple[int, int]], counts: AnyArray) -> None:
+        """Choose, for each place among the numbers that begin with these bits, the longer prefix that has it."""
         ends = np.cumsum(counts)
         for place, before in places:
             index = int(np.searchsorted(ends, place - before, side="right"))
-            longer = (prefix << 16) | index
-            start = before + int(ends[index] - counts[index])
+            longer = (bits << 16) | index
             if level == len(_LEVELS) - 1:
                 assert self.found is not None
                 self.found[place] = _number(longer)
-            else:
-                self._open.setdefault((level, longer), []).append((place, start))
-                few = counts[index] <= SORTED
-                self._counts.setdefault((level, longer), [] if few else np.zeros(1 << 16, np.int64))
+                continue
+            if (level, longer) not in self._open:
+                self._open[level, longer] = _Prefix(int(counts[index]))
+            self._open[level, longer].places.append((place, before + int(ends[index] - counts[index])))
 
     def settle(self) -> bool:
-        """Use what the pass has found; return whether all is known."""
+        """Use what the pass has found; return whether all is known.
+
+        Raises
+        ------
+        ValueError
+            If the numbers are seen to differ from those of an earlier pass.
+        """
         opened, self._open = self._open, {}
-        counted, self._counts = self._counts, {}
-        for (level, prefix), places in opened.items():
-            held = counted[level, prefix]
-            if isinstance(held, list):
-                keys = np.sort(np.concatenate(held))
-                assert self.found is not None
-                self.found |= {place: _number(int(keys[place - before])) for place, before in places}
-            else:
-                self._narrow(level + 1, prefix, places, held)
+        for (level, bits), prefix in opened.items():
+            prefix.check()
+            if prefix.counts is not None:
+                self._narrow(level + 1, bits, prefix.places, prefix.counts)
+                continue
+            keys = np.sort(np.concatenate(prefix.keys))
+            assert self.found is not None
+            self.found |= {place: _number(int(keys[place - before])) for place, before in prefix.places}
         return not self._open
 
     def median(self) -> float:
