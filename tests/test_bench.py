@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
@@ -30,6 +31,7 @@ from backprop._bench.timing import Contestant, best_times
 from backprop._commands import bench as command
 from backprop._numpy.checks import DEMANDS
 
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 SMALL = NetworkCase((64, 16, 10), "relu", 8, lr=1e-2)
 
 # --- what is measured -------------------------------------------------------------------------------------------------------------
@@ -367,8 +369,33 @@ def test_float64_and_all_batches_are_there() -> None:
 # --- scripts ----------------------------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def growth(monkeypatch: pytest.MonkeyPatch) -> Any:
+    if not (BENCHMARKS / "growth.py").exists():
+        pytest.skip("the benchmarks are not here")
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return import_module("growth")
+
+
+def test_the_slope_of_growth_is_its_power(growth: Any, tmp_path: Path) -> None:
+    sizes = [1, 2, 4, 8]
+    curves = [growth.Growth(f"{power}", "s", sizes, {"ours": [1e-6 * size**power for size in sizes]}) for power in range(6)]
+    assert [curve.slope() for curve in curves] == pytest.approx(range(6))
+    assert growth.table(curves).rows[2] == ["2", "1: 1 us", "4: 16 us", "8: 64 us", "2.00", ""]
+    if find_spec("matplotlib") is not None:
+        growth.draw(curves, tmp_path / "growth.svg")
+        assert "ours, slope 5.00</text>" in (tmp_path / "growth.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+def test_the_memory_of_training_has_the_order_of_the_rows(growth: Any) -> None:
+    rows = 500_000
+    (cost,) = growth.memory("rows", [rows], [(rows, (4, 4, 2))]).costs["ours"]
+    assert 8 * rows < cost < 20 * rows
+
+
 def test_the_script_of_many_fits_trains_the_same_in_jax() -> None:
-    script = Path(__file__).parent.parent / "benchmarks" / "many_fits.py"
+    script = BENCHMARKS / "many_fits.py"
     if not script.exists():
         pytest.skip("the benchmarks are not here")
     made = run_path(str(script))
