@@ -13,6 +13,7 @@ import math
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
 
@@ -158,10 +159,7 @@ def fit(
     >>> trainer = bp.Trainer(bp.mlp([8, 64, 1], seed=0), loss="mse")  # doctest: +SKIP
     >>> bp.distributed.fit(trainer, x[mine], y[mine], comm=MPI.COMM_WORLD, epochs=10)  # doctest: +SKIP
     """
-    failure: BaseException | None = None
-    run: _Run | None = None
-    signature: dict[str, str] | None = None
-    try:
+    with _agreement(comm) as signature:
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
         options = FitOptions.checked(epochs, batch_size, shuffle, drop_last, verbose, trainer._seed_for(seed))
@@ -170,11 +168,7 @@ def fit(
         run.take_data(converter, x, y, sample_weight, class_weight, steps_per_epoch)
         run.take_validation(converter.of("validation_data"), validation_data)
         run.take_callbacks(callbacks)
-        signature = run.signature()
-    except Exception as error:
-        failure = error
-    _agree(comm, failure, signature)
-    assert run is not None
+        signature |= run.signature()
     run.share_data()
     try:
         run.share_network()
@@ -191,20 +185,23 @@ def fit(
 def fit_by(trainer: Trainer, x: Any, y: Any, *, validation_split: float, **options: Any) -> History:
     """Return what `fit` does for a trainer with ``comm``."""
     assert trainer.comm is not None
-    failure: BaseException | None = None
-    try:
+    with _agreement(trainer.comm):
         if validation_split:
             raise ValueError(
                 f"validation_split has no place in distributed training, got {validation_split!r}: give each rank's validation_data"
             )
-    except Exception as error:
-        failure = error
-    _agree(trainer.comm, failure, {})
     return fit(trainer, x, y, comm=trainer.comm, **options)
 
 
-def _agree(comm: Communicator, failure: BaseException | None, signature: dict[str, str] | None) -> None:
-    """Raise an error on all ranks if there is one on any, or if signatures differ."""
+@contextmanager
+def _agreement(comm: Communicator) -> Iterator[dict[str, str]]:
+    """Raise an error on all ranks at the end of a block that raises one on any, or whose signatures, by name, differ."""
+    failure: BaseException | None = None
+    signature: dict[str, str] = {}
+    try:
+        yield signature
+    except Exception as error:
+        failure = error
     found = comm.allgather((None if failure is None else f"{type(failure).__name__}: {failure}", signature))
     if failure is not None:
         raise failure
@@ -456,12 +453,8 @@ class _Run:
 
     def _total(self, own: Callable[[], npt.ArrayLike]) -> Numbers:
         """Return the sum over the ranks of what ``own`` returns; an error on all of them if it raises one on any."""
-        failure, numbers = None, None
-        try:
+        with _agreement(self.comm):
             numbers = np.asarray(own(), np.float64)
-        except Exception as error:
-            failure = error
-        _agree(self.comm, failure, {})
         return np.asarray(sum(self.comm.allgather(numbers)))
 
     def train(self) -> History:
