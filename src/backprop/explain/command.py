@@ -71,6 +71,9 @@ def load(name: str, target: str | None = None) -> Task:
     return _load_rows(name, target)
 
 
+_load = load  # its name before it was public
+
+
 def _load_rows(path: str, target: str | None) -> Task:
     """A file of rows, read as ``backprop train`` reads it; of a large one a sample in which classes have their shares."""
     table = read_table(path, Options())
