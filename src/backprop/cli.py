@@ -343,7 +343,7 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     network.add_argument("--batch-norm", action="store_true", help="batch normalization after every hidden layer")
 
     training = train.add_argument_group("training")
-    epochs = f"passes over the data, at most (default: {_fit.EPOCHS}, or as many as {_fit.UPDATES} updates take)"
+    epochs = f"passes over the data, at most (default: {_fit.EPOCHS}, or enough for {_fit.UPDATES} updates)"
     training.add_argument("--epochs", type=_count, metavar="N", help=epochs)
     training.add_argument("--batch-size", type=_count, default=32, metavar="N", help="rows for one update")
     names = optimizers.NAMES
@@ -359,7 +359,7 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     training.add_argument("--folds", type=_folds, metavar="K", help=folds)
     training.add_argument("--importance", action="store_true", help="say how much each column matters to the model")
     patience = (
-        f"epochs without improvement before stopping (default: {_fit.PATIENCE}, or as many as {_fit.PATIENT_UPDATES} updates take)"
+        f"epochs without improvement before stopping (default: {_fit.PATIENCE}, or enough for {_fit.PATIENT_UPDATES} updates)"
     )
     training.add_argument("--patience", type=_count, metavar="N", help=patience)
     training.add_argument("--seed", type=_seed, default=0, metavar="N", help="same seed, same model")

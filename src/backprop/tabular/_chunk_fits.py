@@ -12,6 +12,7 @@ from . import _distinct
 from ._columns import Column
 from ._distinct import Distinct
 from ._features import (
+    PERCENTS,
     BooleanFeature,
     CategoricalFeature,
     DateFeature,
@@ -108,7 +109,7 @@ class _FitWithQuantiles(ColumnFit):
 
 
 class _NumericFit(_FitWithQuantiles):
-    percents = NumericFeature._PERCENTS
+    percents = PERCENTS
 
     def __init__(self, chosen: Chosen) -> None:
         super().__init__(chosen)
@@ -127,7 +128,7 @@ class _NumericFit(_FitWithQuantiles):
         self.ordered.add(present)
 
     def _follow(self, values: Any) -> None:
-        """Update what tells whether the numbers only name the rows."""
+        """Update what `why_identifier` decides by."""
         if not len(values) or self.given or not self.whole:
             return
         self.whole = values.dtype.kind in "iu" or bool(np.isfinite(values).all() and (values == np.trunc(values)).all())

@@ -111,7 +111,7 @@ def _settle(name: str, fit: ColumnFit) -> bool:
 class _Source:
     """The chunks, without the columns in ``ignored``.
 
-    Where ``missing`` is None, the first chunk tells the words that stand for a missing value, if it was read from a file with some.
+    Where ``missing`` is None, the words are those that the first chunk was read from a file with, if it was.
     """
 
     def __init__(self, chunks: Chunks, ignored: Mapping[str, str], missing: Iterable[str] | None) -> None:

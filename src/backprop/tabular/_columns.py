@@ -185,8 +185,8 @@ class Column:
             return np.array([text is not None for text in texts], bool)[codes]
         values = self._values
         if values.dtype.kind == "f":
-            there: npt.NDArray[np.bool_] = ~np.isnan(values)
-            return there
+            present: npt.NDArray[np.bool_] = ~np.isnan(values)
+            return present
         return ~np.isnat(values) if values.dtype.kind == "M" else np.ones(len(values), bool)
 
     def distinct(self) -> set[str]:
@@ -223,7 +223,7 @@ class Column:
         used = np.bincount(codes, minlength=len(texts)) > 0
         if used.all():
             return codes, texts
-        return (np.cumsum(used) - 1)[codes], [text for text, there in zip(texts, used.tolist(), strict=True) if there]
+        return (np.cumsum(used) - 1)[codes], [text for text, kept in zip(texts, used.tolist(), strict=True) if kept]
 
     def _plain(self) -> Numbers | None:
         """The numbers of a list of texts that all read as Python's do."""
@@ -521,18 +521,18 @@ def _of_items(name: str, items: list[Any]) -> Any:
     if str in kinds and kinds <= {str, float, type(None)} and all(type(item) is str or is_missing(item) for item in items):
         return [item if type(item) is str else None for item in items]
     items = [None if is_missing(item) else _int_if_whole(item) if isinstance(item, Decimal) else item for item in items]
-    there = [item for item in items if item is not None]
-    if there and all(isinstance(item, date) for item in there):
+    given = [item for item in items if item is not None]
+    if given and all(isinstance(item, date) for item in given):
         return _dates.of_objects(items)
-    if there and all(isinstance(item, clock) for item in there):
+    if given and all(isinstance(item, clock) for item in given):
         return _dates.of_objects([None if item is None else datetime.combine(date(1970, 1, 1), item) for item in items])
-    odd = next((item for item in there if not isinstance(item, str | bytes | Real | np.bool_ | Decimal)), None)
+    odd = next((item for item in given if not isinstance(item, str | bytes | Real | np.bool_ | Decimal)), None)
     if odd is not None:
         raise TypeError(f"column {name!r} must hold {_CONTENT}, holds a {type(odd).__name__}")
-    if there and all(isinstance(item, Real | Decimal) and not isinstance(item, bool) for item in there):
-        if len(there) == len(items) and all(isinstance(item, int | np.integer) for item in there):
+    if given and all(isinstance(item, Real | Decimal) and not isinstance(item, bool) for item in given):
+        if len(given) == len(items) and all(isinstance(item, int | np.integer) for item in given):
             return _whole(items)
-        if all(not isinstance(item, int | np.integer) or abs(int(item)) <= _EXACT for item in there):
+        if all(not isinstance(item, int | np.integer) or abs(int(item)) <= _EXACT for item in given):
             return np.array([math.nan if item is None else float(item) for item in items], np.float64)
     return [bool(item) if isinstance(item, np.bool_) else item for item in items]
 

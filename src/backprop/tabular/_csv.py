@@ -262,7 +262,7 @@ def _tables(file: BinaryIO, options: Options, rows: int | None, source: str) -> 
         table = dict(zip(names, columns, strict=True))
         if found["prefer"] == "," and not found["commas"]:
             found["commas"] = any(_has_decimal_comma(column) for column in columns)
-        yield Table(table, source, _in_short(ends), range(count + 1, count + 1 + len(ends)), found)
+        yield Table(table, source, _compact(ends), range(count + 1, count + 1 + len(ends)), found)
         count += len(ends)
 
 
@@ -321,7 +321,7 @@ def _collected(
         yield columns, lines
 
 
-def _in_short(lines: array[int]) -> Sequence[int]:
+def _compact(lines: array[int]) -> Sequence[int]:
     """The numbers of lines, as a range where every row has one line."""
     plain = range(lines[0], lines[0] + len(lines)) if lines else range(0)
     return plain if lines and lines[-1] == plain[-1] else lines

@@ -76,5 +76,5 @@ def parts(x: Matrix) -> Iterator[AnyArray]:
 
 
 def by_parts(function: Callable[[AnyArray], AnyArray], x: Matrix) -> AnyArray:
-    """Return a function of rows for all rows of a matrix; of one that is made row by row a part at a time."""
+    """Apply a function of rows to a matrix; to one that is made row by row, a part at a time."""
     return np.concatenate([function(part) for part in parts(x)]) if isinstance(x, LazyMatrix) else function(x)

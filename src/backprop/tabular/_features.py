@@ -32,7 +32,7 @@ HEAVY = 10.0
 
 
 class Statistics(NamedTuple):
-    """What the encoding of a number follows from."""
+    """The statistics that the encoding of a number depends on; the percentiles are those in `PERCENTS`."""
 
     mean: float
     std: float
@@ -72,12 +72,10 @@ class NumericFeature:
     decimal: str = "."
     thousands: str = ""
     kind: ClassVar[str] = "numeric"
-    _PERCENTS: ClassVar[tuple[float, ...]] = (25, 75, 10, 90, 5, 95, 1, 99)
-    """The percentiles that may be asked for."""
 
     @classmethod
     def fit(cls, column: Column, spelling: Spelling) -> Self:
-        """Find centre, scale and median of the values that are there.
+        """Find centre, scale and median of the values that are not missing.
 
         Parameters
         ----------
@@ -87,16 +85,16 @@ class NumericFeature:
             How texts spell the numbers.
         """
         values = column.require_finite(column.require(lambda c: c.numbers(spelling), "a number"))
-        there = values[~np.isnan(values)]
+        present = values[~np.isnan(values)]
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, std = float(there.mean()), float(there.std())
+            mean, std = float(present.mean()), float(present.std())
 
         def percentile(percent: float) -> float:
-            return float(np.percentile(there, percent))
+            return float(np.percentile(present, percent))
 
-        extremes = float(there.min()), float(there.max())
-        statistics = Statistics(mean, std, float(np.median(there)), *extremes, percentile)
-        return cls._of_statistics(column.name, statistics, len(there) < len(values), spelling)
+        extremes = float(present.min()), float(present.max())
+        statistics = Statistics(mean, std, float(np.median(present)), *extremes, percentile)
+        return cls._of_statistics(column.name, statistics, len(present) < len(values), spelling)
 
     @classmethod
     def _of_statistics(cls, name: str, found: Statistics, flagged: bool, spelling: Spelling) -> Self:
@@ -185,8 +183,8 @@ class BooleanFeature:
     def fit(cls, column: Column) -> Self:
         """Find the more frequent value."""
         values = require_booleans(column)
-        there = values[~np.isnan(values)]
-        return cls(column.name, bool(there.mean() > 0.5), len(there) < len(values))
+        present = values[~np.isnan(values)]
+        return cls(column.name, bool(present.mean() > 0.5), len(present) < len(values))
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -263,7 +261,7 @@ class CategoricalFeature:
 
     @classmethod
     def _of_counts(cls, name: str, counts: Mapping[str, int], max_categories: int, flagged: bool, seen: int) -> Self:
-        """Return the feature of a column whose values are so frequent."""
+        """Return the feature of a column whose values have these counts, and which has `seen` different ones."""
         ranked = sorted(counts, key=lambda text: (-counts[text], text))
         return cls(name, tuple(sorted(ranked[:max_categories])), ranked[0], flagged, seen)
 
@@ -365,12 +363,12 @@ class DateFeature:
             The format of texts.
         """
         dates = require_dates(column, form)
-        there = dates[~np.isnat(dates)]
-        parts = date_parts(there)
+        present = dates[~np.isnat(dates)]
+        parts = date_parts(present)
         varying = tuple(name for name, values in parts.items() if np.ptp(values) > 0)
         elapsed, year = ((float(values.mean()), float(values.std())) for values in (parts["elapsed"], parts["year"]))
         fill = float(np.median(parts["elapsed"]))
-        return cls._of_statistics(column.name, form, varying, elapsed, year, fill, len(there) < len(dates))
+        return cls._of_statistics(column.name, form, varying, elapsed, year, fill, len(present) < len(dates))
 
     @classmethod
     def _of_statistics(
@@ -440,6 +438,8 @@ _DAY = 86_400_000_000  # microseconds
 _NORMAL_RANGE = 1.3489795003921634  # the interquartile range of the standard normal distribution
 # Ranges between quantiles, and those of the standard normal distribution: the first that is not 0 is the scale.
 _RANGES = ((25, _NORMAL_RANGE), (10, 2.5631031310892007), (5, 3.2897072539029444), (1, 4.6526957480816820))
+PERCENTS = tuple(percent for low, _ in _RANGES for percent in (low, 100 - low))
+"""The percentiles that the encoding of a number may depend on."""
 
 
 def _flag(feature: Feature) -> tuple[str, ...]:

@@ -238,6 +238,6 @@ def _target_of(table: Mapping[str, Any], target: str, missing: Iterable[str] | N
         return column, []
     left_out = ""
     if from_file:
-        raw = {str(text).strip() for text, there in zip(table[target], column.present, strict=True) if not there} - {"", "None"}
+        raw = {str(text).strip() for text, known in zip(table[target], column.present, strict=True) if not known} - {"", "None"}
         left_out = f" (also {', '.join(map(repr, sorted(raw)[:5]))}: --missing tells which words mean that)" if raw else ""
     return column, [f"left out {unknown:,} rows without a value of {target!r}{left_out}"]

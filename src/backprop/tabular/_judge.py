@@ -147,14 +147,14 @@ def _judge_classes(target: ClassTarget, outputs: AnyArray, labels: AnyArray) -> 
     per_class = confusion.sum(axis=1)
     with np.errstate(invalid="ignore"):
         recall = np.diag(confusion) / per_class
-    there = per_class > 0
+    present = per_class > 0
     log_probabilities = outputs - outputs.max(axis=1, keepdims=True)
     log_probabilities -= np.log(np.exp(log_probabilities).sum(axis=1, keepdims=True))
     picked = log_probabilities[np.arange(len(labels)), labels]
     values = {
         "accuracy": float(np.mean(predicted == labels)),
-        "balanced_accuracy": float(recall[there].mean()),
-        "auc": _auc(log_probabilities, labels, there),
+        "balanced_accuracy": float(recall[present].mean()),
+        "auc": _auc(log_probabilities, labels, present),
         "log_loss": float(-picked.mean()),
     }
     shares = np.asarray(target.shares or per_class / len(labels))
@@ -163,12 +163,12 @@ def _judge_classes(target: ClassTarget, outputs: AnyArray, labels: AnyArray) -> 
         naive_loss = float(-np.log(shares)[labels].mean())
     naive = {
         "accuracy": float(np.mean(labels == naive_class)),
-        "balanced_accuracy": 1 / int(there.sum()) if there[naive_class] else 0.0,
+        "balanced_accuracy": 1 / int(present.sum()) if present[naive_class] else 0.0,
         "auc": 0.5,
         "log_loss": naive_loss,
     }
     remarks = []
-    never = [target.classes[index] for index in range(n_classes) if there[index] and not confusion[:, index].any()]
+    never = [target.classes[index] for index in range(n_classes) if present[index] and not confusion[:, index].any()]
     if never:
         listed = ", ".join(map(repr, never[:5])) + (f" and {len(never) - 5} other classes" if len(never) > 5 else "")
         remarks.append(f"the model never says {listed}")
@@ -179,10 +179,10 @@ def _judge_classes(target: ClassTarget, outputs: AnyArray, labels: AnyArray) -> 
     return Judgement(values, naive, len(labels), dict(zip(target.classes, recall.tolist(), strict=True)), confusion, tuple(remarks))
 
 
-def _auc(scores: AnyArray, labels: AnyArray, there: AnyArray) -> float:
+def _auc(scores: AnyArray, labels: AnyArray, present: AnyArray) -> float:
     if scores.shape[1] == 2:
-        return auc(scores[:, 1] - scores[:, 0], labels == 1) if there.all() else float("nan")
-    areas = [auc(np.exp(scores[:, index]), labels == index) for index in np.flatnonzero(there) if not (labels == index).all()]
+        return auc(scores[:, 1] - scores[:, 0], labels == 1) if present.all() else float("nan")
+    areas = [auc(np.exp(scores[:, index]), labels == index) for index in np.flatnonzero(present) if not (labels == index).all()]
     return float(np.mean(areas)) if areas else float("nan")
 
 

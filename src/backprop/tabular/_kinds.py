@@ -19,9 +19,9 @@ MAX_CATEGORIES = 64
 
 _CODES = re.compile(r"code|zip|postal|plz", re.IGNORECASE)
 _IDS = re.compile(r"(^|[^a-z])(id|ids|idx|index|nr|no|num|number|key|row|rows|rownum|rowid|uuid|guid)([^a-z]|$)")
-_REPEATED_IDS = re.compile(r"(^|[^a-z])(id|ids|uuid|guid)([^a-z]|$)")  # identify something also where they repeat
+_REPEATED_IDS = re.compile(r"(^|[^a-z])(id|ids|uuid|guid)([^a-z]|$)")  # of identifiers that may repeat, such as those of customers
 _NAMELESS = re.compile(r"(column|unnamed:) \d+|", re.IGNORECASE)  # as `read_csv` and pandas call a column without a name
-_NEARLY = 0.5  # of the values of an identifier differ: little can be learned from the rest
+_NEARLY = 0.5  # of the values of an identifier, at least, are different
 _DENSE = 0.5  # of the numbers in a range that row numbers with gaps fill
 _MIN_NUMBERED_ROWS = 10  # below, numbers that rise by one are a coincidence
 _MIN_PERMUTED_ROWS = 30
@@ -156,12 +156,12 @@ def check_words(column: Column, max_categories: int = MAX_CATEGORIES) -> str:
 
 def why_useless(column: Column, kind: str, kind_given: bool) -> str | None:
     """Return why nothing can be learned from a column, or None."""
-    there = column.present
+    present = column.present
     if kind in ("numeric", "date") and not column.is_text:
-        distinct = len(np.unique(column.values[there]))
+        distinct = len(np.unique(column.values[present]))
     else:
         distinct = len(column.distinct())
-    return useless(kind, int(there.sum()), len(there), distinct, kind_given)
+    return useless(kind, int(present.sum()), len(present), distinct, kind_given)
 
 
 def useless(kind: str, present: int, rows: int, distinct: int, kind_given: bool) -> str | None:
@@ -181,7 +181,7 @@ def useless(kind: str, present: int, rows: int, distinct: int, kind_given: bool)
 
 
 class Numbering(NamedTuple):
-    """What says whether whole numbers only name the rows: how many there are and differ, in what order, over what span."""
+    """What `why_numbered` decides by: the number of rows, the order of the numbers, how many differ, and their span."""
 
     rows: int
     by_one: bool
@@ -241,15 +241,15 @@ def _words(name: str) -> str:
 
 
 def _number_or_code(column: Column, settings: Settings, spelling: Spelling = _spelling.PLAIN) -> Kind:
-    """Numbers, or whole numbers that are but names: codes, and identifiers that repeat."""
+    """Numbers, or whole numbers that are only names: codes, and identifiers that repeat."""
     identifies = _REPEATED_IDS.search(_words(column.name)) is not None
     if identifies or _CODES.search(column.name):
         values = column.numbers(spelling)
         assert values is not None
-        there = values[~np.isnan(values)]
-        distinct = np.unique(there)
+        present = values[~np.isnan(values)]
+        distinct = np.unique(present)
         few = len(distinct) <= settings.max_categories or identifies
-        repeat = len(there) >= 2 * len(distinct) and len(distinct) > 2
+        repeat = len(present) >= 2 * len(distinct) and len(distinct) > 2
         if few and repeat and (distinct == np.trunc(distinct)).all():
             return Kind("categorical")
     return Kind("numeric", spelling)

@@ -19,7 +19,7 @@ _GIVES_AWAY = 0.995  # of the naive error, that one column takes away
 _MIN_ROWS = 50
 _ROWS_PER_GROUP = 8
 _MOST = 100  # groups of a column
-_MIN_SAMPLE, _MOST_NUMBERS = 5000, 1_000_000  # rows, and numbers in them, of a large table that are looked at
+_MIN_SAMPLE, _MOST_NUMBERS = 5000, 1_000_000  # rows of the sample of a large table, and numbers in it
 _HASHED = 1024  # rows that are hashed together
 _SHARED = 0.01  # of the rows to judge by
 _RARE = 0.1  # share of a class
@@ -40,8 +40,8 @@ def _sampled(x: Matrix, y: AnyArray) -> tuple[AnyArray, AnyArray]:
     """All rows, or of a large table a sample."""
     if not isinstance(x, LazyMatrix):
         return x, y
-    rows = np.random.default_rng(0).permutation(len(x))[: max(_MIN_SAMPLE, _MOST_NUMBERS // x.shape[1])]
-    return x[np.sort(rows)], y[np.sort(rows)]
+    rows = np.sort(np.random.default_rng(0).permutation(len(x))[: max(_MIN_SAMPLE, _MOST_NUMBERS // x.shape[1])])
+    return x[rows], y[rows]
 
 
 def _giving_away(encoder: TableEncoder, target: Target, x: AnyArray, y: AnyArray) -> list[str]:
@@ -111,7 +111,7 @@ def _shared_rows(x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: A
 
 
 def _hashes(x: Matrix, y: AnyArray) -> npt.NDArray[np.int64]:
-    """A number for each row, the same for equal rows: others have the same one in 2**64 cases."""
+    """A hash of 64 bits for each row."""
     found = np.empty(len(x), np.int64)
     for start in range(0, len(x), _HASHED):
         part = slice(start, start + _HASHED)

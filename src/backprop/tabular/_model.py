@@ -143,7 +143,7 @@ class TableModel:
         weight_decay : float, optional
             The weight decay of an optimizer that is given by name; by default 0.1 for "adamw" and 0 for others.
         epochs : int, optional
-            The largest number of passes over the rows; by default 200, or as many as 5,000 updates take.
+            The largest number of passes over the rows; by default 200, or enough for 5,000 updates.
         batch_size : int
             Rows of a step.
         class_weight : mapping, sequence or "balanced", optional
@@ -151,7 +151,7 @@ class TableModel:
         validation : float
             The share of the rows that are set apart, in (0, 1).
         patience : int, optional
-            The number of epochs without improvement that ends training; by default 20, or as many as 500 updates take.
+            The number of epochs without improvement that ends training; by default 20, or enough for 500 updates.
         callbacks : sequence of Callback
             See `backprop.callbacks`.
         seed : int
@@ -255,7 +255,7 @@ class TableModel:
         return self._computed(partial(self.network.predict_proba, link="softmax"), rows)
 
     def _computed(self, function: Callable[[AnyArray], AnyArray], rows: Any) -> AnyArray:
-        """A function of the encoded rows, of which few are in memory at once."""
+        """Apply a function to the encoded rows, few of which are in memory at once."""
         row = self.encoder._row(rows)
         if row is not None:
             return function(np.array([row], self.network.dtype))

@@ -208,7 +208,7 @@ def fit_target(name: str, values: Any, task: str = "auto", *, decimal: str | Non
         One value for each row, none missing.
     task : {"auto", "classification", "regression"}
         ``"classification"``, ``"regression"`` or ``"auto"``: numbers are a regression, unless they are few and whole (at most 20
-        different ones, each there five times on average); everything else is a classification.
+        different ones, each in five rows on average); everything else is a classification.
     decimal, thousands : str, optional
         The characters that separate decimals and groups of thousands in text; recognised where that is possible.
 
