@@ -25,7 +25,7 @@ from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, rea
 from ..tabular._encoded import Matrix, by_parts
 from ..tabular._features import FEATURES, Feature
 from ..tabular._judge import judge, rows_to_judge
-from ..tabular._leaks import warnings
+from ..tabular._leaks import shared_rows, warnings
 from ..tabular._rows import Table, check_names
 from .runs import Progress, Run, Say, is_terminal, silent
 
@@ -284,9 +284,8 @@ def _describe(prepared: _fit.Prepared, net: Network, say: Say) -> list[str]:
     for name, reason in encoder.ignored.items():
         say(f"ignored     {name}: {reason}")
     found = warnings(encoder, target, prepared.x_learn, prepared.y_learn, prepared.x_judge, prepared.y_judge)
-    if len(prepared.y_test):
-        shared = warnings(encoder, target, prepared.x_learn, prepared.y_learn, prepared.x_test, prepared.y_test)
-        found += [line for line in shared if line not in found]
+    shared = shared_rows(prepared.x_learn, prepared.y_learn, prepared.x_test, prepared.y_test)
+    found += [line for line in shared if line not in found]
     for note in prepared.notes:
         say(f"note        {note}")
     for line in found:

@@ -32,7 +32,7 @@ def warnings(
     x, y = _sampled(x_learn, y_learn)
     found = _giving_away(encoder, target, x, y)
     found += _copies_of_columns(encoder, x)
-    found += _shared_rows(x_learn, y_learn, x_judge, y_judge)
+    found += shared_rows(x_learn, y_learn, x_judge, y_judge)
     return found + _rare_classes(target)
 
 
@@ -99,7 +99,8 @@ def _copies_of_columns(encoder: TableEncoder, x: AnyArray) -> list[str]:
     return [f"{', '.join(names[1:])} says the same as {names[0]}" for names in same.values() if len(names) > 1]
 
 
-def _shared_rows(x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: AnyArray) -> list[str]:
+def shared_rows(x_learn: Matrix, y_learn: AnyArray, x_judge: Matrix, y_judge: AnyArray) -> list[str]:
+    """Return a sentence if many of the rows to judge by are among those to learn from."""
     if not len(x_judge):
         return []
     known, judged = _hashes(x_learn, y_learn), _hashes(x_judge, y_judge)
