@@ -23,7 +23,7 @@ FLOORS = [
     ["_arrays", "_html", "_links", "_parquet", "_spans", "_suggestions"],
     ["_class_weights", "_direction", "_registry", "clipping", "data", "initializers"],
     ["activations", "metrics", "schedules", "datasets"],
-    ["layers", "losses", "optimizers"],
+    ["_table_defaults", "layers", "losses", "optimizers"],
     ["_flat", "_plan", "_summary", "history"],
     ["network"],
     ["_gradcheck", "serialization"],
@@ -179,6 +179,11 @@ def test_import_is_light() -> None:
 @pytest.mark.parametrize("name", ["mlp", "Trainer", "Adam", "EarlyStopping", "load"])
 def test_names_do_not_load_what_only_some_calls_need(name: str) -> None:
     assert not {"tqdm", "matplotlib", "sklearn", "pandas", "importlib.metadata"} & _loaded_by(f"import backprop; backprop.{name}")
+
+
+def test_the_command_line_loads_only_the_command() -> None:
+    loaded = _loaded_by("from backprop import cli\ntry: cli.main(['train', '--help'])\nexcept SystemExit: pass")
+    assert not {f"backprop.{name}" for name in ("tabular", "explain", "export", "training", "_commands")} & loaded
 
 
 def test_training_does_not_load_what_it_does_not_use() -> None:

@@ -309,8 +309,8 @@ def _add_explain_arguments(explain: argparse.ArgumentParser) -> None:
 
 
 def _add_train_arguments(train: argparse.ArgumentParser) -> None:
+    from . import _table_defaults as defaults
     from . import activations, optimizers
-    from .tabular import _fit
 
     train.add_argument("data", metavar="DATA", help="the training rows, - for standard input")
     train.add_argument("--target", required=True, metavar="COLUMN", help="the column to predict")
@@ -335,21 +335,22 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     network.add_argument("--hidden", type=_widths, default="64,32", metavar="N,N", help="widths of the hidden layers, or none")
     hidden = [name for name in activations.NAMES if name != "softmax"]
     network.add_argument(
-        "--activation", choices=hidden, default=_fit.ACTIVATION, metavar="NAME", help=f"one of {', '.join(hidden)}"
+        "--activation", choices=hidden, default=defaults.ACTIVATION, metavar="NAME", help=f"one of {', '.join(hidden)}"
     )
     network.add_argument(
-        "--dropout", type=_rate, default=_fit.DROPOUT, metavar="RATE", help="share of hidden units dropped in training"
+        "--dropout", type=_rate, default=defaults.DROPOUT, metavar="RATE", help="share of hidden units dropped in training"
     )
     network.add_argument("--batch-norm", action="store_true", help="batch normalization after every hidden layer")
 
     training = train.add_argument_group("training")
-    epochs = f"passes over the data, at most (default: {_fit.EPOCHS}, or enough for {_fit.UPDATES} updates)"
+    epochs = f"passes over the data, at most (default: {defaults.EPOCHS}, or enough for {defaults.UPDATES} updates)"
     training.add_argument("--epochs", type=_count, metavar="N", help=epochs)
     training.add_argument("--batch-size", type=_count, default=32, metavar="N", help="rows for one update")
     names = optimizers.NAMES
-    training.add_argument("--optimizer", choices=names, default=_fit.OPTIMIZER, metavar="NAME", help=f"one of {', '.join(names)}")
+    optimizer = f"one of {', '.join(names)}"
+    training.add_argument("--optimizer", choices=names, default=defaults.OPTIMIZER, metavar="NAME", help=optimizer)
     training.add_argument("--lr", type=_positive, metavar="RATE", help="learning rate, instead of the optimizer's own default")
-    decay = f"pull of weights toward zero (default: {_fit.WEIGHT_DECAY} with {_fit.OPTIMIZER}, 0 with others)"
+    decay = f"pull of weights toward zero (default: {defaults.WEIGHT_DECAY} with {defaults.OPTIMIZER}, 0 with others)"
     training.add_argument("--weight-decay", type=_nonnegative, metavar="X", help=decay)
     training.add_argument("--class-weight", choices=("balanced",), help="let every class count the same in the loss")
     training.add_argument("--validation", type=_share, default=0.2, metavar="SHARE", help="share of rows kept aside to judge by")
@@ -358,9 +359,8 @@ def _add_train_arguments(train: argparse.ArgumentParser) -> None:
     folds = "train K further networks, each judged on another part of the rows"
     training.add_argument("--folds", type=_folds, metavar="K", help=folds)
     training.add_argument("--importance", action="store_true", help="say how much each column matters to the model")
-    patience = (
-        f"epochs without improvement before stopping (default: {_fit.PATIENCE}, or enough for {_fit.PATIENT_UPDATES} updates)"
-    )
+    enough = f"(default: {defaults.PATIENCE}, or enough for {defaults.PATIENT_UPDATES} updates)"
+    patience = f"epochs without improvement before stopping {enough}"
     training.add_argument("--patience", type=_count, metavar="N", help=patience)
     training.add_argument("--seed", type=_seed, default=0, metavar="N", help="same seed, same model")
     training.add_argument("--quiet", action="store_true", help="print errors only")

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
+from .._table_defaults import EPOCHS, OPTIMIZER, PATIENCE, PATIENT_UPDATES, UPDATES, WEIGHT_DECAY
 from .._types import AnyArray
 from ..callbacks import EarlyStopping
 from ..data import split
@@ -25,14 +26,6 @@ from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
 
 Rows = npt.NDArray[np.intp]
-
-# The defaults of training. SELU, some dropout and decoupled weight decay: D. Holzmueller et al., "Better by default", 2024.
-ACTIVATION = "selu"
-DROPOUT = 0.1
-OPTIMIZER = "adamw"
-WEIGHT_DECAY = 0.1
-EPOCHS, PATIENCE = 200, 20
-UPDATES, PATIENT_UPDATES = 5000, 500  # at least: a small table has few of them in an epoch
 
 
 class Source(NamedTuple):

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from .. import _table_defaults
 from .._model_file import ModelFormatError, complaints_about, expect, read_file, write_file
 from .._suggestions import suggests_options
 from .._types import AnyArray
@@ -97,10 +98,10 @@ class TableModel:
         decimal: str | None = None,
         thousands: str | None = None,
         hidden: Sequence[int] = (64, 32),
-        activation: str = _fit.ACTIVATION,
-        dropout: float = _fit.DROPOUT,
+        activation: str = _table_defaults.ACTIVATION,
+        dropout: float = _table_defaults.DROPOUT,
         batch_norm: bool = False,
-        optimizer: str | Optimizer = _fit.OPTIMIZER,
+        optimizer: str | Optimizer = _table_defaults.OPTIMIZER,
         lr: float | None = None,
         weight_decay: float | None = None,
         epochs: int | None = None,
