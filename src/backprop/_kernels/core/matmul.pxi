@@ -19,7 +19,9 @@ the copy, and always a last panel that is not full: the copy is filled up with z
 
 - B lies as it is where one strip of rows uses it, or few of them do and a panel stays in the second-level cache (`_stays`).
 - Otherwise a layer of up to WHOLE bytes is packed at once, before the first block of rows, and larger ones PANELS panels at a time,
-  right before a block of rows uses them: blocks of rows are high then, so that this is seldom.
+  right before a block of rows uses them: blocks of rows are high then, so that this is seldom. Panels of short vectors are too
+  narrow for that, as each piece of a row would wait for memory anew, and short vectors compute for longer than the third-level
+  cache needs to bring a panel: there as many columns as fit in WHOLE_SHORT bytes are packed at once.
 - A is packed, a block for all of B's panels, where its rows lie at multiples of ALIAS, where it is transposed and deep, or where
   many panels reuse it.
 
@@ -41,13 +43,14 @@ cdef enum:
     STRIPS = 14    # most strips in a block of rows, where a whole layer of B is at hand
     TOGETHER = 12  # strips that are packed together: one stream of stores for each way of the first-level cache
     PANELS = 2     # panels of B that are packed together, where a whole layer is not
-    WHOLE = 1 << 19     # bytes: a layer of B that stays in the second-level cache
+    WHOLE = 1 << 19  # bytes of a layer of B that is packed at once; with vectors that are not LONG:
+    WHOLE_SHORT = 1 << 21
     FEW = 4        # rows up to which a product with a transposed matrix is made of dot products
     UNPACKED = 128  # rows up to which B is used where it lies; with vectors that are not LONG, up to the next two:
     UNPACKED_SMALL = 64  # a layer of up to SMALL bytes,
     UNPACKED_LARGE = 24  # and any other
     SMALL = 1 << 18
-    LONG = 64      # bytes
+    LONG = 64      # bytes of a vector
     ALIAS = 2048   # bytes; rows at multiples of it share their places in the cache
 
 cdef Py_ssize_t L2_BYTES = second_level_cache()
@@ -508,7 +511,12 @@ cdef Py_ssize_t product_workspace(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_
 cdef inline Py_ssize_t _packed_b(Py_ssize_t columns, Py_ssize_t depth, Py_ssize_t panel, Py_ssize_t item) noexcept nogil:
     """Elements of the workspace that are for B."""
     cdef Py_ssize_t layer = min(depth, <Py_ssize_t> DEPTH) * _blocks(columns, panel) * panel
-    return min(layer, max(WHOLE // item, <Py_ssize_t> (DEPTH * PANELS) * panel))
+    return min(layer, WHOLE_SHORT // item if _is_short() else max(WHOLE // item, <Py_ssize_t> (DEPTH * PANELS) * panel))
+
+
+cdef inline bint _is_short() noexcept nogil:
+    """Whether vectors are not LONG."""
+    return LANES_F * <Py_ssize_t> sizeof(float) < LONG
 
 
 cdef inline Py_ssize_t _strip_start(Py_ssize_t rows, Py_ssize_t strips, Py_ssize_t strip) noexcept nogil:
@@ -522,12 +530,11 @@ cdef inline bint _stays(Py_ssize_t rows, Py_ssize_t depth, Py_ssize_t apart) noe
     One strip does. A few do if the second-level cache has a place for each row of a panel (at multiples of a power of two they
     compete) and, with short vectors, between whose few operations less time is left for loads, if the layer is small.
     """
-    cdef bint short_vectors = LANES_F * sizeof(float) < LONG
     if rows <= TILE_ROWS:
         return True
-    if depth * (apart & -apart) > (L2_BYTES // 2 if short_vectors else L2_BYTES):
+    if depth * (apart & -apart) > (L2_BYTES // 2 if _is_short() else L2_BYTES):
         return False
-    if short_vectors:
+    if _is_short():
         return rows <= (UNPACKED_SMALL if depth * apart <= SMALL else UNPACKED_LARGE)
     return rows <= UNPACKED
 
@@ -592,10 +599,10 @@ cdef void product_share(
     """
     cdef Py_ssize_t panel = 2 * lanes(a), panels = _blocks(columns, panel)
     cdef Py_ssize_t left = 0, right = columns, top = 0, bottom = rows
-    cdef Py_ssize_t i, j, k, high, wide, steps, block, blocks, layer, layers, group
+    cdef Py_ssize_t i, j, k, high, wide, steps, block, blocks, layer, layers, span, group, first, end
     cdef const real *here
     cdef real *packed_a
-    cdef bint plain, pack_a, pack_b, whole, aliased, relu = f == RELU and activated == c
+    cdef bint plain, pack_a, pack_b, at_once, aliased, relu = f == RELU and activated == c
     if relu or f == IDENTITY and activated == c:
         activated = NULL
     if rows == 0:
@@ -639,31 +646,36 @@ cdef void product_share(
     pack_a = columns >= 1024 or panels >= 4 and (aliased or a_step != 1 and depth > UNPACKED)
     layers = _blocks(depth, DEPTH)
     pack_b = b_column != 1 or not _stays(rows, _blocks(depth, layers), b_step * <Py_ssize_t> sizeof(real))
-    whole = _blocks(depth, layers) * _blocks(right - left, panel) * panel * <Py_ssize_t> sizeof(real) <= WHOLE
-    group = right - left if whole or not pack_b else PANELS * panel
-    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS if whole or not pack_b else _most_rows(sizeof(real)))
+    at_once = _is_short() or _blocks(depth, layers) * _blocks(right - left, panel) * panel * <Py_ssize_t> sizeof(real) <= WHOLE
+    span = min(right - left, WHOLE_SHORT // (DEPTH * <Py_ssize_t> sizeof(real))) if _is_short() else right - left
+    group = span if at_once or not pack_b else PANELS * panel
+    blocks = _blocks(bottom - top, STRIPS * TILE_ROWS if at_once or not pack_b else _most_rows(sizeof(real)))
     packed_a = workspace + _packed_b(columns, depth, panel, sizeof(real))
     for layer in range(layers):
         k = depth * layer // layers
         steps = depth * (layer + 1) // layers - k
-        if pack_b and whole:
-            _pack_b(b + left * b_column + k * b_step, b_step, b_column, steps, right - left, workspace)
-        for block in range(blocks):
-            i = top + (bottom - top) * block // blocks
-            high = top + (bottom - top) * (block + 1) // blocks - i
-            here = a + i * a_row + k * a_step
-            if pack_a:
-                _pack_a(here, a_row, a_step, high, steps, packed_a)
-            j = left
-            while j < right:
-                wide = min(group, right - j)
-                if pack_b and not whole:
-                    _pack_b(b + j * b_column + k * b_step, b_step, b_column, steps, wide, workspace)
-                _block(
-                    packed_a if pack_a else here, a_row, a_step, pack_a,
-                    workspace if pack_b else b + j + k * b_step, b_step, pack_b, workspace,
-                    steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
-                    c + i * columns + j, columns, high, wide)
-                if layer == layers - 1 and activated is not NULL:
-                    activation_block(f, alpha, c + i * columns + j, activated + i * columns + j, high, wide, columns)
-                j += wide
+        first = left
+        while first < right:
+            end = min(first + span, right)
+            if pack_b and at_once:
+                _pack_b(b + first * b_column + k * b_step, b_step, b_column, steps, end - first, workspace)
+            for block in range(blocks):
+                i = top + (bottom - top) * block // blocks
+                high = top + (bottom - top) * (block + 1) // blocks - i
+                here = a + i * a_row + k * a_step
+                if pack_a:
+                    _pack_a(here, a_row, a_step, high, steps, packed_a)
+                j = first
+                while j < end:
+                    wide = min(group, end - j)
+                    if pack_b and not at_once:
+                        _pack_b(b + j * b_column + k * b_step, b_step, b_column, steps, wide, workspace)
+                    _block(
+                        packed_a if pack_a else here, a_row, a_step, pack_a,
+                        workspace if pack_b else b + j + k * b_step, b_step, pack_b, workspace,
+                        steps, NULL if bias is NULL else bias + j, layer > 0, relu and layer == layers - 1,
+                        c + i * columns + j, columns, high, wide)
+                    if layer == layers - 1 and activated is not NULL:
+                        activation_block(f, alpha, c + i * columns + j, activated + i * columns + j, high, wide, columns)
+                    j += wide
+            first = end
