@@ -15,7 +15,7 @@ FILLER = 777.0
 # that nearly fill one or two vectors have loops of their own. The second matrix is packed for more than 128 rows, and for fewer
 # where its rows lie 4 KB (1024 float32, 512 float64) or multiples of it apart. Layers end at 256 of the inner dimension. Blocks end
 # at 196 rows or, where a layer takes more than 512 KB and is packed two panels at a time, at half of the second-level cache, which
-# is 196 to 1024 rows.
+# is 196 to 1024 rows. Shorter vectors have up to 2048 float32 or 1024 float64 columns packed at once.
 NARROW = [0, 1, 2, 4, 5, 7, 13, 14, 15, 16, 17, 31, 33, 64, 65]
 SHAPES = [
     *product([0, 1, 2, 5], [0, 1, 7, 17], [0, 1, 3, 33]),
@@ -25,7 +25,7 @@ SHAPES = [
     *[(1, 40, 300), (1, 513, 8), (4, 70, 520), (5, 70, 520), (15, 256, 40), (15, 512, 150), (64, 9, 256), (66, 9, 31)],
     *[(197, 513, 33), (393, 20, 40), (13, 1025, 37), (20, 30, 1030), (130, 40, 1100), (16, 211, 530), (31, 530, 211)],
     *[(40, 70, 1), (3, 33, 1), (300, 40, 2), (20, 70, 3), (17, 64, 4)],
-    *[(17, 40, 4096), (70, 256, 700), (1030, 200, 660), (200, 1030, 660)],
+    *[(17, 40, 4096), (70, 256, 700), (1030, 200, 660), (200, 1030, 660), (100, 300, 2100)],
 ]
 
 pytestmark = pytest.mark.skipif(not COMPILED, reason="the extension is not installed")
