@@ -28,7 +28,7 @@ def _written(name: str) -> list[list[float]]:
     """The coefficients of a polynomial in vmath.pxi, for float32 and for float64."""
     source = next(KERNELS.rglob("vmath.pxi")).read_text(encoding="utf-8")
     body = source.split(f"cdef inline vector {name}(")[1].split("return p")[0]
-    return [[float(number) for number in re.findall(r"like\(\w, (\S+)\)", part)] for part in body.split("else:")]
+    return [[float(number) for number in re.findall(r"like\(\w, ([^\s)]+)\)", part)] for part in body.split("else:")]
 
 
 def test_coefficients_are_those_that_the_script_derives() -> None:

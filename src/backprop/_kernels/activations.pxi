@@ -71,7 +71,7 @@ cdef inline vector _gelu_argument(vector z) noexcept nogil:
 
 cdef inline vector _sigmoid_slope(vector z) noexcept nogil:
     """sigmoid'(z) = e / (1 + e)^2 with e = e^-|z|."""
-    cdef vector one = like(z, 1), e = vexp(-absolute(z)), inverse = one / (one + e)
+    cdef vector one = like(z, 1), e = vexp_negative(-absolute(z)), inverse = one / (one + e)
     return e * inverse * inverse
 
 
@@ -247,12 +247,12 @@ cdef void softmax_rows(const real *z, real *a, Py_ssize_t rows, Py_ssize_t colum
         top = largest(peak.v)
         shift = spread(&top)
         last = variable(z)
-        last.v = vexp(tail - shift)
+        last.v = vexp_negative(tail - shift)
         sums = variable(z)
         sums.v = last.v
         j = 0
         while j < whole:
-            store(a + j, vexp(load(z + j) - shift))
+            store(a + j, vexp_negative(load(z + j) - shift))
             sums.v = sums.v + load(<const real *> a + j)
             j += width
         top = 1 / total(sums.v)

@@ -114,7 +114,7 @@ cdef inline vector _terms(
     elif loss == LOG_COSH:  # near 0 log(1 + sinh^2 d) / 2 with sinh^2 = tanh^2 / (1 - tanh^2), else |d| - log 2 + log(1 + e^-2|d|)
         slope[0] = vtanh(d)
         s = slope[0] * slope[0]
-        u = vlog1p(where_less(s, like(o, 0.5), s / (one - s), vexp(-(size + size))))
+        u = vlog1p(where_less(s, like(o, 0.5), s / (one - s), vexp_negative(-(size + size))))
         return where_less(s, like(o, 0.5), like(o, 0.5) * u, (size - like(o, 0.6931471805599453)) + u)
     elif loss == POISSON:
         u = vexp(o)
@@ -133,19 +133,19 @@ cdef inline vector _terms(
         slope[0] = -s * _sign(u)
         return u
     elif loss == BINARY_FOCAL:  # -q^gamma log p where t is 1, -p^gamma log q where it is 0; -log p = softplus(-o)
-        u = vexp(-absolute(o))
+        u = vexp_negative(-absolute(o))
         s = vlog1p(u)
         positive = maximum(-o, zero) + s
         negative = maximum(o, zero) + s
         d = one / (one + u)
         p = where_less(o, zero, u * d, d)
         q = where_less(o, zero, d, u * d)
-        s = vexp(-limit * negative)  # q^gamma
-        u = vexp(-limit * positive)  # p^gamma
+        s = vexp_negative(-limit * negative)  # q^gamma
+        u = vexp_negative(-limit * positive)  # p^gamma
         slope[0] = _weighted(one - t, u * (limit * q * negative + p)) - _weighted(t, s * (limit * p * positive + q))
         return _weighted(t, s * positive) + _weighted(one - t, u * negative)
     else:  # binary cross entropy: -log sigmoid(o) = softplus(-o) = max(-o, 0) + log(1 + u), with u = e^-|o|
-        u = vexp(-absolute(o))
+        u = vexp_negative(-absolute(o))
         s = vlog1p(u)
         column = column * t
         d = one / (one + u)  # sigmoid(|o|), and u d is sigmoid(-|o|)
@@ -304,11 +304,11 @@ cdef inline real shifted_exp(const real *z, real *e, real *sum_e, real *excess, 
     shift = largest(most.v)
     top = spread(&shift)
     for i in range(k // width):
-        v = vexp(load(z + i * width) - top)
+        v = vexp_negative(load(z + i * width) - top)
         store(e + i * width, v)
         running.v = running.v + v
     if rest:
-        v = vexp(last.v - top)
+        v = vexp_negative(last.v - top)
         store_part(e + whole, rest, v)
         running.v = running.v + v
     sum_e[0] = total(running.v)
@@ -484,7 +484,7 @@ cdef double label_lanes(
         most.v = maximum(column, most.v)
         sum_z.v = sum_z.v + column
     for j in range(k):
-        e = vexp(load(<const real *> columns + j * width) - most.v)
+        e = vexp_negative(load(<const real *> columns + j * width) - most.v)
         store(columns + j * width, e)
         sum_e.v = sum_e.v + e
         rest.v = rest.v + _below_one(e)
@@ -628,7 +628,7 @@ cdef inline void _softplus_and_slope(const real *o, real *y, real *slope, Py_ssi
         at = i * width
         count = min(width, n - at)
         v = load_part(o + at, count)
-        u = vexp(-absolute(v))
+        u = vexp_negative(-absolute(v))
         share = like(v, 1) / (like(v, 1) + u)
         store_part(y + at, count, maximum(v, like(v, 0)) + vlog1p(u))
         store_part(slope + at, count, where_less(v, like(v, 0), u * share, share))

@@ -254,12 +254,9 @@ INLINE vdouble from_bits_d(bits_d b) { vdouble v; memcpy(&v, &b, sizeof v); retu
 
 INLINE vfloat absolute_f(vfloat v) { return from_bits_f(to_bits_f(v) & 0x7fffffffu); }
 INLINE vdouble absolute_d(vdouble v) { return from_bits_d(to_bits_d(v) & 0x7fffffffffffffffu); }
-INLINE vfloat with_sign_f(vfloat v, vfloat s) {
-    return from_bits_f((to_bits_f(v) & 0x7fffffffu) | (to_bits_f(s) & 0x80000000u));
-}
-INLINE vdouble with_sign_d(vdouble v, vdouble s) {
-    return from_bits_d((to_bits_d(v) & 0x7fffffffffffffffu) | (to_bits_d(s) & 0x8000000000000000u));
-}
+/* v, which is not negative, with the sign of s. */
+INLINE vfloat with_sign_f(vfloat v, vfloat s) { return from_bits_f(to_bits_f(v) | (to_bits_f(s) & 0x80000000u)); }
+INLINE vdouble with_sign_d(vdouble v, vdouble s) { return from_bits_d(to_bits_d(v) | (to_bits_d(s) & 0x8000000000000000u)); }
 
 /* The larger and the smaller; NaN in the first argument stays, NaN in the second is passed over (maxps has its operands so). */
 #if defined(AVX512)
@@ -367,9 +364,11 @@ INLINE vdouble shift_exponent_d(vdouble v, vdouble n) {
 }
 #endif
 
-/* 2^n for such an n, where that is a normal number: its exponent is what is left of the low bits. */
-INLINE vfloat power_of_two_f(vfloat n) { return from_bits_f((to_bits_f(n) - 127u) << 23); }
-INLINE vdouble power_of_two_d(vdouble n) { return from_bits_d((to_bits_d(n) - 1023u) << 52); }
+/* Adding ROUND_NORMAL does it too, and leaves n + bias. 2^n for such an n, where that is a normal number: its exponent is there. */
+#define ROUND_NORMAL_F (12582912.0 + 127)
+#define ROUND_NORMAL_D (6755399441055744.0 + 1023)
+INLINE vfloat power_of_two_f(vfloat n) { return from_bits_f(to_bits_f(n) << 23); }
+INLINE vdouble power_of_two_d(vdouble n) { return from_bits_d(to_bits_d(n) << 52); }
 
 /* v = m * 2^e with m in [sqrt(1/2), sqrt(2)), for positive normal v; e comes back as a number. */
 INLINE vfloat significand_f(vfloat v) {
@@ -432,5 +431,7 @@ INLINE vdouble minus_quotient_d(vdouble c, vdouble a, vdouble b, int quick) {
 #define zeros_d(p) like_d(0, 0)
 #define round_f(v) ROUND_F
 #define round_d(v) ROUND_D
+#define round_normal_f(v) ROUND_NORMAL_F
+#define round_normal_d(v) ROUND_NORMAL_D
 
 #endif

@@ -74,7 +74,7 @@ cdef extern from "_kernels/core/vector.h" nogil:
     vdouble minimum "minimum_d"(vdouble a, vdouble b)
     vfloat absolute "absolute_f"(vfloat v)
     vdouble absolute "absolute_d"(vdouble v)
-    vfloat with_sign "with_sign_f"(vfloat v, vfloat s)  # |v| with the sign of s
+    vfloat with_sign "with_sign_f"(vfloat v, vfloat s)  # v, which is not negative, with the sign of s
     vdouble with_sign "with_sign_d"(vdouble v, vdouble s)
     vfloat multiply_add "multiply_add_f"(vfloat a, vfloat b, vfloat c)  # rounded once where the processor can
     vdouble multiply_add "multiply_add_d"(vdouble a, vdouble b, vdouble c)
@@ -95,7 +95,9 @@ cdef extern from "_kernels/core/vector.h" nogil:
     double rounder "round_d"(vdouble v)
     vfloat shift_exponent "shift_exponent_f"(vfloat v, vfloat n)  # v 2^k, where n = k + rounder
     vdouble shift_exponent "shift_exponent_d"(vdouble v, vdouble n)
-    vfloat power_of_two "power_of_two_f"(vfloat n)  # 2^k, a normal number
+    double rounder_of_normal "round_normal_f"(vfloat v)  # the same; see power_of_two
+    double rounder_of_normal "round_normal_d"(vdouble v)
+    vfloat power_of_two "power_of_two_f"(vfloat n)  # 2^k, a normal number, where n = k + rounder_of_normal
     vdouble power_of_two "power_of_two_d"(vdouble n)
     vfloat significand "significand_f"(vfloat v)  # m in v = m 2^e, sqrt(1/2) <= m < sqrt(2); v positive and normal
     vdouble significand "significand_d"(vdouble v)
