@@ -122,6 +122,24 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which()
 
 
 @pytest.mark.parametrize(
+    ("trained", "new", "place"),
+    [
+        (["25/03/2024", "26/04/2023"], ["03/04/2024", "03/25/2024"], "row 2 holds '03/25/2024'"),
+        (["25/03/2024", "26/04/2023"], ["12/25/2024"], "row 1 holds '12/25/2024'"),
+        (["03/25/2024", "04/26/2023"], ["04/03/2024", "25/03/2024"], "row 2 holds '25/03/2024'"),
+        (["2024-03-25", "2023-04-26"], ["03/04/2024"], "row 1 holds '03/04/2024'"),
+    ],
+)
+def test_day_and_month_of_new_rows_are_those_of_training_whatever_the_other_rows_say(
+    trained: list[str], new: list[str], place: str
+) -> None:
+    encoder = TableEncoder.fit({"d": trained})
+    with pytest.raises(ValueError, match=f"column 'd' must hold a date .* in every row, {place}"):
+        encoder.transform({"d": new})
+    assert encoder.transform({"d": ["3 April 2024"]}).tolist() == encoder.transform({"d": ["2024-04-03"]}).tolist()
+
+
+@pytest.mark.parametrize(
     ("name", "values", "reason"),
     [
         ("anything", list(range(7, 47)), "numbers the rows"),

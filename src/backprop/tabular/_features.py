@@ -489,9 +489,18 @@ def require_dates(column: Column, form: str) -> _columns.Dates:
         return np.empty(0, "M8[us]")
     if column.is_text and "%" not in form:  # any spelling of the same order of day and month
         found = column.dates(form)
-        if found is None and (other := _dates.find(column.distinct())) is not None:
+        if found is None and (other := _other_format(column, form)) is not None:
             found = column.dates(other)
         if found is not None:
             return found
     dates: _columns.Dates = column.require(lambda c: c.dates(form), f"a date ({form})")
     return dates
+
+
+def _other_format(column: Column, form: str) -> str | None:
+    """The format of dates that training spelled otherwise; None where it would exchange day and month."""
+    try:
+        other = _dates.find(column.distinct())
+    except _dates.AmbiguousDateError:
+        return None
+    return None if {form, other} == {"day-month-year", "month-day-year"} else other
