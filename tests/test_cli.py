@@ -311,6 +311,37 @@ def test_a_result_that_cannot_be_written_is_an_error_before_the_work(
     assert errors.startswith(f"backprop: error: {tmp_path / place}: ")
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train", "DATA", "--target", "kind", "--out", "DATA"], "is the file that is read"),
+        (["train", "DATA", "--target", "kind", "--test", "0.2", "--report", "DATA"], "is the file that is read"),
+        (["train", "DATA", "--target", "kind", "--out", "new", "--report", "./new"], "is the file of another result"),
+        (["predict", "MODEL", "DATA", "--out", "DATA"], "is the file that is read"),
+        (["predict", "MODEL", "DATA", "--out", "MODEL"], "is the file that is read"),
+        (["export", "MODEL", "MODEL"], "is the file that is read"),
+        (["explain", "DATA", "--out", "DATA"], "is the file that is read"),
+        (["explain", "--recorded", "DATA", "--out", "DATA", "--epochs", "1"], "is the file that is read"),
+    ],
+)
+def test_no_result_replaces_what_is_read_or_another_result(
+    capsys: pytest.CaptureFixture[str],
+    flowers: Path,
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files = {"DATA": tmp_path / "flowers.csv", "MODEL": tmp_path / "model.c"}
+    for copy, path in zip(files.values(), (flowers, model), strict=True):
+        copy.write_bytes(path.read_bytes())
+    assert message in run(capsys, *(files.get(word, word) for word in command), code=1)[1]
+    assert sorted(tmp_path.iterdir()) == sorted(files.values())
+    assert [path.read_bytes() for path in files.values()] == [flowers.read_bytes(), model.read_bytes()]
+
+
 def test_predict_refuses_what_it_cannot_use(capsys: pytest.CaptureFixture[str], flowers: Path, model: Path, tmp_path: Path) -> None:
     plain = tmp_path / "plain.safetensors"
     bp.mlp([2, 2], seed=0).save(plain)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from backprop._files import check_writable, replace_file
+from backprop._files import check_outputs, check_writable, replace_file
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has neither these permissions nor this signal")
 
@@ -82,6 +82,21 @@ def test_errors_name_the_path_that_was_given_and_come_before_the_work(tmp_path):
             assert str(caught.value).endswith(f": {os.fspath(path)!r}")
             assert ".tmp" not in str(caught.value)
     assert names(tmp_path) == before
+
+
+def test_results_replace_neither_inputs_nor_each_other(tmp_path):
+    (tmp_path / "data").write_bytes(b"x")
+    (tmp_path / "link").symlink_to(tmp_path / "new")
+    for inputs, outputs, message in (
+        (["data"], ["new", "data"], "data' is the file that is read"),
+        (["data", "link"], ["new", "./new"], "new' is the file of another result"),
+        ([], ["new", "link"], "link' is the file of another result"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            check_outputs([f"{tmp_path}/{name}" for name in outputs], [f"{tmp_path}/{name}" for name in inputs])
+    check_outputs([tmp_path / "new", None], [tmp_path / "data", None, "-"])
+    check_outputs([os.devnull, os.devnull], [os.devnull])
+    assert names(tmp_path) == ["data", "link"]
 
 
 def test_a_missing_folder_is_said_to_be_missing(tmp_path):

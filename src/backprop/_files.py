@@ -6,7 +6,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -107,6 +107,38 @@ def check_writable(path: StrPath) -> None:
         os.close(descriptor)
         if temporary is not None:
             temporary.unlink()
+
+
+def check_outputs(outputs: Iterable[StrPath | None], inputs: Iterable[StrPath | None] = ()) -> None:
+    """Refuse, before the work, results that could not be written or would replace an input or each other; None is no file.
+
+    Raises
+    ------
+    OSError
+        As `replace_file` raises it.
+    ValueError
+        When an output is one of the inputs, or two outputs are one file. A device takes any number of results.
+    """
+    written: set[str] = set()
+    given = [path for path in inputs if path is not None]
+    for path in outputs:
+        if path is None:
+            continue
+        check_writable(path)
+        if any(_is_file(path, other) for other in given):
+            raise ValueError(f"{os.fspath(path)!r} is the file that is read: write to another one")
+        target = _resolve(path)
+        name = os.path.normcase(target)
+        if name in written and (target.is_file() or not target.exists()):
+            raise ValueError(f"{os.fspath(path)!r} is the file of another result: write to another one")
+        written.add(name)
+
+
+def _is_file(path: StrPath, other: StrPath) -> bool:
+    """Whether two paths name one file that is there."""
+    with suppress(OSError):
+        return Path(os.fsdecode(other)).is_file() and Path(os.fsdecode(path)).samefile(os.fsdecode(other))
+    return False
 
 
 @contextmanager

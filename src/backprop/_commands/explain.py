@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers
-from .._files import check_writable
+from .._files import check_outputs
 from ..explain.command import Task, load
 from ..explain.comparisons import clipping, race, vanishing
+from ..explain.live import DATA
 from ..explain.live import laboratory as write_laboratory
 from ..explain.recorded_page import write_page
 from ..explain.recording import record
@@ -74,12 +75,18 @@ def run(
     if "epochs" in given:
         raise ValueError("epochs is for a recorded page (--recorded); in the laboratory the reader presses play")
     target = given.pop("target", None)
+    check_outputs([out], [_file(laboratory)])
     path = Path(out) if out is not None else Path(mkdtemp(prefix="backprop-")) / "laboratory.html"
     write_laboratory(path, laboratory or "xor", target=target, **given)
     if not quiet:
         print(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     if open_page or out is None:
         _open(path)
+
+
+def _file(data: str | None) -> str | None:
+    """The file that data come from, None for those that are made."""
+    return None if data in DATA else data
 
 
 def _open(path: Path) -> None:
@@ -132,7 +139,7 @@ def explain(
     ValueError
         Where the data are none of the above.
     """
-    check_writable(out)  # before the work, not after it
+    check_outputs([out], [_file(data)])
     task = load(data, target)
     sizes = [task.x.shape[1], *(_hidden(task, activation) if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .._files import check_writable
+from .._files import check_outputs
 from .._model_file import read_file
 from ..ensemble import Ensemble
 from ..export import c, js, onnx
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> None:
     for name in given:
         if suffix not in OPTIONS[name]:
             raise ValueError(f"--{name} is for {', '.join(OPTIONS[name])} files, not for {arguments.out}")
-    check_writable(arguments.out)
+    check_outputs([arguments.out], [arguments.model])
     try:
         model: Any = LOADERS.get(read_kind(arguments.model), load)(arguments.model)
         WRITERS[suffix](model, arguments.out, **given)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from .._files import check_writable, replacing
+from .._files import check_outputs, replacing
 from ..callbacks import Callback, EarlyStopping
 from ..explain.importance import Importance, permutation_importance
 from ..network import Network
@@ -38,10 +38,7 @@ _LARGE = 20_000_000  # bytes: reading such a file shows a bar
 def train(options: argparse.Namespace) -> None:
     """Train a network on a file of rows and save it with its encoding; the options are those of the command line."""
     say = silent if options.quiet else partial(print, flush=True)
-    for path in (options.out, options.report):
-        if path is not None:
-            check_writable(path)  # before the work, not after it
-            _check_not_read(path, [options.data, options.test if isinstance(options.test, str) else None])
+    check_outputs([options.out, options.report], [options.data, options.test if isinstance(options.test, str) else None])
     source = _source(_read(options.data, options), options)
     test_rows: npt.NDArray[np.intp] | None = None
     among: npt.NDArray[np.intp] | None = None  # all rows
@@ -82,9 +79,7 @@ def train(options: argparse.Namespace) -> None:
 
 def predict(options: argparse.Namespace) -> None:
     """Predict the target for every row of a file, and write a CSV file; the options are those of the command line."""
-    if options.out is not None:
-        check_writable(options.out)
-        _check_not_read(options.out, [options.data, options.model])
+    check_outputs([options.out], [options.data, options.model])
     model = TableModel.load(options.model)
     if options.proba and model.classes is None:
         raise ValueError(f"--proba needs a classification, but {options.model} predicts the number {model.target.name!r}")
@@ -469,13 +464,6 @@ def _output(path: str | None) -> Iterator[BinaryIO]:
     else:
         with replacing(path) as file:
             yield file
-
-
-def _check_not_read(path: str, inputs: Iterable[str | None]) -> None:
-    for other in inputs:
-        with suppress(OSError):
-            if other is not None and Path(other).is_file() and Path(path).samefile(other):
-                raise ValueError(f"{path!r} is the file that is read: write to another one")
 
 
 def _optimizer(options: argparse.Namespace) -> Optimizer:
