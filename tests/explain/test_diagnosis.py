@@ -270,6 +270,13 @@ def test_dead_relu_units_and_leaky_relu(digits: Data) -> None:
     assert faulty.findings[0].numbers["share"] == 1.0
 
 
+def test_dead_units_of_an_activation_layer_are_named(digits: Data) -> None:
+    net = bp.Network([bp.Dense(64, 32), bp.BatchNorm(32), bp.Activation("relu"), bp.Dense(32, 10)], seed=0)
+    net.layers[1].bias = np.full(32, -6.0)
+    report = bp.diagnose(net, *digits, loss="cross_entropy")
+    assert [finding.layer for finding in report.findings if finding.name == "dead relu units"] == ["layers.2"]
+
+
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid"])
 def test_saturated_units_and_smaller_biases(digits: Data, activation: str) -> None:
     net = classifier(64, activation=activation)

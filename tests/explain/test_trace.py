@@ -375,3 +375,27 @@ def test_refusals_name_the_argument():
 def test_a_reference_is_looked_up_where_it_says():
     trace = bp.trace(bp.mlp([2, 1], seed=0), [[1.0, -2.0]], [[1.0]], loss="mse")
     assert text.plain(("3*", Ref("x", (0, 1)), " = ", Ref("x", (0, 1))), trace) == "3*(-2) = -2"
+
+
+@pytest.mark.parametrize("name", ["Dense", "Activation", "BatchNorm", "LayerNorm", "Dropout", "Residual"])
+@pytest.mark.parametrize("base", [Scale, bp.Dense])
+def test_a_custom_layer_with_the_name_of_a_built_in_one_is_told_apart(base, name):
+    def forward(self, x, training):
+        return base.forward(self, 0.5 * x, training)
+
+    def backward(self, grad_outputs):
+        return 0.5 * base.backward(self, grad_outputs)
+
+    custom = type(name, (base,), {"forward": forward, "backward": backward})
+    layer = custom(4) if base is Scale else custom(4, 4, activation="relu")
+    net = bp.Network([bp.Dense(3, 4), layer, bp.Dense(4, 2)], seed=0)
+    x, y = np.random.default_rng(0).normal(size=(24, 3)), np.arange(24) % 2
+    step = bp.trace(net, x[:2], y[:2], loss="cross_entropy", optimizer="adam")
+    assert step.layers[1].kind == f"custom {name}"
+    assert step.layers[1].formulas["grad_x"] == f"grad_x = {name}.backward(grad_y)"
+    assert f"y = {name}.forward(x)" in str(step)
+    monitor = bp.Monitor(share=0.9)
+    net.fit(x, y, loss="cross_entropy", epochs=2, callbacks=[monitor])
+    assert isinstance(monitor.report(), bp.explain.diagnosis.Report)
+    assert isinstance(bp.diagnose(net, x, y, loss="cross_entropy"), bp.explain.diagnosis.Report)
+    assert bp.explain.page(monitor).startswith("<!doctype html>")

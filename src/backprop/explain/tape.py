@@ -24,7 +24,8 @@ class LayerTrace:
     Attributes
     ----------
     name, kind, description : str
-        Such as "layers.0", "Dense" and "Dense(2, 3, activation='tanh')".
+        Such as "layers.0", "Dense" and "Dense(2, 3, activation='tanh')". The kind is the class; "custom Dense" for a layer that is
+        called like one of this library and does something else.
     output : {"a", "y"}
         The role of the output.
     values, formulas : dict
@@ -112,6 +113,13 @@ def _is_known(layer: Layer, *kinds: type[Layer]) -> bool:
     return isinstance(layer, kinds) and layer._trusted
 
 
+def _kind(layer: Layer) -> str:
+    """The class of a layer; a custom one with the name of a built-in one must not pass for it: it has other arrays."""
+    name = type(layer).__name__
+    built_in = _BUILT_IN.get(name)
+    return name if built_in is None or _is_known(layer, built_in) else f"custom {name}"
+
+
 def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) -> LayerTrace:
     """What is known about a layer after its forward."""
     values: dict[str, Array] = {"x": x.copy()}
@@ -123,7 +131,7 @@ def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) 
     activation = getattr(layer, "activation", None) if _is_known(layer, Dense, Activation) else None
     if activation is None:
         _describe_other(layer, values, formulas, output, training)
-        return LayerTrace(name, type(layer).__name__, repr(layer), "y", values, formulas, parameters, None, layer.trainable)
+        return LayerTrace(name, _kind(layer), repr(layer), "y", values, formulas, parameters, None, layer.trainable)
     if isinstance(layer, Dense):
         z = np.empty_like(output)
         kernels.active().dense_forward(x, layer.weight, layer.bias, None, z, "identity", 0.0)
@@ -133,7 +141,7 @@ def _describe(name: str, layer: Layer, x: Array, output: Array, training: bool) 
         formulas["z"] = "z = x"
     values["z"], values["a"] = z, output.copy()
     formulas["a"] = f"a = {activation.name}(z) = {activation.formula}" if activation.name != "identity" else "a = z"
-    return LayerTrace(name, type(layer).__name__, repr(layer), "a", values, formulas, parameters, activation, layer.trainable)
+    return LayerTrace(name, _kind(layer), repr(layer), "a", values, formulas, parameters, activation, layer.trainable)
 
 
 def _describe_other(layer: Layer, values: dict[str, Array], formulas: dict[str, str], output: Array, training: bool) -> None:
@@ -194,18 +202,20 @@ def _describe_backward(record: LayerTrace, layer: Layer, arrived: Array, grad_x:
         )
     for role in record.parameters:
         values[f"grad_{role}"] = getattr(layer, f"grad_{role}").copy()
-        formulas[f"grad_{role}"] = _gradient_formula(record, role) if layer.trainable else "frozen: not computed"
+        formulas[f"grad_{role}"] = _gradient_formula(record, layer, role) if layer.trainable else "frozen: not computed"
     values["grad_x"] = grad_x.copy()
-    formulas.setdefault("grad_x", _GRAD_X.get(record.kind, f"grad_x = {record.kind}.backward(grad_y)"))
+    formulas.setdefault("grad_x", _GRAD_X.get(record.kind, f"grad_x = {type(layer).__name__}.backward(grad_y)"))
 
 
-def _gradient_formula(record: LayerTrace, role: str) -> str:
+def _gradient_formula(record: LayerTrace, layer: Layer, role: str) -> str:
     if record.kind == "Dense":
         return "grad_weight = x.T @ delta" if role == "weight" else "grad_bias = sum of delta over the rows"
     if "x_hat" in record.values:
         return f"grad_{role} = sum of {'grad_y x_hat' if role == 'weight' else 'grad_y'} over the rows"
-    return f"grad_{role}, by {record.kind}.backward"
+    return f"grad_{role}, by {type(layer).__name__}.backward"
 
+
+_BUILT_IN = {kind.__name__: kind for kind in (Activation, BatchNorm, Dense, Dropout, LayerNorm, Residual)}
 
 _GRAD_X = {
     "Dense": "grad_x = delta @ weight.T",

@@ -120,6 +120,8 @@ def _saturated_share(layer: LayerTrace, z: AnyArray | None = None) -> float:
 
 def _revival(layer: LayerTrace, dead: npt.NDArray[np.bool_]) -> str:
     """What helps dead units if their biases, or weights of one sign, are what keeps them below 0."""
+    if "weight" not in layer.values:  # an `Activation`: what is added to its z belongs to another layer
+        return ""
     weight, z, bias = layer.values["weight"][:, dead], layer.values["z"][:, dead], layer.values.get("bias")
     if bias is not None:
         alive = float(np.mean((z - bias[dead] > 0).any(axis=0)))
