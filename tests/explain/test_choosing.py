@@ -49,6 +49,27 @@ def test_the_range_test_leaves_the_trainer_as_it_was(digits, trainer) -> None:
     trainer.step(x[:8], y[:8])
 
 
+@pytest.mark.parametrize("accumulate_steps", [1, 4])
+def test_the_range_test_tries_each_rate_in_one_update(digits, accumulate_steps) -> None:
+    """It is the same as training by hand; what waits for an update in the trainer has no part in it."""
+
+    def made() -> bp.Trainer:
+        return bp.Trainer(bp.mlp([64, 16, 10], seed=0), loss="cross_entropy", optimizer="sgd", accumulate_steps=accumulate_steps)
+
+    x, y = digits
+    trainer, by_hand = made(), made()
+    if accumulate_steps > 1:
+        trainer.step(x[::-1][:3], y[::-1][:3])
+    found = bp.lr_range_test(trainer, x, y, low=1e-4, high=0.1, steps=10, batch_size=16, seed=1)
+    rows, wanted = iter(bp.data.batches(x, y, batch_size=16, seed=1)), []
+    for lr in np.geomspace(1e-4, 0.1, 10):
+        by_hand.optimizer.lr = lr
+        wanted.append(np.mean([by_hand.step(*next(rows)) for _ in range(accumulate_steps)]))
+    assert by_hand.optimizer.steps == 10
+    np.testing.assert_allclose(found.lrs, np.geomspace(1e-4, 0.1, 10))
+    np.testing.assert_allclose(found.losses, wanted, rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"low": 1.0, "high": 0.1}, "low must be below high"), ({"low": 0.0}, "low must be"), ({"steps": 3}, "steps must be")],

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from itertools import cycle, islice
+from collections.abc import Iterator
+from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from ... import schedules
 from ..._arrays import check_count, check_positive
 from ..._html import line_chart
+from ..._types import AnyArray
 from ...data import batches
 
 if TYPE_CHECKING:
@@ -26,7 +27,8 @@ class LrRange(NamedTuple):
     Attributes
     ----------
     lrs, losses : array (steps,)
-        Each learning rate, and the loss before the step that used it.
+        Each learning rate, and the loss before the update that used it: with ``accumulate_steps``, the mean over the steps of the
+        update.
     smoothed : array (steps,)
         A running mean of the losses.
     suggestion : float
@@ -62,7 +64,7 @@ def lr_range_test(
     batch_size: int = 32,
     seed: int = 0,
 ) -> LrRange:
-    """Train a copy with a learning rate that grows from step to step, until the loss explodes.
+    """Train a copy with a learning rate that grows from update to update, until the loss explodes.
 
     L. N. Smith, "Cyclical Learning Rates for Training Neural Networks", 2017, section 3.3. The trainer, its network and its
     optimizer stay as they are.
@@ -74,9 +76,9 @@ def lr_range_test(
     x, y : array
         The training data.
     low, high : float
-        The first and the last learning rate; they grow by an equal factor a step.
+        The first and the last learning rate; they grow by an equal factor an update.
     steps : int
-        How many learning rates to try; it stops early where the loss is above 4 times its least value.
+        How many learning rates to try, one for each update; it stops early where the loss is above 4 times its least value.
     batch_size, seed : int
         As for `Trainer.fit`.
 
@@ -99,11 +101,12 @@ def lr_range_test(
         raise ValueError(f"low must be below high, got {low} and {high}")
     steps = check_count("steps", steps, 10)
     lrs = np.geomspace(low, high, steps)
-    probe = _copy_with_lr(trainer, schedules.Function(lambda step: float(lrs[min(step, steps - 1)]), lr=low))
-    losses = []
+    probe = _fresh_copy(trainer)
+    losses: list[float] = []
     rows = cycle(batches(x, y, batch_size=batch_size, seed=seed))
-    for batch_x, batch_y in islice(rows, steps):
-        loss = _step(probe, batch_x, batch_y)
+    for lr in lrs.tolist():
+        probe.optimizer.lr = lr
+        loss = _update(probe, rows)
         if not np.isfinite(loss):
             break
         losses.append(loss)
@@ -116,17 +119,18 @@ def lr_range_test(
     return LrRange(lrs[: values.size], values, smoothed, _steepest(lrs[: values.size], smoothed))
 
 
-def _copy_with_lr(trainer: Trainer, lr: schedules.Schedule) -> Trainer:
+def _fresh_copy(trainer: Trainer) -> Trainer:
+    """A copy of the trainer without moments, and without gradients that wait for an update: those are of other rows."""
     probe = copy.deepcopy(trainer)
     probe.optimizer.reset()
-    probe.optimizer.lr = lr
+    probe._discard_accumulated()
     return probe
 
 
-def _step(probe: Trainer, x: npt.NDArray[np.generic], y: npt.NDArray[np.generic]) -> float:
-    """The loss before the step; infinity where the step diverges."""
+def _update(probe: Trainer, rows: Iterator[tuple[AnyArray, ...]]) -> float:
+    """Take the steps of one update, and return their mean loss before it; infinity where a step diverges."""
     try:
-        return probe.step(x, y)
+        return float(np.mean([probe.step(*next(rows)) for _ in range(probe.accumulate_steps)]))
     except ArithmeticError:
         return np.inf
 

@@ -149,7 +149,7 @@ def lr_curve(
     Parameters
     ----------
     lrs, losses, smoothed : array (steps,)
-        One entry a step, as `lr_range_test` returns them.
+        One entry an update, as `lr_range_test` returns them.
     suggestion : float
         The learning rate to mark.
     ax : matplotlib Axes, optional
