@@ -139,6 +139,16 @@ def test_plateau_knows_the_direction_of_what_it_monitors(monitor, mode, rising, 
         assert schedule(0) == lr
 
 
+@pytest.mark.parametrize(("mode", "sign"), [("min", 1.0), ("max", -1.0)])
+def test_plateau_improves_on_an_infinite_value(mode, sign):
+    schedule = schedules.ReduceOnPlateau(0.1, patience=0, mode=mode)
+    for value in (math.inf, 1.0, 0.5):
+        schedule.observe(sign * value)
+    assert (schedule.current, schedule.best) == (0.1, sign * 0.5)
+    schedule.observe(sign * math.inf)
+    assert schedule.current == pytest.approx(0.01)
+
+
 def test_plateau_refuses_to_guess_the_direction_of_an_unknown_metric():
     with pytest.raises(ValueError, match="does not know whether 'val_profit'"):
         schedules.ReduceOnPlateau(0.1, monitor="val_profit")

@@ -659,7 +659,7 @@ class ReduceOnPlateau(Schedule):
     def _improved(self, value: float) -> bool:
         if self.best is None:
             return not math.isnan(value)
-        margin = self.threshold * abs(self.best)
+        margin = self.threshold * abs(self.best) if math.isfinite(self.best) else 0.0
         lower = better_is(self.monitor or "loss", self.mode) == "min"
         return value < self.best - margin if lower else value > self.best + margin
 
