@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from backprop import schedules
+from backprop.optimizers import Adam
 
 RECORDED = json.loads((Path(__file__).parent / "golden" / "schedules.json").read_text())
 EXAMPLES = [
@@ -119,6 +120,29 @@ def test_plateau_ignores_nan_and_restores_its_state():
         assert schedule(0) == 0.05
     with pytest.raises(ValueError, match="must have the keys"):
         first.load_state_dict({"current": 1.0})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "error", "message"),
+    [
+        ({"best": "x"}, TypeError, "best must be a number, got 'x'"),
+        ({"cooling": -1}, ValueError, "cooling must be at least 0, got -1"),
+        ({"observed": 1}, TypeError, "observed must be a key of the history, got 1"),
+    ],
+)
+def test_a_state_that_is_refused_changes_neither_schedule_nor_optimizer(wrong, error, message):
+    optimizer = Adam(lr=schedules.ReduceOnPlateau(0.1))
+    before = optimizer.state_dict()
+    state = {**before, "steps": 3, "schedule": {**before["schedule"], "current": 0.5, **wrong}}
+    with pytest.raises(error, match=message):
+        optimizer.load_state_dict(state)
+    assert optimizer.state_dict() == before
+
+
+def test_plateau_takes_a_state_of_earlier_versions():
+    schedule = schedules.ReduceOnPlateau(0.1)
+    schedule.load_state_dict({"current": 0.05, "best": 0.7, "bad_epochs": 1, "cooling": 0})
+    assert (schedule.current, schedule.best, schedule.bad_epochs) == (0.05, 0.7, 1)
 
 
 @pytest.mark.parametrize(

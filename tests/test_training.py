@@ -500,6 +500,24 @@ def test_reduce_on_plateau_watches_the_history(data):
         net.fit(*data, loss="cross_entropy", optimizer=bp.SGD(lr=bp.schedules.ReduceOnPlateau(0.1, monitor="val_loss")))
 
 
+@pytest.mark.parametrize("loaded", [False, True])
+def test_reduce_on_plateau_compares_values_of_one_key_only(loaded, data, tmp_path):
+    x, y = data
+    others = x, (y + 1) % 3  # their loss is higher than that of the training rows
+    schedule = bp.schedules.ReduceOnPlateau(0.1, patience=5)
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer=bp.SGD(lr=schedule))
+    best = min(trainer.fit(x, y, epochs=20, batch_size=8)["loss"])
+    assert schedule.best == best
+    if loaded:
+        trainer.save(tmp_path / "run.safetensors")
+        trainer = bp.Trainer.load(tmp_path / "run.safetensors")
+        schedule = trainer.optimizer.lr
+    validated = trainer.fit(x, y, validation_data=others)["val_loss"]
+    assert schedule.best == validated[0] > best
+    validated += trainer.fit(x, y, validation_data=others, epochs=2)["val_loss"]
+    assert (schedule.best, schedule.bad_epochs) == (min(validated), len(validated) - 1 - int(np.argmin(validated)))
+
+
 @pytest.mark.parametrize("where", ["fit", "loss"])
 def test_class_weights_are_those_of_the_training_set(data, where):
     x, y = data

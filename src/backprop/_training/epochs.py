@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
@@ -16,6 +16,7 @@ from ..callbacks import CallbackList
 from ..data import Indices, count_batches, epoch_rng, row_order
 from ..history import History
 from ..layers import BatchNorm, walk
+from ..optimizers import Optimizer
 from ..schedules import ReduceOnPlateau
 from .chunks import Chunks
 from .evaluation import Meter, make_metrics
@@ -112,7 +113,7 @@ def run_fit(
 def check_callbacks(trainer: TrainingState, validated: bool, callbacks: Any) -> tuple[ReduceOnPlateau | None, CallbackList]:
     """Return the schedule that follows results, if there is one, and the callbacks; an error if they cannot serve in this run."""
     trainer._training_keys, trainer.history_keys = _keys(trainer, validated)
-    return _check_schedule(trainer), CallbackList(callbacks, trainer)
+    return check_schedule(trainer.optimizer, trainer.history_keys), CallbackList(callbacks, trainer)
 
 
 @contextmanager
@@ -152,7 +153,12 @@ def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
 def _count_epoch(trainer: TrainingState, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
     """Let trainer, optimizer and schedule know that an epoch is done."""
     trainer.epoch += 1
-    trainer.optimizer.epoch += 1
+    count_epoch(trainer.optimizer, monitored, logs)
+
+
+def count_epoch(optimizer: Optimizer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
+    """Let an optimizer, and its schedule if it follows results, know that an epoch with these results is done."""
+    optimizer.epoch += 1
     if monitored is not None:
         monitored.observe(logs[monitored.monitor or ("val_loss" if "val_loss" in logs else "loss")])
 
@@ -263,11 +269,11 @@ def _keys(trainer: TrainingState, validated: bool) -> tuple[tuple[str, ...], tup
     return tuple(training), (*training, *(f"val_{key}" for key in full if validated), "lr")
 
 
-def _check_schedule(trainer: TrainingState) -> ReduceOnPlateau | None:
-    """The learning rate schedule, if it follows results."""
-    schedule = trainer.optimizer.lr
+def check_schedule(optimizer: Optimizer, keys: Sequence[str]) -> ReduceOnPlateau | None:
+    """The learning rate schedule, if it follows results; an error if it follows one that is not among the keys of the run's."""
+    schedule = optimizer.lr
     if not isinstance(schedule, ReduceOnPlateau):
         return None
-    if schedule.monitor is not None and schedule.monitor not in trainer.history_keys:
-        raise ValueError(f"monitor of ReduceOnPlateau must be one of {', '.join(trainer.history_keys)}, got {schedule.monitor!r}")
+    if schedule.monitor is not None and schedule.monitor not in keys:
+        raise ValueError(f"monitor of ReduceOnPlateau must be one of {', '.join(keys)}, got {schedule.monitor!r}")
     return schedule

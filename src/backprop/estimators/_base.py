@@ -25,6 +25,7 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from .. import activations, losses, optimizers
+from .._training.epochs import check_schedule, count_epoch
 from .._training.progress import Progress
 from .._types import Array
 from ..activations import ActivationFunction
@@ -681,6 +682,7 @@ class _Fit:
         self.factor = estimator._factor
         self.value = Value(trainer.loss, self.factor, estimator._smooths)
         self.by_score = estimator.early_stopping
+        self.monitored = check_schedule(trainer.optimizer, ("loss",) if validation is None else ("loss", "val_loss"))
         self.averaged = self.net.copy() if estimator.average is not None else None
         self.best = self.state() if self.by_score else None
         self.epochs = Epochs(
@@ -803,7 +805,10 @@ class _Fit:
         if estimator.solver == "sgd" and estimator.learning_rate == "invscaling":
             lr = float(estimator.learning_rate_init) / (estimator.t_ + 1) ** estimator.power_t
             scale_velocity(optimizer, lr * self.factor)
-        optimizer.epoch += 1
+        results = {"loss": estimator.loss_}
+        if self.validation is not None:
+            results["val_loss"] = estimator.validation_loss_curve_[-1]
+        count_epoch(optimizer, self.monitored, results)
         if estimator._no_improvement_count > estimator.n_iter_no_change:
             what = "Validation score" if self.by_score else "Training loss"
             message = f"{what} did not improve more than tol={estimator.tol:f} for {estimator.n_iter_no_change} consecutive epochs."

@@ -53,7 +53,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or callable
         How the learning rate of sgd changes: not; as ``learning_rate_init / (t + 1)^power_t`` after t rows; divided by 5 whenever
         the loss (or score) has not improved for a while. A schedule of `backprop.schedules`, or a function of the number of
-        updates, is for any solver but lbfgs.
+        updates, is for any solver but lbfgs. `ReduceOnPlateau` monitors "loss", or where there are validation rows "val_loss".
     learning_rate_init : float
         The learning rate, at first.
     power_t : float
@@ -424,7 +424,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     learning_rate : {"constant", "invscaling", "adaptive"}, Schedule or callable
         How the learning rate of sgd changes: not; as ``learning_rate_init / (t + 1)^power_t`` after t rows; divided by 5 whenever
         the loss (or score) has not improved for a while. A schedule of `backprop.schedules`, or a function of the number of
-        updates, is for any solver but lbfgs.
+        updates, is for any solver but lbfgs. `ReduceOnPlateau` monitors "loss", or where there are validation rows "val_loss".
     learning_rate_init : float
         The learning rate, at first.
     power_t : float

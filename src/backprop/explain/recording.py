@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .._arrays import as_matrix, check_count
 from .._links import predicted_targets
+from .._training.epochs import check_schedule, count_epoch
 from .._types import AnyArray
 from ..data import check_same_rows
 from ..layers import Dense, walk
@@ -149,6 +150,7 @@ def record(
     rows = [check_count("examples", row, 0, len(x) - 1) for row in examples]
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
+    monitored = check_schedule(trainer.optimizer, ("loss",))
     camera = Camera(x, targets, trainer.loss, rows, grid_size)
     at = moments(epochs, snapshots)
     taken: list[Snapshot] = []
@@ -156,6 +158,8 @@ def record(
     rng = np.random.default_rng(seed)
     for epoch in range(epochs + 1):
         curve.append(trainer.loss.value(net.predict(x), targets))
+        if epoch > 0:
+            count_epoch(trainer.optimizer, monitored, {"loss": curve[-1]})
         if epoch in at:
             taken.append(camera.take(net, trainer.optimizer, epoch))
         if epoch == epochs:
@@ -169,7 +173,6 @@ def record(
             if taken[-1].epoch < epoch:
                 taken.append(camera.take(net, trainer.optimizer, epoch))
             break
-        trainer.optimizer.epoch += 1
     return camera.recording(net, trainer.optimizer, batch_size, curve, taken)
 
 
