@@ -119,6 +119,47 @@ def test_l2_adds_a_penalty_of_the_weights_to_the_sum_over_the_batch(loss, weight
         np.testing.assert_allclose(other.net.state_dict()[name] - value, penalty, rtol=1e-9, atol=1e-13)
 
 
+def _mean_output(outputs, targets, sample_weight=None):
+    weight = np.ones(len(outputs)) if sample_weight is None else sample_weight
+    return float(weight @ outputs[:, 0] / weight.sum()), (weight / weight.sum())[:, None]
+
+
+@pytest.mark.parametrize("loss", ["mse", _mean_output])
+@pytest.mark.parametrize("rows", [12, 8, 10])  # as many batches as an update waits for, and fewer; a batch that is not full
+@pytest.mark.parametrize("options", [{}, {"on_gradients": np.sign}, {"clip_norm": 0.1}], ids=str)
+@pytest.mark.parametrize("weighted", [False, True])
+def test_l2_penalizes_the_batches_of_an_update_as_one_large_batch(loss, rows, options, weighted, rng, backend):
+    x, y, weight = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 1)), rng.uniform(1, 3, rows) if weighted else None
+    found = []
+    for steps in (1, 3):
+        trainer = bp.Trainer(
+            bp.mlp([3, 4, 1], dtype="float64", seed=0),
+            loss=loss,
+            optimizer=bp.SGD(lr=1.0),
+            l2=0.5,
+            accumulate_steps=steps,
+            **options,
+        )
+        history = trainer.fit(x, y, batch_size=12 // steps, sample_weight=weight, shuffle=False)
+        found.append([*trainer.net.parameters, *history["loss"]])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("rows", [12, 8])
+def test_a_loaded_trainer_penalizes_the_steps_that_waited_no_more_than_the_saved_one(rows, rng, tmp_path, backend):
+    x, y = rng.normal(size=(rows, 3)), rng.normal(size=(rows, 1))
+    whole, trainer = (
+        bp.Trainer(bp.mlp([3, 4, 1], dtype="float64", seed=0), loss="mse", optimizer="sgd", l2=0.5, accumulate_steps=steps)
+        for steps in (1, 3)
+    )
+    whole.step(x, y)
+    trainer.step(x[:4], y[:4])
+    trainer.save(tmp_path / "waiting.safetensors")
+    loaded = bp.Trainer.load(tmp_path / "waiting.safetensors")
+    loaded.fit(x[4:], y[4:], batch_size=4, shuffle=False)
+    np.testing.assert_allclose(loaded.net.parameters, whole.net.parameters, rtol=1e-12, atol=1e-14)
+
+
 def test_l2_reaches_the_gradients_that_come_from_outside(rng):
     net = bp.mlp([3, 4, 1], dtype="float64", seed=0)
     trainer, before = bp.Trainer(net, loss="mse", optimizer=bp.SGD(lr=1.0), l2=0.3), net.state_dict()

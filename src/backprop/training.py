@@ -55,8 +55,8 @@ class Trainer(TrainingState):
         The number of steps in one update, which has the gradient of all their rows together.
     l2 : float
         Adds ``l2 / 2`` times the sum of squares of all weight matrices to the sum of the losses of the rows of a batch; the sum is
-        then divided by the rows, or by their weight, as without a penalty. So it weighs less in larger batches. It belongs to the
-        loss: it is in the reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's
+        then divided by the rows, or by their weight, as without a penalty. So it weighs less in larger batches; the batches of one
+        update, if ``accumulate_steps`` is above 1, have one penalty together, in equal shares. It belongs to the loss: it is in the reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's
         ``weight_decay`` does not depend on the batch, and covers all parameters unless groups say otherwise.
     on_gradients : callable, optional
         ``on_gradients(gradients)`` is called between the gradient and the update, before clipping, with the flat array of all

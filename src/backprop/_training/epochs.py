@@ -204,10 +204,11 @@ def _train_epoch(
     with rewind:
         if trainer._has_accumulated:
             rewind.log(1, partial(_flush_again, trainer))[0] = 0.0
-        trainer._apply_accumulated()
+        penalty = trainer._apply_accumulated()
         trainer._check_parameters()
     if trainer._ranks is not None:
         trainer._ranks.join(meter)
+    meter.add_penalty(penalty)  # it is that of all ranks
     return meter.result()
 
 

@@ -48,6 +48,10 @@ class Meter:
         self._loss += float((weights * losses).sum())
         self._weight += float(weights.sum())
 
+    def add_penalty(self, penalty: float) -> None:
+        """Add a penalty to the sum of the losses of the rows."""
+        self._loss += penalty
+
     def add_rows(self, outputs: Array, targets: Any, sample_weight: Array | None) -> None:
         """Take note of all rows of many batches, but for the loss."""
         if len(outputs):

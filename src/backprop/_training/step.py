@@ -311,7 +311,7 @@ class TrainingStep(Options):
                     self.optimizer,
                     self.clip_norm,
                     self.clip_value,
-                    self.l2,
+                    self._l2_of_step,
                     self.accumulate_steps,
                     self._accumulation,
                     self.on_gradients is not None,
@@ -451,13 +451,19 @@ class TrainingStep(Options):
             work.under_way = None
 
     def _penalty(self) -> float:
-        """Return l2 / 2 times the sum of squares of the weights, which the divisor of the batch divides."""
-        if not self.l2:
-            return 0.0
-        penalty = self.l2 / 2 * kernels.active().squared_norm(self.net.parameters, weight_spans(self.net))
+        """Return the penalty of a step: l2 / 2 times the sum of squares of the weights, which the divisor of the batch divides."""
+        penalty = self._penalty_of(self._l2_of_step)
         if not math.isfinite(penalty):
             raise self._divergence("loss", penalty)
         return penalty
+
+    def _penalty_of(self, l2: float) -> float:
+        return l2 / 2 * kernels.active().squared_norm(self.net.parameters, weight_spans(self.net)) if l2 else 0.0
+
+    @property
+    def _l2_of_step(self) -> float:
+        """The share of ``l2`` that one step adds: those of an update come to the penalty of one batch of all their rows."""
+        return self.l2 / self.accumulate_steps
 
     def _check_forward(self, awaited: Pending | str | None) -> None:
         """Refuse to go backward unless the network's last forward is the awaited one, and the network has not changed since."""
@@ -498,14 +504,18 @@ class TrainingStep(Options):
 
     def _use_gradients(self, divisor: float) -> None:
         """Use the gradients of a batch, which were divided by ``divisor``: update, or keep them until enough steps have come."""
-        if self.l2:
-            with np.errstate(over="ignore"):  # infinity is found before the update
-                for part in slices(weight_spans(self.net)):
-                    self.net.gradients[part] += self.l2 / divisor * self.net.parameters[part]
+        self._penalize(self.net.gradients, self._l2_of_step / divisor)
         if self.accumulate_steps == 1 and not self._accumulation.steps:
             self._clip_and_update()
         else:
             self._accumulate(self.net.gradients, divisor)
+
+    def _penalize(self, gradients: Array, factor: float) -> None:
+        """Add the gradient of ``factor`` / 2 times the sum of squares of the weights."""
+        if factor:
+            with np.errstate(over="ignore"):  # infinity is found before the update
+                for part in slices(weight_spans(self.net)):
+                    gradients[part] += factor * self.net.parameters[part]
 
     def _accumulate(self, gradients: Array | None, divisor: float) -> None:
         """Add the gradients of a batch, None where it has no weight, and update if enough steps have come."""
@@ -513,14 +523,23 @@ class TrainingStep(Options):
         if self._accumulation.steps >= self.accumulate_steps:
             self._apply_accumulated()
 
-    def _apply_accumulated(self) -> None:
-        """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``)."""
-        filled, mean = self._accumulation.filled, self._accumulation.mean
+    def _apply_accumulated(self) -> float:
+        """Update with the gradients that have gathered so far, if there are any (see ``accumulate_steps``).
+
+        Returns the part of the penalty that their steps have not reported, as they are fewer than ``accumulate_steps``.
+        """
+        gathered = self._accumulation
+        filled, mean, steps, weight = gathered.filled, gathered.mean, gathered.steps, gathered.weight
         self._discard_accumulated()
+        missing = 0.0
         if filled and mean is not None:
+            l2 = self.l2 * max(0.0, 1 - steps / self.accumulate_steps)
+            missing = self._penalty_of(l2)
+            self._penalize(mean, l2 / weight)
             for part in slices(self.optimizer.attach(self.net)):  # the gradients of frozen layers stay 0
                 self.net.gradients[part] = mean[part]
             self._clip_and_update()
+        return missing
 
     @property
     def _accumulated_steps(self) -> int:
