@@ -215,6 +215,20 @@ def test_rows_without_a_value_of_the_target_are_left_out_and_counted() -> None:
     assert model.evaluate(table).rows == 30
 
 
+@pytest.mark.parametrize(("word", "task"), [("-999", "regression"), ("n.a.", "classification")])
+def test_words_for_missing_values_are_those_of_fit_when_a_model_is_judged(word: str, task: str, tmp_path: Path) -> None:
+    values: list[Any] = [float(value) for value in range(40)] if task == "regression" else ["no", "yes"] * 20
+    gap = -999.0 if task == "regression" else word
+    table = {"x": [value * 0.5 for value in range(44)], "y": [*values, *[gap] * 4]}
+    model = TableModel.fit(table, "y", task=task, missing=[word], epochs=1, verbose=False)
+    model.save(tmp_path / "m")
+    for judge in (model, TableModel.load(tmp_path / "m")):
+        for form in (table, [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]):
+            judged = judge.evaluate(form)
+            assert judged.rows == 40
+            assert not [remark for remark in judged.remarks if "left out" in remark]
+
+
 def test_what_is_no_table_is_refused(model: TableModel) -> None:
     with pytest.raises(TypeError, match=r"table must be a data frame .* got str"):
         model.predict("Oslo")

@@ -20,7 +20,7 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..serialization import architecture, network_in
 from . import _fit
-from ._columns import Column, words_of
+from ._columns import MISSING, Column, words_of
 from ._encoded import by_parts
 from ._encoder import TableEncoder
 from ._judge import Judgement, judge, rows_to_judge
@@ -290,7 +290,8 @@ class TableModel:
     def _rows_to_judge(self, table: Mapping[str, Any]) -> tuple[npt.NDArray[np.intp], AnyArray, tuple[str, ...]]:
         """What `_judge.rows_to_judge` returns for the target's column of a table."""
         place = table if isinstance(table, Table) else None
-        words = frozenset({""}) if place is None else words_of(place, self.encoder.missing)
+        asked = self.encoder.missing is not MISSING  # by default words such as "none" are classes of a target from Python
+        words = words_of(place, self.encoder.missing) if place is not None or asked else frozenset({""})
         return rows_to_judge(self.target, Column(self.target.name, table[self.target.name], missing=words, table=place))
 
     def save(self, path: StrPath) -> None:
