@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backprop.data import parquet
 from backprop.tabular import (
     CategoricalFeature,
     DateFeature,
@@ -18,6 +19,7 @@ from backprop.tabular import (
     fit_target,
     read_csv,
 )
+from backprop.tabular._csv import Options, parquet_chunks
 
 ODD = [3.25, 1.5, -2.75, 1000.5, 1345.5]
 
@@ -304,6 +306,23 @@ def test_a_file_that_cannot_be_parsed_names_the_line_and_what_was_guessed(tmp_pa
     path = tmp_path / "t.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=f"t\\.csv'.*{message}"):
+        read_csv(str(path))
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_name_that_stands_twice_is_refused_in_every_kind_of_file(tmp_path: Path, rows: int) -> None:
+    pa = pytest.importorskip("pyarrow")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.table([list(range(rows))] * 3, names=["x", "y", "x"]), path)
+    for size in (None, 2):
+        with pytest.raises(ValueError, match=r"twice.parquet': two columns of the table have the name 'x'"):
+            list(parquet_chunks(str(path), Options(), size))
+    with pytest.raises(ValueError, match=r"twice.parquet has the column 'x' more than once"):
+        parquet(path, target="y")
+    path = tmp_path / "twice.csv"
+    path.write_text("x,y,x\n" + "1,2,3\n" * rows, encoding="utf-8")
+    with pytest.raises(ValueError, match=r"twice.csv': the header names 'x' more than once"):
         read_csv(str(path))
 
 

@@ -300,6 +300,8 @@ def _check_columns(path: str, names: Sequence[str], needed: Sequence[str]) -> No
             near = get_close_matches(name, names, n=1)
             hint = f" (did you mean {near[0]!r}?)" if near else ""
             raise ValueError(f"{path} has no column {name!r}{hint}; its columns are {', '.join(map(repr, names[:20]))}")
+        if names.count(name) > 1:
+            raise ValueError(f"{path} has the column {name!r} more than once: rename one of them")
 
 
 def _matrix(table: Any, name: str) -> AnyArray:

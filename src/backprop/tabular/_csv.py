@@ -15,7 +15,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
-from ._rows import Table
+from ._rows import Table, by_name
 from ._words import Words
 
 DELIMITERS = ",;\t|"
@@ -138,6 +138,10 @@ def parquet_chunks(path: str, options: Options, rows: int | None) -> Generator[T
     except pa.ArrowInvalid as error:
         raise ValueError(f"{path!r} is not a whole Parquet file: {error}") from error
     with file:
+        try:
+            empty = by_name((name, []) for name in file.schema_arrow.names)
+        except ValueError as error:
+            raise ValueError(f"{path!r}: {error}") from None
         batches = [file.read()] if rows is None else file.iter_batches(batch_size=rows)
         first = 1
         for batch in batches:
@@ -145,7 +149,7 @@ def parquet_chunks(path: str, options: Options, rows: int | None) -> Generator[T
             yield Table(columns, repr(path), (), range(first, first + batch.num_rows), found)
             first += batch.num_rows
         if first == 1 and rows is not None:
-            yield Table({name: [] for name in file.schema_arrow.names}, repr(path), (), (), found)
+            yield Table(empty, repr(path), (), (), found)
 
 
 def write_csv(file: TextIO, header: Sequence[str] | None, rows: Iterable[Sequence[object]]) -> None:

@@ -87,12 +87,22 @@ def named_columns(table: Any) -> dict[str, Any]:
         raise TypeError("table is a lazy frame: pass table.collect()")
     names = getattr(table, "column_names", None)  # pyarrow
     if names is not None and hasattr(table, "column"):
-        return _distinct((name, table.column(index)) for index, name in enumerate(names))
+        return by_name((name, table.column(index)) for index, name in enumerate(names))
     if hasattr(table, "columns") and hasattr(table, "get_columns"):  # polars
-        return _distinct((series.name, series) for series in table.get_columns())
+        return by_name((series.name, series) for series in table.get_columns())
     if hasattr(table, "columns") and hasattr(table, "iloc"):
-        return _distinct((name, table.iloc[:, index]) for index, name in enumerate(table.columns))
+        return by_name((name, table.iloc[:, index]) for index, name in enumerate(table.columns))
     raise TypeError(f"table must be {_FORMS}, got {type(table).__name__}")
+
+
+def by_name(items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
+    """Return columns by name; a ValueError if two have one name."""
+    columns: dict[str, Any] = {}
+    for name, values in items:
+        if str(name) in columns:
+            raise ValueError(f"two columns of the table have the name {str(name)!r}: rename one of them")
+        columns[str(name)] = values
+    return columns
 
 
 def count_rows(columns: Mapping[str, Any]) -> int:
@@ -121,7 +131,7 @@ def check_names(table: Mapping[str, Any], names: Iterable[str]) -> None:
 
 
 def _of_mapping(table: Mapping[Any, Any]) -> dict[str, Any]:
-    columns = _distinct(table.items())
+    columns = by_name(table.items())
     single = [name for name, values in columns.items() if _is_value(values)]
     if len(single) == len(columns):
         return {name: [value] for name, value in columns.items()}
@@ -138,7 +148,7 @@ def _of_rows(rows: Sequence[Mapping[Any, Any]]) -> dict[str, Any]:
     names: dict[Any, None] = {}
     for keys in dict.fromkeys(map(tuple, rows)):  # few rows differ in their keys
         names.update(dict.fromkeys(keys))
-    return _distinct((name, _values(rows, name)) for name in names)
+    return by_name((name, _values(rows, name)) for name in names)
 
 
 def _values(rows: Sequence[Mapping[Any, Any]], name: Any) -> list[Any]:
@@ -146,15 +156,6 @@ def _values(rows: Sequence[Mapping[Any, Any]], name: Any) -> list[Any]:
         return list(map(itemgetter(name), rows))
     except KeyError:
         return [row.get(name) for row in rows]
-
-
-def _distinct(items: Iterable[tuple[Any, Any]]) -> dict[str, Any]:
-    columns: dict[str, Any] = {}
-    for name, values in items:
-        if str(name) in columns:
-            raise ValueError(f"two columns of the table have the name {str(name)!r}: rename one of them")
-        columns[str(name)] = values
-    return columns
 
 
 def _is_value(values: Any) -> bool:
