@@ -101,6 +101,44 @@ def test_an_optimizer_given_as_an_object_is_copied() -> None:
     assert optimizer.steps == 0
 
 
+def plateau(**options: Any) -> bp.schedules.ReduceOnPlateau:
+    return bp.schedules.ReduceOnPlateau(0.1, patience=0, factor=0.5, threshold=0.5, **options)
+
+
+@pytest.mark.parametrize("place", ["learning_rate", "solver"])
+@pytest.mark.parametrize(
+    ("curve", "monitor", "options"),
+    [
+        ("loss_curve_", None, {}),
+        ("validation_loss_curve_", None, {"early_stopping": True}),
+        ("loss_curve_", "loss", {"early_stopping": True}),
+        ("validation_loss_curve_", "val_loss", {"early_stopping": True}),
+    ],
+)
+def test_a_schedule_that_follows_results_observes_the_loss_of_each_epoch(
+    curve: str, monitor: str | None, options: dict[str, Any], place: str
+) -> None:
+    schedule = plateau(monitor=monitor)
+    options |= {"learning_rate": schedule} if place == "learning_rate" else {"solver": bp.SGD(lr=schedule)}
+    ours = MLPClassifier((5,), random_state=0, max_iter=6, **options).fit(*IRIS)
+    expected = plateau(monitor=monitor)
+    for loss in getattr(ours, curve):
+        expected.observe(loss)
+    assert ours._optimizer.learning_rate == expected.current < 0.1
+    assert ours._optimizer.lr.best == expected.best
+    assert schedule.current == 0.1
+
+
+def test_a_schedule_that_follows_results_counts_every_partial_fit() -> None:
+    ours = MLPRegressor(hidden_layer_sizes=(5,), random_state=0, learning_rate=plateau())
+    for _ in range(5):
+        ours.partial_fit(*DIABETES)
+    expected = plateau()
+    for loss in ours.loss_curve_:
+        expected.observe(loss)
+    assert ours._optimizer.learning_rate == expected.current < 0.1
+
+
 def test_a_moving_average_is_what_predictions_are_made_with() -> None:
     X, y = DIABETES
     parameters = {"hidden_layer_sizes": (4,), "random_state": 0, "batch_size": 100, "shuffle": False}
@@ -454,6 +492,13 @@ def test_callbacks_follow_and_stop_lbfgs() -> None:
     ("kind", "options", "data", "message"),
     [
         (MLPClassifier, {"class_weight": {0: -1.0}}, IRIS, "class_weight must hold finite weights"),
+        (MLPClassifier, {"learning_rate": plateau(monitor="val_loss")}, IRIS, "ReduceOnPlateau must be one of loss, got"),
+        (
+            MLPClassifier,
+            {"solver": bp.SGD(lr=plateau(monitor="accuracy", mode="max")), "early_stopping": True},
+            IRIS,
+            "monitor of ReduceOnPlateau must be one of loss, val_loss, got 'accuracy'",
+        ),
         (MLPClassifier, {"class_weight": {0: np.nan}}, IRIS, "class_weight must hold finite weights"),
         (MLPClassifier, {"class_weight": {0: 0, 1: 0, 2: 0}}, IRIS, "class_weight must leave weight to some row"),
         (MLPClassifier, {"categorical_features": [True, False]}, IRIS, "one entry for each of 4 columns, got 2"),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from typing import Any, ClassVar, Self
 
@@ -550,7 +550,8 @@ class ReduceOnPlateau(Schedule):
     """Multiply the learning rate by ``factor`` when a value has not improved for more than ``patience`` epochs.
 
     PyTorch's ReduceLROnPlateau, except that ``threshold`` is relative to the best value's size, so that values below 0 work too.
-    `fit` calls `observe` after every epoch; a custom training loop calls it itself.
+    `fit` calls `observe` after every epoch; a custom training loop calls it itself. When `fit` watches another key than before, as
+    in the first run with validation data, the best value and the epochs without improvement begin anew.
 
     Parameters
     ----------
@@ -606,6 +607,7 @@ class ReduceOnPlateau(Schedule):
     best: float | None = count(optional(check_number))
     bad_epochs: int = count(check_count, 0)
     cooling: int = count(check_count, 0)
+    _observed: str | None = None  # the key of the history that `best` is a value of, as far as it is known
 
     def __init__(
         self,
@@ -656,6 +658,15 @@ class ReduceOnPlateau(Schedule):
             self.cooling = self.cooldown
             self.bad_epochs = 0
 
+    def _observe_key(self, logs: Mapping[str, float]) -> None:
+        """Take note of the epoch's value of the key that is watched."""
+        key = self.monitor or ("val_loss" if "val_loss" in logs else "loss")
+        if self._observed not in (None, key):  # values of different keys are not comparable
+            self.best = None
+            self.bad_epochs = 0
+        self._observed = key
+        self.observe(logs[key])
+
     def _improved(self, value: float) -> bool:
         if self.best is None:
             return not math.isnan(value)
@@ -664,16 +675,19 @@ class ReduceOnPlateau(Schedule):
         return value < self.best - margin if lower else value > self.best + margin
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the current learning rate and the counts."""
-        return {key: getattr(self, key) for key in ("current", "best", "bad_epochs", "cooling")}
+        """Return the current learning rate, the best value and its key, and the counts."""
+        return {key: getattr(self, key) for key in ("current", "best", "bad_epochs", "cooling")} | {"observed": self._observed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        expected = self.state_dict().keys()
+        """Restore what `state_dict` returned, here or in earlier versions, which did not save the key."""
+        expected, state = self.state_dict().keys(), {"observed": None, **state}
         if state.keys() != expected:
             raise ValueError(f"state for ReduceOnPlateau must have the keys {sorted(expected)}, got {sorted(state)}")
-        for key, value in state.items():
+        observed = _check_monitor("observed", state.pop("observed"))
+        checked = {key: self._options[key].checked(key, value) if key in self._options else value for key, value in state.items()}
+        for key, value in checked.items():
             setattr(self, key, value)
+        self._observed = observed
 
 
 def _check_function(name: str, function: Callable[[int], float]) -> Callable[[int], float]:

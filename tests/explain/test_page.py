@@ -60,6 +60,22 @@ def data_of(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
+def test_a_schedule_that_follows_results_observes_the_recorded_losses() -> None:
+    x, y = xor(24)
+    options = {"patience": 0, "factor": 0.5, "threshold": 0.5}
+    schedule, expected = (bp.schedules.ReduceOnPlateau(0.1, **options) for _ in range(2))
+    settings = {"loss": "binary_cross_entropy", "epochs": 6, "snapshots": 2, "grid_size": 4}
+    net = bp.mlp([2, 3, 1], seed=3)
+    made = record(net, x, y[:, None], optimizer=bp.SGD(lr=schedule), **settings)
+    for loss in made.losses[1:]:
+        expected.observe(loss)
+    assert schedule.current == expected.current < 0.1
+    before = net.parameters.copy()
+    with pytest.raises(ValueError, match="monitor of ReduceOnPlateau must be one of loss, got 'val_loss'"):
+        record(net, x, y[:, None], optimizer=bp.SGD(lr=bp.schedules.ReduceOnPlateau(0.1, monitor="val_loss")), **settings)
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 def test_one_file_that_loads_nothing(page_file):
     text = page_file.read_text(encoding="utf-8")
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)

@@ -160,7 +160,7 @@ def count_epoch(optimizer: Optimizer, monitored: ReduceOnPlateau | None, logs: M
     """Let an optimizer, and its schedule if it follows results, know that an epoch with these results is done."""
     optimizer.epoch += 1
     if monitored is not None:
-        monitored.observe(logs[monitored.monitor or ("val_loss" if "val_loss" in logs else "loss")])
+        monitored._observe_key(logs)
 
 
 def _train_epoch(
