@@ -95,6 +95,22 @@ def test_rows_are_those_of_each_trainer() -> None:
     assert (parameters(many) == parameters(alone)).all()
 
 
+@pytest.mark.parametrize("name", ["rows", "validation_rows"])
+@pytest.mark.parametrize("wrong", [64, -65])
+def test_positions_out_of_range_are_refused_before_anything_trains(name: str, wrong: int) -> None:
+    many = trainers(3)
+    before = parameters(many)
+    with pytest.raises(ValueError, match=rf"{name}\[2\] must hold positions of rows of x, which has 64, got"):
+        bp.fit_many(many, X, Y, threads=1, **{name: [None, [0, 1, 2], [0, 1, wrong]]})
+    assert (parameters(many) == before).all()
+
+
+def test_rows_given_twice_are_not_split_into_training_and_validation() -> None:
+    for twice in ([0, 1, 1], [0, 1, -64]):
+        with pytest.raises(ValueError, match=r"rows\[1\] holds positions more than once"):
+            bp.fit_many(trainers(2), X, Y, rows=[[0, 1, 2], twice], validation_split=0.5)
+
+
 def test_batches_come_from_a_list_or_a_function() -> None:
     batches = [(X[:32], Y[:32]), (X[32:], Y[32:])]
     many, others = trainers(3), trainers(3)
@@ -182,7 +198,17 @@ def twice() -> list[bp.Trainer]:
             "rows must have an entry for each of the 2 trainers, got 1",
         ),
         (lambda: bp.fit_many(trainers(1), X, Y, rows=[[0.5]]), ValueError, r"rows\[0\] must hold positions of rows, got float64"),
-        (lambda: bp.fit_many(trainers(1), X, Y, rows=[[64, 1]]), ValueError, "rows must be positions in x, which has 64 rows"),
+        (
+            lambda: bp.fit_many(trainers(1), X, Y, rows=[[64, 1]]),
+            ValueError,
+            r"rows\[0\] must hold positions of rows of x, which has 64",
+        ),
+        (lambda: bp.fit_many(trainers(1), X, Y[:9], rows=[[1]]), ValueError, "x and y must have the same number of rows"),
+        (
+            lambda: bp.fit_many(trainers(1), X, Y, rows=[[1]], sample_weight=[1.0]),
+            ValueError,
+            "x and sample_weight must have the same number of rows",
+        ),
         (lambda: bp.fit_many(trainers(1), [(X, Y)], rows=[[0]]), ValueError, "rows and validation_rows need y"),
         (
             lambda: bp.fit_many(trainers(1), X, Y, validation_rows=[[0]], validation_split=0.1),
@@ -224,6 +250,31 @@ def test_bootstrap_changes_the_rows_of_each_member() -> None:
         assert not (net.parameters == other.parameters).all()
     with pytest.raises(ValueError, match="bootstrap draws rows"):
         drawn.fit([(X, Y)], loss="mse")
+
+
+@pytest.mark.parametrize("loss", ["mse", "binary_cross_entropy"])
+def test_bootstrap_draws_from_the_rows_that_are_not_held_out(loss: str) -> None:
+    class Seen(bp.Callback):
+        def on_train_begin(self, logs: Any) -> None:
+            self.parts = [
+                np.unique(data.take(slice(0, 64)).x[:, 0]) for data in (self.trainer.training_data, self.trainer.validation_data)
+            ]
+
+    def seen(bootstrap: bool) -> list[Seen]:
+        found = [Seen() for _ in range(4)]
+        many = ensemble(bootstrap=bootstrap)
+        many.fit(X, Y > 0.5, loss=loss, validation_split=0.25, callbacks=lambda index: [found[index]])
+        assert len(many.histories[0]["val_loss"]) == 1
+        return found
+
+    for drawn, plain in zip(seen(True), seen(False), strict=True):
+        assert set(drawn.parts[0]) < set(plain.parts[0])
+        assert (drawn.parts[1] == plain.parts[1]).all()
+
+
+def test_bootstrap_refuses_validation_rows_given_twice() -> None:
+    with pytest.raises(ValueError, match="validation_data and validation_split exclude each other"):
+        ensemble(bootstrap=True).fit(X, Y, loss="mse", validation_split=0.25, validation_data=(X, Y))
 
 
 def test_predictions_are_mean_and_spread_of_the_members() -> None:

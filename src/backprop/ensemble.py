@@ -18,13 +18,15 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from ._arrays import check_choice, check_count, check_flag, check_seed
+from ._arrays import check_choice, check_count, check_flag, check_in, check_seed
 from ._class_weights import ClassWeight
 from ._frames import as_array
 from ._model_file import ModelFormatError, StrPath, complaints_about, expect, read_file, write_file
 from ._suggestions import suggests_options
 from ._training.progress import make_bar
-from ._types import Array
+from ._training.rows import Converter, Rows
+from ._types import AnyArray, Array
+from .data import Indices, check_same_rows, split
 from .history import History
 from .layers import Noise, walk
 from .losses import Loss, LossFunction
@@ -126,27 +128,30 @@ def fit_many(
     threads = check_count("threads", kernels.backend().threads if threads is None else threads)
     epochs = check_count("epochs", epochs)
     verbose = None if verbose is None else check_flag("verbose", verbose)
-    picked, judged = _checked_rows("rows", rows, count), _checked_rows("validation_rows", validation_rows, count)
-    if (rows is not None or validation_rows is not None) and y is None:
-        raise ValueError("rows and validation_rows need y; batches cannot be taken apart")
+    data = None
+    if rows is not None or validation_rows is not None:
+        if y is None:
+            raise ValueError("rows and validation_rows need y; batches cannot be taken apart")
+        data = _Data.of(x, y, sample_weight)
+    picked, judged = _checked_rows("rows", rows, count, data), _checked_rows("validation_rows", validation_rows, count, data)
+    if validation_split:
+        _refuse_repeated(picked)
     if validation_rows is not None and (validation_data is not None or validation_split):
         raise ValueError("validation_rows excludes validation_data and validation_split")
     if y is None and not callable(x) and iter(x) is x:
         raise ValueError("an iterator serves one fit only: give a list of batches, or a function that returns an iterable of them")
-    data = _Data(x, y, sample_weight)
     seeds = [None] * count if seed is None else _seeds(check_seed(seed), count)
     bar = _Bar(verbose, epochs * count)
     given = [callbacks(index) if callable(callbacks) else copy.deepcopy(list(callbacks)) for index in range(count)]
 
     def fit(index: int) -> History:
-        weight = data.weight
-        if picked[index] is None:
-            inputs, targets = x, y
-        else:
-            inputs, targets, weight = data.take(picked[index])
-        validation = validation_data
-        if judged[index] is not None:
-            *pair, own_weight = data.take(judged[index])
+        inputs, targets, weight, validation = x, y, sample_weight, validation_data
+        if (mine := picked[index]) is not None:
+            assert data is not None
+            inputs, targets, weight = data.take(mine)
+        if (mine := judged[index]) is not None:
+            assert data is not None
+            *pair, own_weight = data.take(mine)
             validation = (*pair, own_weight) if own_weight is not None else tuple(pair)
         return trainers[index].fit(
             inputs,
@@ -221,13 +226,14 @@ def _checked_trainers(trainers: Any) -> list[Trainer]:
     return list(trainers)
 
 
-def _checked_rows(name: str, rows: Any, count: int) -> list[npt.NDArray[np.intp] | None]:
-    if rows is None:
+def _checked_rows(name: str, rows: Any, count: int, data: _Data | None) -> list[Indices | None]:
+    """The positions of each trainer's rows; an error unless all of them are rows of the data."""
+    if rows is None or data is None:
         return [None] * count
     given = list(rows)
     if len(given) != count:
         raise ValueError(f"{name} must have an entry for each of the {count} trainers, got {len(given)}")
-    found: list[npt.NDArray[np.intp] | None] = []
+    found: list[Indices | None] = []
     for index, entry in enumerate(given):
         if entry is None:
             found.append(None)
@@ -235,8 +241,21 @@ def _checked_rows(name: str, rows: Any, count: int) -> list[npt.NDArray[np.intp]
         positions = np.asarray(entry)
         if positions.ndim != 1 or positions.dtype.kind not in "iu" or not len(positions):
             raise ValueError(f"{name}[{index}] must hold positions of rows, got {positions.dtype} of shape {positions.shape}")
-        found.append(positions.astype(np.intp))
+        low, high, size = int(positions.min()), int(positions.max()), len(data.y)
+        if low < -size or high >= size:
+            raise ValueError(f"{name}[{index}] must hold positions of rows of x, which has {size}, got {low} to {high}")
+        found.append(positions.astype(np.intp) % size)
     return found
+
+
+def _refuse_repeated(rows: Sequence[Indices | None]) -> None:
+    """Refuse rows that a trainer has more than once, of which one copy could be held out and the other be trained on."""
+    for index, positions in enumerate(rows):
+        if positions is not None and len(np.unique(positions)) < len(positions):
+            raise ValueError(
+                f"rows[{index}] holds positions more than once, so validation_split would hold out copies of training rows: give "
+                "validation_rows"
+            )
 
 
 def _seeds(seed: int, count: int) -> list[Any]:
@@ -245,25 +264,30 @@ def _seeds(seed: int, count: int) -> list[Any]:
 
 
 class _Data(NamedTuple):
-    """Rows that parts are taken of."""
+    """Arrays that rows are taken of."""
 
-    x: Any
-    y: Any
-    weight: Any
+    x: AnyArray
+    y: AnyArray
+    weight: AnyArray | None
 
-    def take(self, rows: npt.NDArray[np.intp] | None) -> tuple[Any, Any, Any]:
-        assert rows is not None
-        return _part(self.x, rows, "x"), _part(self.y, rows, "y"), _part(self.weight, rows, "sample_weight")
+    @classmethod
+    def of(cls, x: Any, y: Any, weight: Any) -> _Data:
+        """The arguments of `fit_many` as arrays with the same number of rows."""
+        inputs, targets = _array(x, "x"), _array(y, "y")
+        check_same_rows((inputs, targets), ("x", "y"))
+        if weight is None:
+            return cls(inputs, targets, None)
+        weights = _array(weight, "sample_weight")
+        check_same_rows((inputs, weights), ("x", "sample_weight"))
+        return cls(inputs, targets, weights)
+
+    def take(self, rows: Indices) -> tuple[AnyArray, AnyArray, AnyArray | None]:
+        return self.x[rows], self.y[rows], None if self.weight is None else self.weight[rows]
 
 
-def _part(values: Any, rows: npt.NDArray[np.intp], name: str) -> Any:
-    if values is None:
-        return None
+def _array(values: Any, name: str) -> AnyArray:
     array = as_array(values, name)
-    array = np.asarray(values) if array is None else array
-    if rows.min() < -len(array) or rows.max() >= len(array):
-        raise ValueError(f"rows must be positions in {name}, which has {len(array)} rows, got {rows.min()} to {rows.max()}")
-    return array[rows]
+    return np.asarray(values) if array is None else array
 
 
 class _Bar:
@@ -298,7 +322,7 @@ class Ensemble:
     members : int
         The number of networks.
     bootstrap : bool
-        Whether the rows of each network are drawn anew from all, with replacement.
+        Whether the rows of each network are drawn anew from all but those held out, with replacement.
     seed : int, optional
         Fixes everything, for any number of threads: weights, dropout, orders, drawn rows. None draws one; `seed` tells which.
 
@@ -406,13 +430,6 @@ class Ensemble:
         DivergenceError
             When a member diverges; a note says which.
         """
-        rows = None
-        if self.bootstrap:
-            if y is None:
-                raise ValueError("bootstrap draws rows, so it needs arrays x and y, not batches")
-            array = as_array(y, "y")
-            count = len(np.asarray(y) if array is None else array)
-            rows = [np.random.default_rng([seed, 1]).integers(count, size=count) for seed in self._member_seeds()]
         trainers = [
             Trainer(
                 net,
@@ -426,11 +443,23 @@ class Ensemble:
             )
             for net in self.members
         ]
+        rows: list[Indices] | None = None
+        held_out: list[Indices] | None = None
+        if self.bootstrap:
+            if y is None:
+                raise ValueError("bootstrap draws rows, so it needs arrays x and y, not batches")
+            validation_split = check_in("validation_split", validation_split, 0.0, 1.0, closed="left")
+            if validation_split and validation_data is not None:
+                raise ValueError("validation_data and validation_split exclude each other")
+            whole = Rows(Converter(self.members[0], trainers[0].loss, check_flag("check_finite", check_finite)), x, y)
+            rows, held_out = self._drawn(whole, validation_split)
+            validation_split = 0.0
         self.histories = fit_many(
             trainers,
             x,
             y,
             rows=rows,
+            validation_rows=held_out,
             threads=threads,
             epochs=epochs,
             batch_size=batch_size,
@@ -447,6 +476,20 @@ class Ensemble:
             check_finite=check_finite,
         )
         return self
+
+    def _drawn(self, whole: Rows, share: float) -> tuple[list[Indices], list[Indices] | None]:
+        """Each member's rows, and those it is validated on.
+
+        Rows are held out first, those that `Trainer.fit` would hold out: of rows drawn before, copies would be in both parts.
+        """
+        drawn, held_out = [], []
+        for seed, net in zip(self._member_seeds(), self.members, strict=True):
+            kept = np.arange(whole.count)
+            if share:
+                kept, others = split(whole.count, share, stratify=whole.labels(), seed=net.seed)
+                held_out.append(others)
+            drawn.append(kept[np.random.default_rng([seed, 1]).integers(len(kept), size=len(kept))])
+        return drawn, held_out if share else None
 
     def _member_seeds(self) -> list[int]:
         return _seeds(self.seed, len(self.members))
