@@ -320,6 +320,66 @@ def test_a_single_step_that_diverges_changes_nothing(accumulate_steps, data, bac
     _assert_state(trainer, before)
 
 
+def _steep_once(outputs, targets):
+    """A finite loss whose gradient is infinite where a target is 7."""
+    return float(outputs.mean()), np.where(targets == 7, np.inf, 1 / len(outputs))
+
+
+@pytest.mark.parametrize("layer", [None, _Plain])
+@pytest.mark.parametrize("how", ["gradient of a loss", "gradient given", "hook raises", "hook spoils", "optimizer raises"])
+def test_gradients_that_wait_outlast_a_step_that_fails(how, layer, data, backend):
+    x, y = data
+
+    class Failing(bp.SGD):
+        def step(self, net):
+            if failing:
+                raise RuntimeError("failed")
+            super().step(net)
+
+    def hook(gradients):
+        if failing and how == "hook raises":
+            raise RuntimeError("failed")
+        if failing and how == "hook spoils":
+            gradients[:] = np.nan
+
+    def step(trainer, targets):
+        if how != "gradient given":
+            return trainer.step(x, targets)
+        return trainer.backward_step(_steep_once(trainer.forward(x), targets)[1])
+
+    found = []
+    for failing_at in (2, None):  # of three steps, the last makes the update
+        failing = False
+        optimizer = Failing(0.1) if how == "optimizer raises" else bp.SGD(0.1)
+        options = {"on_gradients": hook} if "hook" in how else {}
+        trainer = bp.Trainer(
+            _net(layer=layer), loss="mse" if "hook" in how else _steep_once, optimizer=optimizer, accumulate_steps=3, **options
+        )
+        for number in range(3):
+            if number == failing_at:
+                before, failing = (*_state(trainer), trainer._accumulated_state()), True
+                with np.errstate(all="ignore"), pytest.raises((bp.DivergenceError, RuntimeError)):
+                    step(trainer, np.full_like(y, 7))
+                np.testing.assert_equal((*_state(trainer), trainer._accumulated_state()), before)
+                failing = False
+            step(trainer, y)
+        found.append(_state(trainer))
+    np.testing.assert_equal(found[0], found[1])
+    assert trainer.optimizer.steps == 1
+
+
+def test_gradients_that_wait_and_are_not_finite_fail_one_update_only(data, backend):
+    x, y = data
+    trainer = bp.Trainer(_net(), loss=_steep_once, accumulate_steps=2)
+    with np.errstate(all="ignore"):
+        trainer.step(x, np.full_like(y, 7))
+        with pytest.raises(bp.DivergenceError):
+            trainer.step(x, y)
+        trainer.step(x, y)
+        trainer.step(x, y)
+    assert trainer.optimizer.steps == 1
+
+
 def test_best_weights_are_restored_and_the_message_stays_true(data, backend):
     stopping = bp.EarlyStopping("loss", patience=99, restore_best_weights=True)
     trainer, error, states = _diverge("by plan", data, 8, callbacks=[stopping])

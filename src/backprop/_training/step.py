@@ -28,6 +28,8 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -203,8 +205,9 @@ class TrainingStep(Options):
         Raises
         ------
         DivergenceError
-            If the loss or the gradient is not finite. This call then changes nothing; the update that spoilt the parameters may
-            be that of the call before, which is not undone.
+            If the loss or the gradient is not finite. This call then changes nothing, but that gradients which wait for an update
+            and are not finite themselves are discarded; the update that spoilt the parameters may be that of the call before,
+            which is not undone.
         RuntimeError
             If another thread is training the network; if it is called by a loss or layer of the network at work.
         """
@@ -218,9 +221,13 @@ class TrainingStep(Options):
                         if planned is not None and planned.whole:
                             loss = planned.step(x, y, sample_weight, net._noise)
                 elif planned.has_loss:
-                    loss = self._step_with_pause(planned, x, y, sample_weight)
+                    with self._waiting_kept():
+                        loss = self._step_with_pause(planned, x, y, sample_weight)
+                elif sample_weight is None:
+                    with self._waiting_kept():
+                        loss = self._step_with_function(planned, x, y)
                 else:
-                    loss = None if sample_weight is not None else self._step_with_function(planned, x, y)
+                    loss = None
             finally:
                 net._in_training.release()
             if planned is not None and loss is not None:
@@ -231,8 +238,10 @@ class TrainingStep(Options):
                 return float(loss)
         with self._exclusively("trainer.step"):
             batch = Converter(self.net, self.loss).batch(x, y, sample_weight, self.loss.row_class_weight)
+            with self._waiting_kept():
+                loss = self._train_on(batch)[0]
             self.net.loss = self.loss
-            return self._train_on(batch)[0]
+            return loss
 
     def forward(self, x: npt.ArrayLike) -> Array:
         """Return the outputs in training mode; `backward_step` takes it from there.
@@ -264,11 +273,12 @@ class TrainingStep(Options):
             if awaited is None:
                 raise RuntimeError("each backward_step needs a forward of its own before it: call trainer.forward(x) first")
             try:
-                self._check_forward(awaited)
-                if not self._complete_by_plan(grad_outputs, awaited):
-                    grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
-                    self.net.backward(grad)
-                    self._use_gradients(float(len(grad)))
+                with self._waiting_kept():
+                    self._check_forward(awaited)
+                    if not self._complete_by_plan(grad_outputs, awaited):
+                        grad = as_matrix(grad_outputs, "grad_outputs", self.net.dtype, self.net.n_outputs, check_finite=False)
+                        self.net.backward(grad)
+                        self._use_gradients(float(len(grad)))
             except BaseException:
                 self._undo_forward()
                 raise
@@ -560,6 +570,24 @@ class TrainingStep(Options):
         self._accumulation.load(gathered, steps, weight)
         if steps and self._step_plan is not None:
             self._step_plan.stale = True  # it may be one for which no step waits
+
+    @contextmanager
+    def _waiting_kept(self) -> Iterator[None]:
+        """Let gradients that wait for an update wait on if the step that would make it fails; `fit` discards them instead.
+
+        If they are not finite themselves, they are discarded here as well: no later step could make its update.
+        """
+        makes_update = 0 < self._accumulation.steps >= self.accumulate_steps - 1
+        kept = self._accumulated_state() if makes_update else None
+        try:
+            yield
+        except BaseException:
+            if kept is not None:
+                gathered = kept[0]
+                self._load_accumulated_state(*kept)
+                if gathered is not None and not is_finite(gathered, self.optimizer.attach(self.net)):
+                    self._discard_accumulated()
+            raise
 
     def _discard_accumulated(self) -> None:
         """Forget the gradients that have gathered: the run whose update they wait for has broken off."""
