@@ -11,7 +11,7 @@ import pytest
 from kernel_cases import ACTIVATIONS, CASES, USES_Z
 
 import backprop as bp
-from backprop import activations, kernels, layers, losses, optimizers, schedules
+from backprop import activations, initializers, kernels, layers, losses, metrics, optimizers, schedules
 from backprop._numpy import NAMES as KERNELS
 from backprop._plan import _WRITERS
 from backprop.explain import formulas
@@ -26,6 +26,29 @@ def compiled() -> Any:
         pytest.skip("the compiled kernels are not installed")
     with bp.use_backend("cython"):
         return kernels.compiled()
+
+
+# --- what stands for an object of each kind
+
+
+@pytest.mark.parametrize(
+    ("make", "allowed"),
+    [
+        (lambda: losses.get(losses.MSE), "loss must be a name, a Loss or a function"),
+        (lambda: optimizers.get(optimizers.Adam), "optimizer must be a name or an Optimizer"),
+        (lambda: optimizers.Adam(lr=schedules.Constant), "lr must be a number, a Schedule or a function"),
+        (lambda: schedules.get(schedules.Constant), "schedule must be a name or an object"),
+        (lambda: schedules.Function(schedules.Step), "function must be a function"),
+        (lambda: metrics.get(metrics.Metric, "regression", "identity"), "metrics must be names and functions"),
+        (lambda: activations.get(activations.ActivationFunction), "activation must be a name or an ActivationFunction"),
+        (lambda: bp.Dense(2, 3, init=initializers.Initializer), "init must be a name, an Initializer or a function"),
+        (lambda: bp.Network([bp.Dense]), "layers must hold layers"),
+        (lambda: bp.mlp([3, 1]).fit(DATA, DATA[:, 0], loss="mse", callbacks=[bp.EarlyStopping]), "callbacks must be a list"),
+    ],
+)
+def test_a_class_in_place_of_an_object_is_refused(make: Any, allowed: str) -> None:
+    with pytest.raises(TypeError, match=f"{allowed}.*, got .*class"):
+        make()
 
 
 # --- activations

@@ -216,6 +216,12 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}{hint}")
 
 
+def refuse_class(name: str, value: Any, allowed: str) -> None:
+    """Raise a TypeError if `value` is a class where an object of it is meant: classes are callable, like functions."""
+    if isinstance(value, type):
+        raise TypeError(f"{name} must be {allowed}, got the class {value.__name__}: make one, {value.__name__}(...)")
+
+
 def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     """`dtype` as float32 or float64 in native byte order."""
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
-from ._arrays import check_choice
+from ._arrays import check_choice, refuse_class
 
 T = TypeVar("T")
 
@@ -44,6 +44,7 @@ class Registry(Generic[T]):
         TypeError
             For anything else.
         """
+        refuse_class(self._kind, spec, "a name or an object")
         options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
         name = check_choice(self._kind, options.pop("name", None), self.names)
         return self._classes[name](**options)

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import kernels
-from ._arrays import as_real_array, check_choice, check_nonnegative
+from ._arrays import as_real_array, check_choice, check_nonnegative, refuse_class
 from ._numpy.activations import ACTIVATIONS
 from ._overrides import Overridable, Shortcuts, missing
 from ._types import Array
@@ -232,6 +232,7 @@ def get(spec: str | Mapping[str, Any] | ActivationFunction) -> ActivationFunctio
         return spec
     if isinstance(spec, Mapping):
         return ActivationFunction(**spec)
+    refuse_class("activation", spec, "a name or an ActivationFunction")
     return ActivationFunction(spec)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import check_choice, check_nonnegative
+from ._arrays import check_choice, check_nonnegative, refuse_class
 from ._numpy.activations import ACTIVATIONS
 
 if TYPE_CHECKING:
@@ -148,6 +148,7 @@ def get(spec: str | Mapping[str, Any] | Draw) -> Draw:
     """The initializer that `spec` names: a name, an `Initializer` or its config, or any callable ``(shape, rng) -> array``."""
     if isinstance(spec, Mapping):
         return Initializer(**spec)
+    refuse_class("init", spec, "a name, an Initializer or a function")
     return spec if callable(spec) else Initializer(spec)
 
 

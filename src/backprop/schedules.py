@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive
+from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive, refuse_class
 from ._direction import MODES, better_is
 from ._overrides import Overridable, Shortcuts, missing, written
 from ._registry import Registry
@@ -691,6 +691,7 @@ class ReduceOnPlateau(Schedule):
 
 
 def _check_function(name: str, function: Callable[[int], float]) -> Callable[[int], float]:
+    refuse_class(name, function, "a function")
     if not callable(function):
         raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     return function

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays import refuse_class
 from .._registry import Registry
 from . import _functions
 from ._base import FunctionLoss, Loss, check_complete
@@ -148,6 +149,7 @@ def get(spec: str | Loss | LossFunction | dict[str, Any]) -> Loss:
     if isinstance(spec, Loss):
         check_complete(spec)
         return spec
+    refuse_class("loss", spec, "a name, a Loss or a function")
     if isinstance(spec, dict):
         if isinstance(spec.get("class_weight"), dict):  # JSON knows only strings as keys
             spec = spec | {"class_weight": {int(label): weight for label, weight in spec["class_weight"].items()}}

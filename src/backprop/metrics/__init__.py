@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import as_real_array, check_choice, check_count, check_flag
+from .._arrays import as_real_array, check_choice, check_count, check_flag, refuse_class
 from .._direction import better_is as better_is
 from .._types import AnyArray, Numbers
 from ._streaming import (
@@ -461,6 +461,7 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     >>> get("accuracy", "classification", "softmax").name
     'accuracy'
     """
+    refuse_class("metrics", spec, "names and functions")
     if callable(spec):
         name = getattr(spec, "__name__", type(spec).__name__)
         if spec is not globals().get(name):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import check_flag, check_in, check_nonnegative, check_number, check_positive
+from .._arrays import check_flag, check_in, check_nonnegative, check_number, check_positive, refuse_class
 from .._registry import Registry
 from .._settings import Converted, fixed, option
 from .._spans import FlatNetwork, slices
@@ -796,6 +796,7 @@ def get(spec: str | Optimizer | Mapping[str, Any]) -> Optimizer:
     if isinstance(spec, Optimizer):
         spec._check_complete()
         return spec
+    refuse_class("optimizer", spec, "a name or an Optimizer")
     if callable(getattr(spec, "step", None)):
         raise TypeError(
             f"optimizer must be a name or an Optimizer, got {type(spec).__name__}: derive it from backprop.optimizers.Optimizer "

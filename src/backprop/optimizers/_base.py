@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import kernels, schedules
-from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive
+from .._arrays import aligned_zeros, as_parameter, check_count, check_flag, check_nonnegative, check_positive, refuse_class
 from .._forks import held_off
 from .._overrides import Overridable
 from .._settings import Converted, ReadOnlyDict, Settings, count, option
@@ -34,6 +34,7 @@ def check_lr(name: str, lr: Any) -> float | schedules.Schedule:
         return schedules.get(dict(lr))
     if isinstance(lr, schedules.Schedule):
         return lr._complete()
+    refuse_class(name, lr, "a number, a Schedule or a function")
     return schedules.Function(lr) if callable(lr) else check_positive(name, lr)
 
 
