@@ -379,6 +379,8 @@ def test_damaged_files_are_refused(tmp_path: Path, text: str | bytes, message: s
         (["Yes", "yes", "YES", "yes", "no", "No", "NO", "no"], ("no", "yes"), [1, 1, 1, 1, 0, 0, 0, 0]),
         (["1", "1.0", "0", "0.0"], ("0", "1"), [1, 1, 0, 0]),
         (["True", "true", "1", "True", "False", "0", "False"], ("False", "True"), [1, 1, 1, 1, 0, 0, 0]),
+        (["Yes", "Y", "No", "N"] * 3, ("No", "Yes"), [1, 1, 0, 0] * 3),
+        (["true", "T", "F", "false", "fALSE", "1", "true", "false"], ("false", "true"), [1, 1, 0, 0, 0, 1, 1, 0]),
         (["a", "A", "b"], ("A", "a", "b"), [1, 0, 2]),  # letters may be what is to be told apart
     ],
 )
@@ -386,6 +388,16 @@ def test_one_answer_in_several_spellings_is_one_class(values: list[str], classes
     target = ClassTarget.fit("y", values)
     assert target.classes == classes
     assert target.transform(values).tolist() == labels
+
+
+def test_two_answers_are_found_in_every_word_for_them_and_other_classes_in_their_own_alone() -> None:
+    target = ClassTarget.fit("y", ["yes", "no"])
+    assert target.transform(["Y", "n", "TRUE", "f", 1, 0.0, True, "yES"]).tolist() == [1, 0, 1, 0, 1, 0, 1, 1]
+    for classes, other in ((["T", "N"], "Y"), (["yes", "no", "maybe"], "Y"), (["a", "b"], "B")):
+        with pytest.raises(ValueError, match=f"must be one of the classes .* got '{other}'"):
+            ClassTarget.fit("y", classes).transform([other])
+    with pytest.raises(ValueError, match="must hold at least two classes"):
+        ClassTarget.fit("y", ["yes", "Yes"])
 
 
 def test_text_that_repeats_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

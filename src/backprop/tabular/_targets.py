@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Self
 
@@ -57,8 +57,8 @@ class ClassTarget:
     def fit(cls, name: str, values: Any) -> Self:
         """Find the classes: in numerical order when all are numbers, in alphabetical order otherwise.
 
-        Values that are equal but spelled differently are one class: 1, 1.0 and True, or yes, Yes and YES; it has the name of the
-        most frequent spelling.
+        Values that are equal but spelled differently are one class: 1, 1.0 and True, or yes, Yes and Y; it has the name of the most
+        frequent spelling.
 
         Parameters
         ----------
@@ -69,12 +69,10 @@ class ClassTarget:
         """
         column = _target_column(name, values)
         found = column.distinct()
-        truths = column.booleans() if column.is_text else None
-        if truths is not None and len(found) > 2:
+        if column.is_text and column.booleans() is not None:
             rows_of = column.counts()
             frequent = sorted(rows_of, key=rows_of.__getitem__, reverse=True)
-            of_truth = dict(zip(column.texts, truths.tolist(), strict=True))
-            found = {next(text for text in frequent if of_truth[text] == truth) for truth in set(of_truth.values())}
+            found = set({_is_true(text): text for text in reversed(frequent)}.values())
         if len(found) < 2:
             raise ValueError(f"target {name!r} must hold at least two classes, holds {', '.join(map(repr, found))}")
         if column.numbers() is None:
@@ -116,8 +114,10 @@ class ClassTarget:
     def find(self, column: Column) -> npt.NDArray[np.int64]:
         """Return the class of each row of a column as a number, -1 for a value that is not a class."""
         position = _columns.positions(self.classes, fold=all(text.lower() in _WORDS for text in self.classes))
+        answers = _answers(self.classes)
         codes, texts = column.coded
-        return np.array([-1 if text is None else position.get(text, -1) for text in texts], np.int64)[codes]
+        found = [-1 if text is None else position.get(text, answers.get(text.lower(), -1)) for text in texts]
+        return np.array(found, np.int64)[codes]
 
     def inverse(self, outputs: npt.ArrayLike) -> list[str]:
         """Return the class of the largest output in each row."""
@@ -284,6 +284,19 @@ def _require_numbers(column: Column, spelling: Spelling) -> Numbers:
     if found is None:
         found = column.require(lambda c: c.numbers(spelling), "a number")
     return column.require_finite(found)
+
+
+def _answers(classes: Sequence[str]) -> dict[str, int]:
+    """Return the class of every word for true and false, where two classes are such words; else nothing."""
+    words = {text.lower() for text in classes}
+    of_truth = {_is_true(text): index for index, text in enumerate(classes)}
+    if not (len(classes) == len(of_truth) == 2 and any(words <= truths for truths in _columns._TRUTHS)):
+        return {}
+    return {word: of_truth[_is_true(word)] for word in _WORDS}
+
+
+def _is_true(text: str) -> bool:
+    return text.lower() in _columns.TRUE
 
 
 def _number(text: str) -> float:
