@@ -114,6 +114,12 @@ def test_what_makes_a_result_too_good_is_named(capsys: pytest.CaptureFixture[str
     assert re.search(r"\d+ of the 40 rows to judge by are also among those to learn from", told)
 
 
+def test_a_date_that_does_not_vary_is_named_and_left_out(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = write(tmp_path / "t.csv", "x,d,y", lambda rng: f"{rng.random()},03/04/2024,{rng.random()}")
+    options = ["--target", "y", "--date", "d=%d/%m/%Y", "--out", tmp_path / "m", "--epochs", 1]
+    assert "ignored     d: holds one value only" in run(capsys, "train", table, *options)[0]
+
+
 def test_the_importance_of_columns_is_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     table = write(tmp_path / "t.csv", "noise,x,y", lambda r: f"{r.random()},{(x := r.random())},{3 * x + r.gauss(0, 0.1)}")
     options = ["--epochs", 30, "--importance", "--lr", 0.01]

@@ -51,6 +51,16 @@ def chunked(columns: Columns, size: int) -> list[Columns]:
     return [{name: values[start : start + size] for name, values in columns.items()} for start in range(0, rows, size)]
 
 
+def test_a_date_whose_parts_do_not_vary_is_left_out_however_it_comes() -> None:
+    columns: Columns = {"row": list(range(60)), "x": [index % 7 for index in range(60)]}
+    columns |= {"given": ["03/04/2024"] * 60, "spelled": ["2024-01-05", "2024-1-5"] * 30}
+    dates = {"given": "%d/%m/%Y"}
+    whole = TableEncoder.fit(columns, dates=dates)
+    assert whole.names == ("x",)
+    assert whole.ignored["given"] == whole.ignored["spelled"] == "holds one value only"
+    assert_same(TableEncoder.fit_chunks(chunked(columns, 7), dates=dates), whole)
+
+
 def assert_same(streamed: TableEncoder, whole: TableEncoder) -> None:
     """All exactly, but centres and scales, which differ by rounding."""
     assert streamed.ignored == whole.ignored

@@ -20,7 +20,7 @@ from .._types import AnyArray
 from ._chunk_fits import FITS, Chosen, ColumnFit
 from ._columns import Column, columns, missing_words, words_of
 from ._distinct import Distinct
-from ._features import Feature
+from ._features import Feature, why_empty
 from ._kinds import Settings, kind_of, useless
 from ._rows import Table, check_names, named_columns
 
@@ -59,8 +59,11 @@ def fit_features(chunks: Chunks, ignored: dict[str, str], settings: Settings, mi
     if not used and identifiers:  # better than nothing
         used = list(identifiers)[:1]
         notes[used[0]] = f"{used[0]}: {ignored.pop(used[0])}, but is the only column there is"
-    features, used_notes = (fits[name].feature() for name in used), (notes[name] for name in used if notes[name])
-    return Fitted(tuple(features), tuple(used_notes), source.words)
+    features = {name: fits[name].feature() for name in used}
+    empty = {name: reason for name, feature in features.items() if (reason := why_empty(feature))}
+    ignored |= empty
+    kept = [name for name in used if name not in empty]
+    return Fitted(tuple(features[name] for name in kept), tuple(notes[name] for name in kept if notes[name]), source.words)
 
 
 def _values_seen(source: _Source, named: list[str]) -> tuple[int, dict[str, _ValuesSeen]]:

@@ -13,7 +13,7 @@ from . import _columns, _kinds
 from ._chunks import fit_features
 from ._columns import Column
 from ._encoded import EncodedRows, OneHot
-from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer
+from ._features import FEATURES, BooleanFeature, CategoricalFeature, DateFeature, Feature, NumericFeature, Writer, why_empty
 from ._kinds import Kind, Settings
 from ._rows import check_names, named_columns
 from ._saved import restored, saved
@@ -201,7 +201,12 @@ class TableEncoder:
             if reason:
                 self.ignored[name] = reason
                 continue
-            features.append(_fitted(fitted, column, kind, settings))
+            feature = _fitted(fitted, column, kind, settings)
+            reason = why_empty(feature)
+            if reason:
+                self.ignored[name] = reason
+                continue
+            features.append(feature)
             notes += [kind.note] if kind.note else []
         if not features and identifiers:  # better than nothing
             column, kind = identifiers[0]

@@ -446,6 +446,11 @@ def _flag(feature: Feature) -> tuple[str, ...]:
     return (f"{feature.name} missing",) if feature.flagged else ()
 
 
+def why_empty(feature: Feature) -> str | None:
+    """Return why a feature has no column of the matrix, as a date whose parts do not vary, or None."""
+    return None if feature.names else "holds one value only"
+
+
 def _read_otherwise(column: Column) -> Numbers | None:
     """The numbers of a column that spells them in another way than the training data did."""
     try:

@@ -49,6 +49,8 @@ def _giving_away(encoder: TableEncoder, target: Target, x: AnyArray, y: AnyArray
         return []
     found = []
     for name, columns in encoder.columns.items():
+        if not columns:
+            continue
         groups = _groups(x[:, columns], min(_MOST, len(y) // _ROWS_PER_GROUP))
         n_groups = int(groups.max()) + 1
         if n_groups * _ROWS_PER_GROUP > len(y):
@@ -92,6 +94,8 @@ def _groups(part: AnyArray, most: int) -> npt.NDArray[np.intp]:
 def _copies_of_columns(encoder: TableEncoder, x: AnyArray) -> list[str]:
     same: dict[tuple[int, int], list[str]] = defaultdict(list)
     for name, columns in encoder.columns.items():
+        if not columns:
+            continue
         part = np.round(x[:, columns].astype(np.float64), 4) + 0.0
         if len(columns) <= 2 and part.size and part[np.flatnonzero(part[:, 0])[:1], 0].sum() < 0:  # the same with another sign
             part[:, 0] = -part[:, 0] + 0.0
