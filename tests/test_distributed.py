@@ -450,6 +450,36 @@ def test_rows_that_do_not_fit_are_named() -> None:
         bp.distributed.fit(bp.Trainer(net, loss="mse"), X[:5], Y[:5], comm=Comm(World(1), 0), batch_size=4, sync_batch_norm=False)
 
 
+@pytest.mark.parametrize(
+    ("counts", "size", "step"),
+    [((33,), 32, 2), ((9, 8), 4, 3), ((5, 13, 4), 4, 4), ((0, 1), 4, 1), ((3, 1), 1, 2), ((0, 3), 1, 1), ((0, 7), 6, 2)],
+)
+def test_a_step_with_one_row_of_all_ranks_is_refused_before_training_where_norms_are_synced(
+    counts: tuple[int, ...], size: int, step: int
+) -> None:
+    def work(comm: Comm) -> tuple[bool, str]:
+        trainer, rows = normalized(), counts[comm.rank]
+        before = trainer.net.parameters.copy(), trainer.net.buffers.copy()
+        with pytest.raises(ValueError, match="BatchNorm needs at least two rows of all ranks together") as caught:
+            bp.distributed.fit(trainer, X[:rows], Y[:rows], comm=comm, batch_size=size)
+        return all(map(np.array_equal, before, (trainer.net.parameters, trainer.net.buffers))), str(caught.value)
+
+    results, world = on_ranks(len(counts), work)
+    assert all(unchanged and f"step {step} of an epoch" in message for unchanged, message in results)
+    assert not world.aborted
+
+
+@pytest.mark.parametrize(("counts", "drop_last"), [((9, 9), False), ((5, 6), False), ((9, 4), True), ((4, 8), False)])
+def test_one_row_of_a_rank_is_enough_where_other_ranks_have_more(counts: tuple[int, ...], drop_last: bool) -> None:
+    def work(comm: Comm) -> float:
+        rows = counts[comm.rank]
+        history = bp.distributed.fit(normalized(), X[:rows], Y[:rows], comm=comm, batch_size=4, drop_last=drop_last)
+        return history["loss"][-1]
+
+    results, _ = on_ranks(len(counts), work)
+    assert np.isfinite(results).all()
+
+
 @pytest.mark.parametrize(("of_loss", "of_fit"), [({}, {"class_weight": "balanced"}), ({"class_weight": [1.0, 3.0]}, {})])
 def test_labels_of_a_memory_map_that_do_not_fit_are_an_error_on_all_ranks(
     tmp_path: Path, of_loss: dict[str, Any], of_fit: dict[str, Any]

@@ -215,6 +215,19 @@ def _agreement(comm: Communicator) -> Iterator[dict[str, str]]:
                 raise ValueError(f"all ranks must have the same {what}: rank {rank} has {other[what]}, rank 0 has {value}")
 
 
+def _refuse_single_row(shares: Sequence[tuple[int, int, int]]) -> None:
+    """Refuse a step with a single row over all ranks, given the steps, rows and batch size of each rank.
+
+    The number of rows changes only where a rank has its last batch, and after it: no other steps have to be looked at.
+    """
+    for step in sorted({end + after for end, _, _ in shares for after in (0, 1)} - {0}):
+        if sum(min(size, count - (step - 1) * size) for end, count, size in shares if step <= end) == 1:
+            raise ValueError(
+                f"BatchNorm needs at least two rows of all ranks together in a batch, but step {step} of an epoch has a single "
+                "row: use another batch_size, or drop_last=True"
+            )
+
+
 class _SyncedNorm:
     """Replaces forward and backward of a batch normalization: mean and variance are those of all ranks' rows.
 
@@ -392,11 +405,13 @@ class _Run:
         Raises
         ------
         Exception
-            On all ranks, when the rows of one of them, such as labels in a memory map, do not fit, or there is nothing to train on.
+            On all ranks, when the rows of one of them, such as labels in a memory map, do not fit, there is nothing to train on,
+            or a batch of all ranks is too small for batch normalization.
         """
         comm, options = self.comm, self.options
-        steps = 0 if self.rows is None else count_batches(self.rows.count, options.batch_size, options.drop_last)
-        found = comm.allgather((options.seed, self.net.dropout_step, steps))
+        count = 0 if self.rows is None else self.rows.count
+        steps = count_batches(count, options.batch_size, options.drop_last)
+        found = comm.allgather((options.seed, self.net.dropout_step, steps, count, options.batch_size))
         self.options = options._replace(seed=found[0][0], verbose=options.verbose if comm.rank == 0 else False)
         self.dropout_step = max(entry[1] for entry in found)
         self.most_steps = None
@@ -404,6 +419,8 @@ class _Run:
             self.most_steps = max(entry[2] for entry in found)
             if not self.most_steps:
                 raise ValueError("x must have at least one batch of rows on one of the ranks")
+            if self.synced:
+                _refuse_single_row([entry[2:] for entry in found])
         self._share_weights()
 
     def share_network(self) -> None:
