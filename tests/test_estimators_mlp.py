@@ -414,6 +414,27 @@ def test_a_partial_fit_that_is_refused_changes_nothing() -> None:
         assert not hasattr(ours, "classes_")
 
 
+@pytest.mark.parametrize(("rows", "batch_size"), [(6, 1), (1, "auto"), (1, 4)])
+@pytest.mark.parametrize("method", ["fit", "partial_fit"])
+@pytest.mark.filterwarnings("ignore:Got `batch_size`")
+def test_batches_too_small_for_batch_norm_are_refused_and_change_nothing(method: str, rows: int, batch_size: Any) -> None:
+    X = np.random.default_rng(0).normal(size=(6, 2))
+    ours = MLPRegressor(hidden_layer_sizes=(3,), random_state=0, max_iter=3, batch_norm=True).fit(X, X[:, 0])
+    before, curve = ours.predict(X), list(ours.loss_curve_)
+    ours.set_params(batch_size=batch_size)
+    with pytest.raises(ValueError, match=rf"at least 2 rows, got batch_size={batch_size} and {rows} rows"):
+        getattr(ours, method)(X[:rows], X[:rows, 0])
+    np.testing.assert_array_equal(ours.predict(X), before)
+    assert ours.loss_curve_ == curve
+
+
+def test_a_network_with_batch_norm_goes_on_with_a_last_batch_of_one_row_left_out() -> None:
+    X = np.random.default_rng(0).normal(size=(7, 2))
+    ours = MLPRegressor(hidden_layer_sizes=(3,), random_state=0, max_iter=3, batch_norm=True, batch_size=2).fit(X, X[:, 0])
+    ours.set_params(batch_norm=False, warm_start=True).fit(X, X[:, 0])
+    assert len(ours.loss_curve_) == 6
+
+
 def test_training_by_steps_goes_on_after_lbfgs() -> None:
     X, y = data("words")
     ours = MLPClassifier(solver="lbfgs", warm_start=True, random_state=0, max_iter=3).fit(X, y)

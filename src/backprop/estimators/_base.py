@@ -30,6 +30,7 @@ from .._training.progress import Progress
 from .._types import Array
 from ..activations import ActivationFunction
 from ..data import Indices
+from ..layers import BatchNorm, walk
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -478,6 +479,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             part = data.take(held_out)
             validation = Validation(part, None if sample_weight is None else sample_weight[held_out])
         batch_size = self._batch_size_for(len(rows))
+        if batch_size < 2 and has_batch_norm(net):
+            raise ValueError(
+                f"batch_norm needs batches of at least 2 rows, got batch_size={self.batch_size} and {len(rows)} rows to train on"
+            )
         return _Fit(self, trainer, data, rows, batch_size, validation, random_state, incremental).run
 
     def _ready_trainer(self, net: Network, factor: int, incremental: bool) -> Trainer:
@@ -655,6 +660,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             self.__dict__.update(self._parts_of(self.network_))
 
 
+def has_batch_norm(net: Network) -> bool:
+    """Whether batches of one row are too small for the network."""
+    return any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers"))
+
+
 class _Fit:
     """One run of the stochastic solvers: epochs, the rules for stopping, the learning rate, the best weights."""
 
@@ -679,6 +689,7 @@ class _Fit:
         self.validation = validation
         self.random_state = random_state
         self.incremental = incremental
+        self.normalizes = has_batch_norm(trainer.net)
         self.factor = estimator._factor
         self.value = Value(trainer.loss, self.factor, estimator._smooths)
         self.by_score = estimator.early_stopping
@@ -760,7 +771,7 @@ class _Fit:
     def epoch(self, order: Indices) -> None:
         """Train one epoch and note its loss."""
         estimator = self.estimator
-        if estimator.batch_norm and len(order) % self.batch_size == 1 and len(order) > 1:
+        if self.normalizes and len(order) % self.batch_size == 1:
             order = order[:-1]  # batch normalization needs two rows
         epoch = self.epochs.train(order)
         self.progress.advance(len(epoch.losses))
