@@ -89,6 +89,20 @@ def test_names_of_features_are_saved(tmp_path: Path) -> None:
     assert list(estimators.load(tmp_path / "model").feature_names_in_) == list("abcd")
 
 
+@pytest.mark.parametrize("options", [{"categorical_features": [3]}, {"missing": "impute"}, {"scale": "standard"}], ids=str)
+def test_a_fit_keeps_no_preprocessing_of_the_fit_before(options: dict[str, Any], tmp_path: Path) -> None:
+    estimator, fresh = MLPClassifier(**SHORT, **options), MLPClassifier(**SHORT)
+    estimator.fit(X, Y)
+    before = estimator.predict_proba(X)
+    with pytest.raises(ValueError, match="inconsistent numbers"):
+        estimator.fit(X, Y[1:])
+    np.testing.assert_array_equal(estimator.predict_proba(X), before)
+    estimator.set_params(**dict.fromkeys(options)).fit(X, Y)
+    assert vars(estimator).keys() == vars(fresh.fit(X, Y)).keys()
+    estimators.save(estimator, tmp_path / "model")
+    np.testing.assert_array_equal(estimators.load(tmp_path / "model").predict_proba(X), fresh.predict_proba(X))
+
+
 def test_what_a_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with pytest.raises(sklearn.exceptions.NotFittedError):

@@ -52,6 +52,7 @@ STARTS: dict[str, Any] = {
     "best_loss_": None,
     "_no_improvement_count": 0,
 }
+PREPROCESSING = ("feature_center_", "feature_scale_", "feature_fill_", "feature_categories_")  # learned from X
 NOT_FINITE = "Solver produced non-finite parameter weights. The input data may contain large values and need to be preprocessed."
 
 
@@ -238,6 +239,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         hidden = self._hidden_sizes()
         self._check_combinations(incremental)
         first_pass = not hasattr(self, "coefs_") or (not self.warm_start and not incremental)
+        if first_pass:  # also what this fit does not learn anew, as its parameters do not ask for it
+            for name in PREPROCESSING:
+                self.__dict__.pop(name, None)
         X, targets = self._validate_input(X, y, incremental, reset=first_pass)
         sample_weight = self._checked_weight(sample_weight, X)
         X = self._learn_features(X, sample_weight, first_pass)

@@ -19,7 +19,7 @@ from ..layers import Activation, BatchNorm, Dense, Dropout
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Function, Schedule
-from ._base import BaseMLP
+from ._base import PREPROCESSING, BaseMLP
 from ._build import build_network
 from ._mlp import MLPClassifier, MLPRegressor
 
@@ -27,10 +27,9 @@ CLASSES: dict[str, Any] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRe
 FITTED = (
     *("classes_", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "loss_"),
     *("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "validation_loss_curve_"),
-    *("feature_center_", "feature_scale_", "feature_fill_", "feature_categories_", "_no_improvement_count"),
+    *(*PREPROCESSING, "_no_improvement_count"),
 )
-PREPROCESSING = {"feature_center_", "feature_scale_", "feature_fill_", "feature_categories_"}
-SHARED = set(FITTED) - PREPROCESSING - {"validation_loss_curve_"}  # what scikit-learn's classes have, too
+SHARED = set(FITTED) - {*PREPROCESSING, "validation_loss_curve_"}  # what scikit-learn's classes have, too
 
 
 def save(estimator: BaseMLP, path: StrPath) -> None:
