@@ -688,6 +688,75 @@ def test_bad_arguments_are_refused_before_anything_changes(change, message, data
     _assert_same(_state(trainer), before)
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda trainer, batches, weight: trainer.fit(batches, sample_weight=weight), "sample_weight .*y"),
+        (lambda trainer, batches, weight: trainer.fit(batches, drop_last=True), "drop_last needs y"),
+        (lambda trainer, batches, weight: trainer.evaluate(batches, sample_weight=weight), "sample_weight needs y"),
+        (lambda trainer, batches, weight: trainer.net.evaluate(batches, loss="mse", sample_weight=weight), "sample_weight needs y"),
+        (
+            lambda trainer, batches, weight: trainer.fit(*batches[0], validation_data=(batches, None, weight)),
+            "sample_weight needs y",
+        ),
+    ],
+)
+def test_arguments_that_have_no_effect_on_batches_are_refused(call, message, rng):
+    trainer = bp.Trainer(bp.mlp([3, 1], seed=0), loss="mse")
+    before = _state(trainer)
+    with pytest.raises(ValueError, match=message):
+        call(trainer, [(rng.normal(size=(12, 3)), rng.normal(size=(12, 1)))], np.ones(12))
+    _assert_same(_state(trainer), before)
+
+
+@pytest.mark.parametrize("class_weight", [None, [0.0, 1.0]])
+def test_rows_to_evaluate_must_have_weight(class_weight, rng):
+    x, y = rng.normal(size=(12, 3)), np.zeros(12, int)
+    loss, none = bp.losses.CrossEntropy(class_weight=class_weight), np.zeros(12)
+    weight = None if class_weight else none
+    trainer = bp.Trainer(bp.mlp([3, 2], seed=0), loss=loss)
+    first = np.append(np.ones(11), 0) if class_weight else np.eye(12)[3]  # a class or a row that has weight, to train on
+    for evaluate in (trainer.evaluate, lambda *data, **options: trainer.net.evaluate(*data, loss=loss, **options)):
+        with pytest.raises(ValueError, match="weights of all rows are zero: there is nothing to evaluate"):
+            evaluate(x, y, sample_weight=weight)
+        with pytest.raises(ValueError, match="weights of all rows are zero: there is nothing to evaluate"):
+            evaluate([(x, y) if class_weight else (x, y, none)])
+    labels, weight = (first.astype(int), None) if class_weight else (y, first)
+    for held_out in ((x, y, none), [(x, y, none)]):
+        with pytest.raises(ValueError, match="weights of all rows are zero: there is nothing to evaluate"):
+            trainer.fit(x, labels, sample_weight=weight, validation_data=held_out)
+    if class_weight is None:
+        with pytest.raises(ValueError, match="weights of all rows that validation_split holds out are zero"):
+            trainer.fit(x, labels, sample_weight=weight, validation_split=0.5)
+
+
+@pytest.mark.parametrize("refusal", ["epochs", "check_run", "on_train_begin"])
+@pytest.mark.parametrize("kind", ["rows", "batches"])
+def test_a_fit_that_is_refused_leaves_seed_class_weights_and_waiting_gradients_alone(refusal, kind, rng):
+    x, y = rng.normal(size=(12, 3)), np.repeat([0, 1], [9, 3])
+    batches = (x, y) if kind == "rows" else ([(x, y)],)
+
+    class Refusing(bp.Callback):
+        def check_run(self):
+            if refusal == "check_run":
+                raise ValueError("refused")
+
+        def on_train_begin(self, logs):
+            raise ValueError("refused")
+
+    weights = "balanced" if kind == "rows" else [1.0, 3.0]
+    trainer = bp.Trainer(bp.mlp([3, 2], seed=0), loss=bp.losses.CrossEntropy(class_weight=weights), accumulate_steps=3)
+    trainer.fit(x[:10], y[:10], seed=5)
+    trainer.step(x, y)
+    before = trainer.evaluate(x, y), trainer._progress_state(), _state(trainer), trainer.net.loss
+    options = {"epochs": 0} if refusal == "epochs" else {"callbacks": Refusing()}
+    with pytest.raises(ValueError, match=r"refused|epochs"):
+        trainer.fit(*batches, seed=7, **options)
+    np.testing.assert_equal((trainer.evaluate(x, y), trainer._progress_state()), before[:2])
+    _assert_same(_state(trainer), before[2])
+    assert trainer.net.loss is before[3]
+
+
 def test_a_fit_or_step_that_is_refused_leaves_optimizer_and_loss_alone(data):
     net, optimizer = _plain(), bp.Adam()
     with pytest.raises(ValueError, match="labels"):

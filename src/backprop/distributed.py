@@ -25,7 +25,18 @@ from ._class_weights import ClassWeight, balanced
 from ._training.divergence import DivergenceError
 from ._training.epochs import FitOptions, check_callbacks, run_fit
 from ._training.evaluation import Meter
-from ._training.rows import NO_WEIGHT, Batch, ClassVector, Converter, Rows, Stream, as_data
+from ._training.rows import (
+    DROP_LAST_OF_BATCHES,
+    NO_WEIGHT,
+    NO_WEIGHT_TO_EVALUATE,
+    WEIGHT_OF_BATCHES,
+    Batch,
+    ClassVector,
+    Converter,
+    Rows,
+    Stream,
+    as_data,
+)
 from ._types import Array, Communicator, Numbers
 from .callbacks import Checkpoint, CSVLogger
 from .data import count_batches
@@ -338,7 +349,9 @@ class _Run:
         self.of_loss = class_weight is None
         if y is None:
             if sample_weight is not None:
-                raise ValueError("sample_weight needs y; batches bring weights of their own")
+                raise ValueError(WEIGHT_OF_BATCHES)
+            if options.drop_last:
+                raise ValueError(DROP_LAST_OF_BATCHES)
             self.stream = Stream(converter, x, steps_per_epoch, self.class_weight)
             return
         if steps_per_epoch is not None:
@@ -427,7 +440,6 @@ class _Run:
         """Copy the parameters and buffers of rank 0 to all ranks, and begin with the agreed state."""
         net, comm = self.net, self.comm
         net.dropout_step = self.dropout_step
-        self.trainer._class_vector = self.class_vector
         for array in (net.parameters, net.buffers):
             values = array.copy()
             comm.Bcast(values, root=0)
@@ -464,7 +476,7 @@ class _Run:
                 if not count:
                     raise ValueError(f"{name} must have at least one row on one of the ranks")
                 if not weight:
-                    raise ValueError(NO_WEIGHT)
+                    raise ValueError(NO_WEIGHT if data is rows else NO_WEIGHT_TO_EVALUATE)
                 if data is rows and data.is_weighted:
                     rows.set_mean_weight(weight / count)
 
@@ -477,13 +489,12 @@ class _Run:
     def train(self) -> History:
         """Train for some epochs."""
         trainer = self.trainer
-        trainer._seed = self.options.seed
         trainer._step_plan, trainer._ranks = None, self
         try:
             for norm in self.synced:
                 norm.install()
             with trainer._exclusively("distributed.fit"):
-                return run_fit(trainer, _Shares(self), self.validation, self.callbacks, self.options)
+                return run_fit(trainer, _Shares(self), self.validation, self.callbacks, self.options, self.class_vector)
         except DivergenceError:
             self.average_buffers()
             raise

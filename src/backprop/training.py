@@ -16,7 +16,7 @@ from ._suggestions import suggests_options
 from ._training.divergence import DivergenceError
 from ._training.epochs import FitOptions, run_fit
 from ._training.evaluation import evaluate_batches, make_metrics
-from ._training.rows import Converter, Rows, Stream, as_data
+from ._training.rows import DROP_LAST_OF_BATCHES, NO_WEIGHT_TO_EVALUATE, WEIGHT_OF_BATCHES, Converter, Rows, Stream, as_data
 from ._training.state import EVALUATION_BATCH, TrainingState
 from ._types import Communicator, GradientHook
 from .data import split
@@ -56,8 +56,9 @@ class Trainer(TrainingState):
     l2 : float
         Adds ``l2 / 2`` times the sum of squares of all weight matrices to the sum of the losses of the rows of a batch; the sum is
         then divided by the rows, or by their weight, as without a penalty. So it weighs less in larger batches; the batches of one
-        update, if ``accumulate_steps`` is above 1, have one penalty together, in equal shares. It belongs to the loss: it is in the reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's
-        ``weight_decay`` does not depend on the batch, and covers all parameters unless groups say otherwise.
+        update, if ``accumulate_steps`` is above 1, have one penalty together, in equal shares. It belongs to the loss: it is in the
+        reported one, and is clipped with the gradient. It is scikit-learn's ``alpha``. The optimizer's ``weight_decay`` does not
+        depend on the batch, and covers all parameters unless groups say otherwise.
     on_gradients : callable, optional
         ``on_gradients(gradients)`` is called between the gradient and the update, before clipping, with the flat array of all
         gradients (see `Network.gradients`), which it may read or change in place: to log it, to add noise, or to sum it over
@@ -170,7 +171,7 @@ class Trainer(TrainingState):
         shuffle : bool
             Whether rows come in a new random order each epoch.
         drop_last : bool
-            Whether to leave out a last batch that is not full.
+            Whether to leave out a last batch of rows that is not full. An iterable itself decides which batches there are.
         class_weight : mapping, sequence or "balanced", optional
             Weights of the classes in training, multiplied with ``sample_weight``; see `losses.CrossEntropy`.
         sample_weight : array (n,), optional
@@ -240,9 +241,12 @@ class Trainer(TrainingState):
             seed = self._seed_for(seed)
             data: Rows | Stream
             validation: Rows | Stream | None = None
+            class_vector = self._class_vector
             if y is None:
                 if sample_weight is not None or validation_split:
                     raise ValueError("sample_weight and validation_split need y; batches bring weights of their own")
+                if drop_last:
+                    raise ValueError(DROP_LAST_OF_BATCHES)
                 data = Stream(converter, x, steps_per_epoch, in_training)
             else:
                 if steps_per_epoch is not None:
@@ -257,16 +261,18 @@ class Trainer(TrainingState):
                 vector = data.use_class_weight(in_training)
                 data.require_weight()
                 data.share_weight()
-                self._class_vector = vector if class_weight is None else None
+                class_vector = vector if class_weight is None else None
             if validation_data is not None:
                 named = converter.of("validation_data")
-                validation = self._evaluation_data(named, *as_data(validation_data))
-            elif isinstance(validation, Rows) and self._class_vector is not None:
-                validation.use_class_weight(self._class_vector)
-                validation.require_weight()
+                validation = self._evaluation_data(named, *as_data(validation_data), class_vector=class_vector)
+            elif isinstance(validation, Rows):
+                if class_vector is not None:
+                    validation.use_class_weight(class_vector)
+                validation.require_weight(
+                    "the weights of all rows that validation_split holds out are zero: give validation_data with other weights"
+                )
             options = FitOptions.checked(epochs, batch_size, shuffle, drop_last, verbose, seed)
-            self._seed = seed
-            return run_fit(self, data, validation, callbacks, options)
+            return run_fit(self, data, validation, callbacks, options, class_vector)
 
     def _seed_for(self, seed: int | None) -> int:
         if seed is not None:
@@ -303,7 +309,8 @@ class Trainer(TrainingState):
             ``{"loss": ..., "accuracy": ...}``; the loss without weight decay, averaged over rows.
         """
         converter = Converter(self.net, self.loss, check_flag("check_finite", check_finite))
-        return self._evaluate_prepared(self._evaluation_data(converter, x, y, sample_weight), check_count("batch_size", batch_size))
+        data = self._evaluation_data(converter, x, y, sample_weight, class_vector=self._class_vector)
+        return self._evaluate_prepared(data, check_count("batch_size", batch_size))
 
     @classmethod
     def load(
@@ -504,8 +511,10 @@ def evaluate(
     converter = Converter(net, criterion, check_flag("check_finite", check_finite))
     made = make_metrics(metrics, criterion)
     if y is None:
+        if sample_weight is not None:
+            raise ValueError(WEIGHT_OF_BATCHES)
         return evaluate_batches(net, criterion, Stream(converter, x, None, criterion.row_class_weight).epoch(), made)
     rows = Rows(converter, x, y, sample_weight)
     rows.use_class_weight(criterion.row_class_weight)
-    rows.require_weight()
+    rows.require_weight(NO_WEIGHT_TO_EVALUATE)
     return evaluate_batches(net, criterion, rows.batches(check_count("batch_size", batch_size)), made)

@@ -22,7 +22,7 @@ from .chunks import Chunks
 from .evaluation import Meter, make_metrics
 from .progress import Progress
 from .rewind import Rewind
-from .rows import Batch, Rows, Stream
+from .rows import Batch, ClassVector, Rows, Stream
 from .state import TrainingState
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
@@ -64,19 +64,25 @@ class _Pace:
 
 
 def run_fit(
-    trainer: TrainingState, data: Rows | Stream, validation: Rows | Stream | None, callbacks: Any, options: FitOptions
+    trainer: TrainingState,
+    data: Rows | Stream,
+    validation: Rows | Stream | None,
+    callbacks: Any,
+    options: FitOptions,
+    class_vector: ClassVector | None,
 ) -> History:
-    """Train for some epochs and return their history."""
+    """Train for some epochs and return their history; ``class_vector`` is what the trainer evaluates with from now on."""
     if isinstance(data, Rows):
         _check_batches(trainer, data.count, options)
     monitored, hooks = check_callbacks(trainer, validation is not None, callbacks)
     history = History()
-    progress = None
+    progress, begun = None, False
     logs: dict[str, float] = {}
     pace = _Pace()
     with trainer._interrupts, _under_way(trainer, data, validation, options, hooks):
         try:
-            _begin(trainer, hooks)
+            _begin(trainer, hooks, options.seed, class_vector)
+            begun = True
             progress, rewind = Progress(options.verbose, options.epochs, _steps(data, options)), None
             for index in range(options.epochs):
                 progress.begin_epoch(index)
@@ -100,7 +106,8 @@ def run_fit(
                 if trainer.stop_training if trainer._ranks is None else trainer._ranks.agree_to_stop(trainer.stop_training):
                     break
         except BaseException as error:
-            trainer._discard_accumulated()
+            if begun:
+                trainer._discard_accumulated()
             hooks.end(logs, error)
             raise
         finally:
@@ -134,13 +141,14 @@ def _under_way(
         trainer.batch_size = trainer.shuffle = trainer._diverged = None
 
 
-def _begin(trainer: TrainingState, hooks: CallbackList) -> None:
-    """Tell callbacks that training begins; if one of them refuses, the network is left as it was."""
-    previous, trainer.net.loss = trainer.net.loss, trainer.loss
+def _begin(trainer: TrainingState, hooks: CallbackList, seed: int, class_vector: ClassVector | None) -> None:
+    """Tell callbacks that training begins; if one of them refuses, network and trainer are left as they were."""
+    previous = trainer.net.loss, trainer._seed, trainer._class_vector
+    trainer.net.loss, trainer._seed, trainer._class_vector = trainer.loss, seed, class_vector
     try:
         hooks.begin(trainer._callback_states)
     except BaseException:
-        trainer.net.loss = previous
+        trainer.net.loss, trainer._seed, trainer._class_vector = previous
         raise
     trainer._callback_states = {}
 

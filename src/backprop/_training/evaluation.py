@@ -9,7 +9,7 @@ from .. import metrics as metric_functions
 from .._types import Array, Numbers
 from ..metrics import Metric, MetricSpec
 from ..metrics._tally import Formula, Sums
-from .rows import Batch
+from .rows import NO_WEIGHT_TO_EVALUATE, Batch
 
 if TYPE_CHECKING:
     from ..losses import Loss
@@ -31,6 +31,11 @@ class Meter:
         self._weight += weight
         for metric in self._metrics:
             metric.update(outputs, batch.measured, batch.sample_weight)
+
+    @property
+    def has_weight(self) -> bool:
+        """Whether any row has weight."""
+        return self._weight > 0
 
     @property
     def needs_outputs(self) -> bool:
@@ -99,11 +104,19 @@ def evaluate_batches(
     metrics: Iterable[Metric],
     join: Callable[[Meter], None] | None = None,
 ) -> dict[str, float]:
-    """Return loss and metrics of the network, in evaluation mode; ``join`` sees the meter before its result."""
+    """Return loss and metrics of the network, in evaluation mode; ``join`` sees the meter before its result.
+
+    Raises
+    ------
+    ValueError
+        If no row has weight: there is no loss then.
+    """
     meter = Meter(metrics)
     for batch in batches:
         outputs = net.infer(batch.x)
         meter.add(loss.compute(outputs, batch.targets, batch.weight, None), outputs, batch)
     if join is not None:
         join(meter)
+    if not meter.has_weight:
+        raise ValueError(NO_WEIGHT_TO_EVALUATE)
     return meter.result()

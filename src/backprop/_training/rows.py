@@ -26,6 +26,9 @@ ClassVector = npt.NDArray[np.float64]
 CHUNK = 65536  # rows of a memory map that are looked at together
 LOST = 1e-3  # of the standard deviation of targets: rounding that is more than noise
 NO_WEIGHT = "the weights of all rows are zero: there is nothing to learn from"
+NO_WEIGHT_TO_EVALUATE = "the weights of all rows are zero: there is nothing to evaluate"
+WEIGHT_OF_BATCHES = "sample_weight needs y; batches bring weights of their own"
+DROP_LAST_OF_BATCHES = "drop_last needs y; the batches of an iterable are taken as they come"
 _CONSUMED = "An iterator can be consumed only once: pass a list or a function that returns an iterator"
 
 
@@ -212,10 +215,10 @@ class Rows:
         parts = (self._take_targets(self._numbers(part)) for part in self.slices(CHUNK))
         return count_classes(parts, self._converter.loss._n_classes(self._converter.n_outputs))
 
-    def require_weight(self) -> None:
+    def require_weight(self, message: str = NO_WEIGHT) -> None:
         """Raise a ValueError if the weights of all rows are known to be zero."""
         if self._weight is not None and not self._weight[self._numbers(slice(None))].any():
-            raise ValueError(NO_WEIGHT)
+            raise ValueError(message)
 
     def share_weight(self) -> None:
         """Let batches be divided by their rows and the mean weight of all rows, and not by the weight of the batch."""

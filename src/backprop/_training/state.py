@@ -20,7 +20,7 @@ from .accumulation import Accumulation
 from .divergence import DivergenceError
 from .evaluation import Meter, evaluate_batches, make_metrics
 from .interrupts import Interrupts
-from .rows import Batch, ClassVector, Converter, Rows, Stream
+from .rows import NO_WEIGHT_TO_EVALUATE, WEIGHT_OF_BATCHES, Batch, ClassVector, Converter, Rows, Stream
 from .step import TrainingStep, _Exclusively
 
 EVALUATION_BATCH = 1024
@@ -128,14 +128,23 @@ class TrainingState(TrainingStep):
         return loss
 
     def _evaluation_data(
-        self, converter: Converter, x: Any, y: npt.ArrayLike | None = None, sample_weight: npt.ArrayLike | None = None
+        self,
+        converter: Converter,
+        x: Any,
+        y: npt.ArrayLike | None = None,
+        sample_weight: npt.ArrayLike | None = None,
+        *,
+        class_vector: ClassVector | None,
     ) -> Rows | Stream:
-        class_weight = self.loss.row_class_weight if self._class_vector is None else self._class_vector
+        """Check and convert what is evaluated; ``class_vector`` is what `fit` has made of the loss's class weights, if it has."""
+        class_weight = self.loss.row_class_weight if class_vector is None else class_vector
         if y is None:
+            if sample_weight is not None:
+                raise ValueError(WEIGHT_OF_BATCHES)
             return Stream(converter, x, None, class_weight)
         data = Rows(converter, x, y, sample_weight)
         data.use_class_weight(class_weight)
-        data.require_weight()
+        data.require_weight(NO_WEIGHT_TO_EVALUATE)
         return data
 
     def _evaluate_prepared(
