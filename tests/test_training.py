@@ -409,6 +409,17 @@ def test_a_single_class_trains(data, backend):
     assert history["accuracy"] == [net.evaluate(data[0], np.zeros(24, int))["accuracy"]]
 
 
+@pytest.mark.parametrize("targets", [np.zeros(24, int), np.ones((24, 1))])
+@pytest.mark.parametrize("metric", ["accuracy", "precision", "recall", "f1", "top_1_accuracy"])
+def test_every_row_of_a_single_class_is_right(metric, targets, data, backend):
+    net = _plain(last=1)
+    history = net.fit(
+        data[0], targets, loss="cross_entropy", metrics=[metric], epochs=2, batch_size=5, validation_data=(data[0], targets)
+    )
+    assert history[metric] == history[f"val_{metric}"] == [1.0, 1.0]
+    assert net.evaluate(data[0], targets, metrics=[metric]) == {"loss": 0.0, metric: 1.0}
+
+
 def test_training_values_are_means_over_the_rows_in_training_mode(data):
     net = bp.mlp([4, 3], seed=0, dtype="float64")
     frozen = net.copy()

@@ -55,7 +55,7 @@ class Chunks:
         n_outputs = self._trainer.net.n_outputs
         if self._data.exact_targets is not None:
             return None
-        if n_outputs == 1 and self._data.targets.dtype.kind == "i":  # a single class: its score is compared with a threshold
+        if n_outputs == 1 and not formula.classes and self._data.targets.dtype.kind == "i":  # scores and labels of one class
             return None
         return Tally.begin(formula, self._data.targets, self._data.sample_weight, n_outputs)
 

@@ -419,7 +419,7 @@ def _arrays(
     return scores, actual, weight
 
 
-_DECIDING: dict[str, Callable[[float, bool], Metric]] = {
+_DECIDING: dict[str, Callable[[float, bool, bool], Metric]] = {
     "accuracy": accuracy_metric,
     "precision": precision_metric,
     "recall": recall_metric,
@@ -480,4 +480,4 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     if name == "top_k_accuracy":
         return top_k_metric(5)
     # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
-    return _DECIDING[name](0.5 if task == "regression" else 0.0, task == "binary")
+    return _DECIDING[name](0.5 if task == "regression" else 0.0, task == "binary", task == "classification")

@@ -159,12 +159,13 @@ class _Decision:
     """What outputs and targets say of each row and class, as two tables of booleans.
 
     With one column the positive class is predicted above ``threshold``, and so is each label of ``multilabel`` outputs; otherwise
-    the class with the largest output is predicted.
+    the class with the largest output is predicted. With ``classes`` one column is a class, too, the only one there is.
     """
 
-    def __init__(self, threshold: float, multilabel: bool) -> None:
+    def __init__(self, threshold: float, multilabel: bool, classes: bool) -> None:
         self._threshold = threshold
         self._multilabel = multilabel
+        self._classes = classes
 
     def correct(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """Whether each row is right: its class, or all of its labels."""
@@ -184,7 +185,7 @@ class _Decision:
         return np.concatenate([predicted & actual, predicted, actual], axis=1)
 
     def _separate(self, outputs: AnyArray) -> bool:
-        return self._multilabel or outputs.shape[1] == 1
+        return self._multilabel or (outputs.shape[1] == 1 and not self._classes)
 
     def _yes(self, outputs: AnyArray, targets: AnyArray) -> tuple[AnyArray, AnyArray]:
         actual = targets if targets.ndim == 2 else targets[:, np.newaxis]
@@ -247,20 +248,21 @@ def _f1(right: Numbers, predicted: Numbers, actual: Numbers) -> tuple[Numbers, N
     return 2 * right, predicted + actual
 
 
-def accuracy_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("accuracy", _Decision(threshold, multilabel).correct, float, Formula("decisions", threshold, multilabel))
+def accuracy_metric(threshold: float, multilabel: bool, classes: bool = False) -> Metric:
+    decision = _Decision(threshold, multilabel, classes)
+    return Means("accuracy", decision.correct, float, Formula("decisions", threshold, multilabel, classes))
 
 
-def precision_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("precision", _Decision(threshold, multilabel).counts, _macro(_precision, multilabel))
+def precision_metric(threshold: float, multilabel: bool, classes: bool = False) -> Metric:
+    return Means("precision", _Decision(threshold, multilabel, classes).counts, _macro(_precision, multilabel))
 
 
-def recall_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("recall", _Decision(threshold, multilabel).counts, _macro(_recall, multilabel))
+def recall_metric(threshold: float, multilabel: bool, classes: bool = False) -> Metric:
+    return Means("recall", _Decision(threshold, multilabel, classes).counts, _macro(_recall, multilabel))
 
 
-def f1_metric(threshold: float, multilabel: bool) -> Metric:
-    return Means("f1", _Decision(threshold, multilabel).counts, _macro(_f1, multilabel))
+def f1_metric(threshold: float, multilabel: bool, classes: bool = False) -> Metric:
+    return Means("f1", _Decision(threshold, multilabel, classes).counts, _macro(_f1, multilabel))
 
 
 def top_k_metric(k: int) -> Metric:

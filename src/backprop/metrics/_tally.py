@@ -21,11 +21,14 @@ class Formula(NamedTuple):
         Of binary decisions: the score above which an output counts as positive.
     multilabel : bool
         Whether each of several outputs is such a decision.
+    classes : bool
+        Whether a single output is the only class, and not such a decision.
     """
 
     kind: str
     threshold: float = 0.0
     multilabel: bool = False
+    classes: bool = False
 
 
 class Sums(NamedTuple):
@@ -59,7 +62,7 @@ class Tally(NamedTuple):
     @classmethod
     def begin(cls, formula: Formula, targets: Any, weight: Array | None, n_outputs: int) -> Tally:
         """Return an empty tally for rows of data with these targets and weights."""
-        separate = formula.multilabel or n_outputs == 1
+        separate = formula.multilabel or (n_outputs == 1 and not formula.classes)
         origin, sums = np.zeros(0), np.zeros(1)
         if formula.kind == "errors":
             origin = np.tile(targets[:1].astype(np.float64).reshape(n_outputs), _repeats(n_outputs))
