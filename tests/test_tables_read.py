@@ -326,6 +326,25 @@ def test_a_name_that_stands_twice_is_refused_in_every_kind_of_file(tmp_path: Pat
         read_csv(str(path))
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"missing": "NA"}, TypeError, "missing must be a sequence of words, got the word 'NA'"),
+        ({"decimal": "x"}, ValueError, "decimal must be"),
+        ({"thousands": "_"}, ValueError, "thousands must be"),
+        ({"decimal": ",", "thousands": ","}, ValueError, "decimal and thousands must differ"),
+    ],
+)
+def test_a_file_is_read_from_a_path_with_the_options_that_a_table_has(
+    tmp_path: Path, options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("x,y\n1,2\n", encoding="utf-8")
+    assert read_csv(path) == read_csv(path, thousands=".") == {"x": ["1"], "y": ["2"]}
+    with pytest.raises(error, match=message):
+        read_csv(path, **options)
+
+
 def test_messages_name_the_line_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text('x,note\n1,"two\nlines"\n\n2,a\nmany,a\n')

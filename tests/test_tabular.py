@@ -245,6 +245,11 @@ def test_data_frames_are_tables() -> None:
         ({"x": ["1", "two"]}, {"kinds": {"x": "numeric"}}, ValueError, "a number in every row, row 2 holds 'two'"),
         ({"x": ["yes", "maybe"]}, {"kinds": {"x": "boolean"}}, ValueError, "true or false .* row 2 holds 'maybe'"),
         ({"x": [*map(str, range(90)), "a lot"]}, {}, ValueError, "holds numbers, but also 'a lot'"),
+        ({"x": [1, 2, 3]}, {"rows": [True, False, True]}, TypeError, r"rows must be .* integers, got .* bool: .* np.flatnonzero"),
+        ({"x": [1, 2, 3]}, {"rows": [0.0, 1.5]}, TypeError, "rows must be a 1-D array of integers, got .* float64"),
+        ({"x": [1, 2, 3]}, {"rows": [[0, 1]]}, TypeError, r"rows must be a 1-D array of integers, got shape \(1, 2\)"),
+        ({"x": [1, 2, 3]}, {"rows": [0, 3]}, ValueError, "rows must be positions from 0 to 2, got 3"),
+        ({"x": [1, 2, 3]}, {"rows": [0, -1]}, ValueError, "rows must be positions from 0 to 2, got -1"),
     ],
 )
 def test_bad_tables_are_refused(table: Any, options: dict[str, Any], error: type[Exception], message: str) -> None:

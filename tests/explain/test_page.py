@@ -224,6 +224,8 @@ def test_command_takes_tables_and_digits(tmp_path, rng):
 def test_command_refuses_what_it_cannot_read(tmp_path, capsys):
     assert main(["explain", "--data", "moons"]) == 1
     assert "xor, circles, spirals, digits or a CSV file, got 'moons'" in capsys.readouterr().err
+    assert main(["explain", "--recorded", "xor", "--target", "zz"]) == 1
+    assert "target names a column of a CSV file; data 'xor' has none" in capsys.readouterr().err
     assert main(["explain", "--data", str(tmp_path / "none.csv")]) == 1
     assert "none.csv" in capsys.readouterr().err
     (tmp_path / "t.csv").write_text("a,b\n1,2\n", encoding="utf-8")

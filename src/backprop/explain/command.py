@@ -54,8 +54,10 @@ def load(name: str, target: str | None = None) -> Task:
     Raises
     ------
     ValueError
-        If there is no such data set, or the file cannot be read or has no such column.
+        If there is no such data set, or the file cannot be read or has no such column; if a data set is given a target.
     """
+    if target is not None and (name in TOYS or name == "digits"):
+        raise ValueError(f"target names a column of a CSV file; data {name!r} has none")
     if name in TOYS:
         x, y = TOYS[name]()
         hidden, epochs = {"xor": ((4, 4), 200), "circles": ((4, 4), 200), "spirals": ((8, 8), 500)}[name]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import os
 import re
 import sys
 import zlib
@@ -15,6 +16,8 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TextIO
 
+from ._columns import missing_words
+from ._kinds import check_spelling
 from ._rows import Table, by_name
 from ._words import Words
 
@@ -36,7 +39,7 @@ class Options(NamedTuple):
 
 
 def read_csv(
-    path: str,
+    path: str | os.PathLike[str],
     delimiter: str | None = None,
     *,
     encoding: str | None = None,
@@ -52,7 +55,7 @@ def read_csv(
 
     Parameters
     ----------
-    path : str
+    path : str or path
         The file, or ``"-"``.
     delimiter : str, optional
         What separates the fields; by default comma, semicolon, tab or bar, whichever fits the header and the first rows.
@@ -73,7 +76,10 @@ def read_csv(
     ------
     ValueError
         When the file is empty, is not text of this encoding, has a name twice, a quote that is not closed, or a row that has more
-        or fewer fields than the header. The message names the line.
+        or fewer fields than the header. The message names the line. When
+        `decimal` and `thousands` are the same or no characters that numbers are spelled with.
+    TypeError
+        When `missing` is one word.
 
     Examples
     --------
@@ -85,8 +91,9 @@ def read_csv(
     >>> read_csv(path)
     {'rooms': ['3', '5'], 'city': ['Rome', 'Oslo']}
     """
-    words = None if missing is None else tuple(missing)
-    table = read_table(path, Options(delimiter, encoding, decimal, thousands, words), text=True)
+    check_spelling("," if decimal is None and thousands == "." else decimal, thousands)  # points that group leave the comma
+    words = None if missing is None else tuple(sorted(missing_words(missing)))
+    table = read_table(os.fspath(path), Options(delimiter, encoding, decimal, thousands, words), text=True)
     return Table({name: list(column) for name, column in table.items()}, table.source, table.lines, None, table.options)
 
 

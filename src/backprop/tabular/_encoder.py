@@ -109,7 +109,7 @@ class TableEncoder:
         decimal, thousands : str, optional
             The characters that separate decimals and groups of thousands in text; recognised where that is possible.
         rows : array of int, optional
-            The positions of the rows that the encoding is fitted to; by default all. The kinds come from all rows.
+            The positions of the rows that the encoding is fitted to, from 0; by default all. The kinds come from all rows.
 
         Raises
         ------
@@ -117,7 +117,7 @@ class TableEncoder:
             When the table has no rows, no column that can be used, columns of different lengths, or infinite numbers; when a column
             is not of the kind given for it, or can be read in two ways; when an argument names a column that is not there.
         TypeError
-            When a column holds something else than numbers, booleans, text, dates and times.
+            When a column holds something else than numbers, booleans, text, dates and times; when `rows` are not integers.
         """
         settings = _settings(kinds, dates, max_categories, decimal, thousands)
         ignored = _ignored(ignore)
@@ -128,7 +128,7 @@ class TableEncoder:
         if not any(len(column) for column in columns.values()) and not ignored:
             raise ValueError("table must have at least one row and one column")
         encoder = cls((), ignored, words)
-        encoder._learn(columns, settings, None if rows is None else np.asarray(rows, np.intp))
+        encoder._learn(columns, settings, None if rows is None else _positions(rows, len(next(iter(columns.values()), ()))))
         return encoder
 
     @classmethod
@@ -364,6 +364,18 @@ def _ignored(ignore: Iterable[str]) -> dict[str, str]:
     if isinstance(ignore, str):
         raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
     return dict.fromkeys(ignore, "as asked")
+
+
+def _positions(rows: npt.ArrayLike, count: int) -> npt.NDArray[np.intp]:
+    """Positions of some of `count` rows, checked."""
+    array = np.asarray(rows)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        hint = ": for a mask give np.flatnonzero(mask)" if array.dtype.kind == "b" else ""
+        raise TypeError(f"rows must be a 1-D array of integers, got shape {array.shape} and dtype {array.dtype}{hint}")
+    outside = array[(array < 0) | (array >= count)]
+    if outside.size:
+        raise ValueError(f"rows must be positions from 0 to {count - 1}, got {outside[0]}")
+    return array.astype(np.intp)
 
 
 def _write(part: npt.NDArray[np.floating], feature: Feature, column: Column) -> None:
