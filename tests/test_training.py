@@ -923,6 +923,23 @@ def test_errors_in_batches_for_validation_name_validation_data(source, error, me
         _plain().fit([data], loss="cross_entropy", validation_data=source, epochs=2)
 
 
+@pytest.mark.parametrize("wrong", [lambda x, y: [x, y], lambda x, y: [(x, y), x], lambda x, y: x.tolist(), lambda x, y: "xy"])
+@pytest.mark.parametrize("way", ["fit", "validation_data", "evaluate"])
+def test_a_list_that_holds_no_batches_is_refused_before_any_epoch(way, wrong, data):
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer="adam")
+    before = _state(trainer)
+    calls = {
+        "fit": lambda: trainer.fit(wrong(*data)),
+        "validation_data": lambda: trainer.fit(*data, validation_data=wrong(*data)),
+        "evaluate": lambda: trainer.evaluate(wrong(*data)),
+    }
+    with pytest.raises(
+        ValueError, match=r"(x|validation_data) must yield batches \(x, y\) .*; arrays are given as (x with y|a tuple)"
+    ):
+        calls[way]()
+    _assert_same(_state(trainer), before)
+
+
 @pytest.mark.parametrize("kind", ["float32", "float64", "uint8", ">f4"])
 def test_memory_maps_train_like_arrays(kind, tmp_path, rng):
     x = rng.integers(0, 9, (50, 4)).astype(kind)

@@ -345,6 +345,9 @@ class Stream:
         if not (callable(source) or isinstance(source, Iterable)):
             whole = "a tuple (x, y)" if self._name != "x" else "an array with y"
             raise TypeError(f"{self._name} must be {whole}, or an iterable of batches (x, y), got {type(source).__name__}")
+        if isinstance(source, list | tuple | str | np.ndarray):  # other iterables may make their batches as they are iterated over
+            for item in source:
+                self._check_form(item)
         self._converter = converter
         self.use_class_weight(class_weight)
         self._source = source
@@ -390,10 +393,16 @@ class Stream:
     def _fresh(self) -> Iterable[Any]:
         return self._source() if callable(self._source) else self._source
 
-    def _converted(self, item: Any) -> Batch:
+    def _check_form(self, item: Any) -> None:
         if not isinstance(item, tuple | list) or len(item) not in (2, 3):
             found = type(item).__name__ + (f" of {len(item)}" if isinstance(item, tuple | list) else "")
-            raise ValueError(f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}")
+            whole = "a tuple (x, y)" if self._name != "x" else "x with y"
+            raise ValueError(
+                f"{self._name} must yield batches (x, y) or (x, y, sample_weight), got a {found}; arrays are given as {whole}"
+            )
+
+    def _converted(self, item: Any) -> Batch:
+        self._check_form(item)
         x, y, *weight = item
         batch = self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
         exact = self._converter.exact_targets(as_real_array(y, self._converter.names.y))
