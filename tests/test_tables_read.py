@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime, time
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import pytest
 from backprop.data import parquet
 from backprop.tabular import (
     CategoricalFeature,
+    ClassTarget,
     DateFeature,
+    NumberTarget,
     NumericFeature,
     TableEncoder,
     TableModel,
     fit_target,
     read_csv,
 )
-from backprop.tabular._csv import Options, parquet_chunks
+from backprop.tabular._csv import Options, parquet_chunks, read_chunks, read_table
 
 ODD = [3.25, 1.5, -2.75, 1000.5, 1345.5]
 
@@ -62,6 +65,20 @@ def test_a_spelling_holds_for_new_rows_too() -> None:
         np.testing.assert_array_equal(encoder.transform({"x": texts}), expected)
     plain = TableEncoder.fit({"x": [3.5, 1234.5, 12.0]})
     np.testing.assert_array_equal(plain.transform({"x": ["1234,5", "2,0"]}), plain.transform({"x": [1234.5, 2.0]}))
+
+
+def test_zeros_after_a_separator_are_part_of_what_is_written() -> None:
+    texts, known = ["1.000", "2.000", "3.500"], {"decimal": ",", "thousands": "."}
+    assert numbers(texts, **known) == pytest.approx([1000, 2000, 3500])
+    assert NumberTarget.fit("y", ["1.000", "3.000,00"]).mean == 2000
+    assert NumberTarget.fit("y", texts, **known).mean == pytest.approx(6500 / 3)
+    chunks = [{"x": texts[:2]}, {"x": texts[2:]}]
+    assert TableEncoder.fit_chunks(chunks, **known).features[0].centre == pytest.approx(6500 / 3)
+    encoder = TableEncoder.fit({"x": ["1.234,5", "7.000", "2,5"]})
+    for values in (["10.000"], ["10.000", "1,5"], ["10.000", None]):
+        assert encoder.transform({"x": values})[0] == encoder.transform({"x": [10000.0]})[0]
+    clocks = TableEncoder.fit({"t": ["10.00", "9.30", "11.15"]}, dates={"t": "%H.%M"})
+    np.testing.assert_array_equal(clocks.transform({"t": ["10.00"]}), clocks.transform({"t": [datetime(1900, 1, 1, 10)]}))
 
 
 def test_numbers_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which() -> None:
@@ -384,9 +401,47 @@ def test_numbers_beyond_2_to_the_53_stay_apart_and_are_scaled() -> None:
     assert np.abs(huge.transform({"x": [10**30]})).max() < 10
 
 
-def test_times_of_day_lie_on_a_circle() -> None:
-    from datetime import time
+@pytest.mark.parametrize(
+    ("learned", "options", "row", "others"),
+    [
+        (["1.234,5", "7.000,0", "2,5"], {}, "12.345", ["20.000,5"]),
+        (["3.10", "3.1", "3.9", "2.7.18"], {}, "3.10", ["2.7.18"]),
+        (["12E3", "45A1", "7E2"], {}, "12E3", ["45A1"]),
+        (["0.10", "0.25", "0.50"], {"kinds": {"x": "categorical"}}, "0.10", ["a", "b"]),
+        (["yes", "no"], {}, "1.0", ["yes"]),
+        (["+1", "-1", "0"], {"kinds": {"x": "categorical"}}, "+1", ["new"]),
+        (["+1", "-1", "0"], {"kinds": {"x": "categorical"}}, "1", ["new"]),
+    ],
+)
+def test_a_row_of_a_file_is_encoded_alike_whatever_rows_are_beside_it(
+    tmp_path: Path, learned: list[str], options: dict[str, Any], row: str, others: list[str]
+) -> None:
+    def table(texts: list[str]) -> Any:
+        path = tmp_path / "table.csv"
+        path.write_text("\n".join(["x;y", *(f"{text};a" for text in texts)]))
+        return read_table(str(path), Options(delimiter=";"))
 
+    in_file, in_list = TableEncoder.fit(table(learned * 4), **options), TableEncoder.fit({"x": learned * 4}, **options)
+    assert in_file.config()["features"] == in_list.config()["features"]
+    alone = in_list.transform({"x": row})
+    assert alone.any()
+    for texts in ([row], [row, *others], [row] * 9, [row, "0", "1"]):
+        np.testing.assert_array_equal(in_list.transform(table(texts))[:1], alone)
+        np.testing.assert_array_equal(in_list.transform({"x": texts})[:1], alone)
+
+
+def test_numbers_of_a_file_that_are_classes_or_categories_keep_their_spelling(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text("y,m,e\n" + "+1,1.50,1e3\n-1,1.50,20\n" * 3 + "+1,x,1e3\n-1,x,20\n" * 3)
+    table = read_table(str(path), Options())
+    assert ClassTarget.fit("y", table["y"]).classes == ClassTarget.fit("y", read_csv(str(path))["y"]).classes == ("-1", "1")
+    assert ClassTarget.fit("e", table["e"]).labels == (20.0, 1000.0)
+    names = {"ignore": ["y", "e"]}
+    assert TableEncoder.fit_chunks(lambda: read_chunks(str(path), Options(), 6), **names).names == ("m=1.50", "m=x")
+    assert TableEncoder.fit(read_csv(str(path)), **names).names == ("m=1.50", "m=x")
+
+
+def test_times_of_day_lie_on_a_circle() -> None:
     encoder = TableEncoder.fit({"at": [time(hour) for hour in (0, 6, 12, 23)]})
     assert encoder.names == ("at elapsed", "at hour sin", "at hour cos")
     np.testing.assert_allclose(encoder.transform({"at": [time(6)]}, np.float64)[0, 1:], [1, 0], atol=1e-12)

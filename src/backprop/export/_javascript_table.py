@@ -42,7 +42,7 @@ const missingWords = new Set(MISSING);
 // The text that stands for a value, null for a missing one: 7, 7.0 and "7.0" are "7".
 function textOf(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return null;
-  const text = String(value).trim().replace(/^([+-]?(?:0|[1-9]\d*))\.0*$/, "$1");
+  const text = String(value).trim().replace(/^(?:\+(?!-))?(-?(?:0|[1-9]\d*))(?:\.0*)?$/, "$1");
   return missingWords.has(text.toLowerCase()) ? null : text;
 }
 

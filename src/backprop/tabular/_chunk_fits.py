@@ -124,7 +124,7 @@ class _NumericFit(_FitWithQuantiles):
         if not self.narrowing:
             self._count(len(values), len(values) - len(present))
             self.moments.add(present)
-            self._follow(values if column.is_text else column.values)
+            self._follow(values if column.is_spelled else column.values)
         self.ordered.add(present)
 
     def _follow(self, values: Any) -> None:

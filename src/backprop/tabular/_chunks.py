@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .._types import AnyArray
 from ._chunk_fits import FITS, Chosen, ColumnFit
-from ._columns import Column, columns, missing_words, words_of
+from ._columns import Column, columns, missing_words, text_of, words_of
 from ._distinct import Distinct
 from ._features import Feature, why_empty
 from ._kinds import Settings, kind_of, useless
@@ -167,7 +168,7 @@ class _ValuesSeen:
             return
         if column.is_text:
             self.kinds.add("text")
-            self.texts.add_texts(column.counts())
+            self.texts.add_texts(column.counts(written=True))
             return
         values = column.values[column.present]
         self.kinds.add(values.dtype.kind)
@@ -176,7 +177,8 @@ class _ValuesSeen:
     @property
     def distinct(self) -> int:
         """How many values differ."""
-        return len(self.texts) + len(self.numbers)
+        counted = len({text_of(text) for text in self.texts.counts})
+        return (counted << self.texts.bits) + len(self.numbers)
 
     def sample(self) -> Column:
         """Return a column of which `kind_of` finds what it finds of the whole one."""
@@ -206,13 +208,16 @@ class _ValuesSeen:
 
 
 class _CountedTexts(Column):
-    """A column that holds each text once and knows how many rows of another one have it; messages cannot name a row."""
+    """A column that holds each text once and knows how many rows of another one have it; messages cannot name a row.
+
+    The texts are those that are written in the other one.
+    """
 
     located = False
 
     def __init__(self, name: str, counts: dict[str, int], missing: frozenset[str], table: Table | None) -> None:
         super().__init__(name, list(counts), missing=missing, table=table)
-        self._counts = counts
+        self._counts = np.array(list(counts.values()), np.intp)
 
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+    def _row_counts(self) -> npt.NDArray[np.intp]:
+        return self._counts

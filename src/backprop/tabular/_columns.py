@@ -39,7 +39,7 @@ TRUE = frozenset({"true", "t", "yes", "y", "1"})
 
 _CONTENT = "numbers, text, booleans, dates or times"
 _EXACT = 2**53  # up to here float64 holds all whole numbers; 2**53 itself may be 2**53 + 1 rounded
-_WHOLE = re.compile(r"([+-]?(?:0|[1-9]\d*))\.0*")
+_WHOLE = re.compile(r"(?:\+(?!-))?(-?(?:0|[1-9]\d*))(?:\.0*)?")
 _CODE = re.compile(r"0\d+")
 
 
@@ -68,13 +68,16 @@ class Column:
         self._numbers: dict[Spelling, Numbers | None] = {}
         self._values: Any = None  # None where `coded` says all
         self._items: list[Any] = []  # what the codes stand for then, as it was given
+        self._words: Words | None = None  # the texts of a file that `_values` are the numbers of, with the rows of the file
         self.categorical = False
         if isinstance(values, Words):
             plain = not any(self.options.get(key) for key in ("thousands", "commas")) and self.options.get("decimal") != ","
             self._values = _numbers_of(values, missing) if plain else None
-            if self._values is None and all(isinstance(part, np.ndarray) and part.dtype.kind == "u" for part in values.parts):
-                self._code(np.concatenate(values.parts or [np.empty(0, np.uint16)]), values.texts)
-            elif self._values is None:
+            if self._values is not None:
+                self._words = values
+            elif (codes := values.codes()) is not None:
+                self._code(codes, values.texts)
+            else:
                 self._values = list(values)
         elif (coded := _pandas_codes(values)) is not None:
             self.categorical = True
@@ -85,7 +88,7 @@ class Column:
 
     def _code(self, codes: Codes, items: list[Any]) -> None:
         self._items = items
-        self.__dict__["coded"] = codes, [text_of(item, self.missing) for item in items]
+        self.__dict__["_coded"] = codes, *_texts_of_items(items, self.missing)
 
     def __len__(self) -> int:
         return len(self.coded[0] if self._values is None else self._values)
@@ -99,6 +102,11 @@ class Column:
     def is_text(self) -> bool:
         """Whether the values are texts, or others in a list, rather than an array."""
         return not isinstance(self._values, np.ndarray)
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether texts tell more than the values: the column is text, or numbers that were read from the text of a file."""
+        return self.is_text or self._words is not None
 
     @property
     def types(self) -> set[type]:
@@ -127,12 +135,12 @@ class Column:
         taken.name, taken.missing, taken.categorical, taken._table = self.name, self.missing, self.categorical, self._table
         taken._rows = rows if self._rows is None else self._rows[rows]
         taken._numbers = {key: None if found is None else found[rows] for key, found in self._numbers.items()}
-        taken._items, taken._values = self._items, self._values
+        taken._items, taken._values, taken._words = self._items, self._values, self._words
         if self._values is not None:
             taken._values = [self._values[row] for row in rows] if self.is_text else self._values[rows]
-        if "coded" in self.__dict__:
-            codes, texts = self.coded
-            taken.__dict__["coded"] = codes[rows], texts
+        if "_coded" in self.__dict__:
+            codes, texts, written = self._coded
+            taken.__dict__["_coded"] = codes[rows], texts, written
         return taken
 
     def place(self, row: int, what: str = "") -> str:
@@ -140,22 +148,33 @@ class Column:
         row = row if self._rows is None else int(self._rows[row])
         return f"row {row + 1}{what}" if self._table is None else self._table.place(row, what)
 
-    @cached_property
+    @property
     def coded(self) -> tuple[Codes, Texts]:
         """For each row a position in a list of texts, and the list: some stand in it twice, and some for no row.
 
         What is found out about text is found out once for each item of the list.
         """
+        codes, texts, _ = self._coded
+        return codes, texts
+
+    @cached_property
+    def _coded(self) -> tuple[Codes, Texts, Texts]:
+        """`coded`, and the texts as they are written: "10.000" is the category 10, and may be the number ten thousand."""
+        if self._words is not None:
+            given = self._words.codes()
+            if given is None:
+                codes, texts, written = _code_texts(list(self._words), self.missing)
+            else:
+                codes, (texts, written) = given, _texts_of_items(self._words.texts, self.missing)
+            return codes if self._rows is None else codes[self._rows], texts, written
         items = self.values
         if isinstance(items, np.ndarray):
             distinct, codes = np.unique(items, return_inverse=True)
-            return _small(codes, len(distinct)), _texts_of_array(distinct)
-        plain = self.types <= {str, type(None)}
-        if not plain:  # True and 1 are one key of a dict, and two texts
-            items = [text_of(item, self.missing) for item in items]
-        position = {item: index for index, item in enumerate(dict.fromkeys(items))}
-        codes = np.fromiter(map(position.__getitem__, items), np.intp, len(items))
-        return _small(codes, len(position)), [text_of(item, self.missing) for item in position] if plain else list(position)
+            texts = _texts_of_array(distinct)
+            return _small(codes, len(distinct)), texts, texts
+        if not self.types <= {str, type(None)}:  # True and 1 are one key of a dict, and two texts
+            items = [_stripped(item) if isinstance(item, str | bytes) else text_of(item, self.missing) for item in items]
+        return _code_texts(items, self.missing)
 
     @property
     def texts(self) -> Texts:
@@ -168,14 +187,20 @@ class Column:
         codes, texts = self.coded
         return texts[int(codes[row])]
 
-    def counts(self) -> dict[str, int]:
-        """Return the different texts that are not missing, with the number of rows of each."""
-        codes, texts = self.coded
+    def counts(self, *, written: bool = False) -> dict[str, int]:
+        """Return the different texts that are not missing, with the number of rows of each; or those as they are written."""
+        _, plain, as_written = self._coded
+        texts = as_written if written else plain
         found: dict[str, int] = {}
-        for text, count in zip(texts, np.bincount(codes, minlength=len(texts)).tolist(), strict=True):
+        for text, count in zip(texts, self._row_counts().tolist(), strict=True):
             if text is not None and count:
                 found[text] = found.get(text, 0) + count
         return found
+
+    def _row_counts(self) -> npt.NDArray[np.intp]:
+        """The number of rows of each item of the list of `coded`."""
+        codes, texts = self.coded
+        return np.bincount(codes, minlength=len(texts))
 
     @cached_property
     def present(self) -> npt.NDArray[np.bool_]:
@@ -189,9 +214,9 @@ class Column:
             return present
         return ~np.isnat(values) if values.dtype.kind == "M" else np.ones(len(values), bool)
 
-    def distinct(self) -> set[str]:
-        """Return the different texts that are not missing."""
-        return set(self.counts())
+    def distinct(self, *, written: bool = False) -> set[str]:
+        """Return the different texts that are not missing, or those as they are written."""
+        return set(self.counts(written=written))
 
     def numbers(self, spelling: Spelling | None = None) -> Numbers | None:
         """Return the values as numbers, or None when some are not.
@@ -201,9 +226,9 @@ class Column:
         spelling : Spelling, optional
             How texts spell them; by default as Python does.
         """
-        if not self.is_text:
-            return None if self._values.dtype.kind == "M" else self._values.astype(np.float64)
         spelling = spelling or PLAIN
+        if not self.is_text and (spelling == PLAIN or self._words is None):
+            return None if self._values.dtype.kind == "M" else self._values.astype(np.float64)
         if spelling not in self._numbers:
             self._numbers[spelling] = self._parsed(spelling)
         return self._numbers[spelling]
@@ -213,13 +238,14 @@ class Column:
             found = self._plain()
             if found is not None:
                 return found
-        codes, texts = self._used()
+        codes, texts = self._used(written=True)
         numbers = [math.nan if text is None else _spelling.parse(text, spelling) for text in texts]
         return None if None in numbers else np.array(numbers, np.float64)[codes]
 
-    def _used(self) -> tuple[Codes, Texts]:
-        """`coded`, each item of the list the text of a row."""
-        codes, texts = self.coded
+    def _used(self, *, written: bool = False) -> tuple[Codes, Texts]:
+        """`coded`, each item of the list the text of a row, or that as it is written."""
+        codes, plain, as_written = self._coded
+        texts = as_written if written else plain
         used = np.bincount(codes, minlength=len(texts)) > 0
         if used.all():
             return codes, texts
@@ -241,7 +267,7 @@ class Column:
 
     def booleans(self) -> Numbers | None:
         """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
-        if not self.is_text:
+        if not self.is_spelled:
             if self._values.dtype.kind == "M":
                 return None
             numbers = self._values.astype(np.float64)
@@ -256,7 +282,7 @@ class Column:
         """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
         if not self.is_text:
             return self._values if self._values.dtype.kind == "M" else None
-        codes, texts = self._used()
+        codes, texts = self._used(written=True)
         found = _dates.convert(texts, form)
         return None if found is None else found[codes]
 
@@ -362,11 +388,36 @@ def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
         return None if item.is_nan() else text_of(float(item)) if item.is_finite() else str(item)
     if is_missing(item):
         return None
-    text = (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip()
-    whole = _WHOLE.fullmatch(text)
-    if whole is not None:
-        text = whole[1]
+    text = _canonical(_stripped(item))
     return None if text.lower() in missing else text
+
+
+def _canonical(text: str) -> str:
+    """The text without the plus and the point of a whole number."""
+    whole = _WHOLE.fullmatch(text)
+    return text if whole is None else whole[1]
+
+
+def _stripped(item: Any) -> str:
+    return (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip()
+
+
+def _texts_of_items(items: Iterable[Any], missing: frozenset[str]) -> tuple[Texts, Texts]:
+    """The texts that stand for values, and those as they are written."""
+    items = list(items)
+    texts = [text_of(item, missing) for item in items]
+    written = [
+        _stripped(item) if text is not None and isinstance(item, str | bytes) else text
+        for item, text in zip(items, texts, strict=True)
+    ]
+    return texts, written
+
+
+def _code_texts(items: Sequence[str | None], missing: frozenset[str]) -> tuple[Codes, Texts, Texts]:
+    """What `Column._coded` is for a list of texts."""
+    position = {item: index for index, item in enumerate(dict.fromkeys(items))}
+    codes = np.fromiter(map(position.__getitem__, items), np.intp, len(items))
+    return _small(codes, len(position)), *_texts_of_items(position, missing)
 
 
 def is_missing(item: Any) -> bool:
@@ -377,6 +428,8 @@ def is_missing(item: Any) -> bool:
 def positions(texts: Sequence[str], *, fold: bool = False) -> dict[str, int]:
     """Return the position of each text, and of other texts for the same value: True and 1, and with `fold` those in other case."""
     found = {text: index for index, text in enumerate(texts)}
+    for text, index in list(found.items()):  # texts that a model was saved with are not always canonical
+        found.setdefault(_canonical(text), index)
     for truth in (("1", "True", "true"), ("0", "False", "false")):
         known = [text for text in truth if text in found]
         if len(known) == 1:

@@ -455,7 +455,8 @@ def _read_otherwise(column: Column) -> Numbers | None:
     """The numbers of a column that spells them in another way than the training data did."""
     try:
         options = column.options
-        spelling = _spelling.find(column.distinct(), options.get("decimal"), options.get("thousands"), prefer=options.get("prefer"))
+        texts = column.distinct(written=True)
+        spelling = _spelling.find(texts, options.get("decimal"), options.get("thousands"), prefer=options.get("prefer"))
     except _spelling.AmbiguousNumberError:
         return None
     return None if spelling is None else column.numbers(spelling)

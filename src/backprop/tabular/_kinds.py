@@ -89,7 +89,9 @@ def kind_of(column: Column, settings: Settings) -> Kind:
     if column.categorical:
         return Kind("categorical")
     if not column.is_text:
-        return Kind("date", form="year-month-day") if column.values.dtype.kind == "M" else _number_or_code(column, settings)
+        if column.values.dtype.kind == "M":
+            return Kind("date", form="year-month-day")
+        return _number_or_code(column, settings, spelling_of(column, settings) or _spelling.PLAIN)
     if column.types <= {bool, type(None)}:
         return Kind("boolean")
     if is_code(column):
@@ -107,7 +109,7 @@ def kind_of(column: Column, settings: Settings) -> Kind:
 
 def spelling_of(column: Column, settings: Settings) -> Spelling | None:
     """Return how a column spells its numbers, None if it holds something else."""
-    if not column.is_text:
+    if not column.is_spelled:
         return None if column.numbers() is None else _spelling.PLAIN
     options = column.options
     decimal = settings.decimal or options.get("decimal")
@@ -116,7 +118,7 @@ def spelling_of(column: Column, settings: Settings) -> Spelling | None:
     if decimal in (None, ".") and not thousands and not commas and column.numbers() is not None:
         return _spelling.PLAIN
     try:
-        found = _spelling.find(column.distinct(), decimal, thousands, prefer=options.get("prefer"), commas=commas)
+        found = _spelling.find(column.distinct(written=True), decimal, thousands, prefer=options.get("prefer"), commas=commas)
     except _spelling.AmbiguousNumberError as error:
         raise ValueError(
             f"column {column.name!r}: {error}: say which with --decimal or --thousands (decimal=, thousands= in Python)"
@@ -196,7 +198,7 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
     Whole numbers that rise by one, also with gaps as in a part of a table, or that are all different and stand in a column without
     a name, with the name of an identifier, or fill a range without gaps.
     """
-    values = column.numbers(spelling) if column.is_text else column.values
+    values = column.numbers(spelling) if column.is_spelled else column.values
     if values is None or values.dtype.kind not in "iuf" or len(values) < _MIN_NUMBERED_ROWS:
         return None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):

@@ -306,6 +306,5 @@ def _number(text: str) -> float:
 
 def _type(column: Column) -> str:
     if not column.is_text:
-        whole = column.values.dtype.kind in "iu" or (column.values == np.trunc(column.values)).all()
-        return "int" if whole else "float"
+        return "int" if all(text.removeprefix("-").isdecimal() for text in column.distinct()) else "float"
     return "bool" if column.types == {bool} else "str"

@@ -71,6 +71,13 @@ class Words(Sequence[str]):
         everything = list(self)
         return [everything[row] for row in rows]
 
+    def codes(self) -> npt.NDArray[np.uint16] | None:
+        """Return the positions of all texts in `texts`, None where some lie elsewhere."""
+        numbered = [part for part in self.parts if isinstance(part, np.ndarray) and part.dtype.kind == "u"]
+        if len(numbered) < len(self.parts):
+            return None
+        return np.concatenate([np.empty(0, np.uint16), *numbered])
+
     def _unpacked(self, part: Part) -> list[str]:
         if isinstance(part, list):
             return part
