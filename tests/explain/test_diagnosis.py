@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 
 import numpy as np
 import pytest
@@ -554,6 +555,31 @@ def test_the_monitor_keeps_to_its_share_and_changes_nothing(digits: Data) -> Non
     assert np.array_equal(plain.parameters, watched.parameters)
     assert monitor.epochs
     assert len(monitor.gradient_norms["layers.0"]) == len(monitor.update_ratios["layers.2"]) == len(monitor.epochs)
+
+
+def test_the_monitor_of_a_continued_trainer_counts_the_epochs_of_its_run(digits: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = count()  # between two looks at the clock: what is recorded must not depend on the load of the machine
+    monkeypatch.setattr("backprop.explain.diagnosis.monitor.perf_counter", lambda: float(next(seconds)))
+    trainer = bp.Trainer(classifier(128, 64), loss="cross_entropy")
+    trainer.fit(*digits, epochs=3)
+    monitor = bp.Monitor(share=0.9)
+    trainer.fit(*digits, epochs=6, callbacks=[monitor])
+    moments = [moment.epoch for moment in monitor.moments()]
+    assert moments == sorted(set(moments))
+    assert (moments[0], moments[-1], len(monitor.losses), trainer.epoch) == (0, 6, 6, 9)
+    assert monitor.epochs
+    assert {epoch + 1 for epoch in monitor.epochs} | {0, 6} == set(moments)
+
+
+def test_where_a_continued_run_broke_off_is_told_in_both_countings() -> None:
+    x = np.random.default_rng(0).normal(size=(64, 3))
+    trainer = bp.Trainer(bp.mlp([3, 8, 1], seed=0), loss="mse", optimizer=bp.SGD(lr=0.01))
+    trainer.fit(x, x[:, 0], epochs=2)
+    trainer.optimizer.lr = 1e20
+    monitor = bp.Monitor()
+    with pytest.raises(bp.DivergenceError):
+        trainer.fit(x, x[:, 0], epochs=2, callbacks=[monitor])
+    assert any("in epoch 3 (1 of this run)." in finding.evidence for finding in monitor.report().findings)
 
 
 def test_the_monitor_sees_all_classes_of_sorted_rows(digits: Data) -> None:

@@ -37,7 +37,7 @@ KEPT_PARAMETERS = 200_000  # of larger networks only the first and the last are
 
 
 class Moment(NamedTuple):
-    """The network and the optimizer as they were after a number of epochs."""
+    """The network and the optimizer as they were after a number of epochs of the run."""
 
     epoch: int
     net: Network
@@ -61,7 +61,7 @@ class Monitor(Callback):
     Attributes
     ----------
     epochs : list of int
-        The epochs after which a record was made.
+        The epochs after which a record was made, counted from 0 at the beginning of the run.
     gradient_norms, update_ratios, activation_sizes, idle_shares : dict of str to list of float
         By layer, one entry a record: the norm of the weights' gradient, norm(update) / norm(weight), the root mean square of the
         layer's output, and the share of its units that are dead (relu) or of its values that are saturated (sigmoid, tanh).
@@ -109,6 +109,7 @@ class Monitor(Callback):
             self._shuffled = self.trainer.shuffle is not False
             self._batch_size = self.trainer.batch_size
             self._initial, self._first_update = self.trainer.net.copy(), self.trainer.optimizer.steps
+            self._first_epoch = self.trainer.epoch
             self._kept.append(Moment(0, self._initial, deepcopy(self.trainer.optimizer)))
             self._cost = 1e-3 * (2 + len(self._initial.layers)) + 1e-7 * self._initial.parameters.size  # what the first may take
         self._began = perf_counter()
@@ -121,8 +122,9 @@ class Monitor(Callback):
         began = perf_counter()
         if self._spent + self._cost <= self.share * (began - self._began):
             if self._data is not None:
-                self.epochs.append(epoch)
-                self._keep(epoch + 1)
+                done = len(self.losses)  # unlike `epoch`, without those of earlier runs
+                self.epochs.append(done - 1)
+                self._keep(done)
                 self._record(self._step(self.trainer.net, self._data.take(slice(0, min(self._data.count, self.rows)))))
             self._cost = perf_counter() - began
             self._spent += self._cost
@@ -268,7 +270,8 @@ class Monitor(Callback):
         broken = next((found for part in parts for found in non_finite_step(self._step(net, part))), None)
         if broken is None:
             return findings
-        seen = f"Training broke off at update {update} in epoch {epoch}. {broken.evidence}"
+        of_run = f" ({epoch - self._first_epoch} of this run)" if self._first_epoch else ""
+        seen = f"Training broke off at update {update} in epoch {epoch}{of_run}. {broken.evidence}"
         numbers = broken.numbers | {"update": update, "epoch": epoch}
         place = replace(broken, evidence=seen, numbers=numbers)
         return [finding for finding in findings if finding.name != "non-finite values"] + [place]
