@@ -261,6 +261,11 @@ def test_rows_unlike_those_of_training_are_counted(capsys: pytest.CaptureFixture
     assert len(output.splitlines()) == 4
     assert "2 of 3 rows have a value of 'town' that training did not see, such as 'Paris'" in errors
     assert "1 of 3 rows lack a value of 'area'" in errors
+    new.write_text("area,town\n70,*\n*,Oslo\n80,Oslo\n")
+    errors = run(capsys, "predict", tmp_path / "m", new, "--missing=*")[1]
+    assert "1 of 3 rows lack a value of 'town'" in errors
+    assert "1 of 3 rows lack a value of 'area'" in errors
+    assert "did not see" not in errors
 
 
 def test_parquet_files_are_tables(capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..explain.importance import Importance, permutation_importance
 from ..network import Network
 from ..optimizers import Optimizer
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumberTarget, NumericFeature, TableModel, _fit
-from ..tabular._columns import Column
+from ..tabular._columns import Column, words_of
 from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
 from ..tabular._encoded import Matrix, by_parts
 from ..tabular._features import FEATURES, Feature
@@ -428,8 +428,9 @@ class _Counts:
 
     def add(self, table: Table) -> None:
         self._rows += len(next(iter(table.values()), ()))
+        words = words_of(table, self._model.encoder.missing)
         for feature in self._model.encoder.features:
-            column = Column(feature.name, table[feature.name], missing=self._model.encoder.missing, table=table)
+            column = Column(feature.name, table[feature.name], missing=words, table=table)
             gaps = int((~column.present).sum())
             if gaps and not feature.flagged:
                 self._missing[feature.name] = self._missing.get(feature.name, 0) + gaps
