@@ -315,6 +315,8 @@ def test_a_regression_is_standardised_and_turned_back() -> None:
         (["a", ""], "auto", "must not miss values, row 2 does"),
         (["a", "a"], "classification", "at least two classes, holds 'a'"),
         (["1", "a"], "regression", "a number in every row, row 2 holds 'a'"),
+        (["1.5", "nan", "2.5"], "auto", r"must not miss values, row 2 holds 'nan': --missing=nan \(missing=\['nan'\] in Python\)"),
+        (["1.5", "2.5", "NaN"], "regression", "must not miss values, row 3 holds 'NaN'"),
         (["1", "2"], "ranking", "task must be auto, classification or regression, got 'ranking'"),
     ],
 )

@@ -283,6 +283,14 @@ def _require_numbers(column: Column, spelling: Spelling) -> Numbers:
         found = column.numbers()
     if found is None:
         found = column.require(lambda c: c.numbers(spelling), "a number")
+    unknown = np.flatnonzero(np.isnan(found))
+    if unknown.size:  # a text such as NaN that is none of the words for missing values
+        row = int(unknown[0])
+        text = column.text(row)
+        raise ValueError(
+            f"target {column.name!r} must not miss values, {column.place(row, f' holds {text!r}')}: "
+            f"--missing={text} (missing=[{text!r}] in Python) leaves such rows out"
+        )
     return column.require_finite(found)
 
 
