@@ -117,3 +117,14 @@ def test_only_fitted_perceptrons_are_converted() -> None:
     mlp.coefs_[1] = np.ones((4, 3))
     with pytest.raises(ValueError, match=r"coefs_\[1\] takes 4 inputs but coefs_\[0\] gives 5"):
         bp.convert.from_sklearn(mlp)
+
+
+@pytest.mark.parametrize("name", ["MLPClassifier", "MLPRegressor"])
+def test_estimators_of_this_library_are_refused_as_their_weights_are_not_all_that_they_compute(name: str) -> None:
+    estimators = pytest.importorskip("backprop.estimators")
+    x, y = data("float64")
+    kind = getattr(estimators, name)
+    fitted = kind(hidden_layer_sizes=(5,), max_iter=2, batch_norm=True, scale="standard").fit(x, (y[:, 0] > 0).astype(int))
+    for ours in (kind(), fitted, type("Mine", (kind,), {"__init__": kind.__init__})()):
+        with pytest.raises(TypeError, match=r"got one of backprop.estimators: its network is mlp.network_"):
+            bp.convert.from_sklearn(ours)

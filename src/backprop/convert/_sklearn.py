@@ -17,7 +17,7 @@ _ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "
 
 
 def from_sklearn(mlp: Any) -> Network:
-    """Return the network of a fitted ``MLPClassifier`` or ``MLPRegressor``.
+    """Return the network of a fitted ``MLPClassifier`` or ``MLPRegressor`` of scikit-learn's.
 
     Its outputs are those before the last activation, which the loss applies: for a classifier, `Network.predict_proba` gives what
     ``mlp.predict_proba`` gives (for two classes the second column), in the order of ``mlp.classes_``; for a regressor,
@@ -36,7 +36,7 @@ def from_sklearn(mlp: Any) -> Network:
     Raises
     ------
     TypeError
-        When it is no such estimator.
+        When it is no such estimator, or one of `backprop.estimators`, which has a network already: ``mlp.network_``.
     ValueError
         When it is not fitted, or its weights do not fit each other, naming the place.
 
@@ -45,6 +45,11 @@ def from_sklearn(mlp: Any) -> Network:
     >>> from sklearn.neural_network import MLPRegressor  # doctest: +SKIP
     >>> net = bp.convert.from_sklearn(MLPRegressor().fit(x, y))  # doctest: +SKIP
     """
+    if any(kind.__module__.startswith("backprop.estimators") for kind in type(mlp).__mro__):
+        raise TypeError(
+            "mlp must be an estimator of scikit-learn's, got one of backprop.estimators: its network is mlp.network_, and "
+            "estimators.to_sklearn(mlp) gives scikit-learn's"
+        )
     options = ("activation", "hidden_layer_sizes", "solver")
     if not all(hasattr(mlp, name) for name in options):
         raise TypeError(f"mlp must be a fitted MLPClassifier or MLPRegressor, got {type(mlp).__name__}")
