@@ -161,6 +161,30 @@ def test_estimators_go_from_scikit_learn_and_back(name: str, dtype: str) -> None
         back.partial_fit(X, y)
 
 
+@pytest.mark.parametrize("convert", [estimators.from_sklearn, estimators.to_sklearn])
+@pytest.mark.parametrize("early_stopping", [False, True])
+def test_a_converted_estimator_and_its_original_are_independent(convert: Any, early_stopping: bool) -> None:
+    kind = theirs.MLPClassifier if convert is estimators.from_sklearn else MLPClassifier
+    original = kind(max_iter=4, random_state=np.random.RandomState(0), early_stopping=early_stopping).fit(X, Y)
+    before = pickle.dumps(original)
+    converted = convert(original)
+    for name, value in vars(converted).items():
+        if isinstance(value, list | np.ndarray) or name in ("random_state", "_label_binarizer"):
+            assert value is not getattr(original, name, None), name
+    converted.set_params(warm_start=True).fit(X, Y)
+    assert len(converted.loss_curve_) == 8
+    assert pickle.dumps(original) == before
+
+
+@pytest.mark.parametrize("other", [theirs.MLPClassifier(max_iter=1), theirs.MLPRegressor(max_iter=1)], ids=repr)
+def test_estimators_of_scikit_learn_are_refused_by_name(other: Any, tmp_path: Path) -> None:
+    for model in (pickle.loads(pickle.dumps(other)), other.fit(X, Y)):
+        for refuse in (estimators.to_sklearn, lambda model: estimators.save(model, tmp_path / "model")):
+            with pytest.raises(TypeError, match=r"of backprop\.estimators, got sklearn\.neural_network\.\w+\.MLP"):
+                refuse(model)
+    assert not (tmp_path / "model").exists()
+
+
 def test_scaling_becomes_part_of_the_first_layer() -> None:
     ours = MLPClassifier(**SHORT, scale="standard").fit(100 * X, Y)
     np.testing.assert_allclose(estimators.to_sklearn(ours).predict_proba(100 * X), ours.predict_proba(100 * X), rtol=1e-9)

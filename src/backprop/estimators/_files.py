@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -47,7 +48,7 @@ def save(estimator: BaseMLP, path: StrPath) -> None:
     sklearn.exceptions.NotFittedError
         If the estimator is not fitted.
     TypeError
-        If a parameter is code, or a RandomState, which a file cannot hold.
+        If it is no such estimator, or if a parameter is code, or a RandomState, which a file cannot hold.
 
     Examples
     --------
@@ -60,6 +61,7 @@ def save(estimator: BaseMLP, path: StrPath) -> None:
     >>> bool((estimators.load(path).predict(X) == regressor.predict(X)).all())
     True
     """
+    _sklearn_name(estimator)
     check_is_fitted(estimator)
     net = estimator._current_network()
     content = {
@@ -204,11 +206,8 @@ def from_sklearn(model: Any) -> Any:
     if not found:
         raise TypeError(f"model must be an MLPClassifier or MLPRegressor of scikit-learn, got {type(model).__name__}")
     check_is_fitted(model)
-    estimator = found[0](**model.get_params(deep=False))
-    for name in SHARED & vars(model).keys():
-        setattr(estimator, name, getattr(model, name))
-    if isinstance(estimator, MLPClassifier):
-        estimator._label_binarizer = model._label_binarizer
+    estimator = found[0](**copy.deepcopy(model.get_params(deep=False)))
+    _copy_fitted(model, estimator)
     estimator.validation_loss_curve_ = None
     sizes = [len(model.coefs_[0]), *(coef.shape[1] for coef in model.coefs_)]
     net = build_network(sizes, activation=model.activation, dtype=model.coefs_[0].dtype)
@@ -249,12 +248,14 @@ def to_sklearn(estimator: BaseMLP) -> Any:
 
     Raises
     ------
+    TypeError
+        If it is no such estimator.
     ValueError
         If scikit-learn's class cannot do what the network does.
     """
+    theirs = getattr(sklearn.neural_network, _sklearn_name(estimator))
     check_is_fitted(estimator)
     net = estimator._current_network()
-    theirs = getattr(sklearn.neural_network, type(estimator).__name__)
     plain = all(type(layer) in (Dense, BatchNorm, Activation, Dropout) for layer in net.layers)
     if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
         raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
@@ -269,15 +270,27 @@ def to_sklearn(estimator: BaseMLP) -> Any:
         parameters["solver"] = "adam"
     if not isinstance(estimator.learning_rate, str):
         parameters["learning_rate"] = "constant"
-    model = theirs(**parameters)
-    for name in SHARED & vars(estimator).keys():
-        setattr(model, name, getattr(estimator, name))
+    model = theirs(**copy.deepcopy(parameters))
+    _copy_fitted(estimator, model)
     coefs, intercepts = _weights(net)
     if estimator.scale is not None:
         coefs[0] = coefs[0] / estimator.feature_scale_[:, np.newaxis].astype(net.dtype)
         intercepts[0] = intercepts[0] - estimator.feature_center_.astype(net.dtype) @ coefs[0]
     model.coefs_, model.intercepts_ = coefs, intercepts
     model._best_coefs, model._best_intercepts = coefs, intercepts
-    if isinstance(estimator, MLPClassifier):
-        model._label_binarizer = estimator._label_binarizer
     return model
+
+
+def _sklearn_name(estimator: Any) -> str:
+    """Return the name of the class in scikit-learn that an estimator of this package stands for."""
+    for name, kind in CLASSES.items():
+        if isinstance(estimator, kind):
+            return name
+    given = f"{type(estimator).__module__}.{type(estimator).__qualname__}"
+    raise TypeError(f"estimator must be an {' or '.join(CLASSES)} of backprop.estimators, got {given}")
+
+
+def _copy_fitted(source: Any, target: Any) -> None:
+    """Copy what both packages keep of a fit, so that training one of the estimators leaves the other as it is."""
+    for name in (SHARED | {"_label_binarizer"}) & vars(source).keys():
+        setattr(target, name, copy.deepcopy(getattr(source, name)))
