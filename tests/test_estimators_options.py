@@ -22,6 +22,11 @@ from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 from backprop.estimators._threads import thread_limit  # noqa: E402
 from backprop.optimizers import NAMES  # noqa: E402
 
+try:
+    import pandas
+except ImportError:
+    pandas = None
+
 pytestmark = [
     pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning"),
     pytest.mark.filterwarnings("ignore:.*`disp` and `iprint` options:DeprecationWarning"),  # of older versions
@@ -360,6 +365,49 @@ def test_frames_with_categories_and_gaps_are_taken_as_they_are(library: str, cho
         ours.predict_jacobian(frame)
     with pytest.raises(ValueError, match="numbers without gaps"):
         estimators.to_sklearn(ours)
+
+
+GAPS = {"None": None, "NaN": np.nan, "NA": getattr(pandas, "NA", None), "NaT": getattr(pandas, "NaT", None)}
+
+
+@pytest.mark.skipif(pandas is None, reason="pandas is not installed")
+@pytest.mark.parametrize("gap", GAPS)
+def test_any_gap_in_text_and_numbers_is_one(gap: str) -> None:
+    text, numbers = ["u", "v", None] * 20, [1.0, None, 3.0, 4.0] * 15
+    columns = {"a": text, "b": numbers}
+    shown = {name: [GAPS[gap] if value is None else value for value in column] for name, column in columns.items()}
+    X = pandas.DataFrame(shown, dtype=object)
+    ours = MLPClassifier((4,), max_iter=3, random_state=0, categorical_features=["a"], missing="impute").fit(X, [0, 1] * 30)
+    assert list(ours.feature_categories_[0]) == ["u", "v"]
+    assert list(ours.feature_fill_) == [0, 0, 3]
+    plain = pandas.DataFrame({"a": text, "b": np.array(numbers, float)})
+    np.testing.assert_array_equal(ours.predict_proba(X), ours.predict_proba(plain))
+
+
+@pytest.mark.skipif(pandas is None, reason="pandas is not installed")
+@pytest.mark.parametrize("dtype", ["string", "string[pyarrow]", "category", "object", "str"])
+def test_text_of_every_dtype_of_pandas_may_have_gaps(dtype: str) -> None:
+    if dtype == "string[pyarrow]":
+        pytest.importorskip("pyarrow")
+    text = pandas.Series(["u", "v", None] * 20, dtype=dtype)
+    X = pandas.DataFrame({"a": text, "b": pandas.array([1, None, 3] * 20, dtype="Int64")})
+    ours = MLPClassifier((4,), max_iter=3, random_state=0, categorical_features="from_dtype", missing="impute")
+    assert list(ours.fit(X, [0, 1] * 30).feature_categories_[0]) == ["u", "v"]
+    assert np.isfinite(ours.predict_proba(X)).all()
+
+
+@pytest.mark.parametrize("frame", [False, True])
+def test_columns_of_categories_are_chosen_by_integers_of_any_type(frame: bool) -> None:
+    X, y = np.round(IRIS[0]), IRIS[1]
+    if frame:
+        X = pytest.importorskip("pandas").DataFrame(X, columns=list("abcd"))
+    mask = np.array([True, False, True, False])
+    for chosen in ([0, 2], np.flatnonzero(mask), list(np.flatnonzero(mask)), [np.uint8(2), 0], mask, mask.tolist()):
+        ours = MLPClassifier((4,), max_iter=1, categorical_features=chosen).fit(X, y)
+        assert list(ours.feature_categories_) == [0, 2]
+    for chosen in ([0, 4], [np.int64(-1)], [True, 2]):
+        with pytest.raises(ValueError, match="categorical_features"):
+            MLPClassifier((4,), max_iter=1, categorical_features=chosen).fit(X, y)
 
 
 def test_gaps_are_filled_with_the_median_of_the_training_rows() -> None:

@@ -24,17 +24,21 @@ def categorical_columns(X: Any, chosen: Any) -> list[int]:
     if isinstance(chosen, str):
         return [place for place, dtype in enumerate(X.dtypes) if _is_categorical(dtype)] if is_frame(X) else []
     wanted = np.ravel(np.asarray(chosen, dtype=object)).tolist()
-    if wanted and all(isinstance(one, bool | np.bool_) for one in wanted):
+    masks = [isinstance(one, bool | np.bool_) for one in wanted]
+    if wanted and all(masks):
         if len(wanted) != len(names):
             raise ValueError(
                 f"categorical_features as a mask must have one entry for each of {len(names)} columns, got {len(wanted)}"
             )
         return [place for place, one in enumerate(wanted) if one]
     positions = {name: place for place, name in enumerate(names)}
-    unknown = [one for one in wanted if one not in positions and not (isinstance(one, int) and 0 <= one < len(names))]
+    if any(masks):
+        raise ValueError(f"categorical_features must be names, positions or a mask of the columns, got a mixture: {wanted}")
+    positions |= {place: place for place in range(len(names)) if place not in positions}
+    unknown = [one for one in wanted if one not in positions]
     if unknown:
         raise ValueError(f"categorical_features names columns that X lacks: {unknown}")
-    return sorted({positions.get(one, one) for one in wanted})
+    return sorted({positions[one] for one in wanted})
 
 
 def _is_categorical(dtype: Any) -> bool:
@@ -49,7 +53,13 @@ def _columns(X: Any) -> Iterator[Any]:
 
 
 def _is_missing(column: Any) -> Any:
-    return np.array([value is None or value != value or type(value).__name__ == "NAType" for value in column], bool)
+    return np.array([_is_gap(value) for value in column], bool)
+
+
+def _is_gap(value: Any) -> bool:
+    if value is None or type(value).__name__ == "NAType":  # pandas.NA, of which a comparison is neither true nor false
+        return True
+    return bool(value != value)
 
 
 def learn_categories(X: Any, places: Sequence[int]) -> Categories:
@@ -66,8 +76,9 @@ def with_indicators(X: Any, categories: Mapping[int, Any]) -> Array:
             numbers = np.array([np.nan if gap else value for gap, value in zip(_is_missing(column), column, strict=True)])
             parts.append(numbers.astype(np.float64)[:, np.newaxis])
             continue
-        indicators = (column[:, np.newaxis] == categories[place][np.newaxis, :]).astype(np.float64)
-        indicators[_is_missing(column)] = np.nan
+        gaps = _is_missing(column)
+        indicators = np.full((len(column), len(categories[place])), np.nan)
+        indicators[~gaps] = column[~gaps, np.newaxis] == categories[place][np.newaxis, :]
         parts.append(indicators)
     return np.hstack(parts)
 
