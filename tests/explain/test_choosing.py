@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import backprop as bp
+from backprop.explain.choosing import learning_curve
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +152,32 @@ def test_comparing_refuses_nothing_and_candidates_without_network(digits) -> Non
         bp.compare({"adam": "adam"}, *digits, loss="cross_entropy")
 
 
+@pytest.mark.parametrize("own", [["f1"], [], None, ["accuracy"]])
+def test_what_is_compared_is_measured_beside_the_metrics_of_a_candidate(digits, own) -> None:
+    net = bp.mlp([64, 10], seed=0)
+    candidates = {"own": {"net": net, "metrics": own}, "plain": net}
+    comparison = bp.compare(candidates, *digits, loss="cross_entropy", metric="accuracy", epochs=1)
+    assert comparison["own"].score == comparison["plain"].score
+    assert {f"val_{name}" for name in own or ()} <= set(comparison["own"].history.keys())
+
+
+def test_without_a_seed_one_is_drawn(digits) -> None:
+    comparison = bp.compare(
+        {"sgd": "sgd"}, *digits, net=bp.mlp([64, 10], seed=0), loss="cross_entropy", epochs=1, folds=2, seed=None
+    )
+    assert np.isfinite(comparison.best.score)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_rows_are_always_held_out_to_choose_by(digits, share) -> None:
+    for call in (
+        lambda: bp.search({"lr": [0.1]}, *digits, loss="cross_entropy", validation_split=share),
+        lambda: learning_curve(bp.mlp([64, 10], seed=0), *digits, loss="cross_entropy", validation_split=share),
+    ):
+        with pytest.raises(ValueError, match=r"validation_split must be in \(0, 1\)"):
+            call()
+
+
 def test_both_draw_themselves(digits, trainer) -> None:
     matplotlib = pytest.importorskip("matplotlib", reason="plots need matplotlib: pip install 'backprop[plot]'")
     matplotlib.use("agg")
@@ -253,6 +280,10 @@ def test_the_smallest_within_one_standard_error() -> None:
         ({"patience": 0}, "patience must be"),
         ({"lr": "best"}, "lr must be"),
         ({"metric": "profit"}, "profit"),
+        ({"validation_split": 0.0}, "validation_split must be in"),
+        ({"validation_split": 1.0}, "validation_split must be in"),
+        ({"seed": -1}, "seed must be"),
+        ({"batch_size": 0}, "batch_size must be"),
     ],
 )
 def test_comparing_refuses_wrong_options(few, options, message) -> None:
@@ -339,8 +370,6 @@ def test_a_search_refuses_wrong_spaces(few, space, message) -> None:
 
 
 def test_a_learning_curve_shows_what_more_rows_bring(few) -> None:
-    from backprop.explain.choosing import learning_curve
-
     net = bp.mlp([64, 32, 10], seed=0)
     before = net.parameters.copy()
     options = {"loss": "cross_entropy", "metric": "accuracy", "epochs": 15, "optimizer": bp.Adam(lr=0.005)}

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ... import losses
-from ..._arrays import as_real_array, as_table, check_choice, check_count
+from ... import losses, metrics
+from ..._arrays import as_real_array, as_table, check_choice, check_count, check_in, check_seed
 from ..._html import table
+from ..._training.evaluation import make_metrics
 from ..._training.progress import progress_bar
 from ...callbacks import Callback, EarlyStopping, LambdaCallback
 from ...data import Indices, check_same_rows
@@ -225,7 +226,8 @@ def compare(
     metric : str, optional
         What is compared: a metric's name; the loss without it. Losses of different kinds cannot be compared; name a metric then.
     validation_data, validation_split : tuple, float
-        As for `Trainer.fit`; all candidates hold out the same rows, those that follow from the first network's seed.
+        As for `Trainer.fit`, the share in (0, 1); all candidates hold out the same rows, those that follow from the first network's
+        seed.
     repeats : int
         How often each candidate is trained. The first time it begins with its parameters as they are; then with parameters drawn
         anew, and rows in another order.
@@ -245,7 +247,8 @@ def compare(
     Raises
     ------
     ValueError
-        Without candidates, where a candidate has no network, or for folds together with `validation_data`.
+        Without candidates, where a candidate has no network, without validation rows, or for folds together with
+        `validation_data`.
 
     Examples
     --------
@@ -261,14 +264,15 @@ def compare(
     repeats = check_count("repeats", repeats)
     patience = None if patience is None else check_count("patience", patience)
     automatic = lr is not None and check_choice("lr", lr, ("auto",)) == "auto"
-    jobs = check_jobs(n_jobs)
+    jobs, seed = check_jobs(n_jobs), check_seed(seed)
     common = {"net": net, "loss": loss, "optimizer": optimizer, "metrics": [metric] if metric else []}
-    trainers = {name: _trainer(name, common, candidate) for name, candidate in candidates.items()}
+    trainers = {name: _trainer(name, common, candidate, metric) for name, candidate in candidates.items()}
     key = f"val_{metric or 'loss'}"
     better_is(key)
     parts: list[tuple[Any, Any, Any, float]]
     if folds is None:
-        parts = [(x, y, validation_data, 0.0 if validation_data is not None else validation_split)]
+        share = 0.0 if validation_data is not None else check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
+        parts = [(x, y, validation_data, share)]
     else:
         if validation_data is not None:
             raise ValueError("folds and validation_data exclude each other: each fold is validated on the part that is left out")
@@ -278,7 +282,7 @@ def compare(
             (inputs[kept], targets[kept], (inputs[held_out], targets[held_out]), 0.0)
             for kept, held_out in fold_rows(targets, check_count("folds", folds, 2), losses.get(loss), seed)
         ]
-    options = {"epochs": check_count("epochs", epochs), "batch_size": batch_size, "verbose": False}
+    options = {"epochs": check_count("epochs", epochs), "batch_size": check_count("batch_size", batch_size), "verbose": False}
     split_seed = next(iter(trainers.values())).net.seed
     tasks = [
         (_again(trainer, repeat), name, key, part, {**options, "seed": seed + repeat}, patience, automatic, split_seed)
@@ -369,7 +373,10 @@ def _again(trainer: Trainer, repeat: int) -> Trainer:
     return made
 
 
-def _trainer(name: str, common: Mapping[str, Any], candidate: Network | Optimizer | str | Mapping[str, Any]) -> Trainer:
+def _trainer(
+    name: str, common: Mapping[str, Any], candidate: Network | Optimizer | str | Mapping[str, Any], metric: str | None
+) -> Trainer:
+    """The trainer of a candidate, which measures what is compared, also where the candidate has metrics of its own."""
     if isinstance(candidate, Mapping):
         own: Mapping[str, Any] = candidate
     elif isinstance(candidate, Network):
@@ -380,4 +387,8 @@ def _trainer(name: str, common: Mapping[str, Any], candidate: Network | Optimize
     if settings["net"] is None:
         raise ValueError(f"candidates[{name!r}] has no network: give it one, or pass net= for all")
     settings["optimizer"] = copy.deepcopy(settings["optimizer"])
-    return Trainer(settings.pop("net").copy(), **settings)
+    trainer = Trainer(settings.pop("net").copy(), **settings)
+    if metric is not None and metric not in [made.name for made in make_metrics(trainer.metrics, trainer.loss)]:
+        own_metrics = metrics.defaults(trainer.loss.task) if trainer.metrics is None else trainer.metrics
+        trainer.metrics = (*own_metrics, metric)
+    return trainer

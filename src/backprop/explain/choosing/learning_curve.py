@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import as_real_array, as_table, check_count
+from ..._arrays import as_real_array, as_table, check_count, check_in
 from ...data import check_same_rows, split
 from ...training import Trainer
 from .parallel import check_jobs, run_all
@@ -108,6 +108,7 @@ def learning_curve(
     check_same_rows((table, targets), ("x", "y"))
     epochs, jobs = check_count("epochs", epochs), check_jobs(n_jobs)
     trainer = Trainer(net.copy(), loss=loss, optimizer=copy.deepcopy(optimizer), metrics=[metric] if metric else [])
+    check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
     classes = trainer.loss.task in ("classification", "binary") and targets.size == len(targets)
     kept, held_out = split(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(4,))).permutation(kept)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import losses
-from ..._arrays import as_real_array, as_table, check_count, check_number, check_seed
+from ..._arrays import as_real_array, as_table, check_count, check_in, check_number, check_seed
 from ..._files import replace_file
 from ..._html import table as html_table
 from ..._training.progress import progress_bar
@@ -205,6 +205,7 @@ def search(
     key = f"val_{metric or 'loss'}"
     sign = -1.0 if better_is(key) == "max" else 1.0
     if validation_data is None:
+        check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
         classes = criterion.task in ("classification", "binary") and targets.size == len(targets)
         kept, held_out = split(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
         table, other, targets, other_targets = table[kept], table[held_out], targets[kept], targets[held_out]
