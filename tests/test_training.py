@@ -461,6 +461,33 @@ def test_metrics_by_name_and_function(data):
         bp.Trainer(_plain(), loss="cross_entropy", metrics="f1")
 
 
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("auc", "metric 'auc' is for at most 2 classes, but the network has 3 outputs"),
+        (bp.metrics.auc, "metric 'auc' is for at most 2 classes, but the network has 3 outputs"),
+        *[
+            (name, f"metrics must not have the name of a validation value in the history, got {name}")
+            for name in ("val_f1", "val_loss")
+        ],
+    ],
+)
+def test_metrics_that_cannot_serve_are_refused_before_training(metric, message, data):
+    if metric in ("val_f1", "val_loss"):
+        name = metric
+
+        def metric(outputs, targets):
+            return 0.0
+
+        metric.__name__ = name
+    net = _plain()
+    before = net.parameters.copy()
+    for call in (net.fit, net.evaluate):
+        with pytest.raises(ValueError, match=message):
+            call(*data, loss="cross_entropy", metrics=["f1", metric])
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 def test_validation_split_is_stratified_and_kept_apart(rng):
     x = rng.normal(size=(40, 4))
     y = np.repeat([0, 1, 2], [28, 8, 4])

@@ -509,7 +509,7 @@ def evaluate(
     criterion = losses.get(loss)
     criterion.check_activation(net.output_activation)
     converter = Converter(net, criterion, check_flag("check_finite", check_finite))
-    made = make_metrics(metrics, criterion)
+    made = make_metrics(metrics, criterion, n_outputs=net.n_outputs)
     if y is None:
         if sample_weight is not None:
             raise ValueError(WEIGHT_OF_BATCHES)

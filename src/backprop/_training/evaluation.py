@@ -84,16 +84,27 @@ class Meter:
         return {"loss": loss, **{metric.name: metric.result() for metric in self._metrics}}
 
 
-def make_metrics(specs: Sequence[MetricSpec] | None, loss: Loss, streaming_only: bool = False) -> list[Metric]:
+def make_metrics(
+    specs: Sequence[MetricSpec] | None, loss: Loss, streaming_only: bool = False, n_outputs: int | None = None
+) -> list[Metric]:
     """Return metrics ready to gather: those given, or those that fit the loss's task.
 
-    ``streaming_only`` leaves metrics out of the latter that would keep all rows of an epoch.
+    ``streaming_only`` leaves metrics out of the latter that would keep all rows of an epoch. With ``n_outputs`` those that are not
+    defined for this number of outputs are refused.
     """
     chosen: Sequence[MetricSpec] = metric_functions.defaults(loss.task) if specs is None else specs
     made = [metric_functions.get(spec, loss.task, loss.link) for spec in chosen]
     names = [metric.name for metric in made]
     if len(set(names)) < len(names) or "loss" in names or "lr" in names:
         raise ValueError(f"metrics must have names that differ from each other, 'loss' and 'lr', got {', '.join(names)}")
+    taken = {f"val_{name}" for name in ("loss", *names)}
+    if clashing := [name for name in names if name in taken]:
+        raise ValueError(f"metrics must not have the name of a validation value in the history, got {', '.join(clashing)}")
+    for metric in made:
+        if n_outputs is not None and metric.most_outputs is not None and n_outputs > metric.most_outputs:
+            raise ValueError(
+                f"metric {metric.name!r} is for at most {metric.most_outputs} classes, but the network has {n_outputs} outputs"
+            )
     return [metric for metric in made if metric.streaming or specs is not None or not streaming_only]
 
 

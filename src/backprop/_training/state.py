@@ -106,7 +106,7 @@ class TrainingState(TrainingStep):
 
     def _check_options(self) -> None:
         super()._check_options()
-        make_metrics(self.metrics, self.loss)
+        make_metrics(self.metrics, self.loss, n_outputs=self.net.n_outputs)
 
     def _assigned(self, name: str) -> None:
         """Discard what was made of the options."""

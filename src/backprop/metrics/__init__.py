@@ -476,7 +476,7 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
         metric = _MEASURING[name]()
         return Linked(metric, link) if link in ("exp", "mean", "quantiles") else metric
     if name == "auc":
-        return Collected("auc", mean_area_under_roc if task == "binary" else area_under_roc)
+        return Collected("auc", mean_area_under_roc) if task == "binary" else Collected("auc", area_under_roc, most_outputs=2)
     if name == "top_k_accuracy":
         return top_k_metric(5)
     # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.

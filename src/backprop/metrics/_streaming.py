@@ -29,10 +29,13 @@ class Metric(metaclass=Overridable):
         Whether a few sums are enough; otherwise all rows are kept until `result`.
     formula : Formula, optional
         Of these sums, where compiled steps can keep them.
+    most_outputs : int, optional
+        The largest number of outputs that it is defined for.
     """
 
     streaming = True
     formula: Formula | None = None
+    most_outputs: int | None = None
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -121,8 +124,9 @@ class Collected(Metric):
 
     streaming = False
 
-    def __init__(self, name: str, function: MetricFunction) -> None:
+    def __init__(self, name: str, function: MetricFunction, most_outputs: int | None = None) -> None:
         super().__init__(name)
+        self.most_outputs = most_outputs
         self._function = function
         self._takes_weight = _takes_weight(function)
         self._batches: list[tuple[AnyArray, AnyArray, AnyArray | None]] = []
