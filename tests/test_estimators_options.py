@@ -13,6 +13,7 @@ sklearn = pytest.importorskip("sklearn", minversion="1.6")
 
 import scipy.sparse  # noqa: E402
 import sklearn.neural_network as theirs  # noqa: E402
+from sklearn.base import clone  # noqa: E402
 from sklearn.datasets import load_diabetes, load_iris, make_multilabel_classification  # noqa: E402
 from sklearn.preprocessing import StandardScaler  # noqa: E402
 
@@ -466,6 +467,34 @@ def test_validation_rows_that_are_given_decide_when_to_stop() -> None:
     plain = MLPClassifier(**{**options, "early_stopping": False}).fit(X[::2], y[::2])
     np.testing.assert_array_equal(plain.loss_curve_, loose.loss_curve_)
     assert plain.validation_loss_curve_ is None
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize(
+    ("ours", "y"),
+    [
+        (MLPClassifier(), np.full(150, "a")),
+        (MLPClassifier(), IRIS[1] > 0),
+        (MLPClassifier(label_smoothing=0.5), IRIS[1] > 0),
+        (MLPClassifier(), np.array(["a", "b", "c"])[IRIS[1]]),
+        (MLPClassifier(), np.c_[IRIS[1] > 0, IRIS[1] > 1].astype(int)),
+        (MLPRegressor(), IRIS[0][:, 0]),
+        (MLPRegressor("poisson"), IRIS[0][:, :2]),
+        (MLPRegressor("quantile", quantile=[0.9, 0.1]), IRIS[0][:, 0]),
+    ],
+    ids=["one class", "two classes", "smoothed", "three classes", "labels", "numbers", "counts", "quantiles"],
+)
+def test_the_best_validation_score_is_the_score_of_the_validation_rows(ours: Any, y: Any, weighted: bool) -> None:
+    X, weight = IRIS[0], np.arange(150) % 3 if weighted else None
+    ours = clone(ours).set_params(early_stopping=True, max_iter=5, random_state=0)
+    ours.fit(X, y, X_val=X, y_val=y, sample_weight_val=weight)
+    np.testing.assert_allclose(ours.best_validation_score_, ours.score(X, y, weight), rtol=1e-12)
+
+
+def test_one_class_scores_as_in_scikit_learn() -> None:
+    options = {"hidden_layer_sizes": (5,), "max_iter": 5, "random_state": 0, "early_stopping": True}
+    scores = [kind(**options).fit(IRIS[0], ["a"] * 150).validation_scores_ for kind in (MLPClassifier, theirs.MLPClassifier)]
+    assert scores[0] == scores[1]
 
 
 def test_a_progress_bar_is_shown_on_request(capsys: pytest.CaptureFixture[str]) -> None:

@@ -291,6 +291,8 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
         return losses.BinaryCrossEntropy()
 
     def _score_of(self, outputs: Array, targets: Any, sample_weight: Array | None) -> float:
+        if len(self.classes_) == 1:
+            return 1.0  # `predict` knows no other class, whatever the output
         right = outputs.argmax(axis=1) == targets if targets.ndim == 1 else ((outputs > 0) == (targets > 0.5)).all(axis=1)
         return float(np.average(right, weights=sample_weight))
 
