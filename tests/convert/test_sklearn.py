@@ -75,6 +75,38 @@ def test_a_network_trained_here_is_an_estimator_there() -> None:
     mlp.partial_fit(x, labels)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_a_network_for_counts_predicts_their_means_there(outputs: int) -> None:
+    x, y = data("float64")
+    net = bp.mlp([4, 8, outputs], dtype="float64", seed=0)
+    net.fit(x, np.round(np.exp(y[:, :outputs])), loss="poisson", epochs=3, verbose=False)
+    if "loss" not in neural_network.MLPRegressor().get_params():
+        with pytest.raises(TypeError, match=r"from version 1\.7 on"):
+            bp.convert.to_sklearn(net)
+        return
+    mlp = bp.convert.to_sklearn(net)
+    assert mlp.loss == "poisson"
+    np.testing.assert_allclose(mlp.predict(x).reshape(-1, outputs), np.exp(net.predict(x)), rtol=1e-12)
+    np.testing.assert_array_equal(bp.convert.from_sklearn(mlp).parameters, net.parameters)
+    assert bp.convert.from_sklearn(mlp).loss.name == "poisson"
+
+
+@pytest.mark.parametrize(
+    ("loss", "outputs"), [("cross_entropy", 3), ("binary_cross_entropy", 1), ("binary_cross_entropy", 2), ("mse", 1)]
+)
+def test_a_conversion_draws_nothing_from_the_global_random_state(loss: str, outputs: int) -> None:
+    from sklearn.utils import check_random_state
+
+    net = bp.mlp([4, 8, outputs], seed=0)
+    net.loss = loss
+    shared = check_random_state(None)
+    before = shared.get_state()
+    mlp = bp.convert.to_sklearn(net)
+    for old, new in zip(before, shared.get_state(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert mlp.random_state is None
+
+
 def net_with(loss: Any, *layers: bp.Layer) -> bp.Network:
     net = bp.Network(layers, seed=0)
     net.loss = loss

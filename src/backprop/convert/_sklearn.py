@@ -79,7 +79,7 @@ def to_sklearn(net: Network, *, classes: npt.ArrayLike | None = None) -> Any:
     net : Network
         Dense layers, of which all but the last have one activation in common: identity, sigmoid, tanh or relu. Dropout is left
         out. `net.loss` decides what becomes of it: cross_entropy and binary_cross_entropy give a classifier, mse and half_mse a
-        regressor, as does no loss.
+        regressor, as does no loss, and poisson (in scikit-learn 1.7 and later), which predicts the exponential of the outputs.
     classes : array-like, optional
         The labels, in the order of the outputs; 0, 1, ... by default. One logit stands for two labels.
 
@@ -109,17 +109,23 @@ def to_sklearn(net: Network, *, classes: npt.ArrayLike | None = None) -> Any:
     loss = None if net.loss is None else net.loss.name
     estimators = import_module("sklearn.neural_network")
     x = np.zeros((2, net.n_inputs), net.dtype)
-    options = {"hidden_layer_sizes": sizes, "activation": activation}
+    # The setup below draws numbers: with a seed of its own it leaves NumPy's global state, which None stands for, as it is.
+    options = {"hidden_layer_sizes": sizes, "activation": activation, "random_state": 0}
     if loss in ("cross_entropy", "binary_cross_entropy"):
         mlp: Any = estimators.MLPClassifier(**options)
         _fit_classifier(mlp, net, x, classes)
-    elif loss in (None, "mse", "half_mse"):
+    elif loss in (None, "mse", "half_mse", "poisson"):
         if classes is not None:
             raise ValueError(f"classes are for classifiers, but net.loss is {net.loss!r}")
+        if loss == "poisson":
+            if "loss" not in estimators.MLPRegressor().get_params():
+                raise TypeError("net.loss is poisson, which scikit-learn's MLPRegressor has from version 1.7 on")
+            options["loss"] = "poisson"
         mlp = estimators.MLPRegressor(**options)
         mlp.partial_fit(x, np.zeros((2, net.n_outputs), net.dtype) if net.n_outputs > 1 else np.zeros(2, net.dtype))
     else:
         raise TypeError(f"net.loss is {loss}, which scikit-learn's estimators do not have")
+    mlp.random_state = None
     mlp.coefs_, mlp.intercepts_ = weights, biases
     return mlp
 
