@@ -60,6 +60,17 @@ def data_of(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])
 
 
+@pytest.mark.parametrize("rows", [1, 17])
+@pytest.mark.parametrize("of", [record, bp.explain.page])
+def test_a_last_batch_too_small_for_batch_norm_is_refused_before_training(of, rows):
+    net = bp.Network([bp.Dense(2, 4), bp.BatchNorm(4), bp.Dense(4, 1)], seed=0)
+    before = net.state_dict()
+    x, y = np.random.default_rng(0).normal(size=(rows, 2)), np.ones((rows, 1))
+    with pytest.raises(ValueError, match=f"BatchNorm needs .* {rows} rows in batches of 16 .*: use another batch_size$"):
+        of(net, x, y, loss="mse", batch_size=16, epochs=2)
+    assert all(np.array_equal(before[name], value) for name, value in net.state_dict().items())
+
+
 def test_a_schedule_that_follows_results_observes_the_recorded_losses() -> None:
     x, y = xor(24)
     options = {"patience": 0, "factor": 0.5, "threshold": 0.5}

@@ -16,6 +16,7 @@ from ..callbacks import CallbackList
 from ..data import Indices, count_batches, epoch_rng, row_order
 from ..history import History
 from ..layers import BatchNorm, walk
+from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import ReduceOnPlateau
 from .chunks import Chunks
@@ -262,12 +263,17 @@ def _check_batches(trainer: TrainingState, rows: int, options: FitOptions) -> No
     """Refuse batch sizes that leave nothing to train on, or a batch too small for batch normalization."""
     if count_batches(rows, options.batch_size, options.drop_last) == 0:
         raise ValueError(f"drop_last leaves no batch of {options.batch_size}: there are {rows} rows")
-    last = rows % options.batch_size or options.batch_size
-    smallest = options.batch_size if options.drop_last else last
-    if smallest == 1 and any(isinstance(layer, BatchNorm) for _, layer in walk(trainer.net.layers, "layers")):
+    if not options.drop_last or options.batch_size == 1:
+        check_last_batch(trainer.net, rows, options.batch_size)
+
+
+def check_last_batch(net: Network, rows: int, batch_size: int, advice: str = "use another batch_size, or drop_last=True") -> None:
+    """Refuse a last batch of a single row, which is too few for batch normalization."""
+    last = rows % batch_size or batch_size
+    if last == 1 and any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers")):
         raise ValueError(
-            f"BatchNorm needs at least two rows in a batch, but {rows} rows in batches of {options.batch_size} end with one of a "
-            "single row: use another batch_size, or drop_last=True"
+            f"BatchNorm needs at least two rows in a batch, but {rows} rows in batches of {batch_size} end with one of a single "
+            f"row: {advice}"
         )
 
 

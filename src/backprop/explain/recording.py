@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .._arrays import as_matrix, check_count
 from .._links import predicted_targets
-from .._training.epochs import check_schedule, count_epoch
+from .._training.epochs import check_last_batch, check_schedule, count_epoch
 from .._types import AnyArray
 from ..data import check_same_rows
 from ..layers import Dense, walk
@@ -150,6 +150,7 @@ def record(
     rows = [check_count("examples", row, 0, len(x) - 1) for row in examples]
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
+    check_last_batch(net, len(x), batch_size, "use another batch_size")
     monitored = check_schedule(trainer.optimizer, ("loss",))
     camera = Camera(x, targets, trainer.loss, rows, grid_size)
     at = moments(epochs, snapshots)
