@@ -344,13 +344,19 @@ def test_a_terminal_shows_how_far_reading_training_and_predicting_are(
     ("options", "message"),
     [
         (["--test", "1.5"], "--test: must be a number between 0 and 1"),
-        (["--date", "when"], "--date: must be COLUMN=FORMAT"),
+        (["--date", "when"], "--date: must be COLUMN=FORMAT, such as sold=%d/%m/%Y, got 'when'"),
         (["--decimal", ";"], "--decimal: invalid choice"),
         (["--max-categories", "0"], "--max-categories: must be a whole number"),
     ],
 )
 def test_nonsense_options_are_refused(capsys: pytest.CaptureFixture[str], options: list[str], message: str) -> None:
     assert message in run(capsys, "train", "t.csv", "--target", "y", *options, code=2)[1]
+
+
+@pytest.mark.parametrize("options", [["--categorical", "price"], ["--numeric", "town, price"], ["--date", "price=%d/%m/%Y"]])
+def test_the_kind_of_the_target_is_its_task(capsys: pytest.CaptureFixture[str], houses: Path, options: list[str]) -> None:
+    errors = run(capsys, "train", houses, "--target", "price", *options, code=1)[1]
+    assert "'price' is the target: task (--task) tells what it is" in errors
 
 
 def test_reading_options_are_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

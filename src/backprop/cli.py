@@ -408,7 +408,7 @@ def _missing(text: str) -> tuple[str, ...]:
 def _date(text: str) -> tuple[str, str]:
     column, equals, form = text.rpartition("=")
     if not (equals and column and "%" in form):
-        raise argparse.ArgumentTypeError(f"must be COLUMN=FORMAT, such as sold=%d/%m/%Y, got {text!r}".replace("%", "%%"))
+        raise argparse.ArgumentTypeError(f"must be COLUMN=FORMAT, such as sold=%d/%m/%Y, got {text!r}")
     return column, form
 
 

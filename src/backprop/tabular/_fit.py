@@ -89,6 +89,13 @@ def read_source(
     given = named_columns(table)
     ignored, target = tuple(map(str, ignore)), str(target)  # a frame may have numbers for names
     check_names(given, [target, *ignored])
+    for option in ("kinds", "dates"):
+        said = encoding.get(option) or {}
+        if target in said:
+            raise ValueError(
+                f"{target!r} is the target: task (--task) tells what it is; {option} are those of the columns to learn from"
+            )
+        encoding[option] = {name: value for name, value in said.items() if name not in ignored}  # for these it does not matter
     place = given if isinstance(given, Table) else None
     if place is not None and missing is None:
         missing = place.options.get("missing")
@@ -108,8 +115,6 @@ def read_source(
             raise ValueError(
                 f"columns must have equal lengths, got {len(column)} in {name!r} and {len(given[target])} in {target!r}"
             )
-    for option in ("kinds", "dates"):  # what is said about an ignored column does not matter
-        encoding[option] = {name: value for name, value in (encoding.get(option) or {}).items() if name not in ignored}
     settings = {"missing": missing, "decimal": decimal, "thousands": thousands, "ignored": ignored, **encoding}
     return Source(features, known, goal, y, settings, tuple(notes))
 
