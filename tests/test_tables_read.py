@@ -289,6 +289,17 @@ def test_an_encoding_can_be_told_and_is_asked_for(tmp_path: Path) -> None:
         read_csv(str(path), encoding="utf-9")
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le"])
+def test_a_byte_order_mark_is_no_part_of_a_name(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "t.csv"
+    for mark in ("", "\ufeff"):
+        path.write_bytes((mark + "x,y\n1,\ufeff2\n").encode(encoding))
+        assert read_csv(path, encoding=encoding) == {"x": ["1"], "y": ["\ufeff2"]}
+    path.write_bytes("\ufeff".encode(encoding))
+    with pytest.raises(ValueError, match="the first line must name the columns, it is empty"):
+        read_csv(path, encoding=encoding)
+
+
 @pytest.mark.parametrize(
     ("text", "columns"),
     [

@@ -218,6 +218,7 @@ def _lines(file: BinaryIO, encoding: str | None) -> Iterator[str]:
     if "\n".encode(name) != b"\n":  # a byte of the line end may be part of a character
         try:
             wrapper = io.TextIOWrapper(file, name, newline="")
+            yield wrapper.readline().removeprefix("\ufeff")  # utf-16-le and its like keep the byte order mark
             yield from wrapper
             wrapper.detach()
         except UnicodeError as error:
