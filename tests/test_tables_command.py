@@ -222,6 +222,15 @@ def test_columns_are_kept_beside_predictions(capsys: pytest.CaptureFixture[str],
     assert "no column 'twon'" in run(capsys, "predict", tmp_path / "m", houses, "--keep", "twon", code=1)[1]
 
 
+def test_every_column_of_the_predictions_has_a_name_of_its_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    header = "y,predicted y,probability of a"
+    table = write(tmp_path / "t.csv", header, lambda rng: f"{rng.choice('ab')},{rng.random()},{rng.random()}")
+    run(capsys, "train", table, "--target", "y", "--out", tmp_path / "m", "--epochs", 1, "--quiet")
+    output, _ = run(capsys, "predict", tmp_path / "m", table, "--keep", header, "--keep", "y", "--proba")
+    added = "predicted predicted y,predicted probability of a,probability of b"
+    assert output.splitlines()[0] == f"{header},{added}"
+
+
 def test_predictions_in_pieces_are_those_of_the_whole(
     capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -235,14 +235,14 @@ def _source(table: Table, options: argparse.Namespace) -> _fit.Source:
 
 def _columns_given(texts: Iterable[str], table: Table) -> list[str]:
     """The columns of options such as ``--ignore a,b``; a name with commas in it is one where the table has it."""
-    names = []
+    names: list[str] = []
     for text in texts:
         parts = [part.strip() for part in text.split(",")]
         while parts:
             longest = next((end for end in range(len(parts), 1, -1) if _joined(parts[:end], table)), 1)
             names.append(_joined(parts[:longest], table) or parts[0])
             del parts[:longest]
-    return [name for name in names if name]
+    return list(dict.fromkeys(filter(None, names)))
 
 
 def _joined(parts: Sequence[str], table: Table) -> str | None:
@@ -380,10 +380,14 @@ def _tell_importance(importance: Importance | None, say: Say) -> None:
 
 
 def _header(model: TableModel, keep: Sequence[str], proba: bool) -> list[str]:
-    name = model.target.name
-    header = [*keep, f"predicted {name}" if name in keep else name]
+    header = list(keep)
+    names = [model.target.name]
     if proba and isinstance(model.target, ClassTarget):
-        header += [f"probability of {label}" for label in model.target.classes]
+        names += [f"probability of {label}" for label in model.target.classes]
+    for name in names:
+        while name in header:
+            name = f"predicted {name}"
+        header.append(name)
     return header
 
 
