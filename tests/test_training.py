@@ -795,6 +795,21 @@ def test_a_fit_that_is_refused_leaves_seed_class_weights_and_waiting_gradients_a
     assert trainer.net.loss is before[3]
 
 
+@pytest.mark.parametrize("metric", ["accuracy", "f1"])
+@pytest.mark.parametrize("bad", [-0.5, 1.5])
+@pytest.mark.parametrize("held_out", [False, True])
+def test_targets_that_a_metric_is_not_defined_for_are_refused_before_training(metric, bad, held_out, rng, backend):
+    x, y = rng.normal(size=(12, 3)), rng.uniform(size=(12, 1))
+    spoilt = y.copy()
+    spoilt[7] = bad
+    trainer = bp.Trainer(bp.mlp([3, 4, 1], seed=0), loss="mse", metrics=[metric])
+    before = _state(trainer)
+    with pytest.raises(ValueError, match=rf"targets must be 0, 1 or between .* got {bad} in row 7"):
+        trainer.fit(x, y if held_out else spoilt, batch_size=4, validation_data=(x, spoilt) if held_out else None)
+    _assert_same(_state(trainer), before)
+    trainer.fit(x, y, batch_size=4, validation_data=(x, y))
+
+
 def test_a_fit_or_step_that_is_refused_leaves_optimizer_and_loss_alone(data):
     net, optimizer = _plain(), bp.Adam()
     with pytest.raises(ValueError, match="labels"):

@@ -75,6 +75,8 @@ def run_fit(
     """Train for some epochs and return their history; ``class_vector`` is what the trainer evaluates with from now on."""
     if isinstance(data, Rows):
         _check_batches(trainer, data.count, options)
+    for each in (data, validation):
+        _check_targets(trainer, each)
     monitored, hooks = check_callbacks(trainer, validation is not None, callbacks)
     history = History()
     progress, begun = None, False
@@ -275,6 +277,15 @@ def check_last_batch(net: Network, rows: int, batch_size: int, advice: str = "us
             f"BatchNorm needs at least two rows in a batch, but {rows} rows in batches of {batch_size} end with one of a single "
             f"row: {advice}"
         )
+
+
+def _check_targets(trainer: TrainingState, data: Rows | Stream | None) -> None:
+    """Refuse targets in memory that a metric is not defined for; compiled steps, which keep sums for metrics, do not look."""
+    if isinstance(data, Rows):
+        metrics = make_metrics(trainer.metrics, trainer.loss)
+        for targets in data.real_targets():
+            for metric in metrics:
+                metric.check_targets(targets, trainer.net.n_outputs)
 
 
 def _keys(trainer: TrainingState, validated: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -281,12 +281,18 @@ class Rows:
         """Whether x has to be, and has not been, checked for NaN and infinities."""
         return self._x_mapped and self._converter.check_finite
 
-    def take_measured(self, rows: Indices) -> tuple[Array | Labels, Array | None]:
+    def take_measured(self, rows: Indices | slice) -> tuple[Array | Labels, Array | None]:
         """Return what metrics need beside outputs: targets and sample weights."""
         numbers = self._numbers(rows)
         exact = self._take_exact(numbers)
         targets = self._take_targets(numbers) if exact is None else exact
         return targets, None if self._sample_weight is None else self._sample_weight[numbers]
+
+    def real_targets(self) -> Iterator[Array | Labels]:
+        """Yield the targets that metrics need, part by part; none where they are labels or in a memory map."""
+        if not self._y_mapped and self._targets.dtype.kind == "f":
+            for part in self.slices(CHUNK):
+                yield self.take_measured(part)[0]
 
     def _numbers(self, rows: Indices | slice) -> Indices | slice:
         return rows if self._index is None else self._index[rows]

@@ -48,6 +48,9 @@ class Metric(metaclass=Overridable):
         """Take note of the sums of ``formula`` over many rows."""
         raise missing(self, "add(self, sums), which takes note of the sums of its formula")
 
+    def check_targets(self, targets: AnyArray, n_outputs: int) -> None:
+        """Raise the ValueError of `update` for these targets, where they can be told without outputs; nothing is noted."""
+
     def result(self) -> float:
         """Return the metric over all rows since the last `result`, and forget them; NaN where it is not defined."""
         raise missing(self, "result(self), which returns the metric over all rows since the last result")
@@ -99,6 +102,10 @@ class Means(Metric):
             weight = np.abs(sample_weight.astype(np.float64))
             self._sums = self._sums + weight @ columns
             self._weight += weight.sum()
+
+    def check_targets(self, targets: AnyArray, n_outputs: int) -> None:
+        if self.formula is None or self.formula.kind != "errors":  # errors are defined for any numbers
+            self._columns(np.zeros((len(targets), n_outputs), np.float32), targets)
 
     def add(self, sums: Sums) -> None:
         self._sums = self._sums + self._choose(sums.columns)
