@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -453,3 +454,54 @@ def test_whole_numbers_that_float64_merges_stay_apart(numbers: list[str]) -> Non
 def test_unsigned_numbers_in_any_order_do_not_rise() -> None:
     values = np.random.default_rng(0).permutation(50)[:40].astype(np.uint64)
     assert [feature.name for feature in TableEncoder.fit({"x": values, "y": np.arange(40) ** 0.5}).features] == ["x", "y"]
+
+
+@pytest.mark.parametrize(
+    ("learned", "new", "like"),
+    [
+        (["2024-01-01", "2024-03-02", None], [float("nan")] * 2, [None] * 2),
+        (["2024-01-01", "2024-03-02", None], np.array(["NaT"], "M8[us]"), [None]),
+        ([1.5, 2.5, None], np.array(["NaT"], "M8[us]"), [None]),
+        (["yes", "no", None], np.array(["NaT"], "M8[us]"), [None]),
+        (["yes", "no", None], ["yes", True, "f", 0, None], ["yes", "yes", "no", "no", None]),
+        ([1.5, 2.5, 0], ["yes", True], [1, 1]),
+    ],
+)
+def test_a_column_can_be_read_where_each_of_its_values_can(learned: list[Any], new: Any, like: list[Any]) -> None:
+    encoder = TableEncoder.fit({"x": learned})
+    expected = encoder.transform({"x": like})
+    np.testing.assert_array_equal(encoder.transform({"x": new}), expected)
+    np.testing.assert_array_equal(encoder.transform([{"x": value} for value in new]), expected)
+    for value, row in zip(new, expected, strict=True):
+        np.testing.assert_array_equal(encoder.transform({"x": value}), [row])
+
+
+@pytest.mark.parametrize("dtype", [int, float, str])
+def test_dates_without_separators_are_read_from_numbers_and_text(dtype: type) -> None:
+    form = {"dates": {"d": "%Y%m%d"}}
+    expected = encode({"d": [date(2024, 1, 31), date(2023, 2, 28)]})
+    assert encode({"d": np.array([20240131, 20230228]).astype(dtype)}, **form) == expected
+
+
+def test_a_column_that_mixes_spellings_is_refused_with_some_of_them() -> None:
+    encoder = TableEncoder.fit({"x": [1.5, 2.5]})
+    with pytest.raises(ValueError, match=r"column 'x' must hold a number in every row, in one spelling; it mixes '1,5', '1.5'"):
+        encoder.transform({"x": ["1,5", "1.5"]})
+
+
+def test_moments_and_spans_of_numpy_and_of_python_are_those_of_arrays() -> None:
+    days = np.array(["2024-01-31", "2023-02-28T12", "NaT"], "M8[us]")
+    expected = encode({"d": days})
+    for items in (list(days), [np.datetime64("2024-01-31"), datetime(2023, 2, 28, 12), None], [days[0], days[1].item(), days[2]]):
+        assert encode({"d": items}) == expected
+        assert encode([{"d": item} for item in items]) == expected
+    spans = np.array([90, 86400, "NaT"], "m8[s]")
+    expected = encode({"t": spans})
+    for items in (list(spans), [timedelta(seconds=90), timedelta(days=1), None], [spans[0], timedelta(days=1), None]):
+        assert encode({"t": items}) == expected
+
+
+def test_durations_of_pyarrow_are_seconds_also_where_some_are_missing() -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    spans = [timedelta(seconds=90), timedelta(days=1), None]
+    assert encode(pyarrow.table({"t": pyarrow.array(spans, pyarrow.duration("us"))})) == encode({"t": spans})

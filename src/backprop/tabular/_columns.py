@@ -6,7 +6,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
 from functools import cached_property
@@ -228,10 +228,17 @@ class Column:
         """
         spelling = spelling or PLAIN
         if not self.is_text and (spelling == PLAIN or self._words is None):
-            return None if self._values.dtype.kind == "M" else self._values.astype(np.float64)
+            if self._values.dtype.kind == "M":
+                return self._nothing()
+            numbers: Numbers = self._values.astype(np.float64)
+            return numbers
         if spelling not in self._numbers:
             self._numbers[spelling] = self._parsed(spelling)
         return self._numbers[spelling]
+
+    def _nothing(self) -> Numbers | None:
+        """NaN for each row, None if one is not missing."""
+        return None if self.present.any() else np.full(len(self), math.nan)
 
     def _parsed(self, spelling: Spelling) -> Numbers | None:
         if spelling == PLAIN:
@@ -265,24 +272,28 @@ class Column:
         except ValueError:
             return None
 
-    def booleans(self) -> Numbers | None:
-        """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else."""
+    def booleans(self, *, mixed: bool = False) -> Numbers | None:
+        """Return 1 for true, 0 for false and NaN where missing, or None when some values are something else.
+
+        Unless words may be mixed, they are those of one pair: true and false, or yes and no.
+        """
         if not self.is_spelled:
             if self._values.dtype.kind == "M":
-                return None
+                return self._nothing()
             numbers = self._values.astype(np.float64)
             return numbers if np.isin(numbers[~np.isnan(numbers)], (0.0, 1.0)).all() else None
         codes, texts = self._used()
         words = [None if text is None else text.lower() for text in texts]
-        if not any(set(words) - {None} <= truths for truths in _TRUTHS):
+        if not any(set(words) - {None} <= truths for truths in ([_TRUTHS[0] | _TRUTHS[1]] if mixed else _TRUTHS)):
             return None
         return np.array([math.nan if word is None else float(word in TRUE) for word in words], np.float64)[codes]
 
     def dates(self, form: str) -> Dates | None:
         """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
-        if not self.is_text:
-            return self._values if self._values.dtype.kind == "M" else None
-        codes, texts = self._used(written=True)
+        if not self.is_text and self._values.dtype.kind == "M":
+            moments: Dates = self._values
+            return moments
+        codes, texts = self._used(written=True)  # of numbers, too: 20240131 is a date in the format %Y%m%d
         found = _dates.convert(texts, form)
         return None if found is None else found[codes]
 
@@ -290,12 +301,13 @@ class Column:
         """Return `parse` of the column; a ValueError that names the first row for which it gives None."""
         found = parse(self)
         if found is None:
-            row, odd = next(
-                (row, text)
-                for row, text in enumerate(self.texts)
-                if text is not None and parse(Column(self.name, [text], missing=self.missing)) is None
-            )
-            raise ValueError(f"column {self.name!r} must hold {what} in every row, {self.place(row, f' holds {odd!r}')}")
+            codes, _, written = self._coded
+            for row, text in enumerate(map(written.__getitem__, codes.tolist())):
+                alone = Column(self.name, [text], missing=self.missing, table=self._table)
+                if text is not None and parse(alone) is None:
+                    raise ValueError(f"column {self.name!r} must hold {what} in every row, {self.place(row, f' holds {text!r}')}")
+            mixed = ", ".join(map(repr, sorted(self.distinct(written=True))[:3]))
+            raise ValueError(f"column {self.name!r} must hold {what} in every row, in one spelling; it mixes {mixed}")
         return found
 
     def require_finite(self, numbers: Numbers) -> Numbers:
@@ -422,6 +434,8 @@ def _code_texts(items: Sequence[str | None], missing: frozenset[str]) -> tuple[C
 
 def is_missing(item: Any) -> bool:
     """Whether a value is None, NaN or what a frame library has in its place."""
+    if isinstance(item, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(item))
     return item is None or (isinstance(item, float) and item != item) or type(item).__name__ in ("NAType", "NaTType")
 
 
@@ -573,9 +587,9 @@ def _of_items(name: str, items: list[Any]) -> Any:
         return np.array(items, np.float64)
     if str in kinds and kinds <= {str, float, type(None)} and all(type(item) is str or is_missing(item) for item in items):
         return [item if type(item) is str else None for item in items]
-    items = [None if is_missing(item) else _int_if_whole(item) if isinstance(item, Decimal) else item for item in items]
+    items = [None if is_missing(item) else _simplified(item) for item in items]
     given = [item for item in items if item is not None]
-    if given and all(isinstance(item, date) for item in given):
+    if given and all(isinstance(item, date | np.datetime64) for item in given):
         return _dates.of_objects(items)
     if given and all(isinstance(item, clock) for item in given):
         return _dates.of_objects([None if item is None else datetime.combine(date(1970, 1, 1), item) for item in items])
@@ -588,6 +602,15 @@ def _of_items(name: str, items: list[Any]) -> Any:
         if all(not isinstance(item, int | np.integer) or abs(int(item)) <= _EXACT for item in given):
             return np.array([math.nan if item is None else float(item) for item in items], np.float64)
     return [bool(item) if isinstance(item, np.bool_) else item for item in items]
+
+
+def _simplified(item: Any) -> Any:
+    """A whole decimal as an int, a span of time as seconds."""
+    if isinstance(item, Decimal):
+        return _int_if_whole(item)
+    if isinstance(item, timedelta):
+        return item.total_seconds()
+    return float(item / np.timedelta64(1, "s")) if isinstance(item, np.timedelta64) else item
 
 
 def _int_if_whole(item: Decimal) -> Decimal | int:

@@ -156,7 +156,7 @@ class NumericFeature:
         if numbers is None:
             numbers = column.numbers()
         if numbers is None:
-            numbers = column.booleans()
+            numbers = column.booleans(mixed=True)
         return _read_otherwise(column) if numbers is None else numbers
 
 
@@ -486,7 +486,7 @@ def date_parts(dates: _columns.Dates) -> dict[str, Numbers]:
 
 
 def require_booleans(column: Column) -> Numbers:
-    found: Numbers = column.require(Column.booleans, "true or false (or yes, no, t, f, y, n, 1, 0)")
+    found: Numbers = column.require(lambda c: c.booleans(mixed=True), "true or false (or yes, no, t, f, y, n, 1, 0)")
     return found
 
 
