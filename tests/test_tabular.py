@@ -505,3 +505,48 @@ def test_durations_of_pyarrow_are_seconds_also_where_some_are_missing() -> None:
     pyarrow = pytest.importorskip("pyarrow")
     spans = [timedelta(seconds=90), timedelta(days=1), None]
     assert encode(pyarrow.table({"t": pyarrow.array(spans, pyarrow.duration("us"))})) == encode({"t": spans})
+
+
+@pytest.mark.parametrize("blanks", [("", ""), (" ", ""), ("", " "), ("\t ", "")])
+@pytest.mark.parametrize("texts", [["00037", "94105", "10001"], ["01", "1", "5"]])
+def test_leading_zeros_are_kept_beside_blanks(blanks: tuple[str, str], texts: list[str]) -> None:
+    before, after = blanks
+    words = _words.Words()
+    words.extend([f"{before}{text}{after}" for text in texts])
+    assert isinstance(words.parts[0], np.ndarray)
+    column = _columns.Column("zip", words)
+    assert column.is_text
+    assert column.texts == texts
+
+
+@pytest.mark.parametrize(
+    ("learned", "missing", "value"),
+    [
+        (["0", "yes", "no", "yes"], ["0"], "0"),
+        (["0", "yes", "no", "yes"], ["0"], 0),
+        (["true", "yes", "no", "yes"], ["true"], True),
+        (["-999", "1.5", "2.5"], ["-999"], "-999.0"),
+        (["-999", "a", "b"], ["-999"], -999.0),
+        (["2024-01-01", "2023-03-02", "1900-01-01"], ["1900-01-01"], "1900-01-01"),
+    ],
+)
+def test_a_word_for_a_missing_value_is_missing_in_one_row_as_in_many(learned: list[str], missing: list[str], value: Any) -> None:
+    encoder = TableEncoder.fit({"x": learned}, missing=missing)
+    expected = encoder.transform({"x": [value, value]})
+    assert encoder.names[-1] == "x missing"
+    assert expected[:, -1].tolist() == [1, 1]
+    np.testing.assert_array_equal(encoder.transform({"x": value}), expected[:1])
+    np.testing.assert_array_equal(
+        encoder.transform([{"x": value}, {"x": learned[1]}]), encoder.transform({"x": [None, learned[1]]})
+    )
+
+
+@pytest.mark.parametrize("value", [1.0, float("nan"), np.float64(1), None, "1"])
+@pytest.mark.parametrize("further", [["p", "q"], {"p": 1}, np.zeros((2, 2)), object(), 7])
+def test_further_columns_are_passed_over_whatever_they_hold(value: Any, further: Any) -> None:
+    encoder = TableEncoder.fit({"a": [1.0, 2.0, None], "c": ["x", "y", "x"]})
+    row = {"a": value, "c": "x"}
+    expected = encoder.transform([row])
+    for given in (row | {"tags": further}, {"tags": further} | row, [row | {"tags": further}]):
+        np.testing.assert_array_equal(encoder.transform(given), expected)
+    np.testing.assert_array_equal(encoder.transform({"a": [value] * 3, "c": ["x"] * 3, "tags": further}), np.repeat(expected, 3, 0))

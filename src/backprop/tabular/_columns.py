@@ -329,8 +329,13 @@ def columns(table: Any, wanted: Iterable[str] | None = None, missing: frozenset[
     ValueError
         When a wanted column is missing, a column is not one-dimensional, or their lengths differ.
     """
+    names = None if wanted is None else list(wanted)
+    if names is not None and isinstance(table, Mapping) and not isinstance(table, Table):  # others may hold anything
+        check_names({str(name): None for name in table}, names)
+        table = {name: values for name, values in table.items() if str(name) in names}
     found = named_columns(table)
-    names = list(found) if wanted is None else list(wanted)
+    if names is None:
+        names = list(found)
     if isinstance(table, list | tuple) and not table:
         found = {name: [] for name in names}
     check_names(found, names)
@@ -390,17 +395,17 @@ def usable_scale(name: str, mean: float, scale: float) -> tuple[float, float]:
 
 def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
     """Return the text that stands for a value, None for a missing one: whole numbers without a point, however they are given."""
-    if isinstance(item, float | np.floating):
-        item = float(item)
-        return None if item != item else str(int(item)) if item.is_integer() else repr(item)
     if isinstance(item, Decimal):
         item = _int_if_whole(item)
-        if isinstance(item, int):
-            return str(item)
-        return None if item.is_nan() else text_of(float(item)) if item.is_finite() else str(item)
+        if isinstance(item, Decimal):
+            item = math.nan if item.is_nan() else float(item)
+    if isinstance(item, float | np.floating):
+        item = float(item)
+        if item.is_integer():
+            item = int(item)
     if is_missing(item):
         return None
-    text = _canonical(_stripped(item))
+    text = repr(item) if isinstance(item, float) else _canonical(_stripped(item))
     return None if text.lower() in missing else text
 
 
@@ -555,6 +560,11 @@ def _numbers_of_bytes(texts: Any, missing: frozenset[str]) -> Numbers | None:
 
 def _looks_like_code(characters: npt.NDArray[np.uint8]) -> bool:
     """Whether a text of digits begins with a zero: a matrix with the bytes of a text in each row."""
+    blank = ((characters > 0) & (characters <= ord(" "))).any(axis=1)
+    if blank.any():  # which csv leaves where it follows a comma
+        texts = characters[blank].view(f"S{characters.shape[1]}")[:, 0].tolist()
+        if any(_CODE.fullmatch(text.decode().strip()) for text in texts):
+            return True
     if characters.shape[1] < 2:
         return False
     digits = (characters >= ord("0")) & (characters <= ord("9"))

@@ -200,21 +200,20 @@ class BooleanFeature:
     def _writer(self, start: int, missing: frozenset[str] = _columns.MISSING) -> Writer:
         """Return the writer of one value to the columns from `start` on."""
         fill, flagged = float(self.fill), self.flagged
+        known = {word: number for word, number in _BOOLEAN_WORDS.items() if word not in missing}
 
         def write(row: list[float], value: Any) -> bool:
-            if value is True:
-                row[start] = 1.0
-            elif value is None:
+            if value is None:
                 row[start] = fill
                 if flagged:
                     row[start + 1] = 1.0
-            elif type(value) is str:
-                word = value.strip().lower()
-                if word not in _BOOLEAN_WORDS:
-                    return False
-                row[start] = _BOOLEAN_WORDS[word]
-            elif value is not False:
+                return True
+            if type(value) is not str and type(value) is not bool:
                 return False
+            number = known.get(str(value).strip().lower())
+            if number is None:
+                return False
+            row[start] = number
             return True
 
         return write
