@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import backprop as bp
 from backprop import _arrays
 from backprop._arrays import as_matrix, as_parameter, as_real_array, as_table, require_finite
 
@@ -103,6 +104,22 @@ def test_what_is_right_already_is_not_copied(dtype):
 def test_refused(given, error, message, dtype):
     with pytest.raises(error, match=message):
         as_matrix(given, "x", dtype, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda value: bp.Network(value), "layers must be a list of layers"),
+        (lambda value: bp.Residual(value), "block must be a list of layers"),
+        (lambda value: bp.mlp(value), "sizes must be a list of integers"),
+        (lambda value: bp.schedules.MultiStep(0.1, milestones=value), "milestones must be a list of integers"),
+        (lambda value: bp.Trainer(bp.mlp([1, 1]), loss="mse", metrics=value), "metrics must be a list of names and functions"),
+    ],
+)
+@pytest.mark.parametrize("value", [5, "relu", np.array(5), bp.Dense(2, 2)], ids=str)
+def test_what_is_no_list_is_refused_by_the_name_of_the_argument(make, message, value):
+    with pytest.raises(TypeError, match=f"{message}, got "):
+        make(value)
 
 
 @pytest.mark.parametrize("check_finite", [True, False])

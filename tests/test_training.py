@@ -820,6 +820,33 @@ def test_a_fit_or_step_that_is_refused_leaves_optimizer_and_loss_alone(data):
     _plain().fit(*data, loss="cross_entropy", optimizer=optimizer)
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"class_weight": {0: "a"}}, TypeError, r"class_weight\[0\] must be a number, got 'a'"),
+        ({"class_weight": {1: None}}, TypeError, r"class_weight\[1\] must be a number, got None"),
+        ({"class_weight": [1, "b", 1]}, TypeError, "class_weight must hold real numbers"),
+        ({"class_weight": [[1], [1, 2], 1]}, ValueError, "class_weight is not a table of numbers"),
+        ({"metrics": 5}, TypeError, "metrics must be a list of names and functions, got 5"),
+        ({"metrics": "f1"}, TypeError, "metrics must be a list of names and functions, got 'f1'"),
+        (
+            {"x": np.ones((1, 4)), "y": [0], "validation_split": 0.5},
+            ValueError,
+            "validation_split needs at least two rows, .* got 1",
+        ),
+    ],
+)
+def test_errors_name_the_argument_of_fit(options, error, message, data):
+    net = _plain()
+    before = net.parameters.copy()
+    with pytest.raises(error, match=message):
+        net.fit(**{"x": data[0], "y": data[1], "loss": "cross_entropy", **options})
+    if "metrics" in options:
+        with pytest.raises(error, match=message):
+            net.evaluate(*data, loss="cross_entropy", **options)
+    np.testing.assert_array_equal(net.parameters, before)
+
+
 def test_verbose_is_a_flag(data):
     with pytest.raises(TypeError, match="verbose must be True or False, got 'no'"):
         _plain().fit(*data, loss="cross_entropy", verbose="no")

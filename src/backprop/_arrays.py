@@ -202,6 +202,18 @@ def check_flag(name: str, value: Any) -> bool:
     raise TypeError(f"{name} must be True or False, got {value!r}")
 
 
+def check_list(name: str, value: Any, items: str) -> list[Any]:
+    """The items of `value`, which may be any iterable but text."""
+    refusal = TypeError(f"{name} must be a list of {items}, got {value!r}")
+    if isinstance(value, str | bytes):
+        raise refusal
+    try:
+        iterator = iter(value)
+    except TypeError:
+        raise refusal from None
+    return list(iterator)
+
+
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """`value`, which must be one of `choices`; a near miss is named."""
     choices = tuple(choices)

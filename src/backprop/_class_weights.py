@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import as_contiguous, as_parameter, check_nonnegative, require_finite
+from ._arrays import as_contiguous, as_parameter, as_real_array, check_nonnegative, require_finite
 from ._settings import ReadOnlyDict
 from ._types import Array, Labels
 
@@ -82,9 +82,9 @@ def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_
         for label, weight in spec.items():
             if isinstance(label, str) or label not in range(n_classes):
                 raise ValueError(f"class_weight must have classes in [0, {n_classes}) as keys, got {label!r}")
-            vector[int(label)] = weight
+            vector[int(label)] = check_nonnegative(f"class_weight[{label}]", weight)
     else:
-        vector = np.array(spec, dtype=np.float64)
+        vector = as_real_array(spec, "class_weight").astype(np.float64)
         if vector.shape != (n_classes,):
             raise ValueError(f"class_weight must have one weight for each of the {n_classes} classes, got shape {vector.shape}")
     if not (np.isfinite(vector).all() and (vector >= 0).all()):

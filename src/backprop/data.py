@@ -175,6 +175,13 @@ def split(rows: int, share: float, *, stratify: npt.ArrayLike | None = None, see
     return np.flatnonzero(~second), np.flatnonzero(second)
 
 
+def hold_out(rows: int, validation_split: float, *, stratify: npt.ArrayLike | None, seed: int | None) -> tuple[Indices, Indices]:
+    """Return the row numbers to train on and to validate on, as `split` draws them."""
+    if rows < 2:
+        raise ValueError(f"validation_split needs at least two rows, one to train on and one to hold out, got {rows}")
+    return split(rows, validation_split, stratify=stratify, seed=seed)
+
+
 def check_same_rows(arrays: Sequence[npt.NDArray[Any]], names: Sequence[str]) -> None:
     """Raise a ValueError, with all shapes, unless the arrays of these names have the same number of rows."""
     if any(array.ndim == 0 for array in arrays) or len({len(array) for array in arrays}) > 1:

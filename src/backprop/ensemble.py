@@ -26,7 +26,7 @@ from ._suggestions import suggests_options
 from ._training.progress import make_bar
 from ._training.rows import Converter, Rows
 from ._types import AnyArray, Array
-from .data import Indices, check_same_rows, split
+from .data import Indices, check_same_rows, hold_out
 from .history import History
 from .layers import Noise, walk
 from .losses import Loss, LossFunction
@@ -486,7 +486,7 @@ class Ensemble:
         for seed, net in zip(self._member_seeds(), self.members, strict=True):
             kept = np.arange(whole.count)
             if share:
-                kept, others = split(whole.count, share, stratify=whole.labels(), seed=net.seed)
+                kept, others = hold_out(whole.count, share, stratify=whole.labels(), seed=net.seed)
                 held_out.append(others)
             drawn.append(kept[np.random.default_rng([seed, 1]).integers(len(kept), size=len(kept))])
         return drawn, held_out if share else None

@@ -25,6 +25,7 @@ from ._arrays import (
     check_dtype,
     check_flag,
     check_in,
+    check_list,
     check_seed,
     require_finite,
 )
@@ -176,7 +177,7 @@ class Network(FlatState):
     _REMEDY: ClassVar[str] = "make a new network, of copies of the layers that it shall have"
 
     def __init__(self, layers: Iterable[Layer], *, dtype: npt.DTypeLike = "float32", seed: int | None = None) -> None:
-        self._assemble(tuple(layers), check_dtype(dtype), Noise(check_seed(seed)), initialize=True)
+        self._assemble(tuple(check_list("layers", layers, "layers")), check_dtype(dtype), Noise(check_seed(seed)), initialize=True)
 
     def _assemble(self, layers: tuple[Layer, ...], dtype: np.dtype[Any], noise: Noise, initialize: bool) -> None:
         self.layers = layers
@@ -1103,7 +1104,7 @@ def mlp(
         Dense(32, 10),
     ], dtype='float32', seed=0)
     """
-    sizes = [check_count(f"sizes[{index}]", size) for index, size in enumerate(sizes)]
+    sizes = [check_count(f"sizes[{index}]", size) for index, size in enumerate(check_list("sizes", sizes, "integers"))]
     if len(sizes) < 2:
         raise ValueError(f"sizes must hold at least the number of inputs and of outputs, got {sizes}")
     rate = check_in("dropout", dropout, 0, 1, closed="left")

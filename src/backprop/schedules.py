@@ -18,11 +18,20 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from ._arrays import check_choice, check_count, check_in, check_nonnegative, check_number, check_positive, refuse_class
+from ._arrays import (
+    check_choice,
+    check_count,
+    check_in,
+    check_list,
+    check_nonnegative,
+    check_number,
+    check_positive,
+    refuse_class,
+)
 from ._direction import MODES, better_is
 from ._overrides import Overridable, Shortcuts, missing, written
 from ._registry import Registry
-from ._settings import Settings, count, option, optional
+from ._settings import Converted, Settings, count, option, optional
 from ._types import Numbers
 
 __all__ = [
@@ -242,7 +251,7 @@ class Step(_Piecewise):
 
 
 def _check_milestones(name: str, milestones: Sequence[int]) -> tuple[int, ...]:
-    return tuple(sorted(check_count(name, milestone, 0) for milestone in milestones))
+    return tuple(sorted(check_count(name, milestone, 0) for milestone in check_list(name, milestones, "integers")))
 
 
 class MultiStep(_Piecewise):
@@ -267,12 +276,12 @@ class MultiStep(_Piecewise):
     """
 
     name = "multi_step"
-    milestones: tuple[int, ...] = option(_check_milestones)
+    milestones: Converted[tuple[int, ...], Sequence[int]] = option(_check_milestones)
     gamma: float = option(check_positive)
 
     def __init__(self, lr: float, *, milestones: Sequence[int], gamma: float = 0.1, per: str = "step") -> None:
         super().__init__(lr, per)
-        self.milestones = tuple(milestones)
+        self.milestones = milestones
         self.gamma = gamma
 
     def _piece(self, step: int) -> tuple[Formula, float]:

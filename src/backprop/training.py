@@ -19,7 +19,7 @@ from ._training.evaluation import evaluate_batches, make_metrics
 from ._training.rows import DROP_LAST_OF_BATCHES, NO_WEIGHT_TO_EVALUATE, WEIGHT_OF_BATCHES, Converter, Rows, Stream, as_data
 from ._training.state import EVALUATION_BATCH, TrainingState
 from ._types import Communicator, GradientHook
-from .data import split
+from .data import hold_out
 from .history import History
 from .layers import Layer
 from .losses import Loss, LossFunction
@@ -256,7 +256,7 @@ class Trainer(TrainingState):
                     if validation_data is not None:
                         raise ValueError("validation_data and validation_split exclude each other")
                     split_seed = self.net.seed if self._split_seed is None else self._split_seed
-                    kept, held_out = split(data.count, validation_split, stratify=data.labels(), seed=split_seed)
+                    kept, held_out = hold_out(data.count, validation_split, stratify=data.labels(), seed=split_seed)
                     data, validation = data.subset(kept), data.subset(held_out)
                 vector = data.use_class_weight(in_training)
                 data.require_weight()

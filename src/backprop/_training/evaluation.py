@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import metrics as metric_functions
+from .._arrays import check_list
 from .._types import Array, Numbers
 from ..metrics import Metric, MetricSpec
 from ..metrics._tally import Formula, Sums
@@ -92,7 +93,9 @@ def make_metrics(
     ``streaming_only`` leaves metrics out of the latter that would keep all rows of an epoch. With ``n_outputs`` those that are not
     defined for this number of outputs are refused.
     """
-    chosen: Sequence[MetricSpec] = metric_functions.defaults(loss.task) if specs is None else specs
+    chosen: Sequence[MetricSpec] = (
+        metric_functions.defaults(loss.task) if specs is None else check_list("metrics", specs, "names and functions")
+    )
     made = [metric_functions.get(spec, loss.task, loss.link) for spec in chosen]
     names = [metric.name for metric in made]
     if len(set(names)) < len(names) or "loss" in names or "lr" in names:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy.typing as npt
 
-from .._arrays import as_parameter, check_count, check_flag, check_nonnegative, check_seed
+from .._arrays import as_parameter, check_count, check_flag, check_list, check_nonnegative, check_seed
 from .._model_file import StrPath
 from .._settings import Converted, count, option, optional
 from .._types import Array, Communicator, GradientHook
@@ -48,9 +48,7 @@ class _WithStates(Protocol):
 
 
 def _checked_metrics(name: str, metrics: Any) -> tuple[MetricSpec, ...]:
-    if isinstance(metrics, str) or callable(metrics):
-        raise TypeError(f"{name} must be a list of names and functions, got {metrics!r}")
-    return tuple(metrics)
+    return tuple(check_list(name, metrics, "names and functions"))
 
 
 def _checked_comm(name: str, comm: Any) -> Communicator:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from .._arrays import check_list
 from .._settings import Converted, fixed
 from .._types import Array
 from ._base import Layer, apply, apply_backward, apply_infer, chain_widths
 
 
 def _checked_block(name: str, layers: Iterable[Layer]) -> tuple[Layer, ...]:
-    block = tuple(layers)
+    block = tuple(check_list(name, layers, "layers"))
     if not block:
         raise ValueError(f"{name} must have at least one layer")
     for layer in block:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..._arrays import as_real_array, as_table, check_count, check_in
-from ...data import check_same_rows, split
+from ...data import check_same_rows, hold_out
 from ...training import Trainer
 from .parallel import check_jobs, run_all
 
@@ -110,7 +110,7 @@ def learning_curve(
     trainer = Trainer(net.copy(), loss=loss, optimizer=copy.deepcopy(optimizer), metrics=[metric] if metric else [])
     check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
     classes = trainer.loss.task in ("classification", "binary") and targets.size == len(targets)
-    kept, held_out = split(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
+    kept, held_out = hold_out(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(4,))).permutation(kept)
     counts = [max(1, round(share * len(order))) for share in SHARES] if sizes is None else list(sizes)
     for count in counts:

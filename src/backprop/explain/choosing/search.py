@@ -21,7 +21,7 @@ from ..._files import replace_file
 from ..._html import table as html_table
 from ..._training.progress import progress_bar
 from ..._types import AnyArray
-from ...data import check_same_rows, split
+from ...data import check_same_rows, hold_out
 from ...metrics import better_is
 from ...network import Network, mlp
 from ...optimizers import AdamW
@@ -207,7 +207,7 @@ def search(
     if validation_data is None:
         check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
         classes = criterion.task in ("classification", "binary") and targets.size == len(targets)
-        kept, held_out = split(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
+        kept, held_out = hold_out(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
         table, other, targets, other_targets = table[kept], table[held_out], targets[kept], targets[held_out]
     else:
         other, other_targets = (
