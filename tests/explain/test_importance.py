@@ -74,6 +74,12 @@ def test_it_uses_the_loss_of_the_last_training_and_changes_nothing(x: np.ndarray
     [
         ({"features": {"a": 3}}, r"features\['a'\] must be columns of x from 0 to 2"),
         ({"features": {"a": []}}, r"features\['a'\] must be columns"),
+        ({"features": {"a": [True, False, True]}}, r"features\['a'\] must be columns"),
+        ({"features": {"a": [True, 2]}}, r"features\['a'\] must be columns"),
+        ({"features": {"a": np.array([True, False, True])}}, r"features\['a'\] must be columns"),
+        ({"features": {"a": True}}, r"features\['a'\] must be columns"),
+        ({"features": {"a": [0.0]}}, r"features\['a'\] must be columns"),
+        ({"features": {1: [3]}}, r"features\[1\] must be columns"),
         ({"features": {}}, "at least one feature"),
         ({"features": ["a", "b"]}, "3 different names"),
         ({"features": ["a", "b", "b"]}, "3 different names"),

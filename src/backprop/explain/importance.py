@@ -154,10 +154,17 @@ def _columns(features: Mapping[str, int | Sequence[int]] | Sequence[str] | None,
         if len(named) != n_inputs or len(set(named)) != n_inputs:
             raise ValueError(f"features must have {n_inputs} different names, one for each column of x, got {named}")
         return {name: [index] for index, name in enumerate(named)}
-    columns = {str(name): np.atleast_1d(part).tolist() for name, part in features.items()}
-    if not columns:
+    if not features:
         raise ValueError("features must name at least one feature")
-    for name, part in columns.items():
-        if not part or not all(isinstance(index, int) and 0 <= index < n_inputs for index in part):
-            raise ValueError(f"features[{name!r}] must be columns of x from 0 to {n_inputs - 1}, got {features[name]!r}")
+    columns: dict[str, list[int]] = {}
+    for name, given in features.items():
+        # as objects, as an array of integers would make numbers of True and False
+        part = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
+        if not part or not all(_is_column(index, n_inputs) for index in part):
+            raise ValueError(f"features[{name!r}] must be columns of x from 0 to {n_inputs - 1}, got {given!r}")
+        columns[str(name)] = [int(index) for index in part]
     return columns
+
+
+def _is_column(index: object, n_inputs: int) -> bool:
+    return isinstance(index, int | np.integer) and not isinstance(index, bool) and 0 <= int(index) < n_inputs
