@@ -369,6 +369,31 @@ def test_a_search_refuses_wrong_spaces(few, space, message) -> None:
         bp.search(space, *few, loss="cross_entropy")
 
 
+@pytest.mark.parametrize(
+    ("y", "error", "message"),
+    [
+        (np.zeros((60, 1), dtype=int), ValueError, r"y must have shape \(n,\) where it holds class labels, got \(60, 1\)"),
+        (np.full(60, np.nan), TypeError, "y must be integer class labels"),
+        (np.arange(60) % 3 - 1, ValueError, "y must be class labels in"),
+    ],
+)
+def test_a_search_refuses_targets_that_do_not_fit_before_it_begins(few, tmp_path, y, error, message) -> None:
+    with pytest.raises(error, match=message):
+        bp.search({"lr": [0.1]}, few[0][:60], y, loss="cross_entropy", folder=tmp_path)
+    with pytest.raises(ValueError, match="y of validation_data must be class labels in"):
+        bp.search({"lr": [0.1]}, *few, loss="cross_entropy", folder=tmp_path, validation_data=(few[0], few[1] + 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_search_counts_the_classes_of_all_rows(few) -> None:
+    """The rows that are held out may hold the only one of a class."""
+    for alone in range(12):
+        y = np.arange(12) % 2
+        y[alone] = 3
+        found = bp.search({"lr": [0.1]}, few[0][:12], y, loss="cross_entropy", budget=1, epochs=1, validation_split=0.5)
+        assert found.net.n_outputs == 4
+
+
 def test_a_learning_curve_shows_what_more_rows_bring(few) -> None:
     net = bp.mlp([64, 32, 10], seed=0)
     before = net.parameters.copy()

@@ -168,7 +168,8 @@ def search(
     validation_data, validation_split : tuple (x, y), float
         The rows that networks are compared on, or the share of the rows to hold out for it, in (0, 1).
     n_outputs : int, optional
-        The number of outputs. By default one for each class of a classification, or one for each column of y.
+        The number of outputs. By default one for each class of a classification, up to the largest label in y, or one for each
+        column of y.
     seed : int
         Fixes the combinations, initial weights, order of the rows and rows held out. The result is the same whatever `n_jobs`.
     n_jobs : int, optional
@@ -185,8 +186,9 @@ def search(
 
     Raises
     ------
-    ValueError
-        For a name that is not a setting, choices or ranges that are empty, or a folder of a search with other arguments.
+    TypeError, ValueError
+        For a name that is not a setting, choices or ranges that are empty, targets that do not fit the loss, or a folder of a
+        search with other arguments.
 
     Examples
     --------
@@ -202,6 +204,8 @@ def search(
     _check_space(space)
     table, targets = as_table(x, "x"), as_real_array(y, "y")
     check_same_rows((table, targets), ("x", "y"))
+    outputs = _outputs(criterion, targets) if n_outputs is None else check_count("n_outputs", n_outputs)
+    criterion.prepare_targets(targets, outputs, np.float32, name="y")
     key = f"val_{metric or 'loss'}"
     sign = -1.0 if better_is(key) == "max" else 1.0
     if validation_data is None:
@@ -215,7 +219,7 @@ def search(
             as_real_array(validation_data[1], "y of validation_data"),
         )
         check_same_rows((other, other_targets), ("x of validation_data", "y of validation_data"))
-    outputs = _outputs(criterion, targets) if n_outputs is None else check_count("n_outputs", n_outputs)
+        criterion.prepare_targets(other_targets, outputs, np.float32, name="y of validation_data")
     settings = list(_drawn(space, budget, seed))
     job = _Job(criterion, metric, (table, targets), (other, other_targets), outputs, seed)
     store = None if folder is None else _Store(Path(folder), job.digest(space, budget, epochs, factor))
@@ -400,9 +404,13 @@ def _drawn(space: Mapping[str, Any], budget: int, seed: int) -> Iterator[Setting
 
 
 def _outputs(loss: Loss, targets: AnyArray) -> int:
+    """The number of outputs that the targets of all rows call for; whether they fit the loss is not checked here."""
+    if loss.task == "classification" and targets.ndim == 2 and targets.shape[1] == 1:
+        raise ValueError(f"y must have shape (n,) where it holds class labels, got {targets.shape}: give y.ravel()")
     if targets.ndim == 2:
         return int(targets.shape[1])
-    return int(targets.max()) + 1 if loss.task == "classification" else 1
+    is_labels = loss.task == "classification" and targets.dtype.kind in "iub"
+    return int(targets.max(initial=0)) + 1 if is_labels else 1
 
 
 def _short(value: Any) -> str:
