@@ -1155,6 +1155,54 @@ def test_a_damaged_checkpoint_is_a_format_error(damage, data, tmp_path):
         bp.Trainer.load(tmp_path / "run")
 
 
+def _bound_elsewhere():
+    optimizer = bp.Adam()
+    bp.Trainer(_net(), loss="mse", optimizer=optimizer).step(np.ones((4, 4)), np.ones((4, 3)))
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"loss": "mmse"}, ValueError),
+        ({"loss": 3}, (ValueError, TypeError)),
+        ({"optimizer": 3}, (ValueError, TypeError)),
+        ({"optimizer": bp.SGD(0.1)}, ValueError),
+        ({"optimizer": _bound_elsewhere}, (ValueError, RuntimeError)),
+        ({"metrics": "accuracy"}, TypeError),
+        ({"metrics": ["accurcy"]}, ValueError),
+        ({"on_gradients": 3}, TypeError),
+    ],
+)
+def test_a_wrong_argument_of_load_does_not_blame_the_file(arguments, error, data, tmp_path):
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer="adam")
+    trainer.step(*data)
+    trainer.save(tmp_path / "run")
+    made = {name: value() if value is _bound_elsewhere else value for name, value in arguments.items()}
+    with pytest.raises(error) as caught:
+        bp.Trainer.load(tmp_path / "run", **made)
+    assert not isinstance(caught.value, bp.ModelFormatError)
+    assert str(tmp_path) not in str(caught.value)
+
+
+@pytest.mark.parametrize("loss", ["mse", "cross_entropy", bp.losses.CrossEntropy(class_weight=[1.0, 2.0, 3.0])])
+def test_a_loss_that_is_given_to_load_has_no_class_weights_of_the_saved_one(loss, data, tmp_path):
+    trainer = bp.Trainer(_plain(), loss=bp.losses.CrossEntropy(class_weight="balanced"))
+    trainer.fit(data[0][:20], data[1][:20])
+    trainer.save(tmp_path / "run")
+    x, y = data if loss != "mse" else (data[0], np.eye(3)[data[1]])
+    again = bp.Trainer.load(tmp_path / "run", loss=loss)
+    assert again.evaluate(x, y)["loss"] == trainer.net.evaluate(x, y, loss=loss)["loss"]
+
+
+def test_a_loaded_trainer_knows_the_learning_rate_of_the_last_update(data, tmp_path):
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer=bp.SGD(lr=bp.schedules.Exponential(0.1, gamma=0.5)))
+    for _ in range(4):
+        trainer.step(*data)
+    trainer.save(tmp_path / "run")
+    assert bp.Trainer.load(tmp_path / "run").last_lr == trainer.last_lr == 0.0125
+
+
 def _pickled(trainer):
     return pickle.loads(pickle.dumps(trainer))
 

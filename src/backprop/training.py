@@ -335,7 +335,8 @@ class Trainer(TrainingState):
         layers : mapping, optional
             The classes of custom layers, by name.
         loss, metrics, on_gradients : str or callable, sequence, callable
-            Instead of the saved ones; custom functions are not saved and have to be given.
+            Instead of the saved ones; custom functions are not saved and have to be given. With a loss that is
+            given, the class weights of the saved one are gone.
         optimizer : Optimizer, optional
             Instead of the saved one, a new object, which takes over the saved moments and counts; one of a custom class is not
             saved and has to be given.
@@ -344,6 +345,8 @@ class Trainer(TrainingState):
         ------
         ModelFormatError
             If the file is damaged, or is not a checkpoint.
+        ValueError, TypeError
+            If an argument does not fit the network, or the optimizer the saved state.
         TypeError
             If it needs a custom class or function that is not given.
 

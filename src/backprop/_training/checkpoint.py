@@ -18,7 +18,9 @@ from ..metrics import MetricSpec
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..serialization import architecture, network_in
-from .state import TrainingState
+from .evaluation import make_metrics
+from .state import TrainingState, _checked_metrics
+from .step import _checked_hook
 
 T = TypeVar("T", bound=TrainingState)
 
@@ -115,9 +117,22 @@ def load_trainer(
     if on_gradients is None and saved.get("on_gradients"):
         raise TypeError(f"{path}: it was trained with a function on_gradients, which is not saved: give it as on_gradients=")
     with complaints_about(path):
+        criterion = losses.get(saved["loss"]) if loss is None else None
+    if criterion is None:  # errors of what the caller gives do not blame the file
+        criterion = losses.get(loss)  # type: ignore[arg-type]
+        criterion.check_activation(net.output_activation)
+    if metrics is not None:
+        metrics = _checked_metrics("metrics", metrics)
+        make_metrics(metrics, criterion)
+    if optimizer is not None:
+        optimizer = optimizers.get(optimizer)
+        optimizer.attach(net)
+    if on_gradients is not None:
+        on_gradients = _checked_hook("on_gradients", on_gradients)
+    with complaints_about(path):
         trainer = kind(
             net,
-            loss=losses.get(saved["loss"]) if loss is None else loss,
+            loss=criterion,
             optimizer=optimizers.get(described) if optimizer is None else optimizer,
             clip_norm=saved["clip_norm"],
             clip_value=saved["clip_value"],
@@ -127,8 +142,13 @@ def load_trainer(
             on_gradients=on_gradients,
         )
         moments = {key.removeprefix("optimizer."): value for key, value in tensors.items() if key.startswith("optimizer.")}
-        trainer.optimizer.load_state_dict(expect(dict, saved["optimizer_state"], "its optimizer's state") | moments)
-        trainer._load_progress_state(tensors.get("trainer.gathered"), saved)
+        state = expect(dict, saved["optimizer_state"], "its optimizer's state") | moments
+        if optimizer is None:
+            trainer.optimizer.load_state_dict(state)
+    if optimizer is not None:
+        optimizer.load_state_dict(state)
+    with complaints_about(path):
+        trainer._load_progress_state(tensors.get("trainer.gathered"), saved if loss is None else saved | {"class_vector": None})
         for name, state in expect(dict, saved["callbacks"], "the state of its callbacks").items():
             arrays = {key: tensors[f"callbacks.{name}.{key}"] for key in expect(list, state["arrays"], f"the arrays of {name}")}
             trainer._callback_states[name] = expect(dict, state["values"], f"the state of {name}") | arrays

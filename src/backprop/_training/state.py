@@ -158,6 +158,7 @@ class TrainingState(TrainingStep):
         gathered, steps, weight = self._accumulated_state()
         counts = {
             "epoch": self.epoch,
+            "last_lr": float(self.last_lr),
             "seed": self._seed,
             "split_seed": self._split_seed,
             "gathered_steps": steps,
@@ -167,8 +168,9 @@ class TrainingState(TrainingStep):
         return gathered, counts
 
     def _load_progress_state(self, gathered: Array | None, counts: Mapping[str, Any]) -> None:
-        """Restore what `_progress_state` returned."""
+        """Restore what `_progress_state` returned, here or in earlier versions, which left out ``last_lr``."""
         self.epoch = check_count("epoch", counts["epoch"], 0)
+        self.last_lr = check_nonnegative("last_lr", counts.get("last_lr", self.last_lr))
         self._seed = None if counts["seed"] is None else check_seed(counts["seed"])
         self._split_seed = None if counts["split_seed"] is None else check_seed(counts["split_seed"])
         steps = check_count("gathered_steps", counts["gathered_steps"], 0)
