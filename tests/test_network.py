@@ -553,6 +553,18 @@ def test_predict_checks_for_nan_on_request(given, batch_size, backend):
         net.predict(given(x), check_finite=1)
 
 
+@pytest.mark.parametrize(("bad", "message"), [(np.nan, "x contains NaN at row 5, column 1"), (1e300, "too large for float32")])
+@pytest.mark.parametrize("batch_size", [2, 1024])
+def test_predict_leaves_out_alone_when_x_is_refused(batch_size, bad, message, backend):
+    net, x, out = bp.mlp([2, 3], seed=0), np.ones((6, 2)), np.full((6, 3), 7.0, np.float32)
+    x[5, 1] = bad
+    with pytest.raises(ValueError, match=message):
+        net.predict(x, out=out, batch_size=batch_size, check_finite=True)
+    assert (out == 7).all()
+    x[5, 1] = 1
+    np.testing.assert_array_equal(net.predict(x, out=out, batch_size=batch_size, check_finite=True), net.predict(x))
+
+
 def test_jacobian(backend, rng):
     net, x = trained(rich("float64")), rng.normal(size=(4, 5))
     jacobian = net.jacobian(x)

@@ -92,8 +92,8 @@ def batches(
     Parameters
     ----------
     x, y, sample_weight : array-like
-        Arrays with the same number of rows. Every batch has those that are given, in this order. A memory map is read batch by
-        batch.
+        Arrays with the same number of rows. Every batch has those that are given, in this order: without y, a batch of
+        ``(x, sample_weight)`` is for a custom loop, as `fit` would take it for ``(x, y)``. A memory map is read batch by batch.
     batch_size : int
         Rows of a batch; the last one has what is left over.
     seed : int, optional

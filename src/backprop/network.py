@@ -451,12 +451,20 @@ class Network(FlatState):
             return outputs.copy() if np.may_share_memory(outputs, table) else outputs
         if table.shape[1] != self.n_inputs:
             as_table(table, "x", self.n_inputs)
-        result = np.empty((len(table), self.n_outputs), self.dtype) if out is None else self._checked_out(out, table)
-        for start in range(0, len(table), batch_size):
+
+        def prepared(start: int) -> Array:
             rows = as_matrix(table[start : start + batch_size], "x", self.dtype, self.n_inputs, check_finite=False)
             if check_finite:
                 require_finite(rows, "x", first_row=start)
-            result[start : start + batch_size] = infer(rows)
+            return rows
+
+        result = np.empty((len(table), self.n_outputs), self.dtype) if out is None else self._checked_out(out, table)
+        starts = range(0, len(table), batch_size)
+        if out is not None and (check_finite or table.dtype.itemsize > self.dtype.itemsize):
+            for start in starts:  # an x that is refused leaves `out` as it is
+                prepared(start)
+        for start in starts:
+            result[start : start + batch_size] = infer(prepared(start))
         return result
 
     def infer(self, x: Array) -> Array:
