@@ -118,6 +118,50 @@ def test_random_networks_predict_the_same_in_one_program(weights: str, buffers: 
         assert np.abs(results[name] - expected).max() < tolerance * size, name
 
 
+OFF_CENTRE = ["batch_norm", "layer_norm", "activation", "twice"]
+
+
+def off_centre(kind: str, dtype: str) -> tuple[bp.Network, np.ndarray, np.ndarray]:
+    """A network that normalizes inputs whose mean exceeds their spread, such inputs, and its outputs in float64."""
+    rng = np.random.default_rng(0)
+    mean, std = 3e5 * rng.uniform(0.9, 1.1, 4), rng.uniform(0.5, 2.0, 4)
+    first = bp.BatchNorm(4)
+    inner = [first, bp.Dense(4, 8, activation="tanh"), bp.BatchNorm(8), bp.Dense(8, 2)]
+    layers = {
+        "layer_norm": [bp.LayerNorm(4), *inner[1:]],
+        "activation": [bp.Activation("relu"), *inner],
+        "twice": [first, bp.BatchNorm(4), *inner[1:]],
+    }.get(kind, inner)
+    net = bp.Network(layers, dtype=dtype, seed=0)
+    if kind == "layer_norm":
+        mean, std = np.full(4, 3e5), np.ones(4)
+    else:
+        first.running_mean, first.running_var = mean, std**2
+    x = (mean + std * rng.normal(size=(30, 4))).astype(np.float32)
+    return net, x, net.astype("float64").predict(x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_normalized_inputs_keep_their_digits_where_the_mean_exceeds_the_spread(weights: str, dtype: str, tmp_path: Path) -> None:
+    cases = {kind: off_centre(kind, dtype) for kind in OFF_CENTRE}
+    for kind, (net, x, expected) in cases.items():
+        text = bp.export.c(net, name="net", weights=weights)
+        found = run({"net": text}, {"net": 2}, x, tmp_path, compiler("gcc"))["net"]
+        assert np.abs(found - expected).max() < (2e-6 if weights == "float32" else 0.05) * np.abs(expected).max(), kind
+
+
+def test_the_parity_vectors_notice_normalized_inputs_that_lose_digits(tmp_path: Path) -> None:
+    net, _, _ = off_centre("batch_norm", "float32")
+    text = bp.export.c(net, name="net")
+    exact = "(x[i] - centre[i]) * scale[i] + shift[i]"
+    assert exact in text
+    (tmp_path / "net.c").write_text(text.replace(exact, "x[i] * scale[i] + (shift[i] - centre[i] * scale[i])"))
+    (tmp_path / "main.c").write_text('#define NET_TEST\n#include "net.c"\nint main(void) { return net_test() == 0; }\n')
+    subprocess.run([*compiler("gcc"), "main.c", "-o", "program", "-lm"], cwd=tmp_path, check=True)
+    subprocess.run(["./program"], cwd=tmp_path, check=True)
+
+
 def digits() -> tuple[bp.Network, np.ndarray, np.ndarray]:
     (x, y), (x_test, y_test) = bp.datasets.digits()
     net = bp.mlp([64, 32, 10], batch_norm=True, seed=0)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_networks import random_network
-from test_c import ENSEMBLES, FUNCTIONS, activation, ensemble
+from test_c import ENSEMBLES, FUNCTIONS, OFF_CENTRE, activation, ensemble, off_centre
 
 import backprop as bp
 
@@ -76,6 +76,12 @@ def test_random_networks_predict_the_same(seed: int, tmp_path: Path) -> None:
     x = np.random.default_rng(seed).normal(size=(9, net.n_inputs))
     expected = net.predict(x)
     np.testing.assert_allclose(run(net, x, tmp_path)["y"], expected, rtol=1e-11, atol=1e-12 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("kind", OFF_CENTRE)
+def test_normalized_inputs_keep_their_digits_where_the_mean_exceeds_the_spread(kind: str, tmp_path: Path) -> None:
+    net, x, expected = off_centre(kind, "float32")
+    assert np.abs(run(net, x, tmp_path)["y"] - expected).max() < 2e-6 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize(

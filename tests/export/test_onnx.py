@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from random_networks import random_network
+from test_c import OFF_CENTRE, off_centre
 
 import backprop as bp
 from backprop import activations
@@ -97,6 +98,15 @@ def test_random_networks_predict_the_same(seed: int, runtime: str) -> None:
     x = np.random.default_rng(seed).normal(size=(9, net.n_inputs))
     (result,) = run(bp.export.onnx(net, dtype="float64", outputs="raw"), x, runtime)
     assert_near(result, net.predict(x), "float64")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("kind", OFF_CENTRE)
+def test_normalized_inputs_keep_their_digits_where_the_mean_exceeds_the_spread(kind: str, dtype: str, runtime: str) -> None:
+    net, x, expected = off_centre(kind, dtype)
+    (found,) = run(bp.export.onnx(net, outputs="raw"), x, runtime)
+    assert np.abs(found - expected).max() < 2e-6 * np.abs(expected).max()
 
 
 def classifier(k: int, loss: str, activation: str = "identity") -> bp.Network:

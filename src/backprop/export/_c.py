@@ -34,6 +34,7 @@ from ._program import (
     ResidualStep,
     ScaleStep,
     Step,
+    expected_inputs,
     fold,
     lower,
     require_built_in,
@@ -332,6 +333,9 @@ class _File:
                 self.whole[step.name] = whole, scale = quantised(weight)
                 return DenseStep(step.name, whole.astype(np.float64) * scale, bias)
             return DenseStep(step.name, _single(weight, step.name), bias)
+        if isinstance(step, ScaleStep):
+            centre = _single(step.centre, step.name)
+            step = step._replace(centre=centre, shift=step.shift + (centre - step.centre) * step.scale)
         fields = {key: _single(value, step.name) for key, value in step._asdict().items() if isinstance(value, np.ndarray)}
         return step._replace(**fields)  # type: ignore[arg-type]
 
@@ -363,8 +367,8 @@ class _File:
                 target, width = _free((*held, place)), step.weight.shape[1]
                 self.dense(step, place, target)
             elif isinstance(step, ScaleStep):
-                scale, shift = self.array(f"{step.name}.scale", step.scale), self.array(f"{step.name}.shift", step.shift)
-                self.call("scale", target, width, place, scale, shift)
+                arrays = {"centre": step.centre, "scale": step.scale, "shift": step.shift}
+                self.call("scale", target, width, place, *(self.array(f"{step.name}.{key}", each) for key, each in arrays.items()))
             elif isinstance(step, LayerNormStep):
                 weight, bias = self.array(f"{step.name}.weight", step.weight), self.array(f"{step.name}.bias", step.bias)
                 self.call("layer_norm", target, width, place, weight, bias, literal(step.eps))
@@ -475,7 +479,8 @@ class _File:
         """Inputs, what the program gives for them in float64, and a function that compares."""
         name, n, k, meaning = self.name, self.columns, self.program.n_outputs, stored.meaning
         if stored.encoder is None:
-            matrix = x = np.random.default_rng(0).normal(size=(_TESTED_ROWS, n)).astype(np.float32)
+            centre, scale = expected_inputs(self.program)
+            matrix = x = (centre + scale * np.random.default_rng(0).normal(size=(_TESTED_ROWS, n))).astype(np.float32)
         else:
             x, matrix = _c_table.examples(stored.encoder, _TESTED_ROWS)
         raw = stored.run(matrix.astype(np.float32))
@@ -551,8 +556,8 @@ static void NAME_unscale(float *y, const float *x, double scale, double mean, in
     for (int i = 0; i < n; i++) y[i] = (float)((double)x[i] * scale + mean);
 }""",
     "scale": """
-static void NAME_scale(float *y, const float *x, const float *scale, const float *shift, int n) {
-    for (int i = 0; i < n; i++) y[i] = x[i] * scale[i] + shift[i];
+static void NAME_scale(float *y, const float *x, const float *centre, const float *scale, const float *shift, int n) {
+    for (int i = 0; i < n; i++) y[i] = (x[i] - centre[i]) * scale[i] + shift[i];
 }""",
     "dense": """
 static void NAME_dense(float *y, const float *x, const float *weight, const float *bias, int rows, int columns) {
@@ -574,12 +579,17 @@ static void NAME_dense_int8(float *y, const float *x, const signed char *weight,
 }""",
     "layer_norm": """
 static void NAME_layer_norm(float *y, const float *x, const float *weight, const float *bias, float eps, int n) {
-    float mean = 0.0f, variance = 0.0f, factor;
+    float mean = 0.0f, rest = 0.0f, variance = 0.0f, factor; /* rest: the rounding error of a mean that exceeds the spread */
     for (int i = 0; i < n; i++) mean += x[i];
     mean /= (float)n;
-    for (int i = 0; i < n; i++) variance += (x[i] - mean) * (x[i] - mean);
+    for (int i = 0; i < n; i++) rest += y[i] = x[i] - mean;
+    rest /= (float)n;
+    for (int i = 0; i < n; i++) {
+        y[i] -= rest;
+        variance += y[i] * y[i];
+    }
     factor = 1.0f / sqrtf(variance / (float)n + eps);
-    for (int i = 0; i < n; i++) y[i] = weight[i] * ((x[i] - mean) * factor) + bias[i];
+    for (int i = 0; i < n; i++) y[i] = weight[i] * (y[i] * factor) + bias[i];
 }""",
     "softmax": """
 static void NAME_softmax(float *y, const float *x, int n) {

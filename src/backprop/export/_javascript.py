@@ -121,7 +121,7 @@ function dense(x, weight, bias, columns) {
   if (bias) for (let j = 0; j < columns; j++) y[j] += bias[j];
   return y;
 }""",
-    "scale": "const scale = (x, factor, shift) => x.map((value, i) => value * factor[i] + shift[i]);",
+    "scale": "const scale = (x, centre, factor, shift) => x.map((value, i) => (value - centre[i]) * factor[i] + shift[i]);",
     "add": "const add = (x, y) => x.map((value, i) => value + y[i]);",
     "layerNorm": """
 function layerNorm(x, weight, bias, eps) {
@@ -246,8 +246,9 @@ class _Module:
                 weight = self.array(f"{step.name}.weight", step.weight)
                 self.statements.append(f"v = {self.use('dense')}(v, {weight}, {bias}, {step.weight.shape[1]});")
             elif isinstance(step, ScaleStep):
-                scale, shift = self.array(f"{step.name}.scale", step.scale), self.array(f"{step.name}.shift", step.shift)
-                self.statements.append(f"v = {self.use('scale')}(v, {scale}, {shift});")
+                arrays = {"centre": step.centre, "scale": step.scale, "shift": step.shift}
+                names = ", ".join(self.array(f"{step.name}.{key}", each) for key, each in arrays.items())
+                self.statements.append(f"v = {self.use('scale')}(v, {names});")
             elif isinstance(step, LayerNormStep):
                 weight, bias = self.array(f"{step.name}.weight", step.weight), self.array(f"{step.name}.bias", step.bias)
                 self.statements.append(f"v = {self.use('layerNorm')}(v, {weight}, {bias}, {step.eps!r});")

@@ -145,7 +145,9 @@ def _library() -> Any:
 class _Writer:
     """Adds the steps of a program to a graph.
 
-    In float64 normalizations are written out: their operators have an epsilon in float32.
+    In float64 normalizations are written out: their operators have an epsilon in float32. So they are in float32 unless a matrix
+    comes before: runtimes turn the operator into ``scale x + shift``, which loses digits of exact inputs whose mean exceeds their
+    spread, where the network itself loses none.
     """
 
     def __init__(self, graph: Graph, opset: int, handlers: dict[Any, Handler]) -> None:
@@ -154,11 +156,13 @@ class _Writer:
         self.handlers = handlers
 
     def steps(self, steps: tuple[Step, ...], x: Value) -> Value:
+        before: Step | None = None
         for step in steps:
-            x = self.step(step, x)
+            x = self.step(step, x, before)
+            before = step
         return x
 
-    def step(self, step: Step, x: Value) -> Value:
+    def step(self, step: Step, x: Value, before: Step | None) -> Value:
         graph = self.graph
         if isinstance(step, DenseStep):
             weight = graph.constant(step.weight, f"{step.name}.weight")
@@ -168,15 +172,19 @@ class _Writer:
         if isinstance(step, BatchNormStep):
             arrays = {"weight": step.weight, "bias": step.bias, "running_mean": step.mean, "running_var": step.var}
             values = [graph.constant(array, f"{step.name}.{name}") for name, array in arrays.items()]
-            if graph.dtype == np.float32:
+            if graph.dtype == np.float32 and isinstance(before, DenseStep):
                 return graph.add("BatchNormalization", x, *values, epsilon=step.eps)
             weight, bias, mean, var = values
-            return (x - mean) * (weight / graph.add("Sqrt", var + step.eps)) + bias
+            centred = x - mean
+            rest = step.mean - step.mean.astype(graph.dtype)
+            centred = centred - rest if rest.any() else centred
+            return centred * (weight / graph.add("Sqrt", var + step.eps)) + bias
         if isinstance(step, ScaleStep):
-            return x * step.scale + step.shift
+            return (x - step.centre) * step.scale + step.shift
         if isinstance(step, LayerNormStep):
             weight, bias = graph.constant(step.weight, f"{step.name}.weight"), graph.constant(step.bias, f"{step.name}.bias")
             if graph.dtype == np.float32:
+                x = x if isinstance(before, DenseStep) else x - self.row_mean(x)
                 return graph.add("LayerNormalization", x, weight, bias, epsilon=step.eps, axis=-1)
             centred = x - self.row_mean(x)
             return weight * (centred / graph.add("Sqrt", self.row_mean(centred * centred) + step.eps)) + bias

@@ -1,7 +1,7 @@
 """A trained network as a short program: the operations of a prediction, with their numbers, and what the outputs mean.
 
 Every exporter writes the same program. It has no dropout, which does nothing in prediction, and an activation is an operation
-of its own. `fold` merges normalizations by running statistics into the matrices beside them. `run` is the meaning of a program,
+of its own. `fold` merges normalizations by running statistics into the matrices before them. `run` is the meaning of a program,
 in float64.
 """
 
@@ -43,9 +43,10 @@ class BatchNormStep(NamedTuple):
 
 
 class ScaleStep(NamedTuple):
-    """``y = scale x + shift``, column by column: a `BatchNormStep` folded."""
+    """``y = scale (x - centre) + shift``, column by column: a `BatchNormStep` with one factor."""
 
     name: str
+    centre: Array
     scale: Array
     shift: Array
 
@@ -290,8 +291,22 @@ def require_finite(program: Program) -> None:
                 raise ValueError(f"{step.name}.{field} holds NaN or infinity, which cannot be exported")
 
 
+def expected_inputs(program: Program) -> tuple[Array | float, Array | float]:
+    """Return mean and standard deviation of inputs as a network expects them: 0 and 1 unless batch normalization comes first."""
+    steps = program.steps
+    if steps and isinstance(steps[0], MeanStep):
+        steps = steps[0].members[0]
+    if not steps or not isinstance(steps[0], BatchNormStep):
+        return 0.0, 1.0
+    return steps[0].mean.astype(np.float64), np.sqrt(steps[0].var.astype(np.float64))
+
+
 def fold(program: Program) -> Program:
-    """Return the same function with batch normalizations merged into neighbouring matrices, in float64."""
+    """Return the same function with batch normalizations merged into the matrices before them, in float64.
+
+    A normalization before a matrix stays: ``x @ weight - mean @ weight`` cancels where the mean of x exceeds its spread, and the
+    error of a matrix in int8 would be multiplied by the mean.
+    """
     return replace(program, steps=_folded(program.steps))
 
 
@@ -301,7 +316,7 @@ def _folded(steps: Iterable[Step]) -> tuple[Step, ...]:
         step = given
         if isinstance(step, BatchNormStep):
             scale = step.weight.astype(np.float64) / np.sqrt(step.var.astype(np.float64) + step.eps)
-            step = ScaleStep(step.name, scale, step.bias - step.mean * scale)
+            step = ScaleStep(step.name, step.mean.astype(np.float64), scale, step.bias.astype(np.float64))
         elif isinstance(step, DenseStep):
             bias = None if step.bias is None else step.bias.astype(np.float64)
             step = DenseStep(step.name, step.weight.astype(np.float64), bias)
@@ -311,14 +326,11 @@ def _folded(steps: Iterable[Step]) -> tuple[Step, ...]:
             step = step._replace(members=tuple(map(_folded, step.members)))
         before = done[-1] if done else None
         if isinstance(step, ScaleStep) and isinstance(before, DenseStep):
-            shift = step.shift if before.bias is None else before.bias * step.scale + step.shift
-            done[-1] = DenseStep(before.name, before.weight * step.scale, shift)
+            centred = -step.centre if before.bias is None else before.bias - step.centre
+            done[-1] = DenseStep(before.name, before.weight * step.scale, centred * step.scale + step.shift)
         elif isinstance(step, ScaleStep) and isinstance(before, ScaleStep):
-            done[-1] = ScaleStep(before.name, before.scale * step.scale, before.shift * step.scale + step.shift)
-        elif isinstance(step, DenseStep) and isinstance(before, ScaleStep):
-            shift = before.shift @ step.weight
-            weight = before.scale[:, None] * step.weight
-            done[-1] = DenseStep(step.name, weight, shift if step.bias is None else shift + step.bias)
+            shift = (before.shift - step.centre) * step.scale + step.shift
+            done[-1] = ScaleStep(before.name, before.centre, before.scale * step.scale, shift)
         else:
             done.append(step)
     return tuple(done)
@@ -332,7 +344,7 @@ def _run(steps: Iterable[Step], x: Array) -> Array:
         elif isinstance(step, BatchNormStep):
             x = step.weight * (x - step.mean) / np.sqrt(step.var.astype(np.float64) + step.eps) + step.bias
         elif isinstance(step, ScaleStep):
-            x = x * step.scale + step.shift
+            x = (x - step.centre) * step.scale + step.shift
         elif isinstance(step, LayerNormStep):
             centred = x - x.mean(axis=1, keepdims=True)
             variance = np.mean(centred * centred, axis=1, keepdims=True)
