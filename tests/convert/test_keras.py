@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -123,12 +124,59 @@ def test_the_loss_follows_the_compiled_one_or_the_last_activation(keras: Any) ->
     assert loss(None, loss="poisson") is None
 
 
+def test_a_loss_with_options_that_have_no_counterpart_is_none(keras: Any, tmp_path: Path) -> None:
+    class MSE(keras.losses.Loss):
+        def call(self, y_true: Any, y_pred: Any) -> Any:
+            return (y_true - y_pred) ** 4
+
+    def mse(y_true: Any, y_pred: Any) -> Any:
+        return (y_true - y_pred) ** 4
+
+    of_keras = keras.losses
+    for last, loss in [
+        ("sigmoid", of_keras.BinaryCrossentropy(label_smoothing=0.3)),
+        ("sigmoid", of_keras.BinaryCrossentropy(axis=0)),
+        ("softmax", of_keras.SparseCategoricalCrossentropy(ignore_class=1)),
+        (None, of_keras.MeanSquaredError(reduction="sum")),
+        ("sigmoid", ["mse"]),
+        ("sigmoid", partial(of_keras.huber, delta=0.5)),
+        ("sigmoid", MSE()),
+        ("sigmoid", mse),
+    ]:
+        model = model_of(keras, keras.layers.Dense(2, activation=last), loss=loss)
+        assert bp.convert.from_keras(model).loss is None, loss
+        if not callable(loss) or type(loss).__module__.startswith("keras"):
+            pytest.importorskip("h5py")
+            model.save(tmp_path / "model.keras")
+            assert bp.convert.from_keras(tmp_path / "model.keras").loss is None, loss
+
+
+def test_an_option_of_a_loss_that_files_leave_out_is_not_guessed(keras: Any, tmp_path: Path) -> None:
+    loss = keras.losses.Huber(delta=0.5)
+    model = model_of(keras, keras.layers.Dense(2), loss=loss)
+    assert bp.convert.from_keras(model).loss.delta == 0.5
+    pytest.importorskip("h5py")
+    model.save(tmp_path / "model.keras")
+    saved = bp.convert.from_keras(tmp_path / "model.keras").loss
+    assert saved is None if "delta" not in loss.get_config() else saved.delta == 0.5
+
+
+def tanh(x: Any) -> Any:
+    """A function that is called as one of Keras."""
+    return 2 * x
+
+
 def test_what_has_no_counterpart_is_named(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     for layer, message in [
         (layers.GaussianNoise(0.1, name="noise"), "noise GaussianNoise has no counterpart"),
         (layers.Dense(2, activation="exponential", name="last"), "last Dense has the activation 'exponential'"),
         (layers.ReLU(max_value=3, name="cut"), "cut ReLU has max_value=3"),
+        (layers.ReLU(max_value=0, name="cut"), "cut ReLU has max_value=0"),
+        (layers.LayerNormalization(rms_scaling=True, name="norm"), "norm LayerNormalization has rms_scaling=True"),
+        (layers.Dropout(0.1, noise_shape=(None, 1), name="drop"), r"drop Dropout has noise_shape=\(None, 1\)"),
+        (layers.Dense(2, activation=tanh, name="last"), "last Dense has the activation 'tanh' from outside Keras"),
+        (layers.Activation(tanh, name="own"), "own Activation has the activation 'tanh' from outside Keras"),
     ]:
         with pytest.raises(TypeError, match=message):
             bp.convert.from_keras(model_of(keras, layers.Dense(4), layer))

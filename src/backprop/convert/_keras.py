@@ -21,12 +21,13 @@ from ._assembly import Assembly
 
 
 class _Item(NamedTuple):
-    """A layer of the model: its class, its options, its arrays in Keras' order; children of a nested model."""
+    """A layer of the model: its class, its options, its arrays in Keras' order, its activation where this is at hand."""
 
     name: str
     kind: str
     config: Mapping[str, Any]
     arrays: list[AnyArray]
+    function: Any = None
 
 
 def from_keras(model: Any) -> Network:
@@ -79,7 +80,8 @@ def _items(model: Any) -> Iterator[_Item]:
         if type(layer).__name__ == "Sequential":
             yield from _items(layer)
         else:
-            yield _Item(layer.name, type(layer).__name__, layer.get_config(), [np.asarray(array) for array in layer.get_weights()])
+            arrays = [np.asarray(array) for array in layer.get_weights()]
+            yield _Item(layer.name, type(layer).__name__, layer.get_config(), arrays, getattr(layer, "activation", None))
 
 
 # Files
@@ -187,6 +189,7 @@ def _arrays(item: _Item) -> dict[str, AnyArray]:
 def _add(assembly: Assembly, item: _Item) -> None:
     if item.kind not in _LAYERS:
         raise TypeError(f"{item.name} {item.kind} has no counterpart; there are {', '.join(_LAYERS)}")
+    _require(item, rms_scaling=(False,), noise_shape=(None,))
     arrays = _arrays(item)
     _LAYERS[item.kind](assembly, item, arrays)
 
@@ -216,8 +219,8 @@ def _layer_norm(assembly: Assembly, item: _Item, arrays: dict[str, AnyArray]) ->
 
 
 def _relu(assembly: Assembly, item: _Item, arrays: dict[str, AnyArray]) -> None:
-    top, slope, threshold = (item.config.get(key) or 0 for key in ("max_value", "negative_slope", "threshold"))
-    if threshold or top not in (0, 6) or (top and slope):
+    top, slope, threshold = item.config.get("max_value"), item.config.get("negative_slope") or 0, item.config.get("threshold") or 0
+    if threshold or top not in (None, 6) or (top and slope):
         raise TypeError(f"{item.name} ReLU has max_value={top}, negative_slope={slope}, threshold={threshold}, without counterpart")
     if top:
         assembly.activation(item.name, "relu6")
@@ -252,6 +255,8 @@ _ACTIVATIONS = {
 def _activation(assembly: Assembly, item: _Item, spec: Any) -> None:
     """Add an activation given by name, by function, or as Keras writes one into a file."""
     name = spec if isinstance(spec, str) else getattr(spec, "__name__", None)
+    if item.function is not None and not _of_keras(item.function):
+        raise TypeError(f"{item.name} {item.kind} has the activation {name or spec!r} from outside Keras, which is code")
     if isinstance(spec, Mapping):
         config = spec.get("config")
         if isinstance(config, Mapping):
@@ -261,6 +266,18 @@ def _activation(assembly: Assembly, item: _Item, spec: Any) -> None:
     if name not in _ACTIVATIONS:
         raise TypeError(f"{item.name} {item.kind} has the activation {name or spec!r}; there are {', '.join(_ACTIVATIONS)}")
     assembly.activation(item.name, _ACTIVATIONS[name], 0.2 if name == "leaky_relu" else None)
+
+
+_ROOTS = ("keras", "tf_keras", "tensorflow")
+
+
+def _of_keras(value: Any) -> bool:
+    """Whether a function or an object belongs to Keras, by the module of it or of its class."""
+    return _root(getattr(value, "__module__", None) or type(value).__module__) in _ROOTS
+
+
+def _root(module: str | None) -> str:
+    return str(module).partition(".")[0]
 
 
 def _slope(assembly: Assembly, item: _Item, arrays: dict[str, AnyArray]) -> None:
@@ -286,32 +303,50 @@ _LAYERS: dict[str, Callable[[Assembly, _Item, dict[str, AnyArray]], None]] = {
 # Losses
 
 
+_OPTIONS: dict[str, tuple[Any, ...]] = {
+    "reduction": ("sum_over_batch_size", "auto", "mean"),
+    "axis": (-1, 1),
+    "ignore_class": (None,),
+}
+"""What the options of a loss must be for the loss to have a counterpart."""
+
+
 def _loss(spec: Any, last: str) -> Loss | None:
     """Our loss for the one a model was compiled with, given the model's last activation."""
-    name, config = _described_loss(spec)
-    ends = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
-    if name is None:
+    if spec is None:
+        ends = {"softmax": "cross_entropy", "sigmoid": "binary_cross_entropy"}
         return losses.get(ends[last]) if last in ends else None
+    name, config = _described_loss(spec)
+    if name is None or any(config.get(option, allowed[0]) not in allowed for option, allowed in _OPTIONS.items()):
+        return None
     plain = re.sub("[^a-z]", "", name.lower())
     if plain in ("sparsecategoricalcrossentropy", "categoricalcrossentropy", "binarycrossentropy"):
-        link, ours = ("sigmoid", "binary_cross_entropy") if plain.startswith("binary") else ("softmax", "cross_entropy")
+        link = "sigmoid" if plain.startswith("binary") else "softmax"
+        smoothing = float(config.get("label_smoothing") or 0.0)
         if last != ("identity" if config.get("from_logits") else link):
             return None
-        smoothing = float(config.get("label_smoothing") or 0.0)
-        return losses.CrossEntropy(label_smoothing=smoothing) if ours == "cross_entropy" else losses.get(ours)
+        if link == "softmax":
+            return losses.CrossEntropy(label_smoothing=smoothing)
+        return None if smoothing else losses.BinaryCrossEntropy()
     if plain == "huber":
+        if config and "delta" not in config:  # files of Keras 3 leave it out
+            return None
         return losses.Huber(delta=float(config.get("delta", 1.0)))
     known = {"mse": "mse", "meansquarederror": "mse", "mae": "mae", "meanabsoluteerror": "mae", "logcosh": "log_cosh"}
     return losses.get(known[plain]) if plain in known else None
 
 
 def _described_loss(spec: Any) -> tuple[str | None, Mapping[str, Any]]:
-    """The name and the options of a loss: a name, a function, an object, or what a file says of one."""
-    if spec is None or isinstance(spec, str):
+    """The name and the options of a loss: a name, a function, an object, or what a file says of one; no name for other code."""
+    if isinstance(spec, str):
         return spec, {}
     if isinstance(spec, Mapping):
         config = spec.get("config")
-        return (str(spec.get("class_name")), config) if isinstance(config, Mapping) else (config, {})
-    if hasattr(spec, "get_config"):
-        return type(spec).__name__, spec.get_config()
+        if "class_name" not in spec or _root(spec.get("module", "keras")) not in (*_ROOTS, "builtins"):
+            return None, {}  # losses by output, or a class from outside Keras
+        return (str(spec["class_name"]), config) if isinstance(config, Mapping) else (config, {})
+    if not _of_keras(spec):
+        return None, {}
+    if hasattr(spec, "get_config"):  # which leaves options of some losses out
+        return type(spec).__name__, {**spec.get_config(), **getattr(spec, "_fn_kwargs", {})}
     return getattr(spec, "__name__", None), {}
