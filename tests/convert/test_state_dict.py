@@ -54,6 +54,22 @@ def test_pairs_become_layers_in_order_with_the_activation_between() -> None:
     assert net.loss.name == "mse"
 
 
+def test_the_activation_comes_once_after_all_that_stands_between_two_matrices() -> None:
+    def layer_norm(name: str, width: int) -> dict[str, Any]:
+        return {f"{name}.weight": np.ones(width), f"{name}.bias": np.zeros(width)}
+
+    def batch_norm(name: str, width: int) -> dict[str, Any]:
+        return {**layer_norm(name, width), f"{name}.running_mean": np.zeros(width), f"{name}.running_var": np.ones(width)}
+
+    arrays = state()
+    first, second = dict(list(arrays.items())[:2]), dict(list(arrays.items())[2:])
+    whole = {**batch_norm("i", 2), **first, **batch_norm("j", 3), **layer_norm("k", 3), **layer_norm("l", 3), **second}
+    net = bp.convert.from_torch({**whole, **layer_norm("m", 1), **batch_norm("n", 1)}, activation="tanh")
+    kinds = [type(layer).__name__ for layer in net.layers]
+    between = ["BatchNorm", "LayerNorm", "LayerNorm", "Activation"]
+    assert kinds == ["BatchNorm", "Dense", *between, "Dense", "LayerNorm", "BatchNorm"]
+
+
 def test_torch_is_not_imported_to_read_arrays(monkeypatch: pytest.MonkeyPatch) -> None:
     original: Callable[..., Any] = builtins.__import__
 

@@ -28,7 +28,7 @@ def from_torch(model: Any, *, activation: str | ActivationFunction | None = None
         vectors with running statistics batch normalizations, other vectors layer normalizations, in the order of the mapping, with
         PyTorch's default options.
     activation : str or ActivationFunction, optional
-        For a state dict, which holds none: what follows every dense layer but the last, and after a normalization that stands
+        For a state dict, which holds none: what follows every dense layer but the last, after all normalizations that stand
         between.
     loss : str, Loss or callable, optional
         What becomes `Network.loss`, which `predict_proba`, `evaluate` and further training need. A loss that applies softmax or
@@ -243,8 +243,8 @@ def _add_state(assembly: Assembly, state: Mapping[str, Any], activation: str | A
             raise ValueError(f"the state dict lacks {_key(place, 'weight')!r}")
         else:
             raise ValueError(f"{_key(place, 'weight')} must be a matrix or a vector, got shape {weight.shape}")
-        rest = [later in matrices for later, _ in groups[index + 1 :]]
-        if any(rest) and (rest[0] or not is_dense) and any(done in matrices for done, _ in groups[: index + 1]):
+        before_matrix = index + 1 < len(groups) and groups[index + 1][0] in matrices
+        if before_matrix and any(done in matrices for done, _ in groups[: index + 1]):
             assembly.function(function)
 
 
