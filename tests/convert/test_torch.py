@@ -192,6 +192,44 @@ def test_what_has_no_counterpart_is_named_with_its_place(module: Any, message: s
         bp.convert.from_torch(module)
 
 
+@pytest.mark.parametrize("place", ["", "0", "0.0", "0.1", "1"])
+def test_a_module_with_hooks_or_a_forward_of_its_own_is_refused(place: str) -> None:
+    def module() -> Any:
+        return nn.Sequential(nn.Sequential(nn.Linear(3, 3), nn.Identity()), nn.Linear(3, 2))
+
+    for method in ("register_forward_hook", "register_forward_pre_hook"):
+        hooked = module()
+        getattr(hooked.get_submodule(place), method)(lambda *given: None)
+        with pytest.raises(TypeError, match=rf"^{place} ?\w+ has forward hooks"):
+            bp.convert.from_torch(hooked)
+    replaced = module()
+    replaced.get_submodule(place).forward = lambda x: 2 * x
+    with pytest.raises(TypeError, match=rf"^{place} ?\w+ has a forward of its own"):
+        bp.convert.from_torch(replaced)
+
+
+@pytest.mark.filterwarnings("ignore")  # weight_norm is deprecated
+@pytest.mark.parametrize("make", ["spectral_norm", "weight_norm", "prune"])
+def test_weights_that_hooks_of_torch_make_are_as_the_next_forward_has_them(make: str) -> None:
+    from torch.nn.utils import prune
+
+    module = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2))
+    for index in (0, 2):
+        if make == "prune":
+            prune.l1_unstructured(module[index], "weight", amount=0.3)
+            prune.random_unstructured(module[index], "weight", amount=0.3)
+            prune.l1_unstructured(module[index], "bias", amount=0.5)
+        else:
+            getattr(nn.utils, make)(module[index])
+    module(torch.randn(3, 4))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter *= 3
+    module.eval()
+    net = bp.convert.from_torch(module)
+    assert_same(net, module, 4, torch.float32)
+
+
 def test_activation_is_for_state_dicts() -> None:
     with pytest.raises(TypeError, match="activation is for state dicts"):
         bp.convert.from_torch(nn.Sequential(nn.Linear(2, 2)), activation="relu")

@@ -42,8 +42,8 @@ def from_torch(model: Any, *, activation: str | ActivationFunction | None = None
     Raises
     ------
     TypeError
-        For a module that has no counterpart, an option of one that has none, or something that is no module; the message names
-        the place, such as ``2.1``.
+        For a module that has no counterpart, an option of one that has none, a module with hooks other than those of
+        ``torch.nn.utils`` for its weights, or something that is no module; the message names the place, such as ``2.1``.
     ValueError
         When keys are missing or surplus, or shapes do not fit, naming the place; for a state dict of several layers without
         `activation`.
@@ -85,7 +85,34 @@ def _array(place: str, value: Any) -> AnyArray:
 
 def _parameter(place: str, module: Any, name: str) -> AnyArray | None:
     value = getattr(module, name, None)
+    for hook in module._forward_pre_hooks.values():
+        if _makes(hook) == name:
+            value = _made(hook, module)
     return None if value is None else _array(f"{place}.{name}", value)
+
+
+def _makes(hook: Any) -> str | None:
+    """The parameter that a hook of ``torch.nn.utils`` computes before every forward: the attribute may be older."""
+    if not type(hook).__module__.startswith("torch.nn.utils."):
+        return None
+    name: str | None = getattr(hook, "name", None) or getattr(hook, "_tensor_name", None)
+    return name
+
+
+def _made(hook: Any, module: Any) -> Any:
+    """The parameter as the forward in evaluation mode has it."""
+    if hasattr(hook, "apply_mask"):  # of torch.nn.utils.prune
+        return hook.apply_mask(module)
+    return hook.compute_weight(module, False) if type(hook).__name__ == "SpectralNorm" else hook.compute_weight(module)
+
+
+def _require_no_code(shown: str, module: Any) -> None:
+    """Refuse a module with code of its own around its forward."""
+    hooks = [hook for hook in module._forward_pre_hooks.values() if _makes(hook) is None]
+    if hooks or module._forward_hooks:
+        raise TypeError(f"{shown} has forward hooks, which are code: remove them, or convert the state_dict() with activation=")
+    if "forward" in vars(module):
+        raise TypeError(f"{shown} has a forward of its own, which is code: remove it, or convert the state_dict() with activation=")
 
 
 def _linear(assembly: Assembly, place: str, module: Any) -> None:
@@ -186,6 +213,8 @@ def _add_module(assembly: Assembly, module: Any, place: str) -> None:
     kind = type(module)
     of_torch = kind.__module__.partition(".")[0] == "torch"
     shown = f"{place} {kind.__name__}".strip()
+    if of_torch:
+        _require_no_code(shown, module)
     if of_torch and kind.__name__ == "Sequential":
         for name, child in module._modules.items():  # named_children() leaves out a module that stands there twice
             _add_module(assembly, child, f"{place}.{name}" if place else name)
