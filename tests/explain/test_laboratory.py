@@ -142,6 +142,11 @@ def test_a_state_is_checked_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match="target names a column of a CSV file"):
         laboratory(out, data="xor", target="y")
     assert not out.exists()
+    table = tmp_path / "t.csv"
+    table.write_text("x,y\n1,2\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="is the file that is read"):
+        laboratory(table, data=str(table))
+    assert table.read_text(encoding="utf-8") == "x,y\n1,2\n"
 
 
 def test_the_command_writes_the_laboratory(tmp_path, capsys):

@@ -75,18 +75,12 @@ def run(
     if "epochs" in given:
         raise ValueError("epochs is for a recorded page (--recorded); in the laboratory the reader presses play")
     target = given.pop("target", None)
-    check_outputs([out], [_file(laboratory)])
     path = Path(out) if out is not None else Path(mkdtemp(prefix="backprop-")) / "laboratory.html"
     write_laboratory(path, laboratory or "xor", target=target, **given)
     if not quiet:
         print(f"Wrote {path} ({path.stat().st_size / 1e6:.2f} MB)")
     if open_page or out is None:
         _open(path)
-
-
-def _file(data: str | None) -> str | None:
-    """The file that data come from, None for those that are made."""
-    return None if data in DATA else data
 
 
 def _open(path: Path) -> None:
@@ -139,7 +133,7 @@ def explain(
     ValueError
         Where the data are none of the above.
     """
-    check_outputs([out], [_file(data)])
+    check_outputs([out], [] if data in DATA else [data])
     task = load(data, target)
     sizes = [task.x.shape[1], *(_hidden(task, activation) if hidden is None else hidden), task.n_outputs]
     net = mlp(sizes, activation=activation, dtype="float64", seed=seed)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from .._files import replace_file
+from .._files import check_outputs, replace_file
 from ..datasets import digits
 from .inline import Page
 
@@ -150,7 +150,7 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
     TypeError
         For a name that is no part of the state.
     ValueError
-        For a value that is not allowed, and for data that are none of the above.
+        For a value that is not allowed, and for data that are none of the above; if `out` is the file of the data.
 
     Examples
     --------
@@ -159,6 +159,7 @@ def laboratory(out: str | PathLike[str] | None = None, data: str = "xor", *, tar
     >>> page.startswith("<!doctype html>")
     True
     """
+    check_outputs([out], [] if data in DATA else [data])
     config: dict[str, Any] = {"digits": _digits(), "hash": state_hash(data, **state)}
     if data not in DATA:
         config |= _table(data, target)
