@@ -565,6 +565,22 @@ def test_a_log_goes_on_in_its_own_columns(trainer, data, tmp_path):
     assert path.read_text() == before
 
 
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("first", [0, 1, 2])
+def test_a_log_goes_on_wherever_the_column_of_epochs_is(first, end, trainer, data, tmp_path):
+    path = tmp_path / "log.csv"
+    columns = ["loss", "mae", "note", "", "rmse", "r2", "lr"]
+    columns.insert(first, "epoch")
+    path.write_text(",".join(columns) + "\n" + ",".join("0" for _ in columns) + end)
+    history = trainer.fit(*data, epochs=2, callbacks=[bp.CSVLogger(path, append=True)])
+    with path.open() as file:
+        _, *lines = csv.DictReader(file)
+    assert [line["epoch"] for line in lines] == ["0", "1"]
+    assert [line["note"] for line in lines] == ["", ""]
+    for key in history:
+        assert [float(line[key]) for line in lines] == history[key]
+
+
 @pytest.mark.parametrize("append", [False, True])
 def test_csv_logger_writes_a_line_per_epoch(trainer, data, tmp_path, append):
     path = tmp_path / "log.csv"

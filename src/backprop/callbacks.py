@@ -178,7 +178,7 @@ class EarlyStopping(Callback):
     >>> history = bp.mlp([64, 16, 10], seed=0).fit(
     ...     x, y, loss="cross_entropy", optimizer=bp.Adam(lr=0.05), epochs=50, validation_data=test, callbacks=[stop], seed=0
     ... )
-    >>> len(history) < 50, stop.best == min(history["val_loss"])
+    >>> len(history.epoch) < 50, stop.best == min(history["val_loss"])
     (True, True)
     """
 
@@ -421,21 +421,25 @@ class CSVLogger(Callback):
         """Start the file."""
         if not (self.append and self.path.exists()):
             self.path.write_text("", encoding="utf-8")
-        self._keys = self._columns()[1:]
+        elif self.path.read_bytes()[-1:] not in (b"", b"\n"):  # its last line has no end yet
+            self._write()
+        self._keys = self._columns()
 
     def _columns(self) -> list[str]:
         """Return the columns of the file as it is."""
         if not self.path.exists():
             return []
         with self.path.open(encoding="utf-8") as file:
-            return [column for column in file.readline().rstrip("\n").split(",") if column]
+            line = file.readline().rstrip("\n")
+        return line.split(",") if line else []
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write a line."""
         if not self._keys:
-            self._keys = list(logs)
-            self._write("epoch", *self._keys)
-        self._write(str(epoch), *(repr(float(logs[key])) if key in logs else "" for key in self._keys))
+            self._keys = ["epoch", *logs]
+            self._write(*self._keys)
+        cells = {"epoch": str(epoch), **{key: repr(float(value)) for key, value in logs.items()}}
+        self._write(*(cells.get(key, "") for key in self._keys))
 
     def _write(self, *cells: str) -> None:
         with self.path.open("a", encoding="utf-8", newline="") as file:
