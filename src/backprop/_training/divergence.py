@@ -16,8 +16,10 @@ class DivergenceError(FloatingPointError):
     Raised by `Trainer.fit` and `Network.fit`, it means that the network and the optimizer, with all counts, are as they were
     before the last update after which no finite loss was seen; if the last update was followed by a finite loss, they are as it
     left them. So the parameters are always some that gave a finite loss, except where the first loss of the run is not finite:
-    then nothing has changed. The message tells which updates were undone. Callbacks may change the network afterwards, as
-    `EarlyStopping` does to restore the best weights.
+    then nothing has changed. The message tells which updates were undone; none is if a callback has replaced the optimizer since
+    the epoch began. With ``accumulate_steps`` above 1, the gradients of steps that waited for an update that was not made are
+    discarded, while running statistics and `Network.dropout_step` are as these steps left them. Callbacks may change the network
+    afterwards, as `EarlyStopping` does to restore the best weights.
 
     Attributes
     ----------
