@@ -380,6 +380,25 @@ def test_gradients_that_wait_and_are_not_finite_fail_one_update_only(data, backe
     assert trainer.optimizer.steps == 1
 
 
+@pytest.mark.parametrize("change", ["another class", "the same class", "moments"])
+@pytest.mark.usefixtures("copies")
+def test_a_callback_that_changes_the_optimizer_is_named_where_no_update_can_be_undone(change, data, backend):
+    class Change(bp.Callback):
+        def on_train_batch_end(self, batch, logs):
+            trainer = self.trainer
+            if batch == 1 and change == "moments":
+                trainer.optimizer.momentum, trainer.optimizer.lr = 0.9, BAD
+            elif batch == 1:
+                trainer.optimizer = (bp.Adam if change == "another class" else bp.SGD)(lr=BAD)
+
+    trainer = bp.Trainer(_net(), loss="mse", optimizer=bp.SGD(0.01))
+    with np.errstate(all="ignore"), pytest.raises(bp.DivergenceError) as caught:
+        trainer.fit(*data, batch_size=4, epochs=2, callbacks=Change())
+    undone = re.search(r"Update \d+ was undone", str(caught.value))
+    assert undone or "No update was undone, as a callback has replaced the optimizer" in str(caught.value)
+    assert (np.abs(trainer.net.parameters).max() < 1e3) == bool(undone)
+
+
 def test_best_weights_are_restored_and_the_message_stays_true(data, backend):
     stopping = bp.EarlyStopping("loss", patience=99, restore_best_weights=True)
     trainer, error, states = _diverge("by plan", data, 8, callbacks=[stopping])

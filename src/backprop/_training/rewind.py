@@ -5,18 +5,20 @@ parameters at every step would make it easy to go back, but it would cost too mu
 then, for about a hundredth of the training time, and keeps a log of the steps since. When training diverges, it restores the copy
 and takes the same steps again, but for the last update. Training is deterministic, so this gives the same numbers bit for bit, and
 the losses confirm it. They differ if a callback changed something between the steps, or a custom layer or loss draws random
-numbers; then the state stays that of the copy.
+numbers; then the state stays that of the copy. If a callback gave the trainer another optimizer, or other moments, the copy does
+not fit, and nothing is undone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .._types import Array, Numbers
+from ..optimizers import Optimizer
 from .divergence import DivergenceError
 from .state import Diverged, TrainingState
 
@@ -72,10 +74,21 @@ class _Stretch(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """A state and the log of what followed."""
+    """A state, whose moments it holds, and the log of what followed."""
 
     state: State
+    optimizer: Optimizer
+    slots: Sequence[str | None]
     log: list[_Stretch]
+
+    @classmethod
+    def of(cls, trainer: TrainingState) -> _Record:
+        """Copy the state of a trainer, and begin a log."""
+        return cls(State.of(trainer), trainer.optimizer, trainer.optimizer._slots(), [])
+
+    def fits(self, optimizer: Optimizer) -> bool:
+        """Whether the state can be restored into an optimizer."""
+        return optimizer is self.optimizer and optimizer._slots() == self.slots
 
 
 class Rewind:
@@ -91,7 +104,7 @@ class Rewind:
 
     def _copy(self) -> _Record:
         began = perf_counter()
-        record = _Record(State.of(self._trainer), [])
+        record = _Record.of(self._trainer)
         self._copied = perf_counter()
         self._pause = max((self._copied - began) / SHARE, LEAST_SECONDS)
         self._kept = 0
@@ -158,6 +171,8 @@ class Rewind:
         record = self._record if updates > self._record.state.updates or self._older is None else self._older
         if error.cause == "gradient" or (error.cause == "loss" and trainer._has_accumulated):
             error._conclude("This update was not made")  # the last one that was has had a finite loss after it
+        elif not record.fits(trainer.optimizer):
+            error._conclude("No update was undone, as a callback has replaced the optimizer or the moments that it keeps")
         elif updates == record.state.updates:
             error._conclude("No update of this run came before it")
         else:
