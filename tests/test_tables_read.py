@@ -456,3 +456,31 @@ def test_times_of_day_lie_on_a_circle() -> None:
     encoder = TableEncoder.fit({"at": [time(hour) for hour in (0, 6, 12, 23)]})
     assert encoder.names == ("at elapsed", "at hour sin", "at hour cos")
     np.testing.assert_allclose(encoder.transform({"at": [time(6)]}, np.float64)[0, 1:], [1, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [2**53, 2**62, 2**64, 10**30])
+@pytest.mark.parametrize("form", ["list", "text", "file", "chunks", "chunks of text"])
+def test_large_whole_numbers_are_told_apart_in_every_form(tmp_path: Path, size: int, form: str) -> None:
+    rows = np.random.default_rng(0).permutation(40)
+    columns: dict[str, list[Any]] = {
+        "rowid": [size + int(row) for row in rows],
+        "rising": [size + row for row in range(40)],
+        "customer_id": [size + row % 8 for row in range(40)],
+        "x": [row**2 % 17 for row in range(40)],
+    }
+    texts = {name: [str(value) for value in values] for name, values in columns.items()}
+    given: Any = columns if form in ("list", "chunks") else texts
+    if form == "file":
+        (tmp_path / "t.csv").write_text("\n".join([",".join(texts), *map(",".join, zip(*texts.values(), strict=True))]))
+        given = read_table(str(tmp_path / "t.csv"), Options())
+    if form.startswith("chunks"):
+        chunks = [{name: values[start : start + 9] for name, values in given.items()} for start in range(0, 40, 9)]
+        encoder = TableEncoder.fit_chunks(chunks)
+    else:
+        encoder = TableEncoder.fit(given)
+    assert encoder.ignored.keys() == {"rowid", "rising"}
+    assert encoder.ignored["rising"] == "numbers the rows"
+    customer, x = encoder.features
+    assert isinstance(customer, CategoricalFeature)
+    assert len(customer.categories) == 8
+    assert isinstance(x, NumericFeature)

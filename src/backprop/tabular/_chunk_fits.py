@@ -124,22 +124,30 @@ class _NumericFit(_FitWithQuantiles):
         if not self.narrowing:
             self._count(len(values), len(values) - len(present))
             self.moments.add(present)
-            self._follow(values if column.is_spelled else column.values)
+            self._follow(column.exact(self.kind.spelling))
         self.ordered.add(present)
 
     def _follow(self, values: Any) -> None:
         """Update what `why_identifier` decides by."""
         if not len(values) or self.given or not self.whole:
             return
-        self.whole = values.dtype.kind in "iu" or bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
+        self.whole = values.dtype.kind in "iuO" or bool(np.isfinite(values).all() and (values == np.trunc(values)).all())
         if not self.whole:
             return
-        by_one, rising = order_of(values if self.last is None else np.concatenate([[self.last], values]))
+        by_one, rising = order_of(self._after_last(values))
         self.by_one &= by_one
         self.rising &= rising
         self.last = values[-1]
         self.low, self.high = min(self.low, int(values.min())), max(self.high, int(values.max()))
         self.distinct.add_numbers(values)
+
+    def _after_last(self, values: Any) -> Any:
+        """Whole numbers after the last one of the chunk before."""
+        if self.last is None:
+            return values
+        if isinstance(self.last, values.dtype.type):
+            return np.concatenate([[self.last], values])
+        return np.array([int(self.last), *map(int, values.tolist())], object)  # float64 may merge integers
 
     def why_identifier(self) -> str | None:
         if self.given or not self.whole or self.missing:

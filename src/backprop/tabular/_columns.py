@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import kernels
-from .._types import Numbers
+from .._types import AnyArray, Numbers
 from . import _dates, _spelling
 from ._rows import Table, check_names, named_columns
 from ._spelling import PLAIN, Spelling
@@ -41,6 +41,7 @@ _CONTENT = "numbers, text, booleans, dates or times"
 _EXACT = 2**53  # up to here float64 holds all whole numbers; 2**53 itself may be 2**53 + 1 rounded
 _WHOLE = re.compile(r"(?:\+(?!-))?(-?(?:0|[1-9]\d*))(?:\.0*)?")
 _CODE = re.compile(r"0\d+")
+_INTEGER = re.compile(r"[+-]?\d{1,309}")  # within float64
 
 
 class Column:
@@ -235,6 +236,23 @@ class Column:
         if spelling not in self._numbers:
             self._numbers[spelling] = self._parsed(spelling)
         return self._numbers[spelling]
+
+    def exact(self, spelling: Spelling) -> AnyArray | None:
+        """Return the values as `numbers` does, but whole ones as integers where float64 may merge them."""
+        if not self.is_spelled:
+            values: AnyArray = self._values
+            return values
+        numbers = self.numbers(spelling)
+        if numbers is None or not (np.abs(numbers) >= _EXACT).any() or np.isinf(numbers).any():
+            return numbers
+        codes, texts = self._used(written=True)
+        integers = [int(text) for text in texts if text is not None and _INTEGER.fullmatch(text)]
+        if len(integers) < len(texts):
+            return numbers
+        try:
+            return np.array(integers, np.int64)[codes]
+        except OverflowError:
+            return _objects(integers)[codes]
 
     def _nothing(self) -> Numbers | None:
         """NaN for each row, None if one is not missing."""

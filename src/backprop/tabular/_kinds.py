@@ -198,8 +198,8 @@ def why_identifier(column: Column, spelling: Spelling) -> str | None:
     Whole numbers that rise by one, also with gaps as in a part of a table, or that are all different and stand in a column without
     a name, with the name of an identifier, or fill a range without gaps.
     """
-    values = column.numbers(spelling) if column.is_spelled else column.values
-    if values is None or values.dtype.kind not in "iuf" or len(values) < _MIN_NUMBERED_ROWS:
+    values = column.exact(spelling)
+    if values is None or values.dtype.kind not in "iufO" or len(values) < _MIN_NUMBERED_ROWS:
         return None
     if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.trunc(values)).all()):
         return None
@@ -246,13 +246,13 @@ def _number_or_code(column: Column, settings: Settings, spelling: Spelling = _sp
     """Numbers, or whole numbers that are only names: codes, and identifiers that repeat."""
     identifies = _REPEATED_IDS.search(_words(column.name)) is not None
     if identifies or _CODES.search(column.name):
-        values = column.numbers(spelling)
+        values = column.take(np.flatnonzero(column.present)).exact(spelling)
         assert values is not None
-        present = values[~np.isnan(values)]
-        distinct = np.unique(present)
+        distinct = np.unique(values if values.dtype.kind != "f" else values[~np.isnan(values)])
+        rows = sum(column.counts().values()) if column.is_text else len(values)
         few = len(distinct) <= settings.max_categories or identifies
-        repeat = len(present) >= 2 * len(distinct) and len(distinct) > 2
-        if few and repeat and (distinct == np.trunc(distinct)).all():
+        repeat = rows >= 2 * len(distinct) and len(distinct) > 2
+        if few and repeat and (distinct.dtype.kind != "f" or (distinct == np.trunc(distinct)).all()):
             return Kind("categorical")
     return Kind("numeric", spelling)
 
