@@ -5,8 +5,8 @@ parameters at every step would make it easy to go back, but it would cost too mu
 then, for about a hundredth of the training time, and keeps a log of the steps since. When training diverges, it restores the copy
 and takes the same steps again, but for the last update. Training is deterministic, so this gives the same numbers bit for bit, and
 the losses confirm it. They differ if a callback changed something between the steps, or a custom layer or loss draws random
-numbers; then the state stays that of the copy. If a callback gave the trainer another optimizer, or other moments, the copy does
-not fit, and nothing is undone.
+numbers; then the state stays that of the copy. If a callback gave the trainer another optimizer, or took moments from it, the
+copy does not fit, and nothing is undone.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Stretch(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """A state, whose moments it holds, and the log of what followed."""
+    """A state, the optimizer that it is of with the names of the moments that it keeps, and the log of what followed."""
 
     state: State
     optimizer: Optimizer
@@ -88,7 +88,8 @@ class _Record(NamedTuple):
 
     def fits(self, optimizer: Optimizer) -> bool:
         """Whether the state can be restored into an optimizer."""
-        return optimizer is self.optimizer and optimizer._slots() == self.slots
+        has_moments = any(isinstance(value, np.ndarray) for value in self.state.optimizer.values())
+        return optimizer is self.optimizer and (not has_moments or optimizer._slots() == self.slots)
 
 
 class Rewind:
