@@ -103,6 +103,40 @@ def test_a_confusion_matrix_counts() -> None:
         plots.confusion_matrix([0, 1], [0, 1, 1])
 
 
+@pytest.mark.parametrize("name", ["decision_boundary", "confusion_matrix", "roc_curve", "calibration_curve", "predicted_vs_true"])
+@pytest.mark.parametrize("argument", [0, 1])
+def test_plots_name_the_argument_that_is_text(name: str, argument: int) -> None:
+    draw = {
+        "decision_boundary": (lambda x, labels: plots.decision_boundary(NET, x, labels), "x", "labels", np.ones((2, 2))),
+        "confusion_matrix": (plots.confusion_matrix, "labels", "predicted", [0, 1]),
+        "roc_curve": (plots.roc_curve, "labels", "scores", [0, 1]),
+        "calibration_curve": (plots.calibration_curve, "labels", "probabilities", [0, 1]),
+        "predicted_vs_true": (plots.predicted_vs_true, "targets", "outputs", [0, 1]),
+    }
+    function, *names, first = draw[name]
+    given = [["a", "b"], [0, 1]] if argument == 0 else [first, ["a", "b"]]
+    with pytest.raises(TypeError, match=f"^{names[argument]} must hold real numbers, got list"):
+        function(*given)
+    assert not pyplot.get_fignums()
+
+
+@pytest.mark.parametrize("wrong", [0.5, np.nan, np.inf, -1])
+def test_labels_that_are_no_classes_are_refused(wrong: float) -> None:
+    labels = [0, 1, wrong]
+    for argument, draw in (
+        ("labels", lambda: plots.decision_boundary(NET, POINTS[:3], labels)),
+        ("labels", lambda: plots.confusion_matrix(labels, [0, 1, 1])),
+        ("predicted", lambda: plots.confusion_matrix([0, 1, 1], labels)),
+    ):
+        with pytest.raises(ValueError, match=f"^{argument} must be classes, integers from 0, got {wrong}.* in row 2"):
+            draw()
+    with pytest.raises(ValueError, match=r"^x and labels must have the same number of rows"):
+        plots.decision_boundary(NET, POINTS, [0, 1])
+    with pytest.raises(ValueError, match=r"^names must hold one for each of the 3 classes, got 2"):
+        plots.confusion_matrix([0, 1, 2], [0, 1, 2], names=["a", "b"])
+    assert plots.confusion_matrix([0.0, 1.0], [True, False]).has_data()
+
+
 def test_the_diagram_tells_signs_apart_without_colour_and_says_what_it_leaves_out() -> None:
     net = bp.mlp([30, 4, 1], seed=0)
     ax = plots.network_diagram(net, max_units=6)

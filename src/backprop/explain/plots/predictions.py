@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import check_count
+from ..._arrays import as_real_array, check_count
+from ...data import check_same_rows
 from ...network import Network
 from ._axes import COLORS, axes_or_new, font_size, legend, tidy
 
@@ -32,7 +33,7 @@ def decision_boundary(
     x : array (n, 2)
         The data, (n, 2).
     labels : array (n,)
-        Their classes, (n,).
+        Their classes, (n,) integers from 0.
     resolution : int
         Grid points along each side.
     ax : matplotlib Axes, optional
@@ -41,7 +42,7 @@ def decision_boundary(
     Raises
     ------
     ValueError
-        When the network or `x` does not have 2 inputs.
+        When the network or `x` does not have 2 inputs, the row counts differ, or a label is no class.
 
     Examples
     --------
@@ -51,9 +52,10 @@ def decision_boundary(
     >>> net = bp.mlp([2, 4, 1], seed=0)
     >>> ax = plots.decision_boundary(net, [[0.0, 1.0], [1.0, 0.0]], [0, 1], resolution=10, ax=Figure().subplots())
     """
-    points, classes = np.asarray(x, dtype=float), np.asarray(labels).ravel()
+    points, classes = as_real_array(x, "x").astype(float), _classes(labels, "labels")
     if net.n_inputs != 2 or points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"a decision boundary needs 2 inputs; the network takes {net.n_inputs} and x has shape {points.shape}")
+    check_same_rows((points, classes), ("x", "labels"))
     ax = axes_or_new(ax, width=5.0, height=4.6)
     margin = 0.1 * np.ptp(points, axis=0) + 1e-9
     low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
@@ -96,7 +98,7 @@ def confusion_matrix(
     Raises
     ------
     ValueError
-        When the row counts differ.
+        When the row counts differ, a label is no class, or there are fewer names than classes.
 
     Examples
     --------
@@ -104,12 +106,13 @@ def confusion_matrix(
     >>> from backprop.explain import plots
     >>> ax = plots.confusion_matrix([0, 1, 1], [0, 1, 0], names=["no", "yes"], ax=Figure().subplots())
     """
-    true, guess = np.asarray(labels).ravel(), np.asarray(predicted)
-    if guess.ndim == 2:
-        guess = guess.argmax(axis=1)
+    true, guess = _classes(labels, "labels"), as_real_array(predicted, "predicted")
+    guess = guess.argmax(axis=1) if guess.ndim == 2 else _classes(guess, "predicted")
     if true.shape != guess.shape:
         raise ValueError(f"labels and predicted must have the same number of rows, got {true.shape} and {guess.shape}")
     size = max(int(true.max(initial=0)), int(guess.max(initial=0)), len(names or ()) - 1) + 1
+    if names and len(names) < size:
+        raise ValueError(f"names must hold one for each of the {size} classes, got {len(names)}")
     counts = np.bincount(true * size + guess, minlength=size * size).reshape(size, size)
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax = axes_or_new(ax, width=2.8 + 0.5 * size, height=1.9 + 0.5 * size)
@@ -131,6 +134,16 @@ def confusion_matrix(
     tidy(ax, xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _classes(labels: npt.ArrayLike, name: str) -> npt.NDArray[np.intp]:
+    """Labels as integers from 0; floats that are whole numbers are taken."""
+    given = as_real_array(labels, name).ravel()
+    wrong = ~(np.isfinite(given) & (given >= 0) & (given == np.floor(given)))
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(f"{name} must be classes, integers from 0, got {given[row]} in row {row}")
+    return given.astype(np.intp)
 
 
 def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axes | None = None) -> Axes:
@@ -156,7 +169,7 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
     >>> from backprop.explain import plots
     >>> ax = plots.predicted_vs_true([1.0, 2.0], [1.1, 1.8], ax=Figure().subplots())
     """
-    true, guess = np.asarray(targets, dtype=float).ravel(), np.asarray(outputs, dtype=float).ravel()
+    true, guess = (as_real_array(x, name).astype(float).ravel() for x, name in ((targets, "targets"), (outputs, "outputs")))
     if true.shape != guess.shape:
         raise ValueError(f"targets and outputs must have the same number of values, got {true.size} and {guess.size}")
     ax = axes_or_new(ax, width=4.8, height=4.6)
