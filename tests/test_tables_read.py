@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from datetime import datetime, time
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,8 @@ def test_zeros_after_a_separator_are_part_of_what_is_written() -> None:
     encoder = TableEncoder.fit({"x": ["1.234,5", "7.000", "2,5"]})
     for values in (["10.000"], ["10.000", "1,5"], ["10.000", None]):
         assert encoder.transform({"x": values})[0] == encoder.transform({"x": [10000.0]})[0]
+    for number in (1.234, np.float32(0.5), 7, Decimal("2.125")):  # what is a number already has no spelling
+        assert encoder.transform({"x": ["10.000", number]}).tolist() == encoder.transform({"x": [10000.0, float(number)]}).tolist()
     clocks = TableEncoder.fit({"t": ["10.00", "9.30", "11.15"]}, dates={"t": "%H.%M"})
     np.testing.assert_array_equal(clocks.transform({"t": ["10.00"]}), clocks.transform({"t": [datetime(1900, 1, 1, 10)]}))
 

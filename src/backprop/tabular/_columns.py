@@ -264,6 +264,13 @@ class Column:
             if found is not None:
                 return found
         codes, texts = self._used(written=True)
+        if self.is_text and any(map(_is_number, self.types)):  # among texts; they have no spelling
+            spelled = zip(self.values, map(texts.__getitem__, codes.tolist()), strict=True)
+            by_row = [
+                math.nan if text is None else float(text) if _is_number(type(item)) else _spelling.parse(text, spelling)
+                for item, text in spelled
+            ]
+            return None if None in by_row else np.array(by_row, np.float64)
         numbers = [math.nan if text is None else _spelling.parse(text, spelling) for text in texts]
         return None if None in numbers else np.array(numbers, np.float64)[codes]
 
@@ -639,6 +646,10 @@ def _simplified(item: Any) -> Any:
     if isinstance(item, timedelta):
         return item.total_seconds()
     return float(item / np.timedelta64(1, "s")) if isinstance(item, np.timedelta64) else item
+
+
+def _is_number(kind: type) -> bool:
+    return issubclass(kind, Real | Decimal) and not issubclass(kind, bool)
 
 
 def _int_if_whole(item: Decimal) -> Decimal | int:
