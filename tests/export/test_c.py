@@ -313,6 +313,48 @@ def test_wrong_options_are_refused(options: dict[str, Any], message: str) -> Non
         bp.export.c(bp.mlp([2, 2], seed=0), **options)
 
 
+def test_an_ensemble_whose_members_mean_different_things_is_refused(tmp_path: Path) -> None:
+    def make(loss: str, ends_in: str, k: int = 1) -> bp.Network:
+        net = bp.mlp([4, 6, k], output_activation=ends_in, seed=0)
+        net.loss = loss
+        return net
+
+    for first, second, message in [
+        (make("mse", "identity", 3), make("cross_entropy", "identity", 3), "members.0 gives numbers, members.2 logits of softmax"),
+        (make("mse", "softmax", 3), make("cross_entropy", "identity", 3), "0 gives probabilities, members.2 logits of softmax"),
+        (
+            make("binary_cross_entropy", "identity", 3),
+            make("focal", "identity", 3),
+            "logits of sigmoid, members.2 logits of softmax",
+        ),
+    ]:
+        nets = iter([first, first.copy(), second])
+        many = bp.Ensemble(lambda seed, nets=nets: next(nets), members=3, seed=0)
+        for export in (bp.export.c, bp.export.js):
+            with pytest.raises(ValueError, match=f"must mean the same, but .*{message}"):
+                export(many, tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_numbers_that_float32_does_not_hold_are_refused_by_name(weights: str, tmp_path: Path) -> None:
+    def make() -> bp.Network:
+        return bp.Network([bp.BatchNorm(2), bp.Dense(2, 2, activation="relu"), bp.LayerNorm(2)], dtype="float64", seed=0)
+
+    for place, name, written in [(1, "weight", "weight"), (1, "bias", "bias"), (2, "bias", "bias"), (0, "running_mean", "centre")]:
+        net = make()
+        getattr(net.layers[place], name)[...] = 1e39
+        with pytest.raises(ValueError, match=rf"layers.{place}.{written} holds numbers up to 1e\+39, but float32 has none above"):
+            bp.export.c(net, tmp_path / "net", weights=weights)
+    net = make().astype("float32")
+    net.layers[0].running_var[...] = 1e-30
+    net.layers[0].eps = 1e-30
+    net.layers[0].weight[...] = 1e30
+    with pytest.raises(ValueError, match=r"layers.0.scale holds numbers up to"):
+        bp.export.js(net, tmp_path / "net")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_c_cannot_hold_is_named_and_no_file_is_left(tmp_path: Path) -> None:
     class Twice(bp.Layer):
         def forward(self, x: np.ndarray, training: bool) -> np.ndarray:

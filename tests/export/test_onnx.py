@@ -277,6 +277,22 @@ def test_a_layer_whose_forward_is_replaced_is_custom() -> None:
         bp.export.onnx(Doubled([bp.Dense(2, 2)], seed=0))
 
 
+@pytest.mark.parametrize(("place", "name"), [(0, "weight"), (0, "bias"), (1, "running_mean"), (1, "running_var"), (2, "weight")])
+def test_numbers_that_the_dtype_does_not_hold_are_refused_by_name(place: int, name: str) -> None:
+    net = bp.Network([bp.Dense(2, 2), bp.BatchNorm(2), bp.LayerNorm(2)], dtype="float64", seed=0)
+    getattr(net.layers[place], name)[...] = 1e39
+    with pytest.raises(ValueError, match=rf"layers.{place}.{name} holds numbers up to 1e\+39, but float32 has none above 3.4e\+38"):
+        bp.export.onnx(net)
+    assert bp.export.onnx(net, dtype="float64").graph.node
+
+
+def test_an_ensemble_whose_members_mean_different_things_is_refused() -> None:
+    nets = iter([classifier(3, "cross_entropy"), classifier(3, "mse", "softmax")])
+    many = bp.Ensemble(lambda seed: next(nets), members=2, seed=0)
+    with pytest.raises(ValueError, match=r"must mean the same, but members.0 gives logits of softmax, members.1 probabilities"):
+        bp.export.onnx(many)
+
+
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

@@ -36,6 +36,7 @@ from ._program import (
     Step,
     expected_inputs,
     fold,
+    in_dtype,
     lower,
     require_built_in,
     require_finite,
@@ -97,7 +98,8 @@ def c(
     TypeError
         For a custom layer, which the message names; no file is written.
     ValueError
-        For a model with NaN or infinite parameters, a name that is no identifier, or an option that is none of the above.
+        For a model with NaN or infinite parameters, numbers that float32 does not have, a name that is no identifier, or an
+        option that is none of the above.
     OSError
         When writing fails.
 
@@ -328,15 +330,17 @@ class _File:
         if isinstance(step, MeanStep):
             return step._replace(members=tuple(tuple(map(self.rounded, member)) for member in step.members))
         if isinstance(step, DenseStep):
-            weight, bias = step.weight, None if step.bias is None else _single(step.bias, step.name)
+            bias = None if step.bias is None else in_dtype(step.bias, np.float32, f"{step.name}.bias")
+            weight = in_dtype(step.weight, np.float32, f"{step.name}.weight")
             if self.small:
-                self.whole[step.name] = whole, scale = quantised(weight)
+                self.whole[step.name] = whole, scale = quantised(step.weight)
                 return DenseStep(step.name, whole.astype(np.float64) * scale, bias)
-            return DenseStep(step.name, _single(weight, step.name), bias)
+            return DenseStep(step.name, weight, bias)
         if isinstance(step, ScaleStep):
-            centre = _single(step.centre, step.name)
+            centre = in_dtype(step.centre, np.float32, f"{step.name}.centre")
             step = step._replace(centre=centre, shift=step.shift + (centre - step.centre) * step.scale)
-        fields = {key: _single(value, step.name) for key, value in step._asdict().items() if isinstance(value, np.ndarray)}
+        arrays = {key: value for key, value in step._asdict().items() if isinstance(value, np.ndarray)}
+        fields = {key: in_dtype(value, np.float32, f"{step.name}.{key}") for key, value in arrays.items()}
         return step._replace(**fields)  # type: ignore[arg-type]
 
     def array(self, name: str, values: Array) -> str:
@@ -523,14 +527,6 @@ def quantised(weight: Array) -> tuple[npt.NDArray[np.int8], Array]:
     scale = np.where(largest > 0, largest / 127, 1.0).astype(np.float32)
     scale[scale == 0] = np.finfo(np.float32).smallest_subnormal
     return np.clip(np.rint(weight / scale.astype(np.float64)), -127, 127).astype(np.int8), scale
-
-
-def _single(values: Array, name: str) -> Array:
-    with np.errstate(over="ignore"):
-        single = values.astype(np.float32)
-    if not np.isfinite(single).all():
-        raise ValueError(f"{name} holds numbers that float32, which C exports have, does not: up to {np.abs(values).max():.3g}")
-    return single
 
 
 def _free(taken: tuple[str, ...]) -> str:

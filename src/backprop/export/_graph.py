@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .._types import AnyArray
+from ._program import in_dtype
 
 FLOAT, INT64, DOUBLE = 1, 7, 11  # of TensorProto.DataType
 
@@ -166,7 +167,7 @@ class Graph:
         """
         array = np.asarray(values)
         if array.dtype.kind == "f":
-            array = array.astype(self.dtype)
+            array = in_dtype(array, self.dtype, name or "a constant")
         return self.exact(array, name)
 
     def exact(self, array: AnyArray, name: str | None = None) -> Value:
@@ -217,4 +218,4 @@ class Graph:
                 raise ValueError(f"{given!r} belongs to another graph")
             return given
         array = np.asarray(given)
-        return self.exact(array.astype(self.dtype)) if array.dtype.kind in "iuf" else self.exact(array)
+        return self.exact(in_dtype(array, self.dtype, "an operand")) if array.dtype.kind in "iuf" else self.exact(array)

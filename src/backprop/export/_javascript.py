@@ -26,6 +26,7 @@ from ._program import (
     ScaleStep,
     Step,
     fold,
+    in_dtype,
     lower,
     require_built_in,
     require_finite,
@@ -294,6 +295,6 @@ class _Module:
     def array(self, name: str, values: Array) -> str:
         """Define an array in the dtype of the network and return its name."""
         written = name.replace(".", "_")
-        little = np.ascontiguousarray(values, self.program.dtype.newbyteorder("<"))
+        little = np.ascontiguousarray(in_dtype(values, self.program.dtype, name), self.program.dtype.newbyteorder("<"))
         self.constants[written] = f'numbers("{b64encode(little.tobytes()).decode()}")'
         return written

@@ -96,7 +96,8 @@ def onnx(
     TypeError
         For a custom layer without a handler, which the message names; no file is written.
     ValueError
-        For an option that is none of the above, or classes where nothing says how outputs become probabilities.
+        For an option that is none of the above, classes where nothing says how outputs become probabilities, or parameters that
+        the dtype does not hold.
     OSError
         When writing fails.
 

@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from .._overrides import is_built_in
 from .._types import Array
@@ -186,7 +187,8 @@ def lower(model: Network | TableModel | Ensemble, outputs: str = "auto", prefix:
     TypeError
         When it is no such model, or a network whose ``forward``, ``infer`` or ``predict`` are replaced.
     ValueError
-        When classes are asked for and nothing says how outputs become probabilities.
+        When classes are asked for and nothing says how outputs become probabilities, or the outputs of an ensemble's members
+        differ in what they mean.
     """
     if outputs not in ("auto", "raw", "classes"):
         raise ValueError(f"outputs must be 'auto', 'raw' or 'classes', got {outputs!r}")
@@ -196,6 +198,10 @@ def lower(model: Network | TableModel | Ensemble, outputs: str = "auto", prefix:
     if isinstance(model, Ensemble):
         programs = [lower(net, outputs, f"members.{index}.{prefix}") for index, net in enumerate(model.members)]
         first, meaning = programs[0], programs[0].meaning
+        for index, program in enumerate(programs):
+            if program.meaning != meaning:
+                found = f"members.0 gives {_described(meaning)}, members.{index} {_described(program.meaning)}"
+                raise ValueError(f"the outputs of all members of an ensemble must mean the same, but {found}")
         function = None if meaning.link is None else ActivationFunction(meaning.link)
         mean = MeanStep("mean", tuple(program.steps for program in programs), function)
         return replace(first, steps=(mean,), meaning=meaning._replace(link=None))
@@ -209,6 +215,12 @@ def lower(model: Network | TableModel | Ensemble, outputs: str = "auto", prefix:
         raise TypeError(f"{what}: make a Network of its layers")
     steps = tuple(_lowered(net.layers, prefix))
     return Program(steps, net.n_inputs, net.n_outputs, net.dtype, _meaning(net, outputs))
+
+
+def _described(meaning: Meaning) -> str:
+    if meaning.kind == "numbers":
+        return "numbers"
+    return f"logits of {meaning.link}" if meaning.link else "probabilities"
 
 
 def _meaning(net: Network, outputs: str) -> Meaning:
@@ -289,6 +301,16 @@ def require_finite(program: Program) -> None:
         for field, value in zip(step._fields, step, strict=True):
             if isinstance(value, np.ndarray) and not np.isfinite(value).all():
                 raise ValueError(f"{step.name}.{field} holds NaN or infinity, which cannot be exported")
+
+
+def in_dtype(values: Array, dtype: npt.DTypeLike, name: str) -> Array:
+    """Return values in a dtype; refuse finite ones that are infinite there. The error begins with the name."""
+    with np.errstate(over="ignore"):
+        found = values.astype(dtype)
+    if (np.isinf(found) & np.isfinite(values)).any():
+        kind, largest = found.dtype, np.abs(values[np.isfinite(values)]).max()
+        raise ValueError(f"{name} holds numbers up to {largest:.3g}, but {kind.name} has none above {np.finfo(kind).max:.3g}")
+    return found
 
 
 def expected_inputs(program: Program) -> tuple[Array | float, Array | float]:
