@@ -700,7 +700,8 @@ class ReduceOnPlateau(Schedule):
 
 
 def _check_function(name: str, function: Callable[[int], float]) -> Callable[[int], float]:
-    refuse_class(name, function, "a function")
+    if isinstance(function, type) and issubclass(function, Schedule):  # other classes, such as float, may be functions of a count
+        refuse_class(name, function, "a function")
     if not callable(function):
         raise TypeError(f"{name} must be callable, got {type(function).__name__}")
     return function
