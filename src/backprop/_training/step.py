@@ -29,7 +29,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import get_ident
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -60,6 +60,7 @@ if TYPE_CHECKING:
 
 _PLANNED = frozenset({"clip_norm", "clip_value", "l2", "accumulate_steps", "on_gradients"})  # options that a plan takes over
 _UNPLANNED = frozenset({"metrics", "comm", "epoch", "stop_training"})  # options that do not concern it
+_NOTHING = nullcontext()  # one for all steps: a generator for each would take as long as half a small step
 LOSS_NOT_FINITE, GRADIENT_NOT_FINITE, LABEL_OUT_OF_RANGE = 1, 2, 4  # how `TrainingPlan.run` can end: plans/steps.pxi
 
 
@@ -571,22 +572,21 @@ class TrainingStep(Options):
         if steps and self._step_plan is not None:
             self._step_plan.stale = True  # it may be one for which no step waits
 
-    @contextmanager
-    def _waiting_kept(self) -> Iterator[None]:
-        """Let gradients that wait for an update wait on if the step that would make it fails; `fit` discards them instead.
+    def _waiting_kept(self) -> AbstractContextManager[None]:
+        """Let gradients that wait for an update wait on if the step that would make it fails; `fit` discards them instead."""
+        steps = self._accumulation.steps
+        return self._restoring_waiting() if steps and steps >= self.accumulate_steps - 1 else _NOTHING
 
-        If they are not finite themselves, they are discarded here as well: no later step could make its update.
-        """
-        makes_update = 0 < self._accumulation.steps >= self.accumulate_steps - 1
-        kept = self._accumulated_state() if makes_update else None
+    @contextmanager
+    def _restoring_waiting(self) -> Iterator[None]:
+        """Restore the gradients that wait, unless they are not finite themselves: no later step could make its update."""
+        gathered, steps, weight = self._accumulated_state()
         try:
             yield
         except BaseException:
-            if kept is not None:
-                gathered = kept[0]
-                self._load_accumulated_state(*kept)
-                if gathered is not None and not is_finite(gathered, self.optimizer.attach(self.net)):
-                    self._discard_accumulated()
+            self._load_accumulated_state(gathered, steps, weight)
+            if gathered is not None and not is_finite(gathered, self.optimizer.attach(self.net)):
+                self._discard_accumulated()
             raise
 
     def _discard_accumulated(self) -> None:
