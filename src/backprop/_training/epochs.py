@@ -272,11 +272,16 @@ def _check_batches(trainer: TrainingState, rows: int, options: FitOptions) -> No
 def check_last_batch(net: Network, rows: int, batch_size: int, advice: str = "use another batch_size, or drop_last=True") -> None:
     """Refuse a last batch of a single row, which is too few for batch normalization."""
     last = rows % batch_size or batch_size
-    if last == 1 and any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers")):
+    if last == 1 and has_batch_norm(net):
         raise ValueError(
             f"BatchNorm needs at least two rows in a batch, but {rows} rows in batches of {batch_size} end with one of a single "
             f"row: {advice}"
         )
+
+
+def has_batch_norm(net: Network) -> bool:
+    """Whether batches of one row are too small for the network."""
+    return any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers"))
 
 
 def _check_targets(trainer: TrainingState, data: Rows | Stream | None) -> None:

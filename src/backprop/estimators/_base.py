@@ -25,12 +25,11 @@ from sklearn.utils.optimize import _check_optimize_result
 from sklearn.utils.validation import _check_sample_weight, check_array, check_is_fitted, check_X_y, validate_data
 
 from .. import activations, losses, optimizers
-from .._training.epochs import check_schedule, count_epoch
+from .._training.epochs import check_schedule, count_epoch, has_batch_norm
 from .._training.progress import Progress
 from .._types import Array
 from ..activations import ActivationFunction
 from ..data import Indices
-from ..layers import BatchNorm, walk
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -662,11 +661,6 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         if "network_" in self.__dict__:
             self.network_.loss = self._loss_for(self.network_)
             self.__dict__.update(self._parts_of(self.network_))
-
-
-def has_batch_norm(net: Network) -> bool:
-    """Whether batches of one row are too small for the network."""
-    return any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers"))
 
 
 class _Fit:

@@ -12,6 +12,7 @@ from ..._arrays import as_real_array, check_count
 from ...data import check_same_rows
 from ...network import Network
 from ._axes import COLORS, axes_or_new, font_size, legend, tidy
+from .quality import paired
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -169,9 +170,7 @@ def predicted_vs_true(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axe
     >>> from backprop.explain import plots
     >>> ax = plots.predicted_vs_true([1.0, 2.0], [1.1, 1.8], ax=Figure().subplots())
     """
-    true, guess = (as_real_array(x, name).astype(float).ravel() for x, name in ((targets, "targets"), (outputs, "outputs")))
-    if true.shape != guess.shape:
-        raise ValueError(f"targets and outputs must have the same number of values, got {true.size} and {guess.size}")
+    true, guess = paired(targets, outputs, ("targets", "outputs"))
     ax = axes_or_new(ax, width=4.8, height=4.6)
     ax.plot(true, guess, "o", color=COLORS[0], markersize=4, alpha=min(1.0, 30 / max(true.size, 1) ** 0.5), linestyle="none")
     both = np.concatenate([true, guess])

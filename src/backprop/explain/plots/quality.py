@@ -41,7 +41,7 @@ def residuals(targets: npt.ArrayLike, outputs: npt.ArrayLike, *, ax: Axes | None
     >>> from backprop.explain import plots
     >>> ax = plots.residuals([1.0, 2.0], [1.1, 1.8], ax=Figure().subplots())
     """
-    true, guess = _pair(targets, outputs, ("targets", "outputs"))
+    true, guess = paired(targets, outputs, ("targets", "outputs"))
     ax = axes_or_new(ax)
     ax.axhline(0, color="0.4", linewidth=1)
     ax.plot(guess, true - guess, "o", color=COLORS[0], markersize=4, alpha=min(1.0, 30 / max(true.size, 1) ** 0.5))
@@ -157,7 +157,7 @@ def calibration_curve(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bi
     >>> from backprop.explain import plots
     >>> ax = plots.calibration_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], bins=2, ax=Figure().subplots())
     """
-    positive, share = _pair(labels, probabilities, ("labels", "probabilities"))
+    positive, share = paired(labels, probabilities, ("labels", "probabilities"))
     if share.size == 0 or not ((share >= 0) & (share <= 1)).all():
         raise ValueError("probabilities must hold values in [0, 1], such as those of predict_proba; outputs are not probabilities")
     groups = [group for group in np.array_split(np.argsort(share, kind="stable"), check_count("bins", bins)) if group.size]
@@ -171,7 +171,8 @@ def calibration_curve(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bi
     return tidy(ax, xlabel="predicted probability", ylabel="share that is positive")
 
 
-def _pair(targets: npt.ArrayLike, outputs: npt.ArrayLike, names: tuple[str, str]) -> tuple[Numbers, Numbers]:
+def paired(targets: npt.ArrayLike, outputs: npt.ArrayLike, names: tuple[str, str]) -> tuple[Numbers, Numbers]:
+    """Return both as flat arrays of float64; an error that calls them by their names unless they have one size."""
     true, guess = (as_real_array(x, name).astype(float).ravel() for x, name in zip((targets, outputs), names, strict=True))
     if true.shape != guess.shape:
         raise ValueError(f"{' and '.join(names)} must have the same number of values, got {true.size} and {guess.size}")
@@ -180,7 +181,7 @@ def _pair(targets: npt.ArrayLike, outputs: npt.ArrayLike, names: tuple[str, str]
 
 def _counts(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Numbers, Numbers]:
     """How many positive and negative rows have at least each of the different scores, from the highest score down."""
-    positive, score = _pair(labels, scores, ("labels", "scores"))
+    positive, score = paired(labels, scores, ("labels", "scores"))
     if not np.isin(positive, (0, 1)).all() or np.ptp(positive) == 0:
         raise ValueError("labels must be 0 or 1, and both must occur")
     order = np.argsort(-score, kind="stable")
