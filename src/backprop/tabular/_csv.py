@@ -76,8 +76,8 @@ def read_csv(
     ------
     ValueError
         When the file is empty, is not text of this encoding, has a name twice, a quote that is not closed, or a row that has more
-        or fewer fields than the header. The message names the line. When
-        `decimal` and `thousands` are the same or no characters that numbers are spelled with.
+        or fewer fields than the header: the message names the line. Also when `decimal` and `thousands` are the same, or no
+        characters that numbers are spelled with.
     TypeError
         When `missing` is one word.
 

@@ -82,12 +82,12 @@ cdef inline vector vexp(vector x) noexcept nogil:
 
 cdef inline vector vexp_negative(vector x) noexcept nogil:
     """e^x for x <= 0, with fewer operations: 2^n as 2^(n + 24) 2^-24, float64 with 60, both of which are normal numbers."""
-    cdef vector n, shifted, start
+    cdef vector n, shifted, start, below = like(x, 5.9604644775390625e-8 if vector is vfloat else 8.673617379884035e-19)
     x = maximum(x, like(x, -104 if vector is vfloat else -746))
     start = like(x, rounder_of_normal(x) + (24 if vector is vfloat else 60))
     shifted = x * like(x, 1.4426950408889634) + start
     n = shifted - start
-    return _exp_near_0(_minus_log2(x, n)) * power_of_two(shifted) * like(x, 2.0**-24 if vector is vfloat else 2.0**-60)
+    return _exp_near_0(_minus_log2(x, n)) * power_of_two(shifted) * below
 
 
 cdef inline vector _exp_near_0(vector r) noexcept nogil:
