@@ -538,6 +538,16 @@ def test_the_best_of_another_value_is_not_taken_over(changed, trainer, data, tmp
     assert resumed[0].best_epoch == 2
 
 
+def test_a_state_that_is_refused_changes_nothing(trainer, data):
+    stop = bp.EarlyStopping(patience=9, restore_best_weights=True)
+    trainer.fit(*data, epochs=2, callbacks=[stop])
+    state, best = stop.state_dict(), stop.best
+    for wrong in ({"waited": -1}, {"best_epoch": 1.5}, {"parameters": np.zeros(1), "buffers": np.zeros(0)}):
+        with pytest.raises((TypeError, ValueError)):
+            stop.load_state_dict(state | {"best": 0.0} | wrong)
+        assert stop.best == best
+
+
 def test_a_state_that_is_no_dict_of_strings_is_an_error(trainer, data, tmp_path):
     class Odd(_Count):
         def state_dict(self):

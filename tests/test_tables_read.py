@@ -396,6 +396,7 @@ def test_a_target_of_words_that_hardly_ever_repeat_is_refused_unless_asked_for()
     [
         ({"ignore": "town"}, TypeError, "ignore must be a sequence of names, got the name 'town'"),
         ({"missing": "NA"}, TypeError, "missing must be a sequence of words, got the word 'NA'"),
+        ({"missing": ["NA", -999]}, TypeError, "missing must hold words as they stand in the table, got -999: write '-999'"),
         ({"max_categories": 0}, ValueError, "max_categories must be at least 1"),
         ({"decimal": ";"}, ValueError, "decimal must be one of ',', '.'"),
         ({"decimal": ",", "thousands": ","}, ValueError, "decimal and thousands must differ"),

@@ -747,6 +747,12 @@ def test_arguments_that_have_no_effect_on_batches_are_refused(call, message, rng
     _assert_same(_state(trainer), before)
 
 
+def test_a_stream_must_have_weight(rng):
+    batch = rng.normal(size=(12, 3)), rng.normal(size=(12, 1)), np.zeros(12)
+    with pytest.raises(ValueError, match="weights of all rows are zero: there is nothing to learn from"):
+        bp.Trainer(bp.mlp([3, 1], seed=0), loss="mse").fit([batch, batch])
+
+
 @pytest.mark.parametrize("class_weight", [None, [0.0, 1.0]])
 def test_rows_to_evaluate_must_have_weight(class_weight, rng):
     x, y = rng.normal(size=(12, 3)), np.zeros(12, int)

@@ -257,12 +257,14 @@ class EarlyStopping(Callback):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; the state of another monitored value is left."""
+        waited = check_count("waited", state["waited"], 0)
+        best_epoch = None if state["best_epoch"] is None else check_count("best_epoch", state["best_epoch"], 0)
+        best_state = self._best_state
+        if self.restore_best_weights and "parameters" in state:
+            net, given = self.trainer.net, (state["parameters"], state["buffers"])
+            best_state = _like(given[0], net.parameters), _like(given[1], net.buffers)
         if self._watch.load_state_dict(state, self.trainer.history_keys):
-            self._waited = check_count("waited", state["waited"], 0)
-            self.best_epoch = None if state["best_epoch"] is None else check_count("best_epoch", state["best_epoch"], 0)
-            if self.restore_best_weights and "parameters" in state:
-                net, given = self.trainer.net, (state["parameters"], state["buffers"])
-                self._best_state = _like(given[0], net.parameters), _like(given[1], net.buffers)
+            self._waited, self.best_epoch, self._best_state = waited, best_epoch, best_state
 
     def _state(self) -> tuple[Array, Array]:
         return self.trainer.net.parameters.copy(), self.trainer.net.buffers.copy()

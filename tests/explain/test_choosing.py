@@ -71,6 +71,13 @@ def test_the_range_test_tries_each_rate_in_one_update(digits, accumulate_steps) 
     np.testing.assert_allclose(found.losses, wanted, rtol=1e-6)
 
 
+def test_the_range_test_leaves_out_a_row_that_is_alone_in_its_batch_where_that_is_too_few(digits) -> None:
+    x, y = digits
+    trainer = bp.Trainer(bp.mlp([64, 16, 10], batch_norm=True, seed=0), loss="cross_entropy", optimizer="sgd")
+    found = bp.lr_range_test(trainer, x[:33], y[:33], batch_size=8, high=0.1, steps=12)
+    assert len(found.losses) == 12
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [({"low": 1.0, "high": 0.1}, "low must be below high"), ({"low": 0.0}, "low must be"), ({"steps": 3}, "steps must be")],
@@ -367,6 +374,11 @@ def test_a_search_ranks_what_diverged_last(few) -> None:
 def test_a_search_refuses_wrong_spaces(few, space, message) -> None:
     with pytest.raises(ValueError, match=message):
         bp.search(space, *few, loss="cross_entropy")
+
+
+def test_a_search_refuses_a_space_that_is_no_dict(few) -> None:
+    with pytest.raises(TypeError, match="space must be a dict of choices by name, got int"):
+        bp.search(5, *few, loss="cross_entropy")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from .chunks import Chunks
 from .evaluation import Meter, make_metrics
 from .progress import Progress
 from .rewind import Rewind
-from .rows import Batch, ClassVector, Rows, Stream
+from .rows import NO_WEIGHT, Batch, ClassVector, Rows, Stream
 from .state import TrainingState
 
 LONG_ENOUGH = 0.05  # seconds: steps are handed over in slices of about this long, between which there is time for the rest
@@ -219,6 +219,8 @@ def _train_epoch(
         trainer._check_parameters()
     if trainer._ranks is not None:
         trainer._ranks.join(meter)
+    if not meter.has_weight and isinstance(data, Stream):  # rows have been looked at before
+        raise ValueError(NO_WEIGHT)
     meter.add_penalty(penalty)  # it is that of all ranks
     return meter.result()
 

@@ -378,6 +378,10 @@ def missing_words(words: Iterable[str] | None) -> frozenset[str]:
         raise TypeError(f"missing must be a sequence of words, got the word {words!r}")
     if words is None:
         return MISSING
+    words = list(words)
+    for word in words:
+        if not isinstance(word, str):
+            raise TypeError(f"missing must hold words as they stand in the table, got {word!r}: write {str(word)!r}")
     given = frozenset({"", *(word.strip().lower() for word in words)})
     return MISSING if given == MISSING else given  # which `Column` knows by identity
 

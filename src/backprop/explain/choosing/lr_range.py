@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import check_count, check_positive
+from ..._arrays import as_real_array, check_count, check_positive
 from ..._html import line_chart
+from ..._training.epochs import has_batch_norm
 from ..._types import AnyArray
 from ...data import batches
 
@@ -103,7 +104,9 @@ def lr_range_test(
     lrs = np.geomspace(low, high, steps)
     probe = _fresh_copy(trainer)
     losses: list[float] = []
-    rows = cycle(batches(x, y, batch_size=batch_size, seed=seed))
+    table, batch_size = as_real_array(x, "x"), check_count("batch_size", batch_size)
+    single = len(table) > batch_size and len(table) % batch_size == 1  # in the last batch, too few for batch normalization
+    rows = cycle(batches(table, y, batch_size=batch_size, seed=seed, drop_last=single and has_batch_norm(probe.net)))
     for lr in lrs.tolist():
         probe.optimizer.lr = lr
         loss = _update(probe, rows)

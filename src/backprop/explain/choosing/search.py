@@ -359,6 +359,8 @@ def _rounds(budget: int, epochs: int, factor: int) -> list[tuple[int, int]]:
 
 
 def _check_space(space: Mapping[str, Any]) -> None:
+    if not isinstance(space, Mapping):
+        raise TypeError(f"space must be a dict of choices by name, got {type(space).__name__}")
     if not space:
         raise ValueError(f"space must name at least one of {', '.join(DEFAULTS)}")
     for name, choices in space.items():
