@@ -16,6 +16,16 @@ CHOSEN = os.environ.get("BACKPROP_BACKEND")
 BACKENDS = [CHOSEN] if CHOSEN else sorted(kernels.available())
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that see to the backends themselves as those of some files are marked that have little to do with a backend.
+
+    A run for another default backend leaves them out: ``-m "not once"``.
+    """
+    for item in items:
+        if "backend" in getattr(item, "fixturenames", ()):
+            item.add_marker("once")
+
+
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:
     """Run the test once on every backend that is installed, or on that which BACKPROP_BACKEND names."""

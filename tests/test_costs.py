@@ -21,6 +21,7 @@ with kernels.use_backend("cython" if "cython" in kernels.available() else "numpy
     ISA = kernels.backend().isa
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(not shutil.which("valgrind"), reason="valgrind is not installed"),
     pytest.mark.skipif("cython" not in kernels.available(), reason="the compiled extension is not installed"),
     pytest.mark.skipif(ISA == "plain", reason="compiled without vectors, where speed is not the point"),

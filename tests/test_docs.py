@@ -14,6 +14,8 @@ import pytest
 from backprop.explain.diagnosis import CATALOGUE
 from backprop.explain.diagnosis.findings import SECTIONS
 
+pytestmark = pytest.mark.once
+
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted(path for path in (ROOT / "docs").rglob("*.md") if "_build" not in path.parts)]
 

@@ -16,6 +16,8 @@ from sklearn.utils.estimator_checks import check_estimator  # noqa: E402
 import backprop  # noqa: E402
 from backprop.estimators import MLPClassifier, MLPRegressor  # noqa: E402
 
+pytestmark = pytest.mark.once
+
 SKIPPED = {"check_array_api_input", "check_classifiers_multilabel_output_format_decision_function"}  # needs what is not there
 HAS_WEIGHTS = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 

@@ -16,6 +16,8 @@ import pytest
 
 import backprop as bp
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 

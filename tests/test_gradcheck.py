@@ -9,6 +9,8 @@ import backprop as bp
 from backprop import activations, kernels, losses
 from backprop._gradcheck import GradientError
 
+pytestmark = pytest.mark.once
+
 
 def targets_for(loss, rows, k, rng):
     """Targets that the loss takes."""
@@ -30,13 +32,12 @@ def targets_for(loss, rows, k, rng):
 @pytest.mark.parametrize("activation", activations.NAMES)
 def test_every_loss_with_every_activation(loss, activation, backend, rng):
     criterion = losses.get(loss)
-    for k in (1, 2, 3):
-        for rows in (1, 4):
-            outputs = 2 * k if loss == "gaussian" else k
-            net = bp.Network([bp.Dense(3, 4, activation=activation), bp.Dense(4, outputs)], dtype="float64", seed=k)
-            net.parameters += rng.normal(0, 0.1, net.parameters.size)
-            x, y = rng.normal(size=(rows, 3)), targets_for(criterion, rows, k, rng)
-            assert bp.gradcheck(net, x, y, loss=criterion)
+    for rows, k in ((1, 1), (4, 2), (4, 3)):
+        outputs = 2 * k if loss == "gaussian" else k
+        net = bp.Network([bp.Dense(3, 4, activation=activation), bp.Dense(4, outputs)], dtype="float64", seed=k)
+        net.parameters += rng.normal(0, 0.1, net.parameters.size)
+        x, y = rng.normal(size=(rows, 3)), targets_for(criterion, rows, k, rng)
+        assert bp.gradcheck(net, x, y, loss=criterion)
 
 
 @pytest.mark.parametrize("loss", ["mse", "mae", "log_cosh"])

@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = [pytest.mark.usefixtures("interruptible"), pytest.mark.skipif(os.name != "posix", reason="signals as POSIX has them")]
 
-# Each call takes many seconds if it is let.
+# A call that is let goes on for 150 times as long as what is timed first.
 PROGRAM = """
 import os, signal, threading, time
 import numpy as np
@@ -27,11 +27,14 @@ def interrupt():
 
 with bp.use_backend({backend!r}):
     net.predict(x[:1])
+    began = time.monotonic()
+    net.predict(x[:4000])
+    unit = time.monotonic() - began
     threading.Timer(0.3, interrupt).start()
     try:
         {call}
     except KeyboardInterrupt:
-        print(time.monotonic() - sent[0])
+        print((time.monotonic() - sent[0]) / unit)
     assert net.predict(x[:1]).shape == (1, 32)
     bp.Trainer(net, loss="cross_entropy").step(x[:1], y[:1])
 """
@@ -49,9 +52,9 @@ CALLS = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_ctrl_c_ends_a_long_call_soon(backend: str, call: str) -> None:
-    """In half a second on a machine that has nothing else to do."""
+    """Soon is beside what the machine does meanwhile: it may have other work to do."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(backend=backend, call=call)], capture_output=True, text=True, check=False, timeout=100
+        [sys.executable, "-c", PROGRAM.format(backend=backend, call=call)], capture_output=True, text=True, check=False, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    assert float(done.stdout) < 2
+    assert float(done.stdout) < 50

@@ -14,6 +14,8 @@ from backprop import activations
 from backprop.explain.diagnosis import CATALOGUE, Finding, Report
 from backprop.explain.diagnosis.findings import Severity
 
+pytestmark = pytest.mark.once
+
 Data = tuple[np.ndarray, np.ndarray]
 
 

@@ -13,6 +13,8 @@ import backprop as bp
 from backprop.explain import record, write_page
 from backprop.explain.comparisons import race
 
+pytestmark = pytest.mark.once
+
 
 def data_of(text):
     return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[1])

@@ -19,6 +19,8 @@ from backprop.explain.steps import columns
 from backprop.explain.toys import TOYS, xor
 from backprop.explain.walk import walk
 
+pytestmark = pytest.mark.once
+
 EXAMPLES = (0, 1)
 
 

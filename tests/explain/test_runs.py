@@ -16,6 +16,8 @@ import backprop as bp
 from backprop.explain.diagnosis import CATALOGUE, Report
 from backprop.explain.toys import spirals
 
+pytestmark = pytest.mark.once
+
 Data = tuple[np.ndarray, np.ndarray]
 
 

@@ -16,6 +16,8 @@ from backprop import activations
 from backprop.activations import ActivationFunction
 from backprop.export._c_text import literal, string
 
+pytestmark = pytest.mark.once
+
 STRICT = ["-Wall", "-Wextra", "-pedantic", "-Wconversion", "-Wshadow", "-Werror", "-O2"]
 COMPILERS = {
     "gcc": ["gcc", "-std=c99"],

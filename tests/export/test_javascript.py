@@ -15,7 +15,7 @@ from test_c import ENSEMBLES, FUNCTIONS, OFF_CENTRE, activation, ensemble, off_c
 
 import backprop as bp
 
-pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+pytestmark = [pytest.mark.once, pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")]
 
 DRIVER = """
 import * as net from "./net.mjs";

@@ -16,6 +16,8 @@ from test_c import STRICT, compiler
 import backprop as bp
 from backprop.tabular import TableModel
 
+pytestmark = pytest.mark.once
+
 Rows = list[dict[str, Any]]
 
 
