@@ -32,6 +32,16 @@ def test_the_best_epoch():
     assert history.best("loss", "max") == 3
 
 
+def test_a_key_that_some_epochs_lack_is_nan_there():
+    history = History()
+    history.append(0, {"loss": 3.0, "accuracy": 0.5})
+    history.append(1, {"loss": 2.0, "mae": 0.4})
+    history.append(2, {"loss": 1.0, "mae": 0.6})
+    assert history.best("mae") == 1
+    assert history.best("accuracy") == 0
+    assert {len(values) for values in history.values()} == {3}
+
+
 def test_the_best_epoch_of_an_unknown_metric_needs_a_mode():
     history = History()
     for epoch, profit in enumerate([1.0, 3.0, 2.0]):

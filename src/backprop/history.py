@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -42,7 +43,7 @@ class History(Mapping[str, list[float]]):
         self.history: dict[str, list[float]] = {}
 
     def append(self, epoch: int, logs: Mapping[str, float]) -> None:
-        """Add the numbers of an epoch.
+        """Add the numbers of an epoch; a key that it lacks, or that earlier epochs lack, is NaN there.
 
         Parameters
         ----------
@@ -51,9 +52,11 @@ class History(Mapping[str, list[float]]):
         logs : mapping of str to float
             Its numbers, by key.
         """
+        for key in logs:
+            self.history.setdefault(key, [math.nan] * len(self.epoch))
         self.epoch.append(epoch)
-        for key, value in logs.items():
-            self.history.setdefault(key, []).append(value)
+        for key, values in self.history.items():
+            values.append(logs.get(key, math.nan))
 
     def best(self, key: str, mode: str = "auto") -> int:
         """Return the number of the epoch with the best value of a key.
