@@ -419,6 +419,30 @@ def test_where_a_callback_has_changed_the_optimizer_the_error_says_whether_anyth
     assert (np.abs(trainer.net.parameters).max() < 1e3) == bool(undone)
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (lambda: bp.schedules.ReduceOnPlateau(0.01), lambda: bp.schedules.Cosine(BAD, steps=100)),
+        (lambda: bp.schedules.Cosine(0.01, steps=100), lambda: bp.schedules.ReduceOnPlateau(BAD)),
+        (lambda: bp.schedules.ReduceOnPlateau(0.01), lambda: BAD),
+    ],
+)
+@pytest.mark.usefixtures("copies")
+def test_updates_are_undone_although_a_callback_has_assigned_another_schedule(first, second, data, backend):
+    def in_second_epoch(batch, logs):
+        if batch == 1 and trainer.epoch == 1:
+            trainer.optimizer.lr = second()
+            assigned.append(trainer.optimizer.steps)
+
+    assigned = []
+
+    trainer = bp.Trainer(_net(), loss="mse", optimizer=bp.SGD(lr=first()))
+    with np.errstate(all="ignore"), pytest.raises(bp.DivergenceError, match=r"Updates? \d.* undone"):
+        trainer.fit(*data, batch_size=4, epochs=3, callbacks=bp.LambdaCallback(on_train_batch_end=in_second_epoch))
+    assert np.abs(trainer.net.parameters).max() < 1e3
+    assert [trainer.optimizer._lr_start[0]] == assigned
+
+
 def test_best_weights_are_restored_and_the_message_stays_true(data, backend):
     stopping = bp.EarlyStopping("loss", patience=99, restore_best_weights=True)
     trainer, error, states = _diverge("by plan", data, 8, callbacks=[stopping])

@@ -19,6 +19,7 @@ import numpy as np
 
 from .._types import Array, Numbers
 from ..optimizers import Optimizer
+from ..schedules import Schedule
 from .divergence import DivergenceError
 from .state import Diverged, TrainingState
 
@@ -36,6 +37,7 @@ class State(NamedTuple):
     buffers: Array
     dropout_step: int
     optimizer: dict[str, Any]
+    lr: float | Schedule
     epoch: int
     last_lr: float
     gathered: tuple[Array | None, int, float]
@@ -50,6 +52,7 @@ class State(NamedTuple):
             net.buffers.copy(),
             net.dropout_step,
             optimizer.state_dict(),
+            optimizer.lr,
             trainer.epoch,
             trainer.last_lr,
             trainer._accumulated_state(),
@@ -60,7 +63,11 @@ class State(NamedTuple):
         net = trainer.net
         net.parameters[...], net.buffers[...] = self.parameters, self.buffers
         net.dropout_step = self.dropout_step
-        trainer.optimizer.load_state_dict(self.optimizer)
+        optimizer, state = trainer.optimizer, self.optimizer
+        if optimizer.lr is not self.lr:  # one that a callback has assigned keeps its state, and counts from where it was assigned
+            state = {key: value for key, value in state.items() if key != "schedule"}
+            state["schedule_start"] = optimizer._lr_start
+        optimizer.load_state_dict(state)
         trainer.epoch, trainer.last_lr = self.epoch, self.last_lr
         trainer._load_accumulated_state(*self.gathered)
 
