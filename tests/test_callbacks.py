@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import signal
 import sys
 from functools import partial
 
@@ -82,6 +83,52 @@ def test_callbacks_change_neither_the_numbers_nor_the_history(trainer, data):
     twin = bp.Trainer(trainer.net.copy(), loss="mse", optimizer=bp.SGD(lr=0.1))
     history = trainer.fit(*data, epochs=3, batch_size=5, callbacks=[bp.LambdaCallback(on_train_batch_end=lambda batch, logs: None)])
     assert twin.fit(*data, epochs=3, batch_size=5).history == history.history
+
+
+def test_a_fit_that_a_callback_calls_leaves_the_run_that_is_under_way(trainer, data, tmp_path):
+    """The callbacks of the run still see its data and options, it still stops, and a checkpoint has their states."""
+    seen = []
+
+    def train_more(epoch, logs):
+        trainer.stop_training = epoch > 0
+        trainer.fit(*data, epochs=1, batch_size=3, shuffle=False)
+        seen.append((trainer.batch_size, trainer.shuffle, trainer.training_data.count, trainer.history_keys[-2:]))
+
+    stop = bp.EarlyStopping(patience=9)
+    checkpoint = bp.Checkpoint(tmp_path / "run.safetensors")
+    trainer.fit(
+        *data,
+        epochs=9,
+        batch_size=6,
+        validation_data=data,
+        callbacks=[bp.LambdaCallback(on_epoch_end=train_more), stop, checkpoint],
+    )
+    assert seen == [(6, True, 12, ("val_r2", "lr"))] * 2
+    assert trainer.batch_size is trainer.training_data is None
+    states = bp.Trainer.load(tmp_path / "run.safetensors")._callback_states
+    assert states["EarlyStopping.0"]["monitor"] == "val_loss"
+
+
+def test_ctrl_c_still_waits_for_the_end_of_a_step_after_a_fit_that_a_callback_has_called(trainer, data):
+    during = []
+
+    def train_more(epoch, logs):
+        before = signal.getsignal(signal.SIGINT)
+        trainer.fit(*data)
+        during.append(signal.getsignal(signal.SIGINT) == before)
+
+    default = signal.getsignal(signal.SIGINT)
+    trainer.fit(*data, callbacks=bp.LambdaCallback(on_epoch_end=train_more))
+    assert during == [True]
+    assert signal.getsignal(signal.SIGINT) == default
+
+
+def test_a_fit_whose_callbacks_are_refused_leaves_the_keys_of_the_history(trainer, data):
+    trainer.fit(*data, validation_data=data)
+    keys = trainer.history_keys
+    with pytest.raises(ValueError, match="monitor must be one of"):
+        trainer.fit(*data, callbacks=bp.EarlyStopping("val_loss"))
+    assert trainer.history_keys == keys
 
 
 def test_a_callback_can_stop_training(trainer, data):

@@ -1416,3 +1416,28 @@ def test_a_shallow_copy_of_a_trainer_accumulates_for_itself(backend):
     other = copy.copy(trainer)
     other.step(np.ones((2, 2)), np.ones((2, 1)))
     assert (trainer._accumulation.steps, other._accumulation.steps) == (1, 2)
+
+
+def test_a_plateau_that_a_callback_assigns_is_followed(data):
+    def assign(epoch, logs):
+        if epoch == 1:
+            trainer.optimizer.lr = bp.schedules.ReduceOnPlateau(0.1, patience=0, threshold=10.0)
+
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer="sgd")
+    history = trainer.fit(*data, epochs=5, callbacks=bp.LambdaCallback(on_epoch_begin=assign))
+    assert history["lr"][1:] == pytest.approx([0.1, 0.1, 0.01, 0.001])
+
+
+@pytest.mark.parametrize("batches", [8, 7, 2])
+def test_a_schedule_is_asked_for_no_more_learning_rates_than_there_are_updates(batches, data, backend):
+    """A function that reads a table as long as the run is one, also where several steps make an update."""
+    asked = set()
+
+    def rate(step):
+        asked.add(step)
+        return [0.1, 0.05, 0.02][step]
+
+    trainer = bp.Trainer(_plain(), loss="cross_entropy", optimizer=bp.SGD(lr=rate), accumulate_steps=3)
+    x, y = data
+    trainer.fit(x[: 3 * batches], y[: 3 * batches], batch_size=3)
+    assert trainer.optimizer.steps == -(-batches // 3) == len(asked)

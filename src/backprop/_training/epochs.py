@@ -77,12 +77,13 @@ def run_fit(
         _check_batches(trainer, data.count, options)
     for each in (data, validation):
         _check_targets(trainer, each)
-    monitored, hooks = check_callbacks(trainer, validation is not None, callbacks)
+    outer = _seen_by_callbacks(trainer)
+    _, hooks = check_callbacks(trainer, validation is not None, callbacks)
     history = History()
     progress, begun = None, False
     logs: dict[str, float] = {}
     pace = _Pace()
-    with trainer._interrupts, _under_way(trainer, data, validation, options, hooks):
+    with trainer._interrupts, _under_way(trainer, data, validation, options, hooks, outer):
         try:
             _begin(trainer, hooks, options.seed, class_vector)
             begun = True
@@ -101,6 +102,7 @@ def run_fit(
                         trainer._check_validation(numbers["val_loss"])
                 numbers["lr"] = trainer.last_lr
                 logs = numbers
+                monitored = check_schedule(trainer.optimizer, tuple(logs))  # a callback may have assigned another
                 _count_epoch(trainer, monitored, logs)
                 rewind.log(0, partial(_count_epoch_again, trainer, monitored, logs.copy()))
                 history.append(trainer.epoch - 1, logs)
@@ -122,15 +124,33 @@ def run_fit(
 
 def check_callbacks(trainer: TrainingState, validated: bool, callbacks: Any) -> tuple[ReduceOnPlateau | None, CallbackList]:
     """Return the schedule that follows results, if there is one, and the callbacks; an error if they cannot serve in this run."""
+    before = trainer._training_keys, trainer.history_keys
     trainer._training_keys, trainer.history_keys = _keys(trainer, validated)
-    return check_schedule(trainer.optimizer, trainer.history_keys), CallbackList(callbacks, trainer)
+    try:
+        return check_schedule(trainer.optimizer, trainer.history_keys), CallbackList(callbacks, trainer)
+    except BaseException:
+        trainer._training_keys, trainer.history_keys = before
+        raise
+
+
+def _seen_by_callbacks(trainer: TrainingState) -> dict[str, Any]:
+    """Return what the callbacks of a `fit` under way see, which calls this one; without it, what they see afterwards."""
+    names = ("_callbacks", "training_data", "validation_data", "batch_size", "shuffle", "_diverged")
+    if trainer._callbacks is None:
+        return dict.fromkeys(names)
+    return {name: getattr(trainer, name) for name in (*names, "history_keys", "_training_keys", "stop_training")}
 
 
 @contextmanager
 def _under_way(
-    trainer: TrainingState, data: Rows | Stream, validation: Rows | Stream | None, options: FitOptions, hooks: CallbackList
+    trainer: TrainingState,
+    data: Rows | Stream,
+    validation: Rows | Stream | None,
+    options: FitOptions,
+    hooks: CallbackList,
+    outer: dict[str, Any],
 ) -> Iterator[None]:
-    """Show callbacks what is trained on, as long as it is."""
+    """Show callbacks what is trained on, as long as it is, and ``outer`` afterwards."""
     trainer.stop_training = False
     trainer._callbacks = hooks
     trainer.training_data = data if isinstance(data, Rows) or data.rows is None else data.rows
@@ -140,8 +160,7 @@ def _under_way(
     try:
         yield
     finally:
-        trainer._callbacks = trainer.training_data = trainer.validation_data = None
-        trainer.batch_size = trainer.shuffle = trainer._diverged = None
+        trainer.__dict__.update(outer)
 
 
 def _begin(trainer: TrainingState, hooks: CallbackList, seed: int, class_vector: ClassVector | None) -> None:

@@ -18,9 +18,11 @@ class Interrupts:
         self._inside = False
         self._pending = False
         self._installed = False
+        self._depth = 0
 
     def __enter__(self) -> Interrupts:
         """Handle the signal from now on."""
+        self._depth += 1
         own_thread = threading.current_thread() is threading.main_thread()
         if own_thread and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, self._handle)
@@ -28,7 +30,10 @@ class Interrupts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Give the signal back."""
+        """Give the signal back, unless this run was called by another one, which is not over."""
+        self._depth -= 1
+        if self._depth:
+            return
         if self._installed and signal.getsignal(signal.SIGINT) == self._handle:  # a callback may have set a handler
             signal.signal(signal.SIGINT, signal.default_int_handler)
         self._installed = self._inside = self._pending = False

@@ -356,7 +356,11 @@ class TrainingStep(Options):
         net, optimizer = self.net, self.optimizer
         if not plan.whole:
             self._note_state()
-        rates = np.zeros(len(results.losses)) if plan.pauses else optimizer.learning_rates(len(results.losses))
+        steps = len(results.losses)
+        updates = 0 if plan.pauses else steps if self.accumulate_steps == 1 else self._updates_of(steps)
+        rates = optimizer.learning_rates(updates) if updates == steps else np.zeros(steps)
+        if 0 < updates < steps:
+            rates[:updates] = optimizer.learning_rates(updates)
         done, forwards, updates, end = plan.run(
             data.x,
             data.targets,
@@ -388,6 +392,11 @@ class TrainingStep(Options):
         if plan.awaited:
             self._end_pause(plan)
         return int(done)
+
+    def _updates_of(self, steps: int) -> int:
+        """Return how many updates a number of steps make, if each has weight; a schedule may have no values for more."""
+        first = max(1, self.accumulate_steps - self._accumulation.steps)
+        return 0 if steps < first else 1 + (steps - first) // self.accumulate_steps
 
     def _step_with_pause(self, plan: TrainingPlan, x: Any, y: Any, sample_weight: Any) -> float | None:
         """Train on a batch that needs no conversion, with a pause for ``on_gradients``; None for any other batch."""
