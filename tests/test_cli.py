@@ -264,7 +264,7 @@ def test_a_command_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
         ("x,y\n1,a\n2,b\n", ["--ignore", "z"], "no column 'z'"),
         ("x,y\n1,a\n2,b\n3,a\n", ["--task", "regression"], "must hold a number in every row, row 1 holds 'a'"),
         ("x,y\n1,a\n2,a\n3,a\n", [], "at least two classes"),
-        ("y\na\nb\n", [], "at least one row and one column"),
+        ("y\na\nb\n", [], "no column to learn from: beside the target 'y' there is none"),
         ("x,y\n" + "1,a\n1,b\n" * 5, [], "no column to learn from"),
         ("x,y\n" + "inf,a\n1,b\n" * 5, [], "finite"),
     ],

@@ -229,6 +229,37 @@ def test_words_for_missing_values_are_those_of_fit_when_a_model_is_judged(word: 
             assert not [remark for remark in judged.remarks if "left out" in remark]
 
 
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"batch_size": 0}, ValueError, "batch_size must be at least 1, got 0"),
+        ({"batch_size": "all"}, TypeError, "batch_size must be an integer, got 'all'"),
+        ({"validation": 0}, ValueError, r"validation must be in \(0, 1\), got 0"),
+        ({"validation": None}, TypeError, "validation must be a number, got None"),
+        ({"hidden": 64}, TypeError, "hidden must be a list of integers, got 64"),
+        ({"hidden": "64"}, TypeError, "hidden must be a list of integers, got '64'"),
+        ({"hidden": [64, 0]}, ValueError, r"hidden\[1\] must be at least 1, got 0"),
+        ({"batch_norm": "no"}, TypeError, "batch_norm must be True or False, got 'no'"),
+        ({"callbacks": 5}, TypeError, "callbacks must be a list of objects with some of the methods .*, got 5"),
+        (
+            {"ignore": ["area", "town", "day", "garden"]},
+            ValueError,
+            "no column to learn from: beside the target 'price' there is none",
+        ),
+    ],
+)
+def test_options_of_training_are_refused_by_name(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        TableModel.fit(rows(), "price", epochs=1, verbose=False, **options)
+
+
+def test_one_callback_needs_no_list() -> None:
+    stopping = bp.EarlyStopping(patience=1)
+    TableModel.fit(rows(), "price", epochs=1, verbose=False, callbacks=stopping)
+    assert stopping.best_epoch == 0
+    TableModel.fit(rows(), "price", epochs=1, verbose=False, callbacks=None)
+
+
 def test_what_is_no_table_is_refused(model: TableModel) -> None:
     with pytest.raises(TypeError, match=r"table must be a data frame .* got str"):
         model.predict("Oslo")

@@ -368,6 +368,23 @@ def test_the_kind_of_the_target_is_its_task(capsys: pytest.CaptureFixture[str], 
     assert "'price' is the target: task (--task) tells what it is" in errors
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--categorical", "area", "--numeric", "town,area"], "column 'area' is named by --categorical and by --numeric"),
+        (["--numeric", "area", "--date", "area=%Y"], "dates has a format for column 'area', but kinds says that it is 'numeric'"),
+        (["--decimal", ",", "--thousands", ","], "decimal and thousands must differ, both are ','"),
+        (["--test", "0.999"], "--test 0.999 must leave at least 2 rows, to learn from and to choose by, leaves 1 of 200"),
+        (["--ignore", "area,town"], "no column to learn from: beside the target 'price' there is none that is not ignored"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(
+    capsys: pytest.CaptureFixture[str], houses: Path, options: list[str], message: str
+) -> None:
+    assert message in run(capsys, "train", houses, "--target", "price", "--out", houses.parent / "m", *options, code=1)[1]
+    assert not (houses.parent / "m").exists()
+
+
 def test_reading_options_are_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rng = random.Random(0)
     lines = [

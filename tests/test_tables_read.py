@@ -280,10 +280,11 @@ def test_words_that_a_file_was_read_with_stand_for_missing_values_wherever_it_is
 
 def test_an_encoding_can_be_told_and_is_asked_for(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    for encoding in ("latin-1", "cp1252", "utf-16"):
+    for encoding in ("latin-1", "cp1252", "utf-16", "utf-32"):
         path.write_bytes("Größe;Ort\n3;Köln\n".encode(encoding))
         assert read_csv(str(path), encoding=encoding) == {"Größe": ["3"], "Ort": ["Köln"]}
-        with pytest.raises(ValueError, match=r"t\.csv'.* not UTF-8 text.*--encoding"):
+        told = f".* {encoding}" if encoding.startswith("utf") else ""
+        with pytest.raises(ValueError, match=rf"t\.csv'.* not UTF-8 text.*--encoding{told}"):
             read_csv(str(path))
     path.write_bytes(b"x,y\n1,a\n2,\xe4\n")
     with pytest.raises(ValueError, match="line 3 is not UTF-8 text"):
@@ -394,7 +395,17 @@ def test_a_target_of_words_that_hardly_ever_repeat_is_refused_unless_asked_for()
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"ignore": "town"}, TypeError, "ignore must be a sequence of names, got the name 'town'"),
+        ({"ignore": "town"}, TypeError, "ignore must be a list of names of columns, got 'town'"),
+        ({"ignore": 5}, TypeError, "ignore must be a list of names of columns, got 5"),
+        ({"kinds": ["x"]}, TypeError, r"kinds must be a mapping of the names of columns to the kind of each, got \['x'\]"),
+        ({"dates": "%Y"}, TypeError, "dates must be a mapping of the names of columns to the format of each, got '%Y'"),
+        ({"dates": {"x": "ISO"}}, ValueError, "the format in dates for column 'x' must be one with %, .*, got 'ISO'"),
+        ({"dates": {"x": None}}, ValueError, "the format in dates for column 'x' must be one with %, .*, got None"),
+        (
+            {"dates": {"x": "%Y"}, "kinds": {"x": "numeric"}},
+            ValueError,
+            "dates has a format for column 'x', but kinds says .* 'numeric'",
+        ),
         ({"missing": "NA"}, TypeError, "missing must be a sequence of words, got the word 'NA'"),
         ({"missing": ["NA", -999]}, TypeError, "missing must hold words as they stand in the table, got -999: write '-999'"),
         ({"max_categories": 0}, ValueError, "max_categories must be at least 1"),
@@ -406,6 +417,32 @@ def test_a_target_of_words_that_hardly_ever_repeat_is_refused_unless_asked_for()
 def test_bad_options_are_refused(options: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         TableEncoder.fit({"x": [1.0, 2.0], "town": ["a", "b"]}, **options)
+
+
+def test_columns_may_be_named_by_numbers() -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({1: [1, 2, 3] * 9, 2: ["2001", "2002", "2003"] * 9, 3: [1.5, 2.5, 4.0] * 9, 4: [0, 1, 1] * 9})
+    options: dict[str, Any] = {"kinds": {1: "categorical"}, "dates": {2: "%Y"}}
+    encoder = TableEncoder.fit(frame, ignore=[3, 4], **options)
+    assert [feature.kind for feature in encoder.features] == ["categorical", "date"]
+    assert encoder.config() == TableEncoder.fit_chunks([frame], ignore=[3, 4], **options).config()
+    model = TableModel.fit(frame, 4, ignore=[3], epochs=1, verbose=False, **options)  # type: ignore[arg-type]
+    assert [feature.kind for feature in model.encoder.features] == ["categorical", "date"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        *(({"delimiter": given}, f"delimiter must be one character, .*, got {given!r}") for given in ("", ",,", '"', "\n", 1)),
+        *(({"encoding": given}, f"encoding must be the name of one, .*, got {given!r}") for given in ("", 1)),
+        ({"decimal": ",", "thousands": ","}, "decimal and thousands must differ"),
+    ],
+)
+def test_ways_to_read_a_file_that_no_file_has_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=message.replace("\\", "\\\\")):
+        read_csv(path, **options)
 
 
 def test_numbers_beyond_2_to_the_53_stay_apart_and_are_scaled() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ import pytest
 
 import backprop as bp
 from backprop.tabular import ClassTarget, NumberTarget, TableEncoder, _columns, _words, fit_target, read_csv, target_from_config
+
+EAST = timezone(timedelta(hours=5))
 
 
 def encode(train: Any, new: Any = None, **options: Any) -> dict[str, list[float]]:
@@ -237,6 +239,17 @@ def test_data_frames_are_tables() -> None:
         ({"x": np.zeros((2, 2))}, {}, ValueError, r"one-dimensional, has shape \(2, 2\)"),
         ({"x": np.array([1j, 2])}, {}, TypeError, "dtype complex128"),
         ({"x": [1, [2]]}, {}, TypeError, "holds a list"),
+        ({"x": {0: 1.5, 1: 2.5}}, {}, TypeError, "column 'x' must be a sequence of values, got a dict"),
+        ({"x": {1.5, 2.5}}, {}, TypeError, "column 'x' must be a sequence of values, got a set"),
+        ({"x": [1.5, 10**400]}, {}, ValueError, "column 'x' must hold finite numbers, row 2 holds inf"),
+        (
+            {"x": np.array([1, 2], "m8[Y]")},
+            {},
+            TypeError,
+            r"column 'x' must hold spans of time of a fixed length, has dtype .*\[Y\]",
+        ),
+        ({"x": [np.timedelta64(2, "M"), None]}, {}, TypeError, r"column 'x' must hold spans of time of a fixed length, .*\[M\]"),
+        ({"x": [datetime(1, 1, 1, tzinfo=EAST), None]}, {}, ValueError, "column 'x' holds a moment whose UTC time is beyond"),
         ({"x": [1, float("inf")]}, {}, ValueError, "row 2 holds inf"),
         ({"x": ["1", "-inf"]}, {}, ValueError, "row 2 holds -inf"),
         ({"x": [1e308, -1e308]}, {}, ValueError, "too large to standardise"),
@@ -430,6 +443,19 @@ def test_types_of_pandas_categories_are_those_of_the_values() -> None:
     pandas = pytest.importorskip("pandas")
     flags = pandas.Categorical([True, False, True, False], categories=[True, "unused", False])
     assert ClassTarget.fit("y", pandas.Series(flags)).labels == (False, True)
+
+
+def test_arrays_and_indexes_of_pandas_categories_are_columns_as_their_series_are() -> None:
+    pandas = pytest.importorskip("pandas")
+    for values in (["b", "a", None, "b"], [2, 1, 2, 2], [True, False, None, True]):
+        made = pandas.Categorical(values, categories=[*dict.fromkeys(value for value in values[::-1] if value is not None), 7])
+        expected = encode({"x": pandas.Series(made), "z": [1, 2, 4, 8]})
+        assert encode({"x": made, "z": [1, 2, 4, 8]}) == expected
+        assert encode({"x": pandas.CategoricalIndex(made), "z": [1, 2, 4, 8]}) == expected
+    for numbers, kind in (([2, 1], int), ([2.5, 1.0], float)):
+        labels = ClassTarget.fit("y", pandas.Series(pandas.Categorical(numbers * 3))).labels
+        assert labels == tuple(sorted(numbers))
+        assert {type(label) for label in labels} == {kind}
 
 
 @pytest.mark.parametrize("numbers", [["9007199254740993", "9007199254740992"], ["-9007199254740993", "-9007199254740992"]])

@@ -21,7 +21,7 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..tabular import CategoricalFeature, ClassTarget, DateFeature, Judgement, NumberTarget, NumericFeature, TableModel, _fit
 from ..tabular._columns import Column, words_of
-from ..tabular._csv import Options, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
+from ..tabular._csv import Options, check_reading, is_parquet, parquet_chunks, read_chunks, read_table, write_csv
 from ..tabular._encoded import Matrix, by_parts
 from ..tabular._features import FEATURES, Feature
 from ..tabular._judge import judge, rows_to_judge
@@ -44,6 +44,11 @@ def train(options: argparse.Namespace) -> None:
     among: npt.NDArray[np.intp] | None = None  # all rows
     if isinstance(options.test, float):
         among, test_rows = _fit.divide(source, options.test, options.seed)
+        if len(among) < 2:
+            raise ValueError(
+                f"--test {options.test} must leave at least 2 rows, to learn from and to choose by, "
+                f"leaves {len(among)} of {len(source.y)}"
+            )
     learn, chosen_by = _fit.divide(source, options.validation, options.seed, among)
     prepared = _fit.prepare(source, learn, chosen_by, test_rows)
     if isinstance(options.test, str):
@@ -198,7 +203,9 @@ def _chunks(path: str, options: argparse.Namespace) -> Iterator[Table]:
 
 
 def _reading(options: argparse.Namespace) -> Options:
-    return Options(options.delimiter, options.encoding, options.decimal, options.thousands, options.missing)
+    given = (options.delimiter, options.encoding, options.decimal, options.thousands)
+    check_reading(*given)
+    return Options(*given, options.missing)
 
 
 @contextmanager
@@ -217,7 +224,11 @@ def _bar(path: str) -> Iterator[Callable[[int], None] | None]:
 
 def _source(table: Table, options: argparse.Namespace) -> _fit.Source:
     ignore = _columns_given(options.ignore, table)
-    kinds = {name: kind for kind in ("categorical", "numeric") for name in _columns_given(getattr(options, kind), table)}
+    names, numbers = (_columns_given(given, table) for given in (options.categorical, options.numeric))
+    kinds = dict.fromkeys(names, "categorical") | dict.fromkeys(numbers, "numeric")
+    for name in kinds:
+        if name in names and name in numbers:
+            raise ValueError(f"column {name!r} is named by --categorical and by --numeric: leave one of them out")
     check_names(table, [options.target, *ignore, *kinds, *options.date])
     try:
         return _fit.read_source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from datetime import time as clock
 from decimal import Decimal
@@ -264,10 +264,10 @@ class Column:
             if found is not None:
                 return found
         codes, texts = self._used(written=True)
-        if self.is_text and any(map(_is_number, self.types)):  # among texts; they have no spelling
+        if self.is_text and any(map(is_number, self.types)):  # among texts; they have no spelling
             spelled = zip(self.values, map(texts.__getitem__, codes.tolist()), strict=True)
             by_row = [
-                math.nan if text is None else float(text) if _is_number(type(item)) else _spelling.parse(text, spelling)
+                math.nan if text is None else float(text) if is_number(type(item)) else _spelling.parse(text, spelling)
                 for item, text in spelled
             ]
             return None if None in by_row else np.array(by_row, np.float64)
@@ -289,7 +289,7 @@ class Column:
         if items is not None and (self.missing is MISSING or not numbers_in(self.missing)):
             try:  # the frequent case: no gaps, or gaps that float knows
                 return _floats(items)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 pass
         codes, texts = self._used()
         try:
@@ -493,6 +493,8 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
     """Whether a column is declared one of categories, and its values: see `Column.values`."""
     if isinstance(values, str | bytes):
         raise TypeError(f"column {name!r} must be a sequence of values, got the single value {values!r:.60}")
+    if isinstance(values, Mapping | Set):  # of which a list would have the keys, or any order
+        raise TypeError(f"column {name!r} must be a sequence of values, got a {type(values).__name__}")
     dtype = getattr(values, "dtype", getattr(values, "type", None))
     categorical = str(dtype) == "category" or str(dtype).startswith(("Categorical", "Enum", "dictionary<"))
     if isinstance(values, np.ma.MaskedArray):
@@ -525,7 +527,7 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
     if kind == "M":
         return False, array.astype("M8[us]")
     if kind == "m":
-        return False, np.where(np.isnat(array), np.nan, array / np.timedelta64(1, "s"))
+        return False, np.where(np.isnat(array), np.nan, _seconds(name, array))
     if kind not in "OUS":
         raise TypeError(f"column {name!r} must hold {_CONTENT}, has dtype {array.dtype} (convert it first)")
     return False, _of_items(name, array.tolist())
@@ -626,10 +628,13 @@ def _of_items(name: str, items: list[Any]) -> Any:
         return np.array(items, np.float64)
     if str in kinds and kinds <= {str, float, type(None)} and all(type(item) is str or is_missing(item) for item in items):
         return [item if type(item) is str else None for item in items]
-    items = [None if is_missing(item) else _simplified(item) for item in items]
+    items = [None if is_missing(item) else _simplified(name, item) for item in items]
     given = [item for item in items if item is not None]
     if given and all(isinstance(item, date | np.datetime64) for item in given):
-        return _dates.of_objects(items)
+        try:
+            return _dates.of_objects(items)
+        except OverflowError as error:
+            raise ValueError(f"column {name!r} holds a moment whose UTC time is beyond the years 1 to 9999: {error}") from None
     if given and all(isinstance(item, clock) for item in given):
         return _dates.of_objects([None if item is None else datetime.combine(date(1970, 1, 1), item) for item in items])
     odd = next((item for item in given if not isinstance(item, str | bytes | Real | np.bool_ | Decimal)), None)
@@ -643,16 +648,24 @@ def _of_items(name: str, items: list[Any]) -> Any:
     return [bool(item) if isinstance(item, np.bool_) else item for item in items]
 
 
-def _simplified(item: Any) -> Any:
+def _simplified(name: str, item: Any) -> Any:
     """A whole decimal as an int, a span of time as seconds."""
     if isinstance(item, Decimal):
         return _int_if_whole(item)
     if isinstance(item, timedelta):
         return item.total_seconds()
-    return float(item / np.timedelta64(1, "s")) if isinstance(item, np.timedelta64) else item
+    return float(_seconds(name, item)) if isinstance(item, np.timedelta64) else item
 
 
-def _is_number(kind: type) -> bool:
+def _seconds(name: str, spans: Any) -> Any:
+    """Spans of time of NumPy as numbers."""
+    if np.datetime_data(spans.dtype)[0] in ("Y", "M"):
+        raise TypeError(f"column {name!r} must hold spans of time of a fixed length, has dtype {spans.dtype} (convert it to days)")
+    return spans / np.timedelta64(1, "s")
+
+
+def is_number(kind: type) -> bool:
+    """Whether values of a type are numbers, which have no spelling."""
     return issubclass(kind, Real | Decimal) and not issubclass(kind, bool)
 
 
@@ -682,10 +695,13 @@ def _small(codes: npt.NDArray[np.intp], count: int) -> Codes:
 
 def _pandas_codes(values: Any) -> tuple[Codes, list[Any]] | None:
     """For each row of a categorical column of pandas the position of its category, and the categories with None at the end."""
-    categories = getattr(getattr(values, "cat", None), "categories", None)
-    if categories is None or str(getattr(values, "dtype", "")) != "category":
+    if str(getattr(values, "dtype", "")) != "category":
         return None
-    codes = values.cat.codes.to_numpy().astype(np.intp)
+    values = getattr(values, "cat", values)  # of a series; an array or an index of categories has them itself
+    categories = getattr(values, "categories", None)
+    if categories is None:
+        return None
+    codes = np.array(values.codes, np.intp)
     codes[codes < 0] = len(categories)  # a missing value
     return codes, [*categories.tolist(), None]
 

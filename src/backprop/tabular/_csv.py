@@ -25,7 +25,7 @@ DELIMITERS = ",;\t|"
 _SAMPLE = 50  # records from which the delimiter is judged
 _CHUNK = 8192  # records
 _NUMBER = re.compile(r"[+-]?\d+,\d+")
-_BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
+_BOMS = {b"\xff\xfe\0\0": "UTF-32", b"\0\0\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 
 
 class Options(NamedTuple):
@@ -91,10 +91,19 @@ def read_csv(
     >>> read_csv(path)
     {'rooms': ['3', '5'], 'city': ['Rome', 'Oslo']}
     """
-    check_spelling("," if decimal is None and thousands == "." else decimal, thousands)  # points that group leave the comma
+    check_reading(delimiter, encoding, decimal, thousands)
     words = None if missing is None else tuple(sorted(missing_words(missing)))
     table = read_table(os.fspath(path), Options(delimiter, encoding, decimal, thousands, words), text=True)
     return Table({name: list(column) for name, column in table.items()}, table.source, table.lines, None, table.options)
+
+
+def check_reading(delimiter: str | None, encoding: str | None, decimal: str | None, thousands: str | None) -> None:
+    """Refuse ways to read a file that no file has."""
+    if delimiter is not None and (not isinstance(delimiter, str) or len(delimiter) != 1 or delimiter in '"\r\n\0'):
+        raise ValueError(f"delimiter must be one character, neither a quote nor a line end, got {delimiter!r}")
+    if encoding is not None and (not isinstance(encoding, str) or not encoding):
+        raise ValueError(f"encoding must be the name of one, such as 'latin-1', got {encoding!r}")
+    check_spelling("," if decimal is None and thousands == "." else decimal, thousands)  # points that group leave the comma
 
 
 def read_table(path: str, options: Options, *, text: bool = False, progress: Callable[[int], None] | None = None) -> Table:
@@ -227,8 +236,10 @@ def _lines(file: BinaryIO, encoding: str | None) -> Iterator[str]:
     number = 0
     for data in file:
         number += 1
-        if number == 1 and encoding is None and data[:2] in _BOMS:
-            raise ValueError(f"it is not UTF-8 text but {_BOMS[data[:2]]}: say --encoding utf-16 (encoding= in Python)")
+        if number == 1 and encoding is None:
+            other = next((found for mark, found in _BOMS.items() if data.startswith(mark)), None)
+            if other is not None:
+                raise ValueError(f"it is not UTF-8 text but {other}: say --encoding {other.lower()} (encoding= in Python)")
         try:
             line = data.decode(name)
         except UnicodeDecodeError as error:

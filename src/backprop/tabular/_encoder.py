@@ -9,6 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import check_list
 from . import _columns, _kinds
 from ._chunks import fit_features
 from ._columns import Column
@@ -361,9 +362,7 @@ def _settings(
 
 def _ignored(ignore: Iterable[str]) -> dict[str, str]:
     """The names of columns to ignore, with the reason."""
-    if isinstance(ignore, str):
-        raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
-    return dict.fromkeys(ignore, "as asked")
+    return dict.fromkeys(map(str, check_list("ignore", ignore, "names of columns")), "as asked")
 
 
 def _positions(rows: npt.ArrayLike, count: int) -> npt.NDArray[np.intp]:

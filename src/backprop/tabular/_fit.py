@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
+from .._arrays import check_list
 from .._table_defaults import EPOCHS, OPTIMIZER, PATIENCE, PATIENT_UPDATES, UPDATES, WEIGHT_DECAY
 from .._types import AnyArray
 from ..callbacks import EarlyStopping
@@ -22,6 +23,7 @@ from . import _columns
 from ._columns import Column
 from ._encoded import LARGE, Matrix
 from ._encoder import TableEncoder
+from ._kinds import by_column
 from ._rows import Table, check_names, named_columns
 from ._targets import ClassTarget, Target, fit_target
 
@@ -84,13 +86,11 @@ def read_source(
     **encoding: Any,
 ) -> Source:
     """Read a table whose target is to be learned; see `TableModel.fit` for the parameters."""
-    if isinstance(ignore, str):
-        raise TypeError(f"ignore must be a sequence of names, got the name {ignore!r}")
-    given = named_columns(table)
-    ignored, target = tuple(map(str, ignore)), str(target)  # a frame may have numbers for names
+    ignored = tuple(map(str, check_list("ignore", ignore, "names of columns")))  # a frame may have numbers for names
+    given, target = named_columns(table), str(target)
     check_names(given, [target, *ignored])
-    for option in ("kinds", "dates"):
-        said = encoding.get(option) or {}
+    for option, what in (("kinds", "kind"), ("dates", "format")):
+        said = by_column(option, encoding.get(option), what)
         if target in said:
             raise ValueError(
                 f"{target!r} is the target: task (--task) tells what it is; {option} are those of the columns to learn from"
@@ -109,6 +109,8 @@ def read_source(
     if len(y) < 2:
         raise ValueError(f"the table must have at least 2 rows with a value of {target!r}, has {len(y)}")
     used = [name for name in given if name != target and name not in ignored]
+    if not used:
+        raise ValueError(f"the table has no column to learn from: beside the target {target!r} there is none that is not ignored")
     features = _columns.columns(given, used, _columns.missing_words(missing))
     for name, column in features.items():
         if len(column) != len(given[target]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,7 +47,22 @@ def settings(
 ) -> Settings:
     """Return what is known about the columns, checked."""
     check_spelling(decimal, thousands)
-    return Settings(dict(kinds or {}), dict(dates or {}), check_count("max_categories", max_categories), decimal, thousands)
+    kinds, dates = by_column("kinds", kinds, "kind"), by_column("dates", dates, "format")
+    for name, form in dates.items():
+        if not isinstance(form, str) or ("%" not in form and form not in _dates.FORMATS):
+            raise ValueError(f"the format in dates for column {name!r} must be one with %, such as '%d/%m/%Y', got {form!r}")
+        if kinds.get(name, "date") != "date":
+            raise ValueError(
+                f"dates has a format for column {name!r}, but kinds says that it is {kinds[name]!r}: leave one of them out"
+            )
+    return Settings(kinds, dates, check_count("max_categories", max_categories), decimal, thousands)
+
+
+def by_column(option: str, given: Any, what: str) -> dict[str, str]:
+    """Return what is said of columns by their names, which may be numbers in a frame."""
+    if given is not None and not isinstance(given, Mapping):
+        raise TypeError(f"{option} must be a mapping of the names of columns to the {what} of each, got {given!r}")
+    return {str(name): value for name, value in (given or {}).items()}
 
 
 def check_spelling(decimal: str | None, thousands: str | None) -> None:

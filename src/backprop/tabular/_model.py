@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _table_defaults
+from .._arrays import check_count, check_flag, check_in, check_list
 from .._model_file import ModelFormatError, complaints_about, expect, read_file, write_file
 from .._suggestions import suggests_options
 from .._types import AnyArray
 from ..callbacks import Callback
+from ..callbacks import _listed as callbacks_of
 from ..history import History
 from ..network import Network
 from ..optimizers import Optimizer
@@ -109,7 +111,7 @@ class TableModel:
         class_weight: Mapping[int, float] | Sequence[float] | str | None = None,
         validation: float = 0.2,
         patience: int | None = None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Callback | Sequence[Callback] | None = (),
         seed: int = 0,
         verbose: bool | None = None,
     ) -> Self:
@@ -153,7 +155,7 @@ class TableModel:
             The share of the rows that are set apart, in (0, 1).
         patience : int, optional
             The number of epochs without improvement that ends training; by default 20, or enough for 500 updates.
-        callbacks : sequence of Callback
+        callbacks : callback or sequence of callbacks
             See `backprop.callbacks`.
         seed : int
             Of the split, the weights and the order of the rows: the same seed gives the same model.
@@ -171,6 +173,13 @@ class TableModel:
         TypeError
             If the table has none of these forms, or a column holds something else than numbers, text, booleans, dates and times.
         """
+        for option, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if value is not None and not isinstance(optimizer, str):
+                raise ValueError(f"{option} is for an optimizer given by name; give it to the {type(optimizer).__name__} itself")
+        hidden = [check_count(f"hidden[{index}]", width) for index, width in enumerate(check_list("hidden", hidden, "integers"))]
+        check_flag("batch_norm", batch_norm)
+        check_count("batch_size", batch_size)
+        check_in("validation", validation, 0, 1, closed="neither")
         source = _fit.read_source(
             rows,
             target,
@@ -184,9 +193,6 @@ class TableModel:
             thousands=thousands,
         )
         prepared = _fit.prepare(source, *_fit.divide(source, validation, seed))
-        for option, value in (("lr", lr), ("weight_decay", weight_decay)):
-            if value is not None and not isinstance(optimizer, str):
-                raise ValueError(f"{option} is for an optimizer given by name; give it to the {type(optimizer).__name__} itself")
         net = _fit.make_network(prepared, hidden=hidden, activation=activation, dropout=dropout, batch_norm=batch_norm, seed=seed)
         history, _ = _fit.train_network(
             net,
@@ -196,7 +202,7 @@ class TableModel:
             batch_size=batch_size,
             class_weight=class_weight,
             patience=patience,
-            callbacks=callbacks,
+            callbacks=callbacks_of(callbacks),
             seed=seed,
             verbose=verbose,
         )

@@ -313,6 +313,6 @@ def _number(text: str) -> float:
 
 
 def _type(column: Column) -> str:
-    if not column.is_text:
+    if not column.is_text or all(map(_columns.is_number, column.types)):  # the latter are categories of a frame
         return "int" if all(text.removeprefix("-").isdecimal() for text in column.distinct()) else "float"
     return "bool" if column.types == {bool} else "str"
