@@ -48,3 +48,18 @@ def better_is(key: str, mode: str = "auto") -> str:
     if direction is None:
         raise ValueError(f"mode='auto' does not know whether {key!r} is better when lower or higher: give mode='min' or mode='max'")
     return direction
+
+
+def direction_of_metric(metric: str | None) -> str:
+    """Return "min" or "max" for the loss (None or "loss") or the metric that an argument names.
+
+    Raises
+    ------
+    ValueError
+        If it is not known which values of it are better.
+    """
+    direction = direction_of(str(metric or "loss"))
+    if direction is None:
+        known = ", ".join(map(repr, _DIRECTIONS))
+        raise ValueError(f"metric must be a name that ends with one of {known}, which say what is better, got {metric!r}")
+    return direction

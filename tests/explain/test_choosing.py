@@ -87,6 +87,22 @@ def test_the_range_test_refuses_nonsense(digits, trainer, options, message) -> N
         bp.lr_range_test(trainer, *digits, **options)
 
 
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "gaussian"])
+def test_the_range_test_goes_on_where_the_loss_falls_below_0(rng, loss) -> None:
+    x = rng.normal(size=(400, 3))
+    y = rng.poisson(np.exp(1.5 + 0.5 * x[:, 0])) if loss == "poisson" else 0.01 * np.exp(0.3 * x[:, 0])
+    trainer = bp.Trainer(bp.mlp([3, 16, 2 if loss == "gaussian" else 1], seed=0), loss=loss, optimizer="adam")
+    found = bp.lr_range_test(trainer, x, y)
+    assert found.losses.min() < 0
+    assert 1e-4 < found.suggestion < 1
+    assert found.losses[-1] > found.losses[:10].max()
+
+
+def test_the_range_test_takes_a_trainer_only(digits) -> None:
+    with pytest.raises(TypeError, match="trainer must be a Trainer, got Network"):
+        bp.lr_range_test(bp.mlp([64, 10], seed=0), *digits)
+
+
 def test_comparing_in_threads_gives_what_training_alone_gives(digits) -> None:
     x, y = digits
     nets = {name: bp.mlp([64, 32, 10], activation=name, seed=0) for name in ("relu", "tanh", "sigmoid")}
@@ -150,6 +166,19 @@ def test_a_candidate_that_diverges_comes_last_and_spoils_nothing(digits) -> None
     assert "diverged" in comparison["wild"].diverged
     assert comparison.best.diverged is None
     assert "0, diverged" in str(comparison)
+
+
+def test_a_candidate_without_a_learning_rate_to_find_comes_last_and_spoils_nothing(few) -> None:
+    candidates = {"broken": bp.mlp([64, 8, 10], seed=0), "sound": bp.mlp([64, 8, 10], seed=0)}
+    candidates["broken"].parameters[...] = 1e30
+    comparison = bp.compare(candidates, *few, loss="cross_entropy", lr="auto", epochs=1)
+    assert [result.name for result in comparison.results] == ["sound", "broken"]
+    assert "not finite" in comparison["broken"].diverged
+
+
+def test_candidates_are_given_by_name(digits) -> None:
+    with pytest.raises(TypeError, match="candidates must be a dict of networks, optimizers or settings by name, got list"):
+        bp.compare([bp.mlp([64, 10], seed=0)], *digits, loss="cross_entropy")
 
 
 def test_comparing_refuses_nothing_and_candidates_without_network(digits) -> None:
@@ -418,3 +447,31 @@ def test_a_learning_curve_shows_what_more_rows_bring(few) -> None:
     assert np.array_equal(learning_curve(net, *few, n_jobs=3, **options).validation, curve.validation)
     with pytest.raises(ValueError, match="sizes must be at most 225"):
         learning_curve(net, *few, sizes=[226], **options)
+
+
+def test_no_number_of_rows_is_too_odd_for_batch_normalization(few) -> None:
+    net = bp.mlp([64, 8, 10], batch_norm=True, seed=0)
+    curve = learning_curve(net, *few, loss="cross_entropy", sizes=[33, 65], epochs=1)
+    assert np.isfinite(curve.validation).all()
+    rows = len(few[0]) - round(0.2 * len(few[0]))
+    space = {"batch_norm": [True], "batch_size": [rows - 1, 16]}
+    found = bp.search(space, *few, loss="cross_entropy", budget=2, epochs=1)
+    assert all(np.isfinite(trial.score) for trial in found.trials)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sizes": []}, "sizes must hold at least one"),
+        ({"sizes": 5}, "sizes must be a list of numbers of rows, got 5"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+    ],
+)
+def test_a_learning_curve_names_what_it_refuses(few, options, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        learning_curve(bp.mlp([64, 10], seed=0), *few, loss="cross_entropy", **options)
+
+
+def test_a_search_knows_which_metrics_it_can_compare(few) -> None:
+    with pytest.raises(ValueError, match=r"metric must be a name that ends with one of 'loss'.*got 'acc'"):
+        bp.search({"lr": [0.1]}, *few, loss="cross_entropy", metric="acc")

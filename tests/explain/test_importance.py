@@ -86,7 +86,9 @@ def test_it_uses_the_loss_of_the_last_training_and_changes_nothing(x: np.ndarray
         ({"repeats": 0}, "repeats"),
         ({"x": np.zeros((1, 3)), "y": [0.0]}, "at least two rows"),
         ({"y": np.zeros(7)}, "same number of rows"),
-        ({"metric": "profit"}, "profit"),
+        ({"metric": "profit"}, "metric must be a name that ends with one of 'loss'.*got 'profit'"),
+        ({"features": {1: 0, "1": 1}}, "features must have different names, got '1' twice"),
+        ({"seed": -1}, "seed must be at least 0"),
         ({"loss": None}, "loss must be given"),
     ],
 )
@@ -94,3 +96,15 @@ def test_wrong_arguments_are_named(x: np.ndarray, change: dict[str, object], mes
     options = {"x": x, "y": x[:, 0], "loss": "mse"} | change
     with pytest.raises(ValueError, match=message):
         permutation_importance(linear(1.0, 0.0, 0.0), options.pop("x"), options.pop("y"), **options)
+
+
+def test_text_is_no_list_of_names(x: np.ndarray) -> None:
+    with pytest.raises(TypeError, match="features must be a list of names, or a dict of columns, got 'abc'"):
+        permutation_importance(linear(1.0, 0.0, 0.0), x, x[:, 0], loss="mse", features="abc")
+
+
+def test_columns_of_a_frame_that_share_a_name_are_told_apart(x: np.ndarray) -> None:
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(x, columns=["a", "b", "a"])
+    found = permutation_importance(linear(1.0, 0.0, 0.0), frame, x[:, 0], loss="mse")
+    assert sorted(found.names) == ["a (column 0)", "a (column 2)", "b"]

@@ -305,6 +305,11 @@ def has_batch_norm(net: Network) -> bool:
     return any(isinstance(layer, BatchNorm) for _, layer in walk(net.layers, "layers"))
 
 
+def leaves_row_alone(net: Network, rows: int, batch_size: int) -> bool:
+    """Whether the last of several batches has a single row, which is too few for the network's batch normalization."""
+    return rows > batch_size > 1 and rows % batch_size == 1 and has_batch_norm(net)
+
+
 def _check_targets(trainer: TrainingState, data: Rows | Stream | None) -> None:
     """Refuse targets in memory that a metric is not defined for; compiled steps, which keep sums for metrics, do not look."""
     if isinstance(data, Rows):

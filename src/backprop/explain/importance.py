@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import losses
-from .._arrays import as_matrix, check_count
+from .._arrays import as_matrix, check_count, check_list, check_seed
+from .._direction import direction_of_metric
 from .._frames import column_names
 from ..data import check_same_rows
-from ..metrics import better_is
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,9 +121,9 @@ def permutation_importance(
     if len(table) < 2:
         raise ValueError(f"x must have at least two rows to permute, got shape {table.shape}")
     repeats = check_count("repeats", repeats)
-    columns = _columns(features if features is not None else column_names(x), net.n_inputs)
+    columns = _columns(features if features is not None else _distinct(column_names(x)), net.n_inputs)
+    sign = -1.0 if direction_of_metric(metric) == "max" else 1.0
     metrics, key = ([], "loss") if metric in (None, "loss") else ([metric], str(metric))
-    sign = -1.0 if better_is(key) == "max" else 1.0
     function = None if loss is None else losses.get(loss)
 
     def score(rows: npt.NDArray[Any]) -> float:
@@ -131,7 +131,7 @@ def permutation_importance(
         return float(values[key])
 
     whole = score(table)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     orders = [rng.permutation(len(table)) for _ in range(repeats)]
     worse = np.empty((len(columns), repeats))
     for index, part in enumerate(columns.values()):
@@ -145,12 +145,19 @@ def permutation_importance(
     return Importance(tuple(np.array(list(columns), dtype=object)[rank]), mean[rank], worse.std(axis=1)[rank], whole, key)
 
 
+def _distinct(names: list[str] | None) -> list[str] | None:
+    """Names of columns, each with its number where several have one name."""
+    if names is None or len(set(names)) == len(names):
+        return names
+    return [f"{name} (column {index})" if names.count(name) > 1 else name for index, name in enumerate(names)]
+
+
 def _columns(features: Mapping[str, int | Sequence[int]] | Sequence[str] | None, n_inputs: int) -> dict[str, list[int]]:
     """The columns of each feature."""
     if features is None:
         return {f"column {index}": [index] for index in range(n_inputs)}
     if not isinstance(features, Mapping):
-        named = [str(name) for name in features]
+        named = [str(name) for name in check_list("features", features, "names, or a dict of columns")]
         if len(named) != n_inputs or len(set(named)) != n_inputs:
             raise ValueError(f"features must have {n_inputs} different names, one for each column of x, got {named}")
         return {name: [index] for index, name in enumerate(named)}
@@ -162,6 +169,8 @@ def _columns(features: Mapping[str, int | Sequence[int]] | Sequence[str] | None,
         part = np.atleast_1d(np.asarray(given, dtype=object)).tolist()
         if not part or not all(_is_column(index, n_inputs) for index in part):
             raise ValueError(f"features[{name!r}] must be columns of x from 0 to {n_inputs - 1}, got {given!r}")
+        if str(name) in columns:
+            raise ValueError(f"features must have different names, got {str(name)!r} twice")
         columns[str(name)] = [int(index) for index in part]
     return columns
 

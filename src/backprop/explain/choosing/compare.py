@@ -24,7 +24,7 @@ from ...layers import walk
 from ...metrics import better_is
 from ...network import Network
 from ...training import DivergenceError, Trainer
-from .lr_range import lr_range_test
+from .lr_range import NotFiniteError, lr_range_test
 from .parallel import check_jobs, run_all
 
 if TYPE_CHECKING:
@@ -246,6 +246,8 @@ def compare(
 
     Raises
     ------
+    TypeError
+        If the candidates are no mapping.
     ValueError
         Without candidates, where a candidate has no network, without validation rows, or for folds together with
         `validation_data`.
@@ -259,6 +261,9 @@ def compare(
     >>> comparison.best.name
     'relu'
     """
+    if not isinstance(candidates, Mapping):
+        wanted = "networks, optimizers or settings by name"
+        raise TypeError(f"candidates must be a dict of {wanted}, got {type(candidates).__name__}")
     if not candidates:
         raise ValueError("candidates must hold at least one network or optimizer")
     repeats = check_count("repeats", repeats)
@@ -326,7 +331,7 @@ def _train(
             found = lr_range_test(trainer, x, y, batch_size=options["batch_size"], seed=options["seed"])
             trainer.optimizer.lr = found.suggestion
         trainer.fit(x, y, validation_data=validation_data, validation_split=validation_split, callbacks=callbacks, **options)
-    except DivergenceError as error:
+    except (DivergenceError, NotFiniteError) as error:
         diverged = str(error)
     seconds, done = perf_counter() - start, len(history.epoch)
     scored = done > 0 and not all(map(isnan, history[key]))

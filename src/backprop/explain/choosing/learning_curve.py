@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import as_real_array, as_table, check_count, check_in
+from ..._arrays import as_real_array, as_table, check_count, check_in, check_list
+from ..._training.epochs import leaves_row_alone
 from ...data import check_same_rows, hold_out
 from ...training import Trainer
 from .parallel import check_jobs, run_all
@@ -106,13 +107,17 @@ def learning_curve(
     """
     table, targets = as_table(x, "x", net.n_inputs), as_real_array(y, "y")
     check_same_rows((table, targets), ("x", "y"))
-    epochs, jobs = check_count("epochs", epochs), check_jobs(n_jobs)
+    epochs, batch_size, jobs = check_count("epochs", epochs), check_count("batch_size", batch_size), check_jobs(n_jobs)
     trainer = Trainer(net.copy(), loss=loss, optimizer=copy.deepcopy(optimizer), metrics=[metric] if metric else [])
     check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
     classes = trainer.loss.task in ("classification", "binary") and targets.size == len(targets)
     kept, held_out = hold_out(len(table), validation_split, stratify=targets.reshape(-1) if classes else None, seed=seed)
     order = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(4,))).permutation(kept)
-    counts = [max(1, round(share * len(order))) for share in SHARES] if sizes is None else list(sizes)
+    counts = (
+        [max(1, round(share * len(order))) for share in SHARES] if sizes is None else check_list("sizes", sizes, "numbers of rows")
+    )
+    if not counts:
+        raise ValueError("sizes must hold at least one number of rows")
     for count in counts:
         if check_count("sizes", count) > len(order):
             raise ValueError(f"sizes must be at most {len(order)}, the rows that are not held out, got {count}")
@@ -126,6 +131,7 @@ def learning_curve(
             targets[part],
             epochs=max(1, round(epochs * len(order) / count)),
             batch_size=batch_size,
+            drop_last=leaves_row_alone(made.net, count, batch_size),
             seed=seed,
             verbose=False,
         )

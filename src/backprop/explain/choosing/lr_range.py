@@ -12,14 +12,22 @@ import numpy.typing as npt
 
 from ..._arrays import as_real_array, check_count, check_positive
 from ..._html import line_chart
-from ..._training.epochs import has_batch_norm
+from ..._training.epochs import leaves_row_alone
 from ..._types import AnyArray
 from ...data import batches
+from ...training import Trainer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from ...training import Trainer
+    from ...losses import Loss
+
+
+FIRST = 10  # losses at learning rates that change next to nothing
+
+
+class NotFiniteError(ValueError):
+    """There is no learning rate to find: the loss is not finite from the start."""
 
 
 class LrRange(NamedTuple):
@@ -79,12 +87,15 @@ def lr_range_test(
     low, high : float
         The first and the last learning rate; they grow by an equal factor an update.
     steps : int
-        How many learning rates to try, one for each update; it stops early where the loss is above 4 times its least value.
+        How many learning rates to try, one for each update; it stops early where the loss is above 4 times its least value; where
+        losses may be below 0, where it is above its least value by 3 times that value's size, and 3 times what it has fallen by.
     batch_size, seed : int
         As for `Trainer.fit`.
 
     Raises
     ------
+    TypeError
+        If `trainer` is no `Trainer`.
     ValueError
         Unless ``0 < low < high``, for fewer than 10 steps, or where the loss is not finite from the start.
 
@@ -97,6 +108,8 @@ def lr_range_test(
     >>> 1e-4 < result.suggestion < 0.3
     True
     """
+    if not isinstance(trainer, Trainer):
+        raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
     low, high = check_positive("low", low), check_positive("high", high)
     if low >= high:
         raise ValueError(f"low must be below high, got {low} and {high}")
@@ -105,21 +118,33 @@ def lr_range_test(
     probe = _fresh_copy(trainer)
     losses: list[float] = []
     table, batch_size = as_real_array(x, "x"), check_count("batch_size", batch_size)
-    single = len(table) > batch_size and len(table) % batch_size == 1  # in the last batch, too few for batch normalization
-    rows = cycle(batches(table, y, batch_size=batch_size, seed=seed, drop_last=single and has_batch_norm(probe.net)))
+    alone = leaves_row_alone(probe.net, len(table), batch_size)
+    rows = cycle(batches(table, y, batch_size=batch_size, seed=seed, drop_last=alone))
     for lr in lrs.tolist():
         probe.optimizer.lr = lr
         loss = _update(probe, rows)
         if not np.isfinite(loss):
             break
         losses.append(loss)
-        if loss > 4 * min(losses):
+        if _has_exploded(losses, probe.loss):
             break
     if not losses:
-        raise ValueError("the loss is not finite before any step; look at the data and the initial weights with diagnose")
+        raise NotFiniteError("the loss is not finite before any step; look at the data and the initial weights with diagnose")
     values = np.array(losses)
     smoothed = _smooth(values)
     return LrRange(lrs[: values.size], values, smoothed, _steepest(lrs[: values.size], smoothed))
+
+
+def _has_exploded(losses: list[float], function: Loss) -> bool:
+    """Whether the last loss is far above the least.
+
+    Where 0 is not the least loss there can be, how the first losses vary and what they have fallen by tells what is far.
+    """
+    least = min(losses)
+    if least > 0 and function.link not in ("exp", "mean"):
+        return losses[-1] > 4 * least
+    first = losses[:FIRST]
+    return len(losses) > FIRST and losses[-1] > least + 3 * max(abs(least), max(first) - least)
 
 
 def _fresh_copy(trainer: Trainer) -> Trainer:

@@ -17,12 +17,13 @@ import numpy.typing as npt
 
 from ... import losses
 from ..._arrays import as_real_array, as_table, check_count, check_in, check_number, check_seed
+from ..._direction import direction_of_metric
 from ..._files import replace_file
 from ..._html import table as html_table
+from ..._training.epochs import leaves_row_alone
 from ..._training.progress import progress_bar
 from ..._types import AnyArray
 from ...data import check_same_rows, hold_out
-from ...metrics import better_is
 from ...network import Network, mlp
 from ...optimizers import AdamW
 from ...training import DivergenceError, Trainer
@@ -207,7 +208,7 @@ def search(
     outputs = _outputs(criterion, targets) if n_outputs is None else check_count("n_outputs", n_outputs)
     criterion.prepare_targets(targets, outputs, np.float32, name="y")
     key = f"val_{metric or 'loss'}"
-    sign = -1.0 if better_is(key) == "max" else 1.0
+    sign = -1.0 if direction_of_metric(metric) == "max" else 1.0
     if validation_data is None:
         check_in("validation_split", validation_split, 0.0, 1.0, closed="neither")
         classes = criterion.task in ("classification", "binary") and targets.size == len(targets)
@@ -333,7 +334,16 @@ def _trained(
     try:
         if before < epochs:
             x, y = job.data
-            trainer.fit(x, y, epochs=epochs - before, batch_size=int(settings["batch_size"]), seed=job.seed + number, verbose=False)
+            size = int(settings["batch_size"])
+            trainer.fit(
+                x,
+                y,
+                epochs=epochs - before,
+                batch_size=size,
+                drop_last=leaves_row_alone(trainer.net, len(x), size),
+                seed=job.seed + number,
+                verbose=False,
+            )
         score = trainer.evaluate(*job.validation)[job.metric or "loss"]
     except DivergenceError:
         if store is not None:
