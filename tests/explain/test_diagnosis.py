@@ -11,7 +11,7 @@ import pytest
 
 import backprop as bp
 from backprop import activations
-from backprop.explain.diagnosis import CATALOGUE, Finding, Report
+from backprop.explain.diagnosis import CATALOGUE, Finding, Report, curves
 from backprop.explain.diagnosis.findings import Severity
 
 pytestmark = pytest.mark.once
@@ -600,3 +600,73 @@ def test_the_monitor_judges_curves_where_batches_cannot_be_seen_again(digits: Da
     monitor = bp.Monitor()
     classifier(32).fit(((x, y) for _ in range(6)), loss="cross_entropy", steps_per_epoch=1, epochs=6, callbacks=[monitor])
     assert names(monitor.report()) == []
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_data_whose_gradients_overflow_are_diagnosed(rng: np.random.Generator, dtype: str) -> None:
+    x = rng.uniform(1.6e18, 1.7e18, size=(200, 1)) * (1 if dtype == "float32" else 1e80)  # times in nanoseconds
+    y, net = rng.normal(size=200), bp.mlp([1, 16, 1], dtype=dtype, seed=0)
+    assert bp.diagnose(net, x, y, loss="mse", optimizer="adam").findings[0].name == "inputs not scaled"
+    monitor = bp.Monitor(share=0.9)
+    with pytest.raises(bp.DivergenceError):
+        net.fit(x, y, loss="mse", optimizer="adam", epochs=2, callbacks=[monitor])
+    assert "inputs not scaled" in names(monitor.report())
+
+
+def test_batch_normalization_and_a_single_row(rng: np.random.Generator) -> None:
+    x, y = rng.normal(size=(64, 3)), rng.integers(0, 2, 64)
+    net = bp.mlp([3, 8, 2], batch_norm=True, seed=0)
+    assert names(bp.diagnose(net, x[:1], y[:1], loss="cross_entropy")) == ["constant targets"]
+    monitor = bp.Monitor(rows=1, share=0.99)
+    net.fit(x, y, loss="cross_entropy", epochs=50, callbacks=[monitor])
+    assert monitor.epochs
+
+
+def test_losses_below_0_are_no_sign_of_trouble() -> None:
+    falling = np.array([-3.0, -3.1, -3.15, -3.18, -3.2, -3.21, -3.2, -3.22])
+    assert list(curves.instability(falling, None, None)) == []
+    validation = np.array([-2.9, -3.0, -3.05, -3.06, -3.0, -3.0, -3.0, -3.0])
+    assert list(curves.overfitting(falling - 0.7 * np.arange(8), validation, None)) == []
+    rising = np.array([-3.0, -2.0, 1.0, 5.0])
+    assert [finding.name for finding in curves.instability(rising, None, None)] == ["learning rate too high"]
+    known_by_heart = np.array([-2.0, -1.0, 2.0, 9.0, 12.0, 15.0, 20.0, 30.0])
+    assert [finding.name for finding in curves.overfitting(falling - np.arange(8), known_by_heart, None)] == ["overfitting"]
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gaussian"])
+def test_healthy_runs_with_losses_below_0(rng: np.random.Generator, loss: str) -> None:
+    x = rng.normal(size=(600, 4))
+    y = rng.poisson(np.exp(1.5 + 0.5 * x[:, 0])) if loss == "poisson" else 0.1 * (x[:, 0] + 0.3 * rng.normal(size=600))
+    net = bp.mlp([4, 16, 2 if loss == "gaussian" else 1], seed=0)
+    net.fit(x, y, loss=loss, optimizer="adam", epochs=60)
+    assert names(watched(net, x, y, loss=loss, optimizer=bp.Adam(lr=3e-4), epochs=8)[0]) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": "32"}, "batch_size must be an integer"),
+        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"rows": 0}, "rows must be at least 1"),
+        ({"history": [1.0]}, "history must be a History or a mapping of names to values, got list"),
+        ({"validation_data": (np.zeros((4, 2)),)}, "validation_data must be a pair"),
+        ({"net": "net"}, "net must be a Network, got str"),
+    ],
+)
+def test_diagnose_names_what_it_refuses(options: dict[str, object], message: str) -> None:
+    given = {"net": bp.mlp([2, 4, 1], seed=0), "x": np.zeros((4, 2)), "y": np.arange(4.0), "loss": "mse"} | options
+    with pytest.raises((TypeError, ValueError), match=message):
+        bp.diagnose(**given)
+
+
+def test_missing_values_are_found_wherever_they_stand(rng: np.random.Generator) -> None:
+    pandas = pytest.importorskip("pandas")
+    net, x, y = bp.mlp([2, 4, 1], seed=0), rng.normal(size=(6, 2)), rng.normal(size=6)
+    x[3, 1] = np.nan
+    frame = pandas.DataFrame(x).astype("Float64")
+    for report in (
+        bp.diagnose(net, frame, y, loss="mse"),
+        bp.diagnose(net, np.zeros((6, 2)), y, loss="mse", validation_data=(x, y)),
+    ):
+        assert names(report) == ["non-finite values"]
+        assert "1 of 12 values, the first in row 3" in report.findings[0].evidence

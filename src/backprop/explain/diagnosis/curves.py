@@ -14,6 +14,12 @@ from .findings import Finding
 from .signal import Signal
 
 
+def sizes(losses: AnyArray) -> AnyArray:
+    """What changes of a loss are compared with: the losses; where they go below 0, and so 0 says nothing, at least their range."""
+    size = np.abs(losses)
+    return size if losses.min() >= 0 else np.maximum(size, np.ptp(losses))
+
+
 def loss_against_chance(loss: float, chance: float | None, tolerance: float) -> Iterator[Finding]:
     """A loss this many times above what is reached without looking at the inputs."""
     if chance is not None and np.isfinite(loss) and loss > tolerance * chance + 1:
@@ -28,9 +34,10 @@ def instability(losses: AnyArray, initial: float | None, chance: float | None) -
     if losses.size < 3:
         return
     start, end, best = float(losses[0]), float(losses[-1]), float(losses.min())
-    jumps = int(np.sum(losses[1:] > 1.5 * losses[:-1]))
-    diverged = end > 1.2 * start and end > 1.5 * best
-    unsteady = jumps >= max(2, losses.size // 4) and end > 0.3 * start
+    size = sizes(losses)
+    jumps = int(np.sum(np.diff(losses) > 0.5 * size[:-1]))
+    diverged = end - start > 0.2 * size[0] and end - best > 0.5 * size[losses.argmin()]
+    unsteady = jumps >= max(2, losses.size // 4) and end - start > -0.7 * size[0]
     thrown = (
         initial is not None and chance is not None
         and losses.max() > max(10 * chance, 2 * initial) and end > 0.5 * min(chance, initial)
@@ -50,9 +57,10 @@ def overfitting(losses: AnyArray, validation: AnyArray, chance: float | None) ->
     if losses.size < 4 or validation.size != losses.size or not np.isfinite(validation).all():
         return
     best, last, end = int(validation.argmin()), float(validation[-1]), float(losses[-1])
-    scale = losses[0] if chance is None else chance
+    size = sizes(losses)
+    scale = size[0] if chance is None else chance
     risen = best < 0.75 * losses.size and last - validation[best] > 0.05 * scale
-    memorised = end < 0.8 * losses[best] and last > 2 * end
+    memorised = losses[best] - end > 0.2 * size[best] and last - end > size[-1]
     no_use = chance is not None and last > 0.8 * chance and end < 0.3 * last
     if (risen and memorised) or no_use:
         yield Finding(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ... import optimizers
-from ..._arrays import as_matrix, check_flag
+from ..._arrays import as_matrix, as_real_array, check_count, check_flag
 from ..._training.rows import Batch
+from ...network import Network
 from ..trace import given_or_own
 from . import data
 from .findings import Report
@@ -21,7 +22,6 @@ from .validation import shared_rows
 if TYPE_CHECKING:
     from ...history import History
     from ...losses import Loss
-    from ...network import Network
     from ...optimizers._base import Optimizer
 
 
@@ -72,6 +72,8 @@ def diagnose(
 
     Raises
     ------
+    TypeError
+        Where `net` is no network, or an option has the wrong type.
     ValueError
         Where x, y or loss do not fit the network, or no loss is given and the network was never trained.
 
@@ -85,8 +87,18 @@ def diagnose(
     >>> report.findings[0].name
     'vanishing gradients'
     """
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
     function = given_or_own(loss, net)
-    broken = [*data.non_finite_data("x", np.asarray(x)), *data.non_finite_data("y", np.asarray(y))]
+    batch_size, rows = None if batch_size is None else check_count("batch_size", batch_size), check_count("rows", rows)
+    if history is not None and not isinstance(history, Mapping):
+        raise TypeError(f"history must be a History or a mapping of names to values, got {type(history).__name__}")
+    pairs = {"x": x, "y": y}
+    if validation_data is not None:
+        if not isinstance(validation_data, tuple | list) or len(validation_data) != 2:
+            raise ValueError("validation_data must be a pair (x, y)")
+        pairs |= {"x of validation_data": validation_data[0], "y of validation_data": validation_data[1]}
+    broken = [finding for name, values in pairs.items() for finding in data.non_finite_data(name, _as_given(values))]
     if broken:
         return Report.of(broken)
     inputs = as_matrix(x, "x", net.dtype, net.n_inputs)
@@ -119,6 +131,14 @@ def diagnose(
     )
     sample = _sample(len(inputs), rows)
     return Report.of(findings + judge(case, Batch(inputs[sample], targets[sample], None, None)))
+
+
+def _as_given(values: npt.ArrayLike) -> npt.NDArray[Any]:
+    """Values as an array to be searched for NaN, which missing values of frames are; what is no numbers is refused later."""
+    try:
+        return as_real_array(values, "values")
+    except (TypeError, ValueError):
+        return np.empty(0)
 
 
 def _sample(count: int, most: int) -> npt.NDArray[np.intp]:

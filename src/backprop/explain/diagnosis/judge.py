@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ..._training.epochs import has_batch_norm
 from ..._training.rows import Batch
 from ...losses import Loss
 from ...network import Network
@@ -182,7 +183,7 @@ def _few_updates(case: Case, probe: Probe, losses: npt.NDArray[Any], now: float)
         return []
     small = probe._replace(batch_size=min(probe.batch_size, 32))
     reached = small.loss_after() if small.steps > 2 * updates else np.inf
-    if not reached < 0.8 * now:
+    if not now - reached > 0.2 * abs(now):
         return []
     seen = f"There were {updates} updates; {small.steps} updates with batches of {small.batch_size} rows come to {reached:.3g}."
     return [Finding("too few updates", "warning", seen, numbers={"updates": updates, "reached": reached})]
@@ -193,8 +194,9 @@ def _changed_gradients(case: Case, probe: Probe, now: float) -> list[Finding]:
     if not case.has_hook or (case.updates is not None and case.updates < probe.steps):
         return []
     start, free = probe.loss_before(), probe.loss_after()
-    uphill = now > start and free < 0.98 * start
-    if not (uphill or free < 0.7 * min(now, case.chance or now)):
+    uphill = now > start and start - free > 0.02 * abs(start)
+    low = min(now, case.chance or now)
+    if not (uphill or low - free > 0.3 * abs(low)):
         return []
     seen = f"The loss is {now:.4g}; {probe.steps} steps from the beginning without on_gradients bring it to {free:.4g}."
     return [Finding("changed gradients", "warning", seen, numbers={"loss": now, "free": free})]
@@ -264,4 +266,20 @@ def _at(stage: Any, findings: list[Finding]) -> list[Finding]:
 
 
 def _trace(net: Network, batch: Batch, case: Case) -> Trace:
-    return trace(net, batch.x, batch.targets, loss=case.loss, optimizer=case.optimizer, sample_weight=batch.sample_weight)
+    return traced_step(net, batch, case.loss, case.optimizer)
+
+
+def traced_step(net: Network, batch: Batch, loss: Loss, optimizer: Optimizer | None) -> Trace:
+    """One step on a copy; without the update where gradients are too large for one, in evaluation mode where a row is alone.
+
+    Batch normalization cannot train on a single row, and optimizers refuse gradients whose squares overflow: of such networks and
+    data, too, there is something to say.
+    """
+    training = len(batch.x) > 1 or not has_batch_norm(net)
+    with np.errstate(all="ignore"):
+        try:
+            return trace(
+                net, batch.x, batch.targets, loss=loss, optimizer=optimizer, sample_weight=batch.sample_weight, training=training
+            )
+        except ArithmeticError:
+            return trace(net, batch.x, batch.targets, loss=loss, sample_weight=batch.sample_weight, training=training)

@@ -14,10 +14,10 @@ from ..._arrays import check_count, check_in
 from ..._settings import option
 from ..._training.rows import CHUNK, Batch, Rows
 from ...callbacks import Callback
-from ..trace import Trace, trace
+from ..trace import Trace
 from .data import chance_loss, few_validation_rows, non_finite_data
 from .findings import Finding, Report
-from .judge import Case, Data, data_findings, judge
+from .judge import Case, Data, data_findings, judge, traced_step
 from .signal import spread
 from .step import idle_share, non_finite_step, rms
 from .validation import shared_rows
@@ -278,12 +278,7 @@ class Monitor(Callback):
 
     def _step(self, net: Network, batch: Batch) -> Trace:
         """One step on a copy."""
-        trainer = self.trainer
-        with np.errstate(all="ignore"):
-            return trace(
-                net, batch.x, batch.targets,
-                loss=trainer.loss, optimizer=trainer.optimizer, sample_weight=batch.sample_weight,
-            )  # fmt: skip
+        return traced_step(net, batch, self.trainer.loss, self.trainer.optimizer)
 
     def _record(self, step: Trace) -> None:
         for layer in step.layers:
@@ -293,8 +288,8 @@ class Monitor(Callback):
             if "grad_weight" in layer.values:
                 grad, weight = layer.values["grad_weight"], layer.values["weight"]
                 self.gradient_norms.setdefault(layer.name, []).append(rms(grad) * grad.size**0.5)
-                ratio = rms(layer.values["update_weight"]) / max(rms(weight), 1e-300)
-                self.update_ratios.setdefault(layer.name, []).append(ratio)
+                update = rms(layer.values["update_weight"]) if "update_weight" in layer.values else np.nan
+                self.update_ratios.setdefault(layer.name, []).append(update / max(rms(weight), 1e-300))
 
 
 def _part(batch: Batch, rows: slice) -> Batch:

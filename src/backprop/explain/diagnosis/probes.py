@@ -61,7 +61,8 @@ class Probe(NamedTuple):
     def clipping(self, now: float) -> tuple[float, float] | None:
         """The loss after some steps with clipping and without it, where clipping is what holds the run back."""
         start, limited, free = self.loss_before(), self.loss_after(), self.loss_after(clipped=False)
-        holds_back = np.isfinite(free) and start - free > 4 * max(start - limited, 0.0) and free < min(0.9 * start, now)
+        falls = start - free > max(4 * (start - limited), 0.1 * abs(start))
+        holds_back = np.isfinite(free) and falls and free < now
         return (limited, free) if holds_back else None
 
 

@@ -135,7 +135,7 @@ def batch_norm_statistics(net: Network, loss: Loss, batch: Batch) -> Iterator[Fi
             layer.rate = 0.0
     running = loss.value(probe.predict(batch.x), batch.targets, sample_weight=batch.weight)
     own = loss.value(probe.forward(batch.x, training=True), batch.targets, sample_weight=batch.weight)
-    if running > 1.5 * own and running - own > 0.1:
+    if running - own > max(0.5 * abs(own), 0.1):
         name, norm = norms[0]
         yield Finding(
             "batch norm statistics", "warning",
@@ -179,7 +179,7 @@ def thrown_units(changed: Iterable[Change], before: Iterable[Finding], now: Iter
 def small_movement(changed: list[Change], losses: AnyArray) -> Iterator[Finding]:
     """Weights that have hardly moved, with a loss that has hardly fallen."""
     moved = max((change.moved / change.before for change in changed if change.before > 0), default=1.0)
-    if losses.size >= 4 and 0 <= moved < 0.03 and losses[-1] > 0.9 * losses[0]:
+    if losses.size >= 4 and 0 <= moved < 0.03 and losses[0] - losses[-1] < 0.1 * abs(losses[0]):
         yield Finding(
             "learning rate too low", "warning",
             f"In {losses.size} epochs no layer's weights moved by more than {moved:.2g} of their size, and the loss went from "
@@ -205,7 +205,7 @@ def held_back(net: Network, loss: Loss, batch: Batch, optimizer: Optimizer, l2: 
     for factor in (1.5, 2.0, 4.0):
         probe.parameters[...] = np.asarray(factor, net.dtype) * net.parameters
         there = loss.value(probe.forward(batch.x), batch.targets, sample_weight=batch.weight)
-        if there < 0.95 * here:
+        if here - there > 0.05 * abs(here):
             yield Finding(
                 "regularization too strong", "warning",
                 f"The loss stands at {here:.4g}; with all parameters {factor:g} times as large it would be {there:.4g}, but "

@@ -20,7 +20,10 @@ from .findings import Finding, Severity
 
 def rms(values: AnyArray) -> float:
     """The root mean square, 0 for no values; computed in float64."""
-    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+    if not values.size:
+        return 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.mean(np.square(values, dtype=np.float64))))
 
 
 def non_finite_step(trace: Trace) -> Iterator[Finding]:
