@@ -393,3 +393,22 @@ def test_gradients_that_wait_for_their_update_are_not_lost_with_accumulate_steps
 def test_a_hook_must_be_a_function():
     with pytest.raises(TypeError, match="on_epoch_end must be a function, got 5"):
         callbacks.LambdaCallback(on_epoch_end=5)
+
+
+def test_an_optimizer_may_count_its_steps_in_a_property(rng):
+    class Counting(bp.Adam):
+        @property
+        def steps(self):
+            return self.__dict__.get("_steps", 0)
+
+        @steps.setter
+        def steps(self, steps):
+            self.__dict__["_steps"] = steps
+
+    x, y = rng.normal(size=(12, 2)), rng.integers(0, 3, 12)
+    trainers = [bp.Trainer(bp.mlp([2, 3], seed=0), loss="cross_entropy", optimizer=kind(lr=0.1)) for kind in (Counting, bp.Adam)]
+    for trainer in trainers:
+        trainer.fit(x, y, epochs=2, batch_size=4, seed=0)
+        trainer.step(x, y)
+    assert trainers[0].optimizer.steps == 7
+    np.testing.assert_array_equal(trainers[0].net.parameters, trainers[1].net.parameters)

@@ -167,6 +167,13 @@ class Options:
                 raise
         self._assigned(name)
 
+    def _advance(self, name: str, by: int) -> None:
+        """Move a count on by a number that needs no check; at every step or epoch, so without the way of an assignment."""
+        if name in self._options:
+            self.__dict__[name] += by
+        else:  # a property in its place
+            setattr(self, name, getattr(self, name) + by)
+
     def __delattr__(self, name: str) -> None:
         if name in self._options:
             raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")

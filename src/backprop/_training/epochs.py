@@ -182,13 +182,13 @@ def _steps(data: Rows | Stream, options: FitOptions) -> int | None:
 
 def _count_epoch(trainer: TrainingState, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
     """Let trainer, optimizer and schedule know that an epoch is done."""
-    trainer.epoch += 1
+    trainer._advance("epoch", 1)
     count_epoch(trainer.optimizer, monitored, logs)
 
 
 def count_epoch(optimizer: Optimizer, monitored: ReduceOnPlateau | None, logs: Mapping[str, float]) -> None:
     """Let an optimizer, and its schedule if it follows results, know that an epoch with these results is done."""
-    optimizer.epoch += 1
+    optimizer._advance("epoch", 1)
     if monitored is not None:
         monitored._observe_key(logs)
 

@@ -377,10 +377,10 @@ class TrainingStep(Options):
             results.outputs,
             results.tally,
         )
-        net.dropout_step += forwards
+        net._noise.step += forwards
         if updates:
-            optimizer.steps += updates
-            self.last_lr = float(rates[updates - 1])
+            optimizer._advance("steps", updates)
+            self.__dict__["last_lr"] = float(rates[updates - 1])
         if end == LOSS_NOT_FINITE:
             raise self._divergence("loss", float(results.losses[done]))
         if end == GRADIENT_NOT_FINITE:
@@ -656,7 +656,8 @@ class TrainingStep(Options):
 
     def _is_finite(self) -> bool:
         """Tell whether all parameters and buffers are finite."""
-        return bool(np.isfinite(self.net.parameters).all() and np.isfinite(self.net.buffers).all())
+        parameters, buffers = self.net.parameters, self.net.buffers
+        return bool(np.isfinite(parameters).all()) and (not buffers.size or bool(np.isfinite(buffers).all()))
 
     def _check_parameters(self) -> None:
         """Raise a DivergenceError if a parameter or buffer is no longer finite."""
