@@ -20,6 +20,7 @@ from backprop.tabular import (
     NumericFeature,
     TableEncoder,
     TableModel,
+    _columns,
     fit_target,
     read_csv,
 )
@@ -150,6 +151,9 @@ def test_dates_that_can_be_read_in_two_ways_are_refused_until_it_is_said_which()
         (["25/03/2024", "26/04/2023"], ["12/25/2024"], "row 1 holds '12/25/2024'"),
         (["03/25/2024", "04/26/2023"], ["04/03/2024", "25/03/2024"], "row 2 holds '25/03/2024'"),
         (["2024-03-25", "2023-04-26"], ["03/04/2024"], "row 1 holds '03/04/2024'"),
+        (["2024-03-25", "2023-04-26"], ["25/04/2024", "03/04/2024"], "row 2 holds '03/04/2024'"),
+        (["2024-03-25", "2023-04-26"], ["04/25/2024", "03/04/2024"], "row 2 holds '03/04/2024'"),
+        (["2024-03-25", "2023-04-26"], ["2024-01-01", "12:30"], "row 2 holds '12:30'"),
     ],
 )
 def test_day_and_month_of_new_rows_are_those_of_training_whatever_the_other_rows_say(
@@ -159,6 +163,85 @@ def test_day_and_month_of_new_rows_are_those_of_training_whatever_the_other_rows
     with pytest.raises(ValueError, match=f"column 'd' must hold a date .* in every row, {place}"):
         encoder.transform({"d": new})
     assert encoder.transform({"d": ["3 April 2024"]}).tolist() == encoder.transform({"d": ["2024-04-03"]}).tolist()
+
+
+def test_a_date_is_the_same_one_whatever_stands_beside_it() -> None:
+    encoder = TableEncoder.fit({"d": ["2024-03-25", "2023-04-26"]})
+    new = ["1.2.2024", "04/25/2024", "25/04/2024", "2024-04-25", "25 April 2024", None]
+    alone = [encoder.transform({"d": text})[0] for text in new]
+    np.testing.assert_array_equal(encoder.transform({"d": new}), alone)
+    np.testing.assert_array_equal(alone[0], encoder.transform({"d": "2024-02-01"})[0])
+    with pytest.raises(ValueError, match=r"'t' must hold a date \(time\) in every row, row 1 holds '2024-03-25'"):
+        TableEncoder.fit({"t": ["12:30", "13:30"]}).transform({"t": ["2024-03-25"]})
+
+
+@pytest.mark.parametrize(
+    ("learned", "new"),
+    [
+        (["1.234,5", "2,5", "7.000"], ["1.000", "true"]),
+        (["1.234,5", "2,5", "7.000"], ["1.000", "1.5"]),
+        (["1.234,5", "2,5", "7.000"], ["10,000", "1,234.5"]),
+        ([1.5, 2.5], ["1.234", "1.234,5"]),
+        ([1.5, 2.5], ["1.234", "1,5"]),
+        (["1,5", "2,5"], ["1.000", "1.234,5"]),
+    ],
+)
+def test_a_number_is_never_read_as_another_one_because_of_other_rows(learned: Any, new: list[str]) -> None:
+    encoder = TableEncoder.fit({"x": learned})
+    assert encoder.transform({"x": new[0]}).shape == (1, 1)
+    with pytest.raises(ValueError, match="column 'x' must hold a number in every row, in one spelling; it mixes"):
+        encoder.transform({"x": new})
+
+
+@pytest.mark.parametrize(
+    ("learned", "texts", "said", "numbers"),
+    [
+        ([1.5, 2.5], ["1.234", "2.500"], {"decimal": ",", "thousands": "."}, [1234, 2500]),
+        ([1.5, 2.5], ["1.234,5", "2.500"], {"decimal": ","}, [1234.5, 2500]),
+        (["1,5", "2,5"], ["1.234", "2.500"], {"decimal": ","}, [1234, 2500]),
+        (["1,000.5", "2.5"], ["1,234", "2,500"], {"decimal": ",", "thousands": "."}, [1.234, 2.5]),
+        ([1.5, 2.5], ["1.234", "2.500"], {"decimal": "."}, [1.234, 2.5]),
+        ([1.5, 2.5], ["1.234", "2.500"], {"decimal": ","}, "'1.234' is 1.234 as training spelled numbers, and 1234 as is said of"),
+        (
+            [1.5, 2.5],
+            ["1.234", "2.500"],
+            {"thousands": "."},
+            "'1.234' is 1.234 as training spelled numbers, and 1234 as is said of",
+        ),
+        (["1,000.5", "2.5"], ["1,234"], {"thousands": "."}, "'1,234' is 1234 as training spelled numbers, and 1.234 as is said of"),
+    ],
+)
+def test_what_is_said_of_the_file_of_new_rows_is_obeyed_or_refused(
+    tmp_path: Path, learned: Any, texts: list[str], said: dict[str, str], numbers: Any
+) -> None:
+    path = tmp_path / "new.csv"
+    path.write_text("\n".join(["x;y", *(f"{text};a" for text in texts)]))
+    encoder, target = TableEncoder.fit({"x": learned}), NumberTarget.fit("x", learned)
+    for table in (read_csv(path, ";", **said), read_table(str(path), Options(";", **said))):  # type: ignore[arg-type]
+        for transform, given in ((encoder.transform, table), (target.transform, _columns.columns(table)["x"])):
+            if isinstance(numbers, str):
+                with pytest.raises(ValueError, match=f"column 'x': {numbers}"):
+                    transform(given)
+            else:
+                np.testing.assert_allclose(
+                    transform(given), transform({"x": numbers} if transform == encoder.transform else numbers)
+                )
+
+
+def test_columns_to_learn_from_keep_the_spelling_that_was_found_for_all_their_rows(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "x;y;z\n" + "".join(f"{row}.{1 + row % 9}25;{row}.{1 + row % 7}25;a\n" for row in range(1, 41)) + "7.5;7.5;b\n" * 2
+    )
+    table = read_csv(path, decimal=",")
+    model = TableModel.fit(table, "y", epochs=1, verbose=False)  # the few rows to judge by may all look like groups of thousands
+    assert model.encoder.features[0].centre < 50  # type: ignore[union-attr]
+    assert TableEncoder.fit(table, rows=range(40)).features[0].centre < 50  # type: ignore[union-attr]
+
+
+def test_no_groups_of_thousands_may_be_said() -> None:
+    table = {"x": ["1,234", "2,500"]}
+    assert TableEncoder.fit(table, thousands="").config() == TableEncoder.fit(table, decimal=",", thousands="").config()
 
 
 @pytest.mark.parametrize(

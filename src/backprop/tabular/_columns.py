@@ -60,6 +60,7 @@ class Column:
     """
 
     located = True  # whether rows have a place that a message may name
+    learned: Spelling | None = None  # the spelling that was found for its numbers, in a column to learn from
 
     def __init__(self, name: str, values: Any, *, missing: frozenset[str] = MISSING, table: Table | None = None) -> None:
         self.name = name
@@ -135,6 +136,7 @@ class Column:
         taken = object.__new__(Column)
         taken.name, taken.missing, taken.categorical, taken._table = self.name, self.missing, self.categorical, self._table
         taken._rows = rows if self._rows is None else self._rows[rows]
+        taken.learned = self.learned
         taken._numbers = {key: None if found is None else found[rows] for key, found in self._numbers.items()}
         taken._items, taken._values, taken._words = self._items, self._values, self._words
         if self._values is not None:
@@ -237,6 +239,18 @@ class Column:
             self._numbers[spelling] = self._parsed(spelling)
         return self._numbers[spelling]
 
+    def reads_alike(self, numbers: Numbers, spelling: Spelling) -> bool:
+        """Whether these are the numbers that a spelling reads, wherever it reads one from text."""
+        if not self.is_spelled:
+            return True
+        codes, texts = self._used(written=True)
+        found = [None if text is None else _spelling.parse(text, spelling) for text in texts]
+        other = np.array([math.nan if number is None else number for number in found], np.float64)[codes]
+        differ = (other != numbers) & ~np.isnan(other)
+        if not differ.any() or not self.is_text:
+            return not differ.any()
+        return all(is_number(type(item)) for item, differs in zip(self.values, differ.tolist(), strict=True) if differs)
+
     def exact(self, spelling: Spelling) -> AnyArray | None:
         """Return the values as `numbers` does, but whole ones as integers where float64 may merge them."""
         if not self.is_spelled:
@@ -313,13 +327,13 @@ class Column:
             return None
         return np.array([math.nan if word is None else float(word in TRUE) for word in words], np.float64)[codes]
 
-    def dates(self, form: str) -> Dates | None:
-        """Return the values as moments, or None when some are not; see `_dates.FORMATS`."""
+    def dates(self, form: str, *, alike: bool = False) -> Dates | None:
+        """Return the values as moments, or None when some are not; see `_dates.FORMATS`, and `_dates.parse_alike` for `alike`."""
         if not self.is_text and self._values.dtype.kind == "M":
             moments: Dates = self._values
             return moments
         codes, texts = self._used(written=True)  # of numbers, too: 20240131 is a date in the format %Y%m%d
-        found = _dates.convert(texts, form)
+        found = _dates.convert(texts, form, _dates.parse_alike if alike and self.is_text else _dates.parse)
         return None if found is None else found[codes]
 
     def require(self, parse: Callable[[Column], Any], what: str) -> Any:

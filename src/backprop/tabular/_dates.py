@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -69,11 +69,28 @@ def parse(text: str, form: str) -> datetime | None:
         return None
 
 
-def convert(texts: Sequence[str | None], form: str) -> Dates | None:
+def parse_alike(text: str, form: str) -> datetime | None:
+    """Return what `parse` does, also for a text in another format of `FORMATS`, unless it would exchange day and month.
+
+    It says nothing about other texts of its column, so that a date is the same one whatever stands beside it.
+    """
+    moment = parse(text, form)
+    if moment is not None or "%" in form:
+        return moment
+    try:
+        other = find([text])
+    except AmbiguousDateError:
+        return None
+    if other is None or {form, other} == {"day-month-year", "month-day-year"} or "time" in (form, other):
+        return None
+    return parse(text, other)
+
+
+def convert(texts: Sequence[str | None], form: str, parse_one: Callable[[str, str], datetime | None] = parse) -> Dates | None:
     """Return the moments of a column, None if a text names none."""
     known: dict[str | None, Any] = {None: np.datetime64("NaT", "us")}
     for text in set(texts) - {None}:
-        moment = parse(text, form)  # type: ignore[arg-type]
+        moment = parse_one(text, form)  # type: ignore[arg-type]
         if moment is None:
             return None
         known[text] = np.datetime64(moment, "us")

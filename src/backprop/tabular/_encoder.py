@@ -194,6 +194,7 @@ class TableEncoder:
         for name, column in columns.items():
             given = name in settings.kinds or name in settings.dates
             kind = _kinds.kind_of(column, settings)
+            column.learned = kind.spelling
             fitted = column if rows is None else column.take(rows)
             reason = _kinds.why_useless(fitted, kind.name, given)
             if reason is None and not given and kind.name == "numeric":

@@ -151,13 +151,7 @@ class NumericFeature:
         return write
 
     def _read(self, column: Column) -> Numbers | None:
-        spelling = Spelling(self.decimal, self.thousands)
-        numbers = column.numbers(spelling)
-        if numbers is None:
-            numbers = column.numbers()
-        if numbers is None:
-            numbers = column.booleans(mixed=True)
-        return _read_otherwise(column) if numbers is None else numbers
+        return read_numbers(column, Spelling(self.decimal, self.thousands))
 
 
 @dataclass(frozen=True)
@@ -450,15 +444,65 @@ def why_empty(feature: Feature) -> str | None:
     return None if feature.names else "holds one value only"
 
 
-def _read_otherwise(column: Column) -> Numbers | None:
-    """The numbers of a column that spells them in another way than the training data did."""
+def read_numbers(column: Column, learned: Spelling) -> Numbers | None:
+    """Return the numbers of new rows, None where some are none: as training spelled them, as is said of their file, or else.
+
+    A text that stands for a number as training spelled it, or as Python does, stands for that one whatever the other rows hold.
+    What is said of both, decimals and thousands, goes before.
+
+    Raises
+    ------
+    ValueError
+        If a text stands for another number by what is said of one of them.
+    """
+    decimal, thousands = column.options.get("decimal"), column.options.get("thousands")
+    said = None
+    if column.learned is None and (decimal, thousands) != (None, None):
+        spelling = _spelling_of_new(column)
+        if spelling is not None and _is_as_said(spelling, decimal, thousands):
+            said = column.numbers(spelling)
+    numbers = column.numbers(learned)
+    if said is not None:
+        if numbers is not None and None in (decimal, thousands):
+            _check_alike(column, numbers, said)
+        return said
+    if numbers is not None:
+        return numbers
+    numbers = column.numbers()
+    if numbers is None:
+        numbers = column.booleans(mixed=True)
+    if numbers is None and (spelling := _spelling_of_new(column)) is not None:
+        numbers = column.numbers(spelling)
+    alike = numbers is not None and all(column.reads_alike(numbers, spelling) for spelling in (learned, _spelling.PLAIN))
+    return numbers if alike else None
+
+
+def _spelling_of_new(column: Column) -> Spelling | None:
+    """The spelling that the texts of a column have."""
+    options = column.options
     try:
-        options = column.options
-        texts = column.distinct(written=True)
-        spelling = _spelling.find(texts, options.get("decimal"), options.get("thousands"), prefer=options.get("prefer"))
+        return _spelling.find(
+            column.distinct(written=True), options.get("decimal"), options.get("thousands"), prefer=options.get("prefer")
+        )
     except _spelling.AmbiguousNumberError:
         return None
-    return None if spelling is None else column.numbers(spelling)
+
+
+def _is_as_said(spelling: Spelling, decimal: str | None, thousands: str | None) -> bool:
+    grouped = thousands is None or (spelling.thousands in ("", thousands) and spelling.decimal != thousands)
+    return grouped and decimal in (None, spelling.decimal)
+
+
+def _check_alike(column: Column, numbers: Numbers, said: Numbers) -> None:
+    """Refuse numbers that one option for the file reads as others than training did."""
+    differ = np.flatnonzero((said != numbers) & ~np.isnan(numbers))
+    if differ.size:
+        row = int(differ[0])
+        raise ValueError(
+            f"column {column.name!r}: {column.text(row)!r} is {numbers[row]:g} as training spelled numbers, and {said[row]:g} "
+            "as is said of the file: give both --decimal and --thousands (decimal=, thousands= in Python) if it is the latter, "
+            "else neither"
+        )
 
 
 def _robust_scale(percentile: Callable[[float], float]) -> float:
@@ -492,20 +536,5 @@ def require_booleans(column: Column) -> Numbers:
 def require_dates(column: Column, form: str) -> _columns.Dates:
     if not len(column):
         return np.empty(0, "M8[us]")
-    if column.is_text and "%" not in form:  # any spelling of the same order of day and month
-        found = column.dates(form)
-        if found is None and (other := _other_format(column, form)) is not None:
-            found = column.dates(other)
-        if found is not None:
-            return found
-    dates: _columns.Dates = column.require(lambda c: c.dates(form), f"a date ({form})")
+    dates: _columns.Dates = column.require(lambda c: c.dates(form, alike=True), f"a date ({form})")
     return dates
-
-
-def _other_format(column: Column, form: str) -> str | None:
-    """The format of dates that training spelled otherwise; None where it would exchange day and month."""
-    try:
-        other = _dates.find(column.distinct())
-    except _dates.AmbiguousDateError:
-        return None
-    return None if {form, other} == {"day-month-year", "month-day-year"} else other

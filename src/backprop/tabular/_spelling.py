@@ -82,7 +82,7 @@ def find(
     elif decimal:
         known = [spelling for spelling in SPELLINGS if spelling.decimal == decimal]
         prefer, commas = decimal, decimal == ","
-    elif thousands:
+    elif thousands is not None:
         known = [spelling for spelling in SPELLINGS if spelling.thousands in ("", thousands) and spelling.decimal != thousands]
     else:
         known = SPELLINGS

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from .._types import Numbers
 from . import _columns, _kinds
 from ._columns import Column, as_column
+from ._features import read_numbers
 from ._kinds import Settings
 from ._saved import restored, saved
 from ._spelling import Spelling
@@ -169,6 +170,7 @@ class NumberTarget:
         """
         column = _target_column(name, values)
         spelling = _kinds.spelling_of(column, Settings({}, {}, decimal=decimal, thousands=thousands)) or Spelling()
+        column.learned = spelling
         return cls(name, *_columns.mean_and_scale(name, _require_numbers(column, spelling)), *spelling)
 
     def config(self) -> dict[str, Any]:
@@ -278,11 +280,7 @@ def _target_column(name: str, values: Any) -> Column:
 
 
 def _require_numbers(column: Column, spelling: Spelling) -> Numbers:
-    found = column.numbers(spelling)
-    if found is None:
-        found = column.numbers()
-    if found is None:
-        found = column.require(lambda c: c.numbers(spelling), "a number")
+    found: Numbers = column.require(lambda one: read_numbers(one, spelling), "a number")
     unknown = np.flatnonzero(np.isnan(found))
     if unknown.size:  # a text such as NaN that is none of the words for missing values
         row = int(unknown[0])
