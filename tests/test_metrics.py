@@ -287,7 +287,6 @@ def test_definitions_are_scikit_learns_on_random_data(seed):
     ],
 )
 @pytest.mark.parametrize("name", ["accuracy", "precision", "f1", "confusion_matrix"])
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast")
 def test_targets_that_name_no_class_are_refused(name, outputs, targets, message):
     with pytest.raises(ValueError, match=message):
         getattr(metrics, name)(outputs, targets)
@@ -302,3 +301,60 @@ def test_numbers_as_several_labels_need_to_be_called_so():
 def test_differences_of_scores_do_not_tie_in_float32():
     outputs = np.array([[1e8, 1.0], [1e8, 2.0], [1e8, 3.0]], "f")
     assert metrics.auc(outputs, [0, 1, 1]) == 1.0
+
+
+@pytest.mark.parametrize("name", ["accuracy", "precision", "recall", "f1", "auc", "top_k_accuracy", "mae", "mse", "rmse", "r2"])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_outputs_that_are_nan_give_nan_unless_their_row_has_no_weight(name, columns, rng):
+    outputs, targets, weight = rng.normal(size=(8, columns)), np.tile([0, 1], 4), np.ones(8)
+    if name in ("mae", "mse", "rmse", "r2"):
+        targets = rng.normal(size=(8, columns))
+    metric = getattr(metrics, name)
+    expected = metric(outputs[1:], targets[1:])
+    outputs[0] = np.nan
+    assert math.isnan(metric(outputs, targets, weight))
+    weight[0] = 0
+    assert metric(outputs, targets, weight) == pytest.approx(expected)
+
+
+def test_a_confusion_matrix_of_nan_is_refused():
+    with pytest.raises(ValueError, match=r"outputs must not be NaN.*in row 1"):
+        metrics.confusion_matrix([[1.0, 0.0], [np.nan, 0.0]], [0, 1])
+
+
+@pytest.mark.parametrize("name", ["accuracy", "auc", "confusion_matrix", "mae", "r2"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(name, bad):
+    with pytest.raises(ValueError, match=r"sample_weight contains (NaN|infinity) at index 1"):
+        getattr(metrics, name)([1.0, -1.0], [1, 0], [1.0, bad])
+
+
+@pytest.mark.parametrize("targets", [[1e9, 1.0, 1.2, 1.3], [1e9, 1.1, 1.1, 1.1]])
+def test_r2_keeps_its_digits_if_the_first_row_is_far_away_and_has_no_weight(targets):
+    outputs, weight = [0.0, 1.1, 1.15, 1.35], [0, 1, 1, 1]
+    assert metrics.r2(outputs, targets, weight) == pytest.approx(metrics.r2(outputs[1:], targets[1:]), rel=1e-12)
+
+
+def test_one_score_decides_between_two_classes():
+    scores, labels = np.array([-1.0, 2.0, 0.5, -0.5]), np.array([0, 1, 0, 1])
+    assert metrics.top_k_accuracy(scores, labels, k=1) == metrics.accuracy(scores, labels) == 0.5
+    assert metrics.top_k_accuracy(scores[:, np.newaxis], labels, k=2) == 1.0
+    estimates = metrics.get("top_1_accuracy", "regression", "identity")
+    estimates.update(np.array([[0.4], [0.6]]), labels[:2], None)
+    assert estimates.result() == 1.0
+
+
+def test_a_number_in_a_name_is_written_in_digits():
+    with pytest.raises(ValueError, match="metrics must be one of"):
+        metrics.get("top_\u00b2_accuracy", "classification", "softmax")
+
+
+@pytest.mark.parametrize("value", [None, "0.5", 1j, [0.5], np.zeros(2)])
+def test_a_function_that_returns_no_number_is_named(value):
+    def score(outputs, targets):
+        return value
+
+    metric = metrics.get(score, "regression", "identity")
+    metric.update(np.zeros((2, 1)), np.zeros((2, 1)), None)
+    with pytest.raises(TypeError, match="the metric 'score' must return one real number, got"):
+        metric.result()

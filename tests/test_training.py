@@ -1441,3 +1441,40 @@ def test_a_schedule_is_asked_for_no_more_learning_rates_than_there_are_updates(b
     x, y = data
     trainer.fit(x[: 3 * batches], y[: 3 * batches], batch_size=3)
     assert trainer.optimizer.steps == -(-batches // 3) == len(asked)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_batches_of_a_stream_may_share_one_memory(weighted, data, backend):
+    """A metric of all rows at once sees those of each batch, not the last ones again and again."""
+    x, y = data[0], (data[0][:, :1] > 0).astype(float)
+    weight = np.arange(1.0, 25.0) if weighted else None
+    memory = np.empty((6, 4)), np.empty((6, 1)), np.empty(6)
+
+    def batches():
+        for start in range(0, 24, 6):
+            rows = slice(start, start + 6)
+            memory[0][...], memory[1][...] = x[rows], y[rows]
+            memory[2][...] = 1.0 if weight is None else weight[rows]
+            yield memory if weighted else memory[:2]
+
+    options = {"loss": "binary_cross_entropy", "metrics": ["auc"]}
+    nets = [_plain(last=1) for _ in range(2)]
+    streamed = nets[0].fit(batches, **options)
+    whole = nets[1].fit(x, y, sample_weight=weight, batch_size=6, shuffle=False, **options)
+    assert streamed["auc"] == whole["auc"]
+    net = _plain(last=1)
+    assert net.evaluate(batches, **options)["auc"] == net.evaluate(x, y, sample_weight=weight, **options)["auc"]
+
+
+@pytest.mark.parametrize("first", [np.nan, 1e9])
+def test_targets_of_rows_without_weight_may_be_anything(first, data, backend):
+    """They reach neither the loss nor the metrics, however far from the others they are."""
+    x, y = data[0], data[0] @ [1.0, 2.0, 3.0, 4.0] + 7
+    weight = np.ones(24)
+    weight[0], given = 0, y.copy()
+    given[0] = first
+    options = {"loss": "mse", "shuffle": False, "batch_size": 4, "sample_weight": weight, "check_finite": False}
+    expected = _plain(last=1).fit(x, y, **options).history
+    assert _plain(last=1).fit(x, given, **options).history == {
+        key: pytest.approx(value, rel=1e-12) for key, value in expected.items()
+    }

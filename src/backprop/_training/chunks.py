@@ -57,7 +57,15 @@ class Chunks:
             return None
         if n_outputs == 1 and not formula.classes and self._data.targets.dtype.kind == "i":  # scores and labels of one class
             return None
-        return Tally.begin(formula, self._data.targets, self._data.sample_weight, n_outputs)
+        targets, weight = self._data.targets, self._data.sample_weight
+        if weight is None:
+            first = self._rows.numbers(np.arange(1))[0]
+        else:
+            if formula.kind == "errors" and not np.isfinite(targets).all():  # the targets of rows without weight may be anything
+                return None
+            numbers = self._rows.numbers(np.arange(self._rows.count))
+            first = numbers[np.argmax(weight[numbers] != 0)]
+        return Tally.begin(formula, targets[first : first + 1], weight, n_outputs)
 
     def train(self, order: Indices, losses: Numbers) -> None:
         """Train on the rows with these numbers, batch by batch; the loss of each goes to ``losses`` as it comes."""

@@ -3,6 +3,7 @@
 Each is a function of outputs and targets, with an optional weight for each row, and has the definition of scikit-learn's
 metric of that name. Outputs of k classes are scores (n, k), the largest of which names the class, whether they are logits or
 probabilities. Outputs of binary decisions are scores (n,) or (n, 1): positive above a threshold, by default 0, for logits.
+Rows without weight are absent; where an output of any other row is NaN, the metric is NaN.
 
 In `fit` and `evaluate` metrics go by name, ``metrics=["accuracy", "f1"]``, or are custom functions,
 ``metric(outputs, targets) -> float``. Either way their value is that over all rows of the epoch or data set at once.
@@ -15,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import as_real_array, check_choice, check_count, check_flag, refuse_class
+from .._arrays import as_real_array, check_choice, check_count, check_flag, refuse_class, require_finite
 from .._direction import better_is as better_is
 from .._types import AnyArray, Numbers
 from ._streaming import (
@@ -268,6 +269,8 @@ def confusion_matrix(
     """
     _require_classes("confusion_matrix", outputs, targets)
     scores, actual, weight = _arrays(outputs, targets, sample_weight)
+    if (unknown := np.isnan(scores).any(axis=1)).any():
+        raise ValueError(f"outputs must not be NaN, which names no class, got NaN in row {int(np.argmax(unknown))}")
     if scores.shape[1] == 1:
         predicted, labels = (scores[:, 0] > threshold).astype(np.intp), is_positive(actual.reshape(-1)).astype(np.intp)
     else:
@@ -416,6 +419,7 @@ def _arrays(
     weight = as_real_array(sample_weight, "sample_weight")
     if weight.shape != (len(scores),):
         raise ValueError(f"sample_weight must have shape ({len(scores)},), got {weight.shape}")
+    require_finite(weight, "sample_weight")
     return scores, actual, weight
 
 
@@ -467,8 +471,10 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
         if spec is not globals().get(name):
             return Collected("metric" if name == "<lambda>" else name, spec)
         spec = name
-    if isinstance(spec, str) and spec.startswith("top_") and spec.endswith("_accuracy") and spec[4:-9].isdigit():
-        return top_k_metric(check_count("k", int(spec[4:-9])))
+    # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
+    threshold = 0.5 if task == "regression" else 0.0
+    if isinstance(spec, str) and spec.startswith("top_") and spec.endswith("_accuracy") and spec[4:-9].isdecimal():
+        return top_k_metric(check_count("k", int(spec[4:-9])), threshold, task == "classification")
     name = check_choice("metrics", spec, NAMES)
     if name in _MEASURING:
         if task in ("classification", "binary"):
@@ -478,6 +484,5 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     if name == "auc":
         return Collected("auc", mean_area_under_roc) if task == "binary" else Collected("auc", area_under_roc, most_outputs=2)
     if name == "top_k_accuracy":
-        return top_k_metric(5)
-    # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
-    return _DECIDING[name](0.5 if task == "regression" else 0.0, task == "binary", task == "classification")
+        return top_k_metric(5, threshold, task == "classification")
+    return _DECIDING[name](threshold, task == "binary", task == "classification")

@@ -100,8 +100,10 @@ class Means(Metric):
             self._weight += len(columns)
         else:
             weight = np.abs(sample_weight.astype(np.float64))
-            self._sums = self._sums + weight @ columns
             self._weight += weight.sum()
+            if not weight.all():  # a row without weight is absent, whatever its columns are
+                weight, columns = weight[weight != 0], columns[weight != 0]
+            self._sums = self._sums + weight @ columns
 
     def check_targets(self, targets: AnyArray, n_outputs: int) -> None:
         if self.formula is None or self.formula.kind != "errors":  # errors are defined for any numbers
@@ -139,7 +141,8 @@ class Collected(Metric):
         self._batches: list[tuple[AnyArray, AnyArray, AnyArray | None]] = []
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
-        self._batches.append((outputs, targets, sample_weight))
+        weight = None if sample_weight is None else sample_weight.copy()
+        self._batches.append((outputs, targets.copy(), weight))  # the batches of a stream may share one memory
 
     def state(self) -> list[tuple[AnyArray, AnyArray, AnyArray | None]]:
         return self._batches
@@ -154,9 +157,17 @@ class Collected(Metric):
         outputs, targets, weights = zip(*batches, strict=True)
         arrays = np.concatenate(outputs), np.concatenate(targets)
         if not self._takes_weight or all(weight is None for weight in weights):
-            return float(self._function(*arrays))
+            return self._number(self._function(*arrays))
         full = [np.ones(len(rows)) if weight is None else np.abs(weight) for rows, weight in zip(outputs, weights, strict=True)]
-        return float(self._function(*arrays, sample_weight=np.concatenate(full)))
+        return self._number(self._function(*arrays, sample_weight=np.concatenate(full)))
+
+    def _number(self, value: Any) -> float:
+        try:
+            if not isinstance(value, str | bytes | complex):
+                return float(value)
+        except (TypeError, ValueError):
+            pass
+        raise TypeError(f"the metric {self.name!r} must return one real number, got {value!r}")
 
 
 def _takes_weight(function: MetricFunction) -> bool:
@@ -182,8 +193,8 @@ class _Decision:
         """Whether each row is right: its class, or all of its labels."""
         if self._separate(outputs):
             predicted, actual = self._yes(outputs, targets)
-            return np.asarray(np.equal(predicted, actual).all(axis=1))
-        return np.asarray(outputs.argmax(axis=1) == labels_of(outputs, targets))
+            return _defined(outputs, np.asarray(np.equal(predicted, actual).all(axis=1)))
+        return _defined(outputs, outputs.argmax(axis=1) == labels_of(outputs, targets))
 
     def counts(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
         """Three columns for each class: right and predicted as it, predicted as it, of it."""
@@ -193,7 +204,7 @@ class _Decision:
             classes = np.arange(outputs.shape[1])
             predicted = outputs.argmax(axis=1)[:, np.newaxis] == classes
             actual = labels_of(outputs, targets)[:, np.newaxis] == classes
-        return np.concatenate([predicted & actual, predicted, actual], axis=1)
+        return _defined(outputs, np.concatenate([predicted & actual, predicted, actual], axis=1))
 
     def _separate(self, outputs: AnyArray) -> bool:
         return self._multilabel or (outputs.shape[1] == 1 and not self._classes)
@@ -205,12 +216,23 @@ class _Decision:
         return outputs > self._threshold, is_positive(actual)
 
 
+def _defined(outputs: AnyArray, columns: AnyArray) -> AnyArray:
+    """Return columns of rows, with NaN for rows that have a NaN among their outputs: NaN decides nothing."""
+    unknown = np.isnan(outputs)
+    if not unknown.any():
+        return columns
+    columns = columns.astype(np.float64)
+    columns[unknown.any(axis=1)] = math.nan
+    return columns
+
+
 def labels_of(outputs: AnyArray, targets: AnyArray) -> AnyArray:
     if targets.ndim == 2 and targets.shape[1] == outputs.shape[1]:
         return np.asarray(targets.argmax(axis=1))
     if targets.shape != (len(outputs),):
         raise ValueError(f"targets must be labels (n,) or probabilities {outputs.shape}, got shape {targets.shape}")
-    labels = targets.astype(np.intp) if targets.dtype.kind == "f" else targets
+    with np.errstate(invalid="ignore"):  # NaN becomes some integer, which differs from it
+        labels = targets.astype(np.intp) if targets.dtype.kind == "f" else targets
     wrong = (targets < 0) | (targets >= outputs.shape[1]) | (labels != targets)
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -276,14 +298,19 @@ def f1_metric(threshold: float, multilabel: bool, classes: bool = False) -> Metr
     return Means("f1", _Decision(threshold, multilabel, classes).counts, _macro(_f1, multilabel))
 
 
-def top_k_metric(k: int) -> Metric:
+def top_k_metric(k: int, threshold: float = 0.0, classes: bool = False) -> Metric:
+    decision = _Decision(threshold, False, classes)
+
     def hit(outputs: AnyArray, targets: AnyArray) -> AnyArray:
+        if outputs.shape[1] == 1 and not classes:  # of the two classes that one score decides between
+            right = decision.correct(outputs, targets)
+            return right if k == 1 else _defined(outputs, np.ones_like(right))
         labels = labels_of(outputs, targets)
         rows = np.arange(len(labels))
         score = outputs[rows, labels][:, np.newaxis]
         before = np.arange(outputs.shape[1]) < labels[:, np.newaxis]
         rank = ((outputs > score) | ((outputs == score) & before)).sum(axis=1)
-        return np.asarray(rank < k)
+        return _defined(outputs, rank < k)
 
     return Means(f"top_{k}_accuracy", hit, float)
 
@@ -297,6 +324,8 @@ def area_under_roc(outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray
         raise ValueError(f"targets must have one entry per row of outputs, got shapes {targets.shape} and {outputs.shape}")
     positive = is_positive(actual)
     weight = np.ones(len(score)) if sample_weight is None else sample_weight.astype(np.float64)
+    if np.isnan(score[weight != 0]).any():
+        return math.nan
     _, group = np.unique(score, return_inverse=True)
     yes = np.bincount(group, weight * positive)
     no = np.bincount(group, weight * ~positive)
@@ -363,8 +392,11 @@ class R2(Metric):
         self._rows = 0
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
+        self._rows += len(outputs)
+        if sample_weight is not None:  # a row without weight may be far from the others: differences from it have no digits left
+            weighty = sample_weight != 0
+            outputs, targets, sample_weight = outputs[weighty], targets[weighty], sample_weight[weighty]
         if len(outputs):
-            self._rows += len(outputs)
             self._means.update(outputs, targets, sample_weight)
 
     def add(self, sums: Sums) -> None:

@@ -61,7 +61,7 @@ class Tally(NamedTuple):
 
     @classmethod
     def begin(cls, formula: Formula, targets: Any, weight: Array | None, n_outputs: int) -> Tally:
-        """Return an empty tally for rows of data with these targets and weights."""
+        """Return an empty tally for rows of data with these weights, of which the first that counts has these targets."""
         separate = formula.multilabel or (n_outputs == 1 and not formula.classes)
         origin, sums = np.zeros(0), np.zeros(1)
         if formula.kind == "errors":
