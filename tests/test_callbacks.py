@@ -595,6 +595,21 @@ def test_a_state_that_is_refused_changes_nothing(trainer, data):
         assert stop.best == best
 
 
+def test_a_trainer_saved_when_training_begins_has_the_states_that_callbacks_are_about_to_get(trainer, data, tmp_path):
+    path, begun = tmp_path / "run.safetensors", tmp_path / "begun.safetensors"
+    later = [bp.EMA(0.5), bp.EarlyStopping(patience=9)]
+    save = bp.LambdaCallback(on_train_begin=lambda logs: trainer.save(begun))
+    trainer.fit(*data, epochs=2, callbacks=[save, *later, bp.Checkpoint(path)])
+    assert bp.Trainer.load(begun)._callback_states["EMA.0"] == {}
+    trainer = bp.Trainer.load(path)
+    trainer.fit(*data, callbacks=[save, bp.EMA(0.5), bp.EarlyStopping(patience=9)])
+    saved, expected = bp.Trainer.load(begun)._callback_states, bp.Trainer.load(path)._callback_states
+    np.testing.assert_array_equal(saved["EMA.0"]["parameters"], expected["EMA.0"]["parameters"])
+    assert saved["EarlyStopping.0"] == expected["EarlyStopping.0"]
+    again = bp.Trainer.load(begun)
+    again.fit(*data, callbacks=[bp.EMA(0.5)])
+
+
 def test_a_state_that_is_no_dict_of_strings_is_an_error(trainer, data, tmp_path):
     class Odd(_Count):
         def state_dict(self):

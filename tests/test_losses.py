@@ -462,3 +462,20 @@ def test_targets_that_a_loss_refuses_are_refused_in_steps(rng, dtype, backend):
         with pytest.raises((ValueError, TypeError), match=r"targets|y must"):
             trainer.step(x, np.array(bad, dtype))
         np.testing.assert_array_equal(trainer.net.parameters, before)
+
+
+@pytest.mark.parametrize("make", [losses.BinaryCrossEntropy, losses.Quantile, losses.NonCrossingQuantiles, losses.CrossEntropy])
+def test_options_of_sequences_of_several_lengths_are_refused_by_name(make):
+    name = {losses.BinaryCrossEntropy: "pos_weight", losses.CrossEntropy: "class_weight"}.get(make, "q")
+    with pytest.raises(ValueError, match=f"{name} must be a .*, got "):
+        make(**{name: [[0.1], [0.2, 0.3]]})
+
+
+@pytest.mark.parametrize("pos_weight", [1e300, [1.0, 1e300]])
+def test_a_positive_weight_that_float32_does_not_hold_is_refused(pos_weight):
+    loss = losses.BinaryCrossEntropy(pos_weight=pos_weight)
+    assert np.isfinite(loss.value(np.zeros((1, 2)), [[1, 0]]))
+    with pytest.raises(ValueError, match="pos_weight holds a number too large for float32"):
+        loss.value(np.zeros((1, 2), np.float32), [[1, 0]])
+    with pytest.raises(ValueError, match="pos_weight holds a number too large for float32"):
+        bp.Trainer(bp.mlp([3, 2], seed=0), loss=loss).step(np.zeros((1, 3)), [[1, 0]])

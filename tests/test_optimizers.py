@@ -893,3 +893,28 @@ def test_a_step_by_hand_refuses_gradients_whose_squares_overflow(name, backend):
     np.testing.assert_array_equal(net.parameters, before)
     net.layers[0].trainable = False
     optimizer.step(net)
+
+
+def test_first_values_of_moments_follow_an_assignment_until_the_first_update(backend):
+    """Also if a trainer has bound the optimizer to its network, and for a layer that is frozen until then."""
+
+    def train(optimizer, frozen_steps, **assigned):
+        net = bp.mlp([3, 4, 1], dtype="float64", seed=0)
+        trainer = bp.Trainer(net, loss="mse", optimizer=optimizer)
+        x = np.random.default_rng(0).normal(size=(8, 3))
+        net.layers[0].trainable = False
+        for _ in range(frozen_steps):
+            trainer.step(x, np.ones(8))
+        for name, value in assigned.items():
+            setattr(optimizer, name, value)
+        net.layers[0].trainable = True
+        trainer.step(x, np.ones(8))
+        return net.parameters
+
+    groups = {"layers.0.*": {"lr": 0.3}}
+    for frozen_steps in (0, 2):
+        expected = train(optimizers.Rprop(0.1, groups=groups), frozen_steps)
+        np.testing.assert_allclose(train(optimizers.Rprop(0.1), frozen_steps, groups=groups), expected, rtol=1e-12)
+    np.testing.assert_array_equal(train(optimizers.Rprop(0.1), 0, lr=0.3), train(optimizers.Rprop(0.3), 0))
+    expected = train(optimizers.Adagrad(0.1, initial_accumulator_value=0.5), 0)
+    np.testing.assert_array_equal(train(optimizers.Adagrad(0.1), 0, initial_accumulator_value=0.5), expected)

@@ -244,3 +244,13 @@ def test_an_option_that_is_assigned_takes_effect_at_once():
         schedules.Cosine(0.1, steps=10).warmup = 10
     with pytest.raises(ValueError, match="min_lr must not be above lr"):
         schedules.Cosine(0.1, steps=10).min_lr = 0.2
+
+
+def test_a_plateau_that_has_reduced_nothing_yet_follows_its_lr():
+    schedule = schedules.ReduceOnPlateau(0.1, patience=0, factor=0.5)
+    schedule.lr = 0.8
+    assert schedule(0) == 0.8
+    for loss in (1.0, 1.0):
+        schedule.observe(loss)
+    schedule.lr = 0.2
+    assert schedule(0) == 0.4

@@ -51,7 +51,11 @@ def check_class_weight(name: str, spec: Any) -> Any:
             if isinstance(label, (str, bool)) or not hasattr(label, "__index__") or label < 0:
                 raise ValueError(f"{name} must have classes, integers from 0, as keys, got {label!r}")
         return ReadOnlyDict({int(label): check_nonnegative(f"{name}[{label}]", weight) for label, weight in spec.items()})
-    if isinstance(spec, str) or np.ndim(spec) != 1:
+    try:
+        dimensions = np.ndim(spec)
+    except ValueError:  # sequences of several lengths
+        dimensions = 2
+    if isinstance(spec, str) or dimensions != 1:
         raise ValueError(f"{name} must be a mapping, a sequence or 'balanced', got {spec!r}")
     return tuple(check_nonnegative(f"{name}[{index}]", weight) for index, weight in enumerate(spec))
 

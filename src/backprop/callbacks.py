@@ -543,13 +543,16 @@ class EMA(Callback):
         self.on_train_batch_end(0, logs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the average."""
+        """Return the average; nothing before training has begun."""
+        if self._followed is None:
+            return {}
         parameters, buffers = self.network._exact_values()
         return {"parameters": parameters.copy(), "buffers": buffers.copy()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.network._set_exact_values(state["parameters"], state["buffers"])
+        if state:
+            self.network._set_exact_values(state["parameters"], state["buffers"])
 
 
 class CallbackList:
@@ -567,6 +570,7 @@ class CallbackList:
         self._trainer = trainer
         self._callbacks = _listed(callbacks)
         self._begun: list[Any] = []
+        self._awaited: dict[str, Mapping[str, Any]] = {}  # states that callbacks have not been given yet
         for callback in self._callbacks:
             _check_hooks(callback, self.HOOKS)
         for position, callback in enumerate(self._callbacks):
@@ -587,16 +591,21 @@ class CallbackList:
 
     def begin(self, states: Mapping[str, Mapping[str, Any]]) -> None:
         """Call ``on_train_begin``, then ``load_state_dict`` where there is a state."""
+        self._awaited = {name: states[name] for name in self._names if name in states}
         for name, callback in zip(self._names, self._callbacks, strict=True):
             _call(callback, "on_train_begin", {})
             self._begun.append(callback)
             if name in states:
                 _call(callback, "load_state_dict", states[name])
+                del self._awaited[name]
 
     def state_dict(self) -> dict[str, Mapping[str, Any]]:
-        """Return the state of each callback that has one, by its class and its place among those of the class."""
+        """Return the state of each callback that has one, by its class and its place among those of the class.
+
+        In ``on_train_begin`` of one callback, others may not have been given theirs yet.
+        """
         states = {
-            name: callback.state_dict()
+            name: self._awaited[name] if name in self._awaited else callback.state_dict()
             for name, callback in zip(self._names, self._callbacks, strict=True)
             if callable(getattr(callback, "state_dict", None))
         }

@@ -616,6 +616,7 @@ class ReduceOnPlateau(Schedule):
     best: float | None = count(optional(check_number))
     bad_epochs: int = count(check_count, 0)
     cooling: int = count(check_count, 0)
+    _first: float | None = None  # the lr that `current` began with
     _observed: str | None = None  # the key of the history that `best` is a value of, as far as it is known
 
     def __init__(
@@ -646,6 +647,14 @@ class ReduceOnPlateau(Schedule):
     def _check_options(self) -> None:
         super()._check_options()
         better_is(self.monitor or "loss", self.mode)
+
+    def _assigned(self, name: str) -> None:
+        super()._assigned(name)
+        if name != "lr":
+            return
+        if self._is_built() and self.current == self._first:  # not reduced yet
+            self.current = self.lr
+        self._first = self.lr
 
     def _value(self, step: int) -> float:
         return self.current

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import _links, kernels
-from .._arrays import as_real_array
+from .._arrays import as_contiguous, as_real_array
 from .._class_weights import ClassWeight, check_class_weight, check_sample_weight, class_weight_vector, weigh_rows
 from .._overrides import Overridable, Shortcuts, is_of_this_package, missing, written
 from .._settings import Settings, fixed, option
@@ -463,10 +463,10 @@ def _takes_weight(function: LossFunction) -> bool:
 def _per_output(name: str, option: float | tuple[float, ...], n_outputs: int, dtype: npt.DTypeLike) -> Array:
     """Return an option with one value for all outputs or one for each, as a vector."""
     if isinstance(option, float):
-        return np.full(n_outputs, option, dtype)
+        return as_contiguous(np.full(n_outputs, option), name, np.dtype(dtype))
     if len(option) != n_outputs:
         raise ValueError(f"{name} must be one number or one for each of the network's {n_outputs} outputs, got {len(option)}")
-    return np.array(option, dtype)
+    return as_contiguous(np.array(option), name, np.dtype(dtype))
 
 
 def _plain(option: Any) -> Any:

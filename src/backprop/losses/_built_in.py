@@ -20,9 +20,18 @@ from ._targets import Wanted, labels, one_for_all, outputs_matrix, probabilities
 
 def _one_or_several(name: str, value: Any, check: Callable[..., float], *limits: float, **keywords: Any) -> Any:
     """Return a checked number, or a tuple of those in a sequence."""
-    if np.ndim(value) == 0:
+    values = _even(name, value)
+    if values.ndim == 0:
         return check(name, value, *limits, **keywords)
-    return tuple(check(name, one, *limits, **keywords) for one in np.asarray(value).ravel())
+    return tuple(check(name, one, *limits, **keywords) for one in values.ravel())
+
+
+def _even(name: str, value: Any) -> npt.NDArray[Any]:
+    """Return numbers as an array, or an error that says that they are none if they are sequences of several lengths."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a number or a sequence of numbers, got {value!r}") from None
 
 
 class CrossEntropy(Loss):
@@ -341,7 +350,7 @@ class Quantile(Loss):
 
 def _increasing(name: str, value: Any) -> tuple[float, ...]:
     """Return a tuple of numbers in (0, 1), each larger than the one before."""
-    values = tuple(check_in(name, one, 0.0, 1.0, closed="neither") for one in np.asarray(value).ravel())
+    values = tuple(check_in(name, one, 0.0, 1.0, closed="neither") for one in _even(name, value).ravel())
     if np.ndim(value) != 1 or not values or any(high <= low for low, high in pairwise(values)):
         raise ValueError(f"{name} must be a sequence of numbers, each larger than the one before, got {value!r}")
     return values

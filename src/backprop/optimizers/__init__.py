@@ -232,6 +232,11 @@ class Adagrad(Optimizer):
     def _slots(self) -> tuple[str | None, ...]:
         return ("v",)
 
+    def _assigned(self, name: str) -> None:
+        super()._assigned(name)
+        if name == "initial_accumulator_value" and self._is_built():
+            self._begin_again("v")
+
     def _initial(self, slot: str, net: FlatNetwork) -> Array:
         moment = super()._initial(slot, net)
         moment.fill(self.initial_accumulator_value)
@@ -749,6 +754,11 @@ class Rprop(Optimizer):
 
     def _slots(self) -> tuple[str | None, ...]:
         return "previous", "step_size"
+
+    def _assigned(self, name: str) -> None:
+        super()._assigned(name)
+        if name in ("lr", "groups") and self._is_built():
+            self._begin_again("step_size")
 
     def _initial(self, slot: str, net: FlatNetwork) -> Array:
         moment = super()._initial(slot, net)

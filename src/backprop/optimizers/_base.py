@@ -338,6 +338,17 @@ class Optimizer(Settings, metaclass=Overridable):
         self._moments = {slot: moment for slot in slots if (moment := kept.get(slot, new.get(slot))) is not None}
         self._renew_token()
 
+    def _begin_again(self, slot: str) -> None:
+        """Give a moment of parameters that have not been updated yet its first value anew, as what it follows from was assigned."""
+        net = self._bound()
+        if net is None or slot not in self._moments:
+            return
+        missed, first = self._missed_now(), self._initial(slot, net)
+        for entry in net.layout:
+            if missed.get(entry.name, 0) == self.steps:
+                part = slice(entry.offset, entry.offset + entry.length)
+                self._moments[slot][part] = first[part]
+
     def _bind(self, net: FlatNetwork) -> None:
         if self._net is not None and self.steps:
             raise ValueError(
