@@ -244,7 +244,16 @@ def test_options_of_an_optimizer_show_in_its_rule(rng):
         (bp.RMSprop(momentum=0.9), "velocity = momentum velocity + grad / (sqrt(v) + eps)"),
         (bp.Adam(amsgrad=True), "sqrt(v_max /"),
         (bp.SGD(lr=0.1, momentum=0.9, nesterov=True), "lr (grad + momentum velocity)"),
-        (bp.SGD(lr=0.1, l1=0.1), "l1 sign(param)"),
+        (bp.SGD(lr=0.1, l1=0.1), "param - lr grad;  grad includes l1 sign(param)"),
+        (bp.SGD(lr=0.1, l1=0.1, weight_decay=0.1), "grad includes weight_decay param and l1 sign(param)"),
+        (bp.SGD(lr=0.1, momentum=0.9, dampening=0.5), "the first velocity is grad"),
+        (bp.SGD(lr=0.1, groups={"*.bias": {"lr": 0.01}}), "param - lr grad;  lr, weight_decay and l1 are those of its group"),
+        (bp.SGD(lr=0.1, groups={"*.bias": {"weight_decay": 0.01}}), "grad includes weight_decay param;  lr, weight_decay and l1"),
+        (bp.Adam(eps_corrected=False), "(sqrt(v / (1 - beta2^t)) + eps / sqrt(1 - beta2^t))"),
+        (bp.Adam(weight_decay=0.1, decoupled=True), "param shrinks by lr weight_decay param first"),
+        (bp.AdamW(l1=0.1), "grad includes l1 sign(param)"),
+        (bp.Adagrad(lr_decay=0.1), "lr / (1 + (t - 1) lr_decay) grad"),
+        (bp.RAdam(), "in the first updates, which have none, param = param - lr m / (1 - beta1^t)"),
     ):
         trace = bp.trace(net, [[1.0, 2.0]], [[1.0]], loss="mse", optimizer=optimizer)
         assert part in trace.formulas["layers.0.new_weight"]
@@ -399,3 +408,31 @@ def test_a_custom_layer_with_the_name_of_a_built_in_one_is_told_apart(base, name
     assert isinstance(monitor.report(), bp.explain.diagnosis.Report)
     assert isinstance(bp.diagnose(net, x, y, loss="cross_entropy"), bp.explain.diagnosis.Report)
     assert bp.explain.page(monitor).startswith("<!doctype html>")
+
+
+def test_numbers_that_differ_by_rounding_have_a_spread():
+    x = np.ones((10, 1))
+    x[3] = np.nextafter(1.0, 2.0)
+    assert "█" in str(bp.trace(bp.mlp([1, 1], dtype="float64", seed=0), x, x, loss="mse"))
+    assert text._spread(np.array([-1.7e308, 1.7e308])) == "█          █"
+
+
+@pytest.mark.parametrize(("loss", "outputs", "target"), [("binary_cross_entropy", 1, 0), ("cross_entropy", 2, 0)])
+def test_no_logarithm_of_0_is_written(loss, outputs, target):
+    net = bp.mlp([1, outputs], dtype="float64", seed=0)
+    net.layers[0].weight, net.layers[0].bias = np.full((1, outputs), 0.0), [1000.0] if outputs == 1 else [0.0, 1000.0]
+    trace = bp.trace(net, [[1.0]], [target], loss=loss)
+    assert "  L = 1000\n" in str(trace)
+    assert "log(" not in str(trace).split("How wrong is it?")[1].split("\n", 1)[1]
+
+
+def test_a_trace_names_what_it_refuses():
+    net = bp.mlp([1, 1], seed=0)
+    with pytest.raises(TypeError, match="net must be a Network, got Trainer"):
+        bp.trace(bp.Trainer(net, loss="mse"), [[1.0]], [1.0], loss="mse")
+    with pytest.raises(TypeError, match="training must be True or False, got 'no'"):
+        bp.trace(net, [[1.0]], [1.0], loss="mse", training="no")
+    trace = bp.trace(net, [[1.0]], [1.0], loss="mse")
+    with pytest.raises(TypeError, match=r"row must be an integer, got 0\.5"):
+        trace.to_svg(row=0.5)
+    assert 0 not in trace

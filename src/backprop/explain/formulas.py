@@ -137,7 +137,8 @@ OPTIMIZERS: dict[str, str] = {
     "adamax": "m = beta1 m + (1 - beta1) grad;  u = max(beta2 u, |grad| + eps);  param = param - lr m / ((1 - beta1^t) u)",
     "nadam": "m and v as in Adam;  param = param - lr (c1 grad + c2 m) / (sqrt(v / (1 - beta2^t)) + eps),  "
     "c1 and c2 from the momentum schedule",
-    "radam": "m and v as in Adam;  param = param - lr m / (1 - beta1^t) r sqrt(1 - beta2^t) / (sqrt(v) + eps), r the rectification",
+    "radam": "m and v as in Adam;  param = param - lr m / (1 - beta1^t) r sqrt(1 - beta2^t) / (sqrt(v) + eps), "
+    "r the rectification; in the first updates, which have none, param = param - lr m / (1 - beta1^t)",
     "lion": "param = param - lr sign(beta1 m + (1 - beta1) grad);  m = beta2 m + (1 - beta2) grad",
     "rprop": "step grows by eta_plus where grad keeps its sign, shrinks by eta_minus where it turns;  "
     "param = param - step sign(grad)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._arrays import check_count
 from .formulas import Tokens
 from .tape import LayerTrace
 from .trace import Trace
@@ -65,7 +66,7 @@ class Step:
 
 def columns(trace: Trace, limit: int | None = None, row: int = 0) -> tuple[Column, ...]:
     """The columns of the drawing; `limit` is the most units that a column shows, those of the largest absolute value."""
-    if not 0 <= row < len(trace.outputs):
+    if not 0 <= check_count("row", row, 0) < len(trace.outputs):
         raise ValueError(f"row must be from 0 to {len(trace.outputs) - 1}, got {row}")
     result = [Column("input", "", _shown(trace["x"][row], limit), trace["x"].shape[1], "x")]
     positions = {}

@@ -87,7 +87,7 @@ def _step_lines(trace: Trace, per_row: list[Step]) -> list[str]:
     lines = [f"  {step.title}{where}" + (f":  {step.formula}" if step.formula else "")]
     told: list[list[str]] = []
     for row, same in enumerate(per_row):
-        texts = [plain(line, trace) for focus in same.foci for line in focus.lines]
+        texts = [_without_log_of_0(plain(line, trace)) for focus in same.foci for line in focus.lines]
         if texts in told:
             continue
         told.append(texts)
@@ -95,6 +95,14 @@ def _step_lines(trace: Trace, per_row: list[Step]) -> list[str]:
             lines.append(f"    row {row + 1}")
         lines += [f"    {text}" for text in texts]
     return lines
+
+
+def _without_log_of_0(text: str) -> str:
+    """A line without its middle where a probability is rounded to 0 or 1: the loss comes from the outputs, and is finite."""
+    if "log(0)" not in text and "log(1 - 1)" not in text:
+        return text
+    left, *_, result = text.split(" = ")
+    return f"{left} = {result}"
 
 
 def _is_of_row(step: Step, row: int) -> bool:
@@ -136,5 +144,6 @@ def _spread(numbers: AnyArray, bins: int = 12) -> str:
     low, high = float(numbers.min()), float(numbers.max())
     if low == high:
         return f"{'all the same':<{bins}}"
-    counts, _ = np.histogram(numbers, bins=bins, range=(low, high))
+    shares = (numbers / 2 - low / 2) / (high / 2 - low / 2)  # halves, as a difference may overflow
+    counts = np.bincount(np.minimum((bins * shares).astype(np.intp), bins - 1), minlength=bins)
     return "".join(_BARS[int(np.ceil(8 * count / counts.max()))] for count in counts)

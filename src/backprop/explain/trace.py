@@ -7,24 +7,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from inspect import signature
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .. import activations, losses, optimizers
-from .._arrays import as_matrix
+from .._arrays import as_matrix, check_flag
 from .._class_weights import check_sample_weight
 from .._files import replace_file
 from .._overrides import is_built_in
 from .._types import AnyArray
 from ..losses import Loss
-from ..optimizers import SGD, Adam, Optimizer, RMSprop
+from ..network import Network
+from ..optimizers import SGD, Adagrad, Adam, Optimizer, RMSprop
 from .formulas import LOSSES, OPTIMIZERS
 from .tape import LayerTrace, Tape
-
-if TYPE_CHECKING:
-    from ..network import Network
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +63,7 @@ class Trace(Mapping[str, AnyArray]):
         try:
             return self.arrays[name]
         except KeyError:
-            close = [known for known in self.arrays if known.startswith(name.rpartition(".")[0])]
+            close = [known for known in self.arrays if known.startswith(str(name).rpartition(".")[0])]
             raise KeyError(f"{name!r} is not in this trace; there are {', '.join(close or self.arrays)}") from None
 
     def __iter__(self) -> Iterator[str]:
@@ -214,6 +212,8 @@ def trace(
 
     Raises
     ------
+    TypeError
+        Where `net` is no network.
     ValueError
         Where x, y or loss do not fit the network, or no loss is given and the network was never trained.
 
@@ -227,7 +227,9 @@ def trace(
     >>> bool(abs(trace["layers.0.delta"] - trace["layers.0.grad_a"] * (1 - trace["layers.0.a"] ** 2)).max() < 1e-15)
     True
     """
-    loss = given_or_own(loss, net)
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
+    loss, training = given_or_own(loss, net), check_flag("training", training)
     net = copy.deepcopy(net)
     if optimizer is not None:
         optimizer = copy.deepcopy(optimizers.get(optimizer))  # a copy is bound to no network, and keeps its moments
@@ -334,13 +336,32 @@ def _rule(optimizer: Optimizer) -> tuple[bool, str]:
         rule = rule.replace("sqrt(v)", "sqrt(v - mean^2)") + ", mean the running mean of grad"
     if isinstance(optimizer, RMSprop) and optimizer.momentum:
         rule = rule.replace("param = param - lr grad", "velocity = momentum velocity + grad") + ";  param = param - lr velocity"
+    if isinstance(optimizer, Adam) and not optimizer.eps_corrected:
+        rule = rule.replace("+ eps)", "+ eps / sqrt(1 - beta2^t))")
     if isinstance(optimizer, Adam) and optimizer.amsgrad:
         rule = rule.replace("sqrt(v /", "sqrt(v_max /") + ", v_max the largest v so far"
-    decay = optimizer.weight_decay or optimizer.l1 or optimizer.groups
-    if decay and key != "adamw":
-        shrink = "param shrinks by lr weight_decay param first" if optimizer.decoupled else "grad includes weight_decay param"
-        rule += f";  {shrink}" + (", and l1 sign(param)" if optimizer.l1 else "")
-    return key == "sgd" and not decay, rule
+    if isinstance(optimizer, SGD) and optimizer.momentum and optimizer.dampening:
+        rule += ";  the first velocity is grad"
+    if isinstance(optimizer, Adagrad) and optimizer.lr_decay:
+        rule = rule.replace("lr grad", "lr / (1 + (t - 1) lr_decay) grad")
+    decay = [f";  {note}" for note in _decay(optimizer)]
+    return key == "sgd" and not decay, rule + "".join(decay)
+
+
+def _decay(optimizer: Optimizer) -> Iterator[str]:
+    """What weight decay, l1 and groups add to the rule of an optimizer."""
+
+    def has(option: str) -> bool:
+        return any((getattr(optimizer, option), *(group.get(option) for group in optimizer.groups.values())))
+
+    if has("weight_decay") and optimizer.decoupled and optimizer.name != "adamw":  # whose rule has it
+        yield "param shrinks by lr weight_decay param first"
+    included = ["weight_decay param"] if has("weight_decay") and not optimizer.decoupled else []
+    included += ["l1 sign(param)"] if has("l1") else []
+    if included:
+        yield f"grad includes {' and '.join(included)}"
+    if optimizer.groups:
+        yield "lr, weight_decay and l1 are those of its group"
 
 
 def short(optimizer: Optimizer) -> str:
