@@ -24,8 +24,8 @@ PATH = np.cumsum(np.random.default_rng(1).normal(size=(5, NET.parameters.size)),
 HISTORY = {"loss": [1.0, 0.5, 0.3], "val_loss": [1.1, 0.7, 0.8]}
 
 
-def surface() -> plots.LossSurface:
-    return plots.loss_surface(NET, POINTS, LABELS, loss="cross_entropy", path=PATH, resolution=8)
+def surface(net: bp.Network = NET, y: object = LABELS, path: np.ndarray = PATH, resolution: int = 8) -> plots.LossSurface:
+    return plots.loss_surface(net, POINTS, y, loss="cross_entropy", path=path, resolution=resolution)
 
 
 DRAWN = {
@@ -207,6 +207,23 @@ def test_a_calibrated_prediction_lies_on_the_diagonal() -> None:
         (lambda: plots.roc_curve([0, 2], [0.1, 0.2]), "0 or 1"),
         (lambda: plots.precision_recall_curve([0, 0], [0.1, 0.2]), "both must occur"),
         (lambda: plots.calibration_curve([0, 1], [0.1, 1.2]), r"\[0, 1\]"),
+        (lambda: plots.calibration_curve([-1, 1], [0.1, 0.2]), "labels must be 0 or 1"),
+        (lambda: plots.roc_curve([0, 1, 1], [0.1, np.nan, 0.3]), "scores must have an order, got NaN in row 1"),
+        (lambda: plots.precision_recall_curve([0, 1, 1], [0.1, np.nan, 0.3]), "scores must have an order"),
+        (lambda: plots.first_layer_weights(bp.mlp([4, 1], seed=0), shape=(4,)), r"shape must be \(rows, columns\)"),
+        (lambda: plots.network_diagram(NET, max_units=0), "max_units must be at least 1"),
+        (lambda: plots.activation_functions([]), "at least one activation"),
+        (lambda: plots.gradient_flow({"a": [1.0, 2.0]}, epochs=[0, 1, 2]), "epochs must have 2 entries"),
+        (lambda: plots.decision_boundary(NET, POINTS, LABELS, resolution=1), "resolution must be at least 2"),
+        (lambda: plots.decision_boundary(NET, POINTS[:0], LABELS[:0]), "at least one row"),
+        (lambda: plots.decision_boundary(NET, POINTS * np.nan, LABELS), "x contains NaN"),
+        (lambda: plots.confusion_matrix([0, 1], [[0.2, np.nan], [0.9, 0.1]]), "predicted contains NaN at row 0, column 1"),
+        (lambda: plots.confusion_matrix([0, 1], [[0.2], [0.9]]), "for probabilities of one class give predicted > 0.5"),
+        (lambda: surface(resolution=1), "resolution must be at least 2"),
+        (lambda: surface(path=PATH * np.nan), "path contains NaN"),
+        (lambda: surface(y=LABELS[:3]), "x and y must have the same number of rows"),
+        (lambda: surface(net=bp.Network([bp.Dense(1, 1, bias=False)]), path=np.ones((2, 1))), "at least 2 parameters"),
+        (lambda: plots.plot_loss_surface(surface()._replace(loss=np.full((8, 8), np.inf))), "a loss that is finite"),
         (lambda: plots.first_layer_weights(NET), "shape must have rows"),
         (lambda: plots.first_layer_weights(bp.Network([bp.LayerNorm(4)])), "begins with a Dense"),
     ],
@@ -237,3 +254,43 @@ def test_a_monitor_draws_its_run_over_epochs() -> None:
     assert line.get_xdata().tolist() == [epoch + 1 for epoch in monitor.epochs]
     assert monitor.idle_shares["layers.0"]
     figure.canvas.draw()
+
+
+def test_text_is_no_list_of_activations() -> None:
+    with pytest.raises(TypeError, match="names must be a list of names of activations, got 'relu'"):
+        plots.activation_functions("relu")
+
+
+@pytest.mark.parametrize("values", [[0.5], [np.nan, 0.5, np.nan], [0.5, np.nan, 0.4, 0.3]])
+def test_values_that_stand_alone_show(values: list[float]) -> None:
+    for ax in (plots.learning_curves({"loss": values}), plots.curves({"a": values}, ylabel="loss")):
+        assert ax.lines[0].get_marker() == "."
+    assert plots.learning_curves({"loss": [0.5, 0.4, np.nan]}).lines[0].get_marker() != "."
+
+
+def test_a_single_output_has_two_classes() -> None:
+    labels = [0, 0, 1, 1]
+    outputs = np.array([[-1.5], [0.5], [2.0], [3.0]])
+    for predicted in (outputs, outputs > 0, (outputs > 0).astype(int)):
+        cells = {text.get_position(): text.get_text() for text in plots.confusion_matrix(labels, predicted).texts}
+        assert cells[0, 0] == cells[1, 0] == "1"
+        assert cells[1, 1] == "2"
+
+
+def test_probabilities_are_divided_at_one_half() -> None:
+    net = bp.Network([bp.Dense(2, 1, activation="sigmoid")], seed=0)
+    net.layers[0].weight, net.layers[0].bias = [[4.0], [0.0]], [0.0]
+    points = np.array([[-1.0, -1.0], [1.0, 1.0]])
+    filled = plots.decision_boundary(net, points, [0, 1], resolution=10).collections[0]
+    assert sum(bool(len(path.vertices)) for path in filled.get_paths()) == 2
+
+
+@pytest.mark.parametrize("loss", [np.full((8, 8), 5e5), 5e5 + 1e-9 * np.eye(8), np.zeros((8, 8))])
+def test_a_flat_loss_surface_is_drawn(loss: np.ndarray) -> None:
+    plots.plot_loss_surface(surface()._replace(loss=loss)).figure.canvas.draw()
+
+
+def test_weights_that_are_not_finite_are_drawn_as_gaps() -> None:
+    net = bp.mlp([4, 3, 1], seed=0)
+    net.parameters[...] = np.nan
+    plots.first_layer_weights(net).figure.canvas.draw()

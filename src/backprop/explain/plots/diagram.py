@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..._arrays import check_count
 from ...layers import Dense, Layer, Residual
 from ...network import Network
 from ._axes import NEGATIVE, POSITIVE, axes_or_new, font_size
@@ -40,6 +41,7 @@ def network_diagram(net: Network, *, max_units: int = 10, ax: Axes | None = None
     >>> import backprop as bp
     >>> ax = plots.network_diagram(bp.mlp([2, 3, 1], seed=0), ax=Figure().subplots())
     """
+    max_units = check_count("max_units", max_units)
     dense = list(_dense_layers(net.layers))
     if not dense:
         raise ValueError("net has no Dense layer to draw")

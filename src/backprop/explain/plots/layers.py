@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import activations
-from ..._arrays import check_count
+from ..._arrays import check_count, check_list
 from ...layers import Dense
 from ...network import Network
 from ._axes import NEGATIVE, POSITIVE, axes_or_new, legend, line_style, tidy
@@ -92,7 +92,9 @@ def first_layer_weights(net: Network, *, shape: tuple[int, int] | None = None, m
     if not isinstance(first, Dense):
         raise ValueError(f"first_layer_weights needs a network that begins with a Dense layer, got {type(first).__name__}")
     side = round(net.n_inputs**0.5)
-    rows, columns = (side, side) if shape is None else shape
+    if shape is not None and len(shape) != 2:
+        raise ValueError(f"shape must be (rows, columns), got {shape!r}")
+    rows, columns = (check_count("shape", count) for count in (shape or (side, side)))
     if rows * columns != net.n_inputs:
         raise ValueError(f"shape must have rows * columns = {net.n_inputs}, the number of inputs, got {(rows, columns)}")
     units = min(first.fan_out, check_count("most", most))
@@ -105,7 +107,7 @@ def first_layer_weights(net: Network, *, shape: tuple[int, int] | None = None, m
     ax = axes_or_new(ax, width=4.8, height=4.8 * down / across + 0.4)
     from matplotlib.colors import LinearSegmentedColormap
 
-    limit = float(np.nanmax(np.abs(sheet))) or 1.0
+    limit = float(np.abs(sheet[np.isfinite(sheet)]).max(initial=0.0)) or 1.0
     shades = LinearSegmentedColormap.from_list("signs", [NEGATIVE, "white", POSITIVE])
     ax.imshow(sheet, cmap=shades, vmin=-limit, vmax=limit, interpolation="nearest")
     ax.set_xticks([])
@@ -132,6 +134,9 @@ def activation_functions(names: Sequence[str] = ("sigmoid", "tanh", "relu", "gel
     >>> from backprop.explain import plots
     >>> ax = plots.activation_functions(["relu", "tanh"], ax=Figure().subplots())
     """
+    names = check_list("names", names, "names of activations")
+    if not names:
+        raise ValueError("names must hold at least one activation")
     ax = axes_or_new(ax)
     z = np.linspace(-5, 5, 501)
     for index, name in enumerate(names):

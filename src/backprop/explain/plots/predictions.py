@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ..._arrays import as_real_array, check_count
+from ..._arrays import as_real_array, check_count, require_finite
 from ...data import check_same_rows
 from ...network import Network
 from ._axes import COLORS, axes_or_new, font_size, legend, tidy
@@ -30,20 +30,22 @@ def decision_boundary(
     Parameters
     ----------
     net : Network
-        A classifier of 2 inputs: one output (its sign decides) or one a class (the largest decides).
+        A classifier of 2 inputs: one output (its sign decides, or 0.5 where the last activation gives numbers from 0 to 1), or
+        one a class (the largest decides).
     x : array (n, 2)
         The data, (n, 2).
     labels : array (n,)
         Their classes, (n,) integers from 0.
     resolution : int
-        Grid points along each side.
+        Grid points along each side, at least 2.
     ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
     Raises
     ------
     ValueError
-        When the network or `x` does not have 2 inputs, the row counts differ, or a label is no class.
+        When the network or `x` does not have 2 inputs, `x` has no rows or is not finite, the row counts differ, or a label is no
+        class.
 
     Examples
     --------
@@ -57,12 +59,18 @@ def decision_boundary(
     if net.n_inputs != 2 or points.ndim != 2 or points.shape[1] != 2:
         raise ValueError(f"a decision boundary needs 2 inputs; the network takes {net.n_inputs} and x has shape {points.shape}")
     check_same_rows((points, classes), ("x", "labels"))
+    if len(points) == 0:
+        raise ValueError("x must have at least one row")
+    require_finite(points, "x")
+    resolution = check_count("resolution", resolution, 2)
     ax = axes_or_new(ax, width=5.0, height=4.6)
     margin = 0.1 * np.ptp(points, axis=0) + 1e-9
     low, high = points.min(axis=0) - margin, points.max(axis=0) + margin
     first, second = (np.linspace(low[axis], high[axis], resolution) for axis in (0, 1))
     outputs = net.predict(np.stack(np.meshgrid(first, second), axis=-1).reshape(-1, 2))
-    chosen = (outputs[:, 0] > 0).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
+    lowest, highest = net.output_activation.range
+    between = 0.5 if lowest >= 0 and highest <= 1 else 0.0  # an output that is a probability
+    chosen = (outputs[:, 0] > between).astype(int) if outputs.shape[1] == 1 else outputs.argmax(axis=1)
     regions = chosen.reshape(resolution, resolution)
     levels = np.arange(max(int(chosen.max()), int(classes.max())) + 2) - 0.5
     colors = [COLORS[index % len(COLORS)] for index in range(levels.size - 1)]
@@ -90,7 +98,7 @@ def confusion_matrix(
     labels : array (n,)
         The true classes, (n,) integers from 0.
     predicted : array (n,) or (n, k)
-        The predicted classes, (n,), or the network's outputs, (n, K).
+        The predicted classes, (n,), or the network's outputs, (n, K); the sign of a single output decides.
     names : sequence of str, optional
         The classes' names, in order.
     ax : matplotlib Axes, optional
@@ -108,7 +116,13 @@ def confusion_matrix(
     >>> ax = plots.confusion_matrix([0, 1, 1], [0, 1, 0], names=["no", "yes"], ax=Figure().subplots())
     """
     true, guess = _classes(labels, "labels"), as_real_array(predicted, "predicted")
-    guess = guess.argmax(axis=1) if guess.ndim == 2 else _classes(guess, "predicted")
+    if guess.ndim == 2 and guess.shape[1] == 1:
+        guess = _of_one_output(guess[:, 0])
+    if guess.ndim == 2:
+        require_finite(guess, "predicted")
+        guess = guess.argmax(axis=1)
+    else:
+        guess = _classes(guess, "predicted")
     if true.shape != guess.shape:
         raise ValueError(f"labels and predicted must have the same number of rows, got {true.shape} and {guess.shape}")
     size = max(int(true.max(initial=0)), int(guess.max(initial=0)), len(names or ()) - 1) + 1
@@ -135,6 +149,15 @@ def confusion_matrix(
     tidy(ax, xlabel="predicted class", ylabel="true class")
     ax.spines[:].set_visible(False)
     return ax
+
+
+def _of_one_output(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The classes that a single column stands for: itself, or the signs of outputs. Shares of both classes are refused."""
+    if not np.isfinite(values).all() or (values.min(initial=0) >= 0 and (values == np.floor(values)).all()):
+        return values
+    if values.min() >= 0 and values.max() <= 1:
+        raise ValueError("predicted must hold classes or outputs; for probabilities of one class give predicted > 0.5")
+    return values > 0
 
 
 def _classes(labels: npt.ArrayLike, name: str) -> npt.NDArray[np.intp]:

@@ -74,7 +74,7 @@ def roc_curve(labels: npt.ArrayLike, scores: npt.ArrayLike, *, ax: Axes | None =
     Raises
     ------
     ValueError
-        When the numbers of values differ, or one class does not occur.
+        When the numbers of values differ, one class does not occur, or a score is NaN.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def precision_recall_curve(labels: npt.ArrayLike, scores: npt.ArrayLike, *, ax: 
     Raises
     ------
     ValueError
-        When the numbers of values differ, or one class does not occur.
+        When the numbers of values differ, one class does not occur, or a score is NaN.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def calibration_curve(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bi
     Raises
     ------
     ValueError
-        When the numbers of values differ, there are none, or a probability is not in [0, 1].
+        When the numbers of values differ, there are none, a label is not 0 or 1, or a probability is not in [0, 1].
 
     Examples
     --------
@@ -158,6 +158,8 @@ def calibration_curve(labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, bi
     >>> ax = plots.calibration_curve([0, 0, 1, 1], [0.1, 0.4, 0.35, 0.8], bins=2, ax=Figure().subplots())
     """
     positive, share = paired(labels, probabilities, ("labels", "probabilities"))
+    if not np.isin(positive, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
     if share.size == 0 or not ((share >= 0) & (share <= 1)).all():
         raise ValueError("probabilities must hold values in [0, 1], such as those of predict_proba; outputs are not probabilities")
     groups = [group for group in np.array_split(np.argsort(share, kind="stable"), check_count("bins", bins)) if group.size]
@@ -184,6 +186,8 @@ def _counts(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Numbers, Numb
     positive, score = paired(labels, scores, ("labels", "scores"))
     if not np.isin(positive, (0, 1)).all() or np.ptp(positive) == 0:
         raise ValueError("labels must be 0 or 1, and both must occur")
+    if np.isnan(score).any():
+        raise ValueError(f"scores must have an order, got NaN in row {int(np.isnan(score).argmax())}")
     order = np.argsort(-score, kind="stable")
     last: Any = np.flatnonzero(np.append(np.diff(score[order]) != 0, True))
     found = np.cumsum(positive[order])[last]

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ... import losses
+from ..._arrays import check_count, require_finite
+from ...data import check_same_rows
 from ...network import Network
 from ._axes import NEGATIVE, axes_or_new, font_size, legend, tidy
 
@@ -59,12 +61,13 @@ def loss_surface(
     path : array (t, number of parameters)
         The parameters after each record, (t, number of parameters), at least 2 of them: copies of ``net.parameters``.
     resolution : int
-        Grid points along each direction.
+        Grid points along each direction, at least 2.
 
     Raises
     ------
     ValueError
-        When `path` has not the network's number of parameters or fewer than 2 points.
+        When `path` has not the network's number of parameters, fewer than 2 points or numbers that are not finite, or the network
+        has a single parameter.
 
     Examples
     --------
@@ -81,8 +84,13 @@ def loss_surface(
     points = np.asarray(path, dtype=float)
     if points.ndim != 2 or points.shape[0] < 2 or points.shape[1] != net.parameters.size:
         raise ValueError(f"path must have shape (at least 2, {net.parameters.size}), got {points.shape}")
+    if net.parameters.size < 2:
+        raise ValueError("a plane needs at least 2 parameters, and the network has 1")
+    require_finite(points, "path")
+    resolution = check_count("resolution", resolution, 2)
     probe, function = net.copy(), losses.get(loss)
     targets = function.prepare_targets(y, net.n_outputs, net.dtype)
+    check_same_rows((np.asarray(x), targets), ("x", "y"))
     center = points[-1]
     directions = _principal_directions(points - center)
     projected = (points - center) @ directions.T
@@ -122,6 +130,11 @@ def plot_loss_surface(surface: LossSurface, *, ax: Axes | None = None) -> Axes:
     ax : matplotlib Axes, optional
         Where to draw; a new figure without it.
 
+    Raises
+    ------
+    ValueError
+        When no loss is finite.
+
     Examples
     --------
     >>> import numpy as np
@@ -131,10 +144,13 @@ def plot_loss_surface(surface: LossSurface, *, ax: Axes | None = None) -> Axes:
     >>> bowl = plots.LossSurface(axis, axis, axis**2 + axis[:, None] ** 2, np.array([[-1.0, 0.5], [0.0, 0.0]]))
     >>> ax = plots.plot_loss_surface(bowl, ax=Figure().subplots())
     """
-    ax = axes_or_new(ax, width=5.6, height=4.6)
     finite = surface.loss[np.isfinite(surface.loss)]
+    if not finite.size:
+        raise ValueError("surface must have a loss that is finite")
+    ax = axes_or_new(ax, width=5.6, height=4.6)
     low, high = float(finite.min()), float(finite.max())
-    levels = low + np.geomspace(max(high - low, 1e-12) * 1e-3, max(high - low, 1e-12), 16)
+    width = max(high - low, 1e-9 * abs(low), 1e-12)  # contours are apart from each other also where the loss is the same
+    levels = low + np.geomspace(1e-3 * width, width, 16)
     filled = ax.contourf(surface.first, surface.second, surface.loss, levels=[low, *levels], cmap="cividis", extend="max")
     bar = ax.figure.colorbar(filled, ax=ax, format="%.3g")
     bar.set_label("loss", fontsize=font_size(ax))

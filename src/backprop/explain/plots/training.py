@@ -47,7 +47,7 @@ def learning_curves(history: History | Mapping[str, Sequence[float]], metric: st
     for index, (name, label) in enumerate(curves):
         values = np.asarray(history[name], dtype=float)
         color, style = line_style(index)
-        ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label)
+        ax.plot(np.arange(1, values.size + 1), values, style, color=color, label=label, marker=_marker(values))
         direction = direction_of(metric)
         if label == "validation" and direction is not None and np.isfinite(values).any():
             best = int(np.nanargmin(values) if direction == "min" else np.nanargmax(values))
@@ -220,7 +220,7 @@ def curves(values: Mapping[str, Sequence[float]], *, ylabel: str, ax: Axes | Non
     ax = axes_or_new(ax)
     for index, (name, run) in enumerate(values.items()):
         color, style = line_style(index)
-        ax.plot(np.arange(1, len(run) + 1), run, style, color=color, label=name)
+        ax.plot(np.arange(1, len(run) + 1), run, style, color=color, label=name, marker=_marker(run))
     whole_epochs(ax)
     legend(ax)
     return tidy(ax, xlabel="epoch", ylabel=ylabel)
@@ -230,12 +230,22 @@ def _lines(ax: Axes, series: Mapping[str, np.ndarray], epochs: Sequence[int] | N
     for index, (name, values) in enumerate(series.items()):
         color, style = line_style(index)
         at = np.arange(values.size) if epochs is None else np.asarray(epochs) + 1
-        ax.plot(at, values, style, color=color, label=name, marker="o" if values.size == 1 else "")
+        if at.size != values.size:
+            raise ValueError(f"epochs must have {values.size} entries, one for each value of {name!r}, got {at.size}")
+        ax.plot(at, values, style, color=color, label=name, marker=_marker(values))
     ax.set_yscale(scale)
     if epochs is not None:
         whole_epochs(ax)
     if series:
         legend(ax, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _marker(values: npt.ArrayLike) -> str:
+    """A dot where a line would not show: a single value, or one between gaps."""
+    known = np.isfinite(np.asarray(values, dtype=float))
+    pairs = known[1:] & known[:-1]
+    beside = np.append(pairs, False) | np.insert(pairs, 0, False)
+    return "." if (known & ~beside).any() else ""
 
 
 def _positive(values: np.ndarray) -> np.ndarray:
