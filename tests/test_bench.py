@@ -11,7 +11,6 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
-from time import perf_counter, sleep
 from typing import Any
 
 import numpy as np
@@ -203,24 +202,26 @@ def test_who_cannot_take_part_is_left_out_with_the_reason() -> None:
 # --- time -------------------------------------------------------------------------------------------------------------------------
 
 
-def test_times_are_the_least_of_runs_that_take_turns() -> None:
+def test_times_are_the_least_of_runs_that_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
+    now = 0.0
     delays = iter([0, 0.02, 0.005, 0.03])
+    monkeypatch.setattr("backprop._bench.timing.perf_counter", lambda: now)
 
     def slow() -> None:
+        nonlocal now
         order.append("slow")
-        sleep(next(delays, 0.02))
+        now += next(delays, 0.02)
 
     def quick() -> None:
+        nonlocal now
         order.append("quick")
-        sleep(0.001)
+        now += 0.001
 
-    start = perf_counter()
     best = best_times({"slow": Contestant(slow), "quick": Contestant(quick, steps=10)}, 0.03)
-    assert perf_counter() - start < 5
-    assert 0.0001 <= best["quick"] < 0.001
-    assert 0.005 <= best["slow"] < 0.02
+    assert best == pytest.approx({"slow": 0.005, "quick": 0.0001})
     assert order[4:6] == ["slow", "quick"]
+    assert 0.06 <= now < 0.12  # the time that was given to each, and the trials
 
 
 def test_the_peak_is_that_of_the_processor() -> None:
