@@ -295,6 +295,18 @@ def test_numbers_are_the_shortest_that_read_back_the_same() -> None:
     assert literal(np.float32(0.1)) == "0.1f"
 
 
+@pytest.mark.parametrize("place", ["outputs", "inputs"])
+def test_the_parity_vectors_of_huge_numbers_compile(place: str, tmp_path: Path) -> None:
+    net = bp.Network([bp.BatchNorm(2), bp.Dense(2, 2), bp.Dense(2, 2)], dtype="float64", seed=0)
+    if place == "outputs":
+        net.layers[1].weight[...] = net.layers[2].weight[...] = 1e30
+    else:
+        net.layers[0].running_var[...] = 1e100
+    bp.export.c(net, tmp_path / "net.c")
+    for tool in ("gcc", "g++"):
+        subprocess.run([*compiler(tool), *STRICT, "-DNET_TEST", "-c", "net.c"], cwd=tmp_path, check=True)
+
+
 def test_texts_are_ascii_strings_without_trigraphs() -> None:
     assert string('?"\\\n') == '"\\?\\"\\\\\\012"'
     assert string("é") == '"\\303\\251"'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
@@ -255,3 +256,164 @@ console.error(message);
         assert found["y"] == model.predict(rows).tolist()
         assert_near(found["p"], model.predict_proba(rows))
         assert found["labels"] == list(model.classes)
+
+
+NODE = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
+
+
+def predicted(model: TableModel, rows: Rows, folder: Path, zone: str = "UTC") -> list[Any]:
+    """What the module of a model predicts for rows, in a time zone; "refused" for those that it refuses."""
+    bp.export.js(model, folder / "model.mjs")
+    code = """
+import {predict} from "./model.mjs";
+import {readFileSync} from "node:fs";
+const rows = JSON.parse(readFileSync(0, "utf8"));
+console.log(JSON.stringify(rows.map(row => {
+  try { return predict(row); } catch (error) { return /must be/.test(error.message) ? "refused" : String(error); }
+})));
+"""
+    (folder / "driver.mjs").write_text(code)
+    done = subprocess.run(
+        ["node", "driver.mjs"],
+        input=json.dumps(rows),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TZ": zone},
+    )
+    found: list[Any] = json.loads(done.stdout)
+    return found
+
+
+def expected_of(model: TableModel, rows: Rows) -> list[Any]:
+    found: list[Any] = []
+    for row in rows:
+        try:
+            found.append(model.predict([row])[0].item())
+        except ValueError:
+            found.append("refused")
+    return found
+
+
+def assert_alike(found: list[Any], expected: list[Any], rows: Rows) -> None:
+    assert [value == "refused" for value in found] == [value == "refused" for value in expected], rows
+    numbers = [(one, other) for one, other in zip(found, expected, strict=True) if other != "refused"]
+    np.testing.assert_allclose(*np.array(numbers).T, rtol=1e-4, atol=1e-4)
+
+
+def fitted(name: str, values: list[Any], **options: Any) -> TableModel:
+    y = np.random.default_rng(1).normal(size=len(values)).tolist()
+    return TableModel.fit({name: values, "y": y}, target="y", epochs=2, hidden=(4,), verbose=False, **options)
+
+
+MOMENTS = [datetime(1960, 1, 1) + timedelta(seconds=int(s)) for s in np.random.default_rng(0).integers(0, 3_000_000_000, 120)]
+DATES = [
+    *(
+        "2020-01-02",
+        "25/03/2020",
+        "03/25/2020",
+        "02/03/2020",
+        "5 Mar 2021",
+        "Mar 5, 2021",
+        "2020-02-30",
+        "2020-12-31 24:00",
+        "soon",
+    ),
+    *("2020-06-01T12:00:00Z", "2020-06-01 12:00:00+02:00", "2020-06-01 12:30 AM", "2020-6-1", "2020/06/01", "1/2/99", "10:30", ""),
+]
+
+
+@NODE
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize(
+    ("form", "given"),
+    [
+        *[("%Y-%m-%d", False), ("%d.%m.%Y %H:%M", False), ("%m/%d/%Y", False), ("%d/%m/%y", True), ("%d %b %Y", False)],
+        *[("%Y%m%d", True), ("%H:%M", True), ("%I:%M:%S.%f %p", True), ("%d (%B) %Y", True)],
+    ],
+)
+def test_javascript_reads_dates_as_the_training_data_spelled_them(form: str, given: bool, zone: str, tmp_path: Path) -> None:
+    texts = [moment.strftime(form) for moment in MOMENTS]
+    model = fitted("day", texts, kinds={"day": "date"}, **({"dates": {"day": form}} if given else {}))
+    rows = [{"day": text} for text in [*texts[:20], *DATES]]
+    assert_alike(predicted(model, rows, tmp_path, zone), expected_of(model, rows), rows)
+
+
+@NODE
+@pytest.mark.parametrize(("decimal", "thousands"), [(".", ""), (",", ""), (",", "."), (".", ","), (".", "'"), (",", " ")])
+def test_javascript_reads_numbers_as_the_training_data_spelled_them(decimal: str, thousands: str, tmp_path: Path) -> None:
+    plain = [f"{value:,.2f}" for value in np.random.default_rng(0).uniform(0, 9999, 100)]
+    values = [text.translate(str.maketrans({",": thousands, ".": decimal})) for text in plain]
+    model = fitted("size", values, kinds={"size": "numeric"})
+    rows: Rows = [{"size": value} for value in [*values[:10], "1234", "1234.5", "0x10", "many", "$5", "(12)", "12 %", "-1e-3", ""]]
+    rows += [{"size": value} for value in [1.5, True, None]]
+    rows += [{"size": "1.000"}] if thousands in ("", ".") else []
+    assert_alike(predicted(model, rows, tmp_path), expected_of(model, rows), rows)
+
+
+@NODE
+def test_any_word_may_be_a_category_or_the_name_of_a_column_in_javascript(tmp_path: Path) -> None:
+    for name, categories in [
+        ("MISSING", ["__proto__", "constructor", '"__proto__": ', "COLUMNS", "NUMBERS"]),
+        ("DATES", [0.25, 1e-5, 2.5e-7, 1e16, 1e22]),
+        ("flag", [True, False]),
+    ]:
+        model = fitted(name, categories * 12, kinds={name: "categorical"})
+        rows = [{name: category} for category in categories]
+        assert len(set(model.predict(rows).tolist())) == len(categories)
+        assert_alike(predicted(model, rows, tmp_path), expected_of(model, rows), rows)
+
+
+@NODE
+def test_labels_that_javascript_would_round_are_text(tmp_path: Path) -> None:
+    labels = [2**60, 2**60 + 1]
+    x = np.linspace(-1, 1, 60)
+    table = {"x": x.tolist(), "y": [labels[int(value > 0)] for value in x]}
+    model = TableModel.fit(table, target="y", task="classification", epochs=40, hidden=(4,), verbose=False)
+    rows = [{"x": -1.0}, {"x": 1.0}]
+    assert predicted(model, rows, tmp_path) == [str(label) for label in model.predict(rows).tolist()] == list(map(str, labels))
+
+
+def test_numbers_that_stand_for_a_missing_value_do_so_in_every_export(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    values = np.where(rng.random(80) < 0.2, -999.0, rng.uniform(0, 10, 80))
+    tails = np.where(rng.random(80) < 0.2, -999.0, rng.standard_cauchy(80) * 100)
+    table = {"size": values.tolist(), "tail": tails.tolist(), "y": (values > 5).astype(float).tolist()}
+    model = TableModel.fit(table, target="y", task="regression", missing=["-999", "n.a."], epochs=3, hidden=(4,), verbose=False)
+    assert [bool(feature.clip) for feature in model.encoder.features] == [False, True]
+    rows: Rows = [{"size": -999.0, "tail": 1.0}, {"size": 5.0, "tail": -999.0}, {"size": 5.0, "tail": 1.0}]
+    expected = model.predict(rows)
+    if shutil.which("node") is not None:
+        assert_near(predicted(model, rows, tmp_path), expected)
+    text = bp.export.c(model, tmp_path / "houses.c")
+    assert "x[0] size: a number, NaN or -999 where it is missing" in text
+    lines = [
+        f'    x[0] = {row["size"]}f, x[1] = {row["tail"]}f; houses_predict(x, y); printf("%.9g\\n", (double)y[0]);' for row in rows
+    ]
+    (tmp_path / "main.c").write_text(C_MAIN.format(rows="\n".join(lines)))
+    subprocess.run([*compiler("gcc"), *STRICT, "main.c", "-o", "program", "-lm"], cwd=tmp_path, check=True)
+    done = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert_near(list(map(float, done.stdout.split())), expected)
+    pytest.importorskip("onnx")
+    from test_onnx import run
+
+    columns = {name: np.array([[row[name]] for row in rows]) for name in ("size", "tail")}
+    (found,) = run(bp.export.onnx(model), columns, "onnxruntime")
+    assert_near(found[:, 0], expected)
+
+
+@pytest.mark.parametrize("dates", [["2020-01-01", None], ["2020-01-06", "2020-01-07"], ["2020-01-06 10:00", "2020-01-06 11:00"]])
+def test_strict_compilers_take_every_part_of_a_date(dates: list[Any], tmp_path: Path) -> None:
+    model = fitted("day", dates * 30, kinds={"day": "date"})
+    bp.export.c(model, tmp_path / "model.c")
+    for tool in ("gcc", "g++"):
+        subprocess.run([*compiler(tool), *STRICT, "-DMODEL_TEST", "-c", "model.c"], cwd=tmp_path, check=True)
+
+
+def test_a_column_without_a_name_is_named_by_onnx() -> None:
+    pytest.importorskip("onnx")
+    for name, target in [("", "y"), ("x", "")]:
+        model = TableModel.fit({name: [1.0, 2.5, 4.0] * 9, target: [1.5, 2.0, 3.0] * 9}, target=target, epochs=1, verbose=False)
+        with pytest.raises(ValueError, match="a column '' without a name"):
+            bp.export.onnx(model)

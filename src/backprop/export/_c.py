@@ -44,6 +44,7 @@ from ._program import (
 
 _TESTED_ROWS = 4
 _TEST_TOLERANCE = 1e-4
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def c(
@@ -484,15 +485,17 @@ class _File:
         name, n, k, meaning = self.name, self.columns, self.program.n_outputs, stored.meaning
         if stored.encoder is None:
             centre, scale = expected_inputs(self.program)
-            matrix = x = (centre + scale * np.random.default_rng(0).normal(size=(_TESTED_ROWS, n))).astype(np.float32)
+            drawn = centre + scale * np.random.default_rng(0).normal(size=(_TESTED_ROWS, n))
+            matrix = x = np.clip(drawn, -_LARGEST, _LARGEST).astype(np.float32)
         else:
             x, matrix = _c_table.examples(stored.encoder, _TESTED_ROWS)
         raw = stored.run(matrix.astype(np.float32))
         y = raw * meaning.scale + meaning.mean
-        with np.errstate(over="ignore"):
-            y = np.nan_to_num(y.astype(np.float32))
+        y = np.nan_to_num(y)
         size = (float(np.abs(raw).max(initial=0.0)) or 1.0) * meaning.scale
-        allowed = literal(size * _TEST_TOLERANCE + abs(meaning.mean) * 1e-6)
+        allowed = literal(min(size * _TEST_TOLERANCE + abs(meaning.mean) * 1e-6, _LARGEST))
+        with np.errstate(over="ignore"):
+            y = y.astype(np.float32)
         arrays = []
         for label, values in (("x", x), ("y", y)):
             items = wrapped(literals(values))
@@ -504,8 +507,8 @@ class _File:
             f"    for (int row = 0; row < {_TESTED_ROWS}; row++) {{",
             f"        {name}_predict({name}_test_x + row * {n}, y);",
             f"        for (int i = 0; i < {k}; i++) {{",
-            f"            float error = y[i] - {name}_test_y[row * {k} + i];",
-            f"            if (!(error <= {allowed} && error >= -{allowed})) wrong++;",
+            f"            float given = {name}_test_y[row * {k} + i], error = y[i] - given;",
+            f"            if (y[i] != given && !(error <= {allowed} && error >= -{allowed})) wrong++;",
             "        }",
             "    }",
             "    return wrong;",

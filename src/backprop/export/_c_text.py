@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 _LINE = 120
+_QUOTIENTS = {"nan": "(0.0f / 0.0f)", "inf": "(1.0f / 0.0f)", "-inf": "(-1.0f / 0.0f)"}
 
 
 def literal(value: float | np.floating[Any]) -> str:
-    """Return the shortest decimal number that is this float32 again, as C writes it; a quotient for NaN.
+    """Return the shortest decimal number that is this float32 again, as C writes it; a quotient for NaN and infinity.
 
     Examples
     --------
@@ -24,7 +25,9 @@ def literal(value: float | np.floating[Any]) -> str:
 
 def literals(values: npt.NDArray[Any]) -> list[str]:
     """Return `literal` of each number."""
-    return ["(0.0f / 0.0f)" if text == "nan" else f"{text}f" for text in values.astype(np.float32).ravel().astype(str).tolist()]
+    with np.errstate(over="ignore"):
+        texts = values.astype(np.float32).ravel().astype(str).tolist()
+    return [_QUOTIENTS.get(text, f"{text}f") for text in texts]
 
 
 def string(text: str) -> str:

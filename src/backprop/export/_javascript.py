@@ -39,7 +39,7 @@ def js(model: Network | TableModel | Ensemble, path: StrPath | None = None) -> s
     The module is an ES module for browsers, Node and other runtimes. It needs nothing else, evaluates no strings, and exports
 
     - ``predict(x)``: what `Network.predict` returns for one row, an array of n_outputs numbers; x is an array of n_inputs numbers;
-    - ``labels``: the classes; an empty array for a network that predicts numbers;
+    - ``labels``: the classes, integers above 2**53 as text; an empty array for a network that predicts numbers;
     - ``probabilities(x)`` and ``label(x)``, for a network that was trained with a loss on logits or ends in softmax: the
       probability of each class, and the class, null where an output is NaN. Where classes hold or not independently of each other,
       ``label(x)`` is an array of true and false.
@@ -47,8 +47,9 @@ def js(model: Network | TableModel | Ensemble, path: StrPath | None = None) -> s
     Weights are in the dtype of the network, sums in double precision.
 
     For a `TableModel`, x is an object with a value for each column, as in `TableModel.predict`: numbers, texts, true and false,
-    dates, and null or undefined for a missing value. ``predict(x)`` gives the number or the class, ``probabilities(x)`` the
-    probability of each class, and ``columns`` lists the columns.
+    dates, and null or undefined for a missing value. Numbers and dates in texts are read as the training data spelled them, in any
+    time zone of the browser. ``predict(x)`` gives the number or the class, ``probabilities(x)`` the probability of each class, and
+    ``columns`` lists the columns.
 
     For an `Ensemble`, ``predict(x)`` gives what `Ensemble.predict` returns; where its outputs mean classes, the probabilities of
     `Ensemble.predict_proba`, to which ``probabilities(x)`` and ``label(x)`` belong.

@@ -121,6 +121,8 @@ def onnx(
     if program.encoder is not None and input_name != "input":
         raise ValueError(f"input_name is for a network; the inputs of a table are called as its columns, got {input_name!r}")
     names = [input_name] if program.encoder is None else [feature.name for feature in program.encoder.features]
+    if "" in (*names, program.meaning.name):
+        raise ValueError("the table has a column '' without a name, which an input or output of ONNX must have: rename it")
     inputs = [Value(graph, graph.name(name)) for name in names]
     results = _named_results(graph, program)
     if program.encoder is None:
