@@ -55,6 +55,26 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
+def in_units() -> Callable[..., list[float]]:
+    """Runs scripts that return their milliseconds, in turns, and returns how long each took beside a loop of plain arithmetic.
+
+    Others may use the processor, too, and then the loop takes longer as well: about a second on a slow one.
+    """
+    arithmetic = """() => {
+      const start = performance.now(), numbers = new Float64Array(1000);
+      for (let k = 0; k < 600000; k++) for (let i = 0; i < 1000; i++) numbers[i] = 0.5 * numbers[i] + i;
+      return performance.now() - start;
+    }"""
+
+    def measured(tab: Any, *scripts: str) -> list[float]:
+        turns = [[tab.evaluate(script) for script in (arithmetic, *scripts)] for _ in range(3)]
+        unit, *times = (sum(column) for column in zip(*turns, strict=True))
+        return [time / unit for time in times]
+
+    return measured
+
+
+@pytest.fixture
 def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens a file and fails the test for any error in the console, and for any request that leaves the file."""
     contexts: list[Any] = []

@@ -114,7 +114,7 @@ def test_losses_hold_at_extreme_outputs(in_node):
     np.testing.assert_allclose(in_node(script), wanted, atol=1e-300)
 
 
-def test_ten_thousand_steps_take_less_than_two_seconds(browser):
+def test_ten_thousand_steps_are_quick(browser, in_units):
     tab = browser.new_page()
     tab.add_script_tag(content=LAB.joinpath("engine.js").read_text(encoding="utf-8") + "window.Engine = Engine;")
     once = """() => {
@@ -126,6 +126,6 @@ def test_ten_thousand_steps_take_less_than_two_seconds(browser):
       for (let step = 0; step < 10000; step++) trainer.step(x, y, 16);
       return performance.now() - start;
     }"""
-    took = min(tab.evaluate(once) for _ in range(5))  # others may use the processor, too
+    (took,) = in_units(tab, once)
     tab.close()
-    assert took < 2000
+    assert took < 5

@@ -709,24 +709,17 @@ def test_axe_finds_nothing(open_lab, scheme, rules):
         assert tab.evaluate(report) == [], state
 
 
-def test_a_long_training_and_its_pictures_are_quick(open_lab):
-    """Quick is beside what the machine does meanwhile: the unit is a loop of plain arithmetic."""
+def test_a_long_training_and_its_pictures_are_quick(open_lab, in_units):
     tab = open_lab("#hidden=8,8&optimizer=adam")
-    arithmetic = """() => {
-      const start = performance.now(), numbers = new Float64Array(1000);
-      for (let k = 0; k < 600000; k++) for (let i = 0; i < 1000; i++) numbers[i] = 0.5 * numbers[i] + i;
-      return performance.now() - start;
-    }"""
     train = """() => {
       const start = performance.now();
       for (let k = 0; k < 10000; k++) lab.session.update(16);
       return performance.now() - start;
     }"""
     drawn = "() => { const start = performance.now(); lab.board.render(); return performance.now() - start; }"
-    times = [[tab.evaluate(script) for script in (arithmetic, train, drawn)] for _ in range(3)]
-    unit, training, drawing = (sum(column) for column in zip(*times, strict=True))
-    assert training < 5 * unit
-    assert drawing < unit / 2
+    training, drawing = in_units(tab, train, drawn)
+    assert training < 5
+    assert drawing < 0.5
 
 
 LESSONS = {
