@@ -79,3 +79,15 @@ def test_torch_is_not_imported_to_read_arrays(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(builtins, "__import__", refuse)
     bp.convert.from_torch(state(), activation="relu")
+
+
+def test_a_state_dict_sorted_by_the_text_of_its_names_is_refused() -> None:
+    state = {f"{2 * index}.weight": np.full((3, 3), float(index)) for index in range(7)}
+    net = bp.convert.from_torch(state, activation="tanh")
+    assert [layer.weight[0, 0] for layer in net.layers] == list(range(7))
+    shuffled = {name: state[name] for name in sorted(state)}  # as files of safetensors hold it
+    with pytest.raises(ValueError, match=r"the state dict has '12' before '2.weight', so it is not in the order of the layers"):
+        bp.convert.from_torch(shuffled, activation="tanh")
+    nested = {f"body.{name}": array for name, array in shuffled.items()}
+    with pytest.raises(ValueError, match=r"'body.12' before 'body.2.weight'"):
+        bp.convert.from_torch(nested, activation="tanh")

@@ -175,6 +175,7 @@ class Own(nn.Module):
         (Own(), r"^Own is a class of its own"),
         (nn.Sequential(nn.Linear(3, 3), nn.LogSoftmax(1)), r"^1 LogSoftmax .* loss='cross_entropy'"),
         (nn.Sequential(nn.Linear(3, 3), nn.Softplus(beta=2)), r"^1 Softplus has beta=2"),
+        (nn.Sequential(nn.Linear(3, 3), nn.Softplus(threshold=1)), r"^1 Softplus has threshold=1"),
         (nn.Sequential(nn.Linear(3, 3), nn.Hardtanh(-2, 2)), r"^1 Hardtanh has bounds \(-2, 2\)"),
         (nn.Sequential(nn.Linear(3, 3), nn.Softmax(dim=0)), r"^1 Softmax has dim=0"),
         (nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3, momentum=None)), r"^1 BatchNorm1d has momentum=None"),
@@ -243,6 +244,10 @@ def test_what_does_not_fit_like_is_named() -> None:
         net.to_torch_state_dict(like=nn.Linear(4, 6))
     with pytest.raises(TypeError, match="like must be"):
         net.to_torch_state_dict(like=3)
+    many = bp.Network([bp.Dense(3, 3, bias=False) for _ in range(11)], seed=0)
+    names = sorted(many.to_torch_state_dict())
+    with pytest.raises(ValueError, match=r"like has '10' before '2.weight', so it is not in the order of the layers"):
+        many.to_torch_state_dict(like={name: np.zeros((3, 3)) for name in names})
 
 
 def test_a_residual_keeps_the_names_of_its_block() -> None:

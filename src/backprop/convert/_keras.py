@@ -77,11 +77,14 @@ def from_keras(model: Any) -> Network:
 
 def _items(model: Any) -> Iterator[_Item]:
     for layer in model.layers:
-        if type(layer).__name__ == "Sequential":
+        kind = type(layer)
+        if _root(kind.__module__) not in _ROOTS:
+            raise TypeError(f"{layer.name} {kind.__name__} is a class from outside Keras, which is code")
+        if kind.__name__ == "Sequential":
             yield from _items(layer)
         else:
             arrays = [np.asarray(array) for array in layer.get_weights()]
-            yield _Item(layer.name, type(layer).__name__, layer.get_config(), arrays, getattr(layer, "activation", None))
+            yield _Item(layer.name, kind.__name__, layer.get_config(), arrays, getattr(layer, "activation", None))
 
 
 # Files
@@ -118,6 +121,10 @@ def _sequential(described: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         )
     config = described["config"]
     layers: list[Mapping[str, Any]] = config if isinstance(config, list) else config["layers"]
+    for layer in layers:  # older files do not say where a class is from
+        if _root(layer.get("module", "keras")) not in _ROOTS:
+            name, kind = layer["config"].get("name"), layer["class_name"]
+            raise TypeError(f"{name} {kind} is a class from outside Keras, which is code")
     return layers
 
 
@@ -143,17 +150,29 @@ def _items_of_h5(layers: list[Mapping[str, Any]], group: Any) -> Iterator[_Item]
         stored = group.get(layer["config"]["name"])
         names = [] if stored is None else [_text(name) for name in stored.attrs["weight_names"]]
         found = {name.partition(":")[0]: np.asarray(stored[name]) for name in names}
-        yield from _items_by_name([layer], {tuple(name.split("/")[-2:]): array for name, array in found.items()})
+        yield from _items_by_name([layer], {tuple(name.split("/")): array for name, array in found.items()})
 
 
-def _items_by_name(layers: list[Mapping[str, Any]], arrays: Mapping[tuple[str, ...], AnyArray]) -> Iterator[_Item]:
+def _items_by_name(
+    layers: list[Mapping[str, Any]], arrays: Mapping[tuple[str, ...], AnyArray], outer: tuple[str, ...] = ()
+) -> Iterator[_Item]:
+    """Layers whose arrays lie under their names, those of the models around them before, as far as the file has them."""
     for layer in layers:
         kind, config = layer["class_name"], layer["config"]
+        place = (*outer, config["name"])
         if kind == "Sequential":
-            yield from _items_by_name(_sequential(layer), arrays)
+            yield from _items_by_name(_sequential(layer), arrays, place)
         else:
-            name = config["name"]
-            yield _Item(name, kind, config, [arrays[name, array] for array in _wanted(kind, config) if (name, array) in arrays])
+            yield _Item(place[-1], kind, config, _arrays_at(place, _wanted(kind, config), arrays))
+
+
+def _arrays_at(place: tuple[str, ...], wanted: list[str], arrays: Mapping[tuple[str, ...], AnyArray]) -> list[AnyArray]:
+    """The arrays of the layer at a place: those that are wanted first; a quantized layer, for one, has others."""
+    folders = {path[:-1] for path in arrays if path[-2:-1] == place[-1:]}
+    exact = {folder for folder in folders if folder[-len(place) :] == place}
+    folder = min(exact or folders, key=len, default=())
+    own = {path[-1]: array for path, array in arrays.items() if path[:-1] == folder} if folder else {}
+    return [own[name] for name in (*wanted, *(own.keys() - set(wanted) if wanted else ())) if name in own]
 
 
 def _text(name: str | bytes) -> str:
@@ -287,7 +306,7 @@ def _slope(assembly: Assembly, item: _Item, arrays: dict[str, AnyArray]) -> None
 
 _LAYERS: dict[str, Callable[[Assembly, _Item, dict[str, AnyArray]], None]] = {
     "InputLayer": lambda assembly, item, arrays: None,
-    "Flatten": lambda assembly, item, arrays: None,
+    "Flatten": lambda assembly, item, arrays: _require(item, data_format=("channels_last", None)),
     "Dense": _dense,
     "BatchNormalization": _batch_norm,
     "LayerNormalization": _layer_norm,

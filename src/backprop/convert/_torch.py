@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from typing import Any
 
@@ -46,7 +46,8 @@ def from_torch(model: Any, *, activation: str | ActivationFunction | None = None
         ``torch.nn.utils`` for its weights, or something that is no module; the message names the place, such as ``2.1``.
     ValueError
         When keys are missing or surplus, or shapes do not fit, naming the place; for a state dict of several layers without
-        `activation`.
+        `activation`, or whose keys are not in the order of the layers, such as ``10.weight`` before ``2.weight`` in a file of
+        safetensors.
 
     Examples
     --------
@@ -156,6 +157,8 @@ def _require(place: str, module: Any, **allowed: tuple[Any, ...]) -> None:
 
 def _softplus(assembly: Assembly, place: str, module: Any) -> None:
     _require(place, module, beta=(1,))
+    if module.threshold < 20:  # PyTorch's default, beyond which softplus is linear in float32
+        raise TypeError(f"{place} Softplus has threshold={module.threshold!r}; 20 and more have a counterpart")
     assembly.activation(place, "softplus")
 
 
@@ -243,7 +246,25 @@ def _groups(state: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, AnyArray]
 _STATISTICS = ("running_mean", "running_var")
 
 
+def _require_order(name: str, keys: Iterable[Any]) -> None:
+    """Refuse keys that are sorted as texts, 10 before 2, as in files of safetensors: their order is not that of the layers."""
+    last: dict[str, str] = {}
+    for key in map(str, keys):
+        parts = key.split(".")
+        for at, part in enumerate(parts):
+            place = ".".join(parts[:at])
+            before = last.get(place, "")
+            if part.isdecimal() and before.isdecimal() and int(part) < int(before):
+                later = ".".join([*parts[:at], before])
+                raise ValueError(
+                    f"{name} has {later!r} before {key!r}, so it is not in the order of the layers: give its items in the order of "
+                    "the module's state_dict()"
+                )
+            last[place] = part
+
+
 def _add_state(assembly: Assembly, state: Mapping[str, Any], activation: str | ActivationFunction | None) -> None:
+    _require_order("the state dict", state)
     groups = list(_groups(state))
     matrices = [place for place, arrays in groups if "weight" in arrays and arrays["weight"].ndim == 2]
     if not matrices:
@@ -319,6 +340,7 @@ def to_torch_state_dict(net: Network, *, like: Any = None) -> dict[str, Any]:
         target = like.state_dict() if hasattr(like, "state_dict") else like
         if not isinstance(target, Mapping):
             raise TypeError(f"like must be a torch.nn.Module or a state dict, got {type(like).__name__}")
+        _require_order("like", target)
         arrays = _renamed(arrays, target)
     return {name: torch.tensor(array) for name, array in arrays.items()}
 
