@@ -502,6 +502,12 @@ def test_a_column_can_be_read_where_each_of_its_values_can(learned: list[Any], n
         np.testing.assert_array_equal(encoder.transform({"x": value}), [row])
 
 
+def test_truth_values_with_gaps_and_numbers_among_spelled_texts_are_numbers() -> None:
+    assert encode({"x": [True, False, None]}, kinds={"x": "numeric"}) == encode({"x": [1, 0, None]})
+    assert encode({"x": [2.5, "1,5", None, True]}) == encode({"x": [2.5, 1.5, None, 1]})
+    assert encode({"x": [1.5, 2.5]}, {"x": ["1,5", 2.5, True]}) == encode({"x": [1.5, 2.5]}, {"x": [1.5, 2.5, 1]})
+
+
 @pytest.mark.parametrize("dtype", [int, float, str])
 def test_dates_without_separators_are_read_from_numbers_and_text(dtype: type) -> None:
     form = {"dates": {"d": "%Y%m%d"}}

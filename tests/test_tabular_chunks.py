@@ -254,6 +254,43 @@ def test_numbers_are_counted_alike_whatever_their_type() -> None:
     assert len(set(_distinct.hashes_of_numbers(np.array([2**60, 2**60 + 1, 1e300, 2e300, np.inf], object)).tolist())) == 5
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "kind"),
+    [
+        ([1.0, 2.5, 4.0], [True, False, None], None),
+        (["1.5", "2.5", "4"], [True, False, True], None),
+        (["$5", "$6", "$7"], [True, False, True], "numeric"),
+        ([True, False, True], [True, None, None], "numeric"),
+        ([1.5, 2.5, 3.0], ["1,5", "7,25", "4"], None),
+        ([1, "2,5", None], [True, "7,5", 2.5], None),
+        ([2.5, "a", True], ["1,5", "2,5", "a"], None),
+        ([5, 5, 5], ["5", "5.0", "5"], None),
+        (["2024-01-31", "2024-03-04", None], ["25/01/2024", "1 May 2023", "2022-01-01"], "date"),
+    ],
+)
+def test_chunks_of_other_types_and_spellings_give_what_the_whole_table_gives(
+    first: list[Any], second: list[Any], kind: Any
+) -> None:
+    kinds = {"c": kind} if kind else {}
+    y = [1.5, 7.0, 9.0] * 4
+    for one, two in ((first * 4, second * 4), (second * 4, first * 4)):
+        whole = TableEncoder.fit({"c": [*one, *two], "y": [*y, *y]}, kinds=kinds)
+        parts = TableEncoder.fit_chunks([{"c": one, "y": y}, {"c": two, "y": y}], kinds=kinds)
+        assert (parts.names, parts.ignored, parts.notes) == (whole.names, whole.ignored, whole.notes)
+        for table in ({"c": one, "y": y}, {"c": two, "y": y}):
+            np.testing.assert_allclose(parts.transform(table), whole.transform(table), atol=1e-6)
+
+
+@pytest.mark.parametrize("others", [["a", "b", "a"], [1.5, 2.5, 4.0], ["2024-01-31", None, None], [True, False, None]])
+def test_dates_in_some_chunks_and_others_in_some_are_refused_as_in_one_table(others: list[Any]) -> None:
+    days = [date(2024, 1, 1), None, date(2023, 5, 6)]
+    for one, two in ((days, others), (others, days)):
+        with pytest.raises(TypeError, match=r"column 'c' must hold .* holds a date"):
+            TableEncoder.fit({"c": [*one, *two]})
+        with pytest.raises(TypeError, match="column 'c' must hold values of one kind in all chunks, holds dates in some"):
+            TableEncoder.fit_chunks([{"c": one}, {"c": two}])
+
+
 def test_errors_about_the_sample_name_no_row() -> None:
     chunks = [{"a": [*map(str, range(30)), *map(str, range(30))]}, {"a": ["unknown", "7"]}]
     with pytest.raises(ValueError, match="column 'a' holds numbers, but also 'unknown': correct that"):

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from .._types import AnyArray
 from ._chunk_fits import FITS, Chosen, ColumnFit
-from ._columns import Column, columns, missing_words, text_of, words_of
+from ._columns import Column, columns, is_number, missing_words, objects, stripped, text_of, words_of
 from ._distinct import Distinct
 from ._features import Feature, why_empty
 from ._kinds import Settings, kind_of, useless
@@ -157,6 +157,7 @@ class _ValuesSeen:
         self.table: Table | None = None
         self.kinds: set[str] = set()  # of the arrays; "text" for texts
         self.texts, self.numbers = Distinct(), Distinct()
+        self.truths: dict[bool, int] = {}
 
     def add(self, column: Column) -> None:
         """Add a chunk."""
@@ -168,31 +169,56 @@ class _ValuesSeen:
             return
         if column.is_text:
             self.kinds.add("text")
-            self.texts.add_texts(column.counts(written=True))
+            if column.types <= {str, type(None)}:
+                self.texts.add_texts(column.counts(written=True))
+            else:
+                self._add_items(column)
             return
         values = column.values[column.present]
         self.kinds.add(values.dtype.kind)
         self.numbers.add_numbers(values.astype(np.int64) if values.dtype.kind == "M" else values)
 
+    def _add_items(self, column: Column) -> None:
+        """Add a chunk of texts, numbers and truth values, each as what it is."""
+        texts: dict[str, int] = {}
+        numbers: list[int | float] = []
+        for item, text in zip(column.values, column.texts, strict=True):
+            if text is None:
+                continue
+            if isinstance(item, bool):
+                self.truths[item] = self.truths.get(item, 0) + 1
+            elif is_number(type(item)):
+                numbers.append(int(item) if isinstance(item, int | np.integer) else float(item))
+            else:
+                written = stripped(item)
+                texts[written] = texts.get(written, 0) + 1
+        self.texts.add_texts(texts)
+        if numbers:
+            self.numbers.add_numbers(objects(numbers))
+
     @property
     def distinct(self) -> int:
         """How many values differ."""
-        counted = len({text_of(text) for text in self.texts.counts})
-        return (counted << self.texts.bits) + len(self.numbers)
+        texts = {text_of(text) for text in self.texts.counts} | {text_of(truth) for truth in self.truths}
+        if texts and not self.texts.bits and not self.numbers.bits:  # 5 and "5" are one value
+            return len(texts | {text_of(number) for number in self.numbers.counts})
+        return (len(texts) << self.texts.bits) + len(self.numbers)
 
     def sample(self) -> Column:
         """Return a column of which `kind_of` finds what it finds of the whole one."""
-        numbers, counts = self._numbers(), list(self.numbers.counts.values())
+        if "M" in self.kinds and len(self.kinds) > 1:
+            raise TypeError(
+                f"column {self.name!r} must hold values of one kind in all chunks, holds dates in some and others in some"
+            )
+        counts = list(self.numbers.counts.values())
         if self.kinds and "text" not in self.kinds:
             if sum(counts) >= 2 * len(counts):
                 counts = [2] * len(counts)
-            made = Column(self.name, np.repeat(numbers, counts), missing=self.words, table=self.table)
+            made = Column(self.name, np.repeat(self._numbers(), counts), missing=self.words, table=self.table)
         else:
-            texts = dict(self.texts.counts)
-            for text, count in zip(Column(self.name, numbers).texts, counts, strict=True):
-                if text is not None:
-                    texts[text] = texts.get(text, 0) + count
-            made = _CountedTexts(self.name, texts, self.words, self.table)
+            items = [*self.texts.counts, *self.truths, *self.numbers.counts]
+            counts = [*self.texts.counts.values(), *self.truths.values(), *counts]
+            made = _CountedItems(self.name, items, counts, self.words, self.table)
         made.categorical = self.categorical
         return made
 
@@ -207,17 +233,18 @@ class _ValuesSeen:
         return np.array(found, np.uint64 if high >= 2**63 else np.int64)
 
 
-class _CountedTexts(Column):
-    """A column that holds each text once and knows how many rows of another one have it; messages cannot name a row.
+class _CountedItems(Column):
+    """A column that holds each item once and knows how many rows of another one have it; messages cannot name a row.
 
     The texts are those that are written in the other one.
     """
 
     located = False
 
-    def __init__(self, name: str, counts: dict[str, int], missing: frozenset[str], table: Table | None) -> None:
-        super().__init__(name, list(counts), missing=missing, table=table)
-        self._counts = np.array(list(counts.values()), np.intp)
+    def __init__(self, name: str, items: list[Any], counts: list[int], missing: frozenset[str], table: Table | None) -> None:
+        super().__init__(name, items, missing=missing, table=table)
+        self._counts = np.array(counts, np.intp)
 
     def _row_counts(self) -> npt.NDArray[np.intp]:
-        return self._counts
+        codes, texts = self.coded
+        return np.bincount(codes, self._counts, len(texts)).astype(np.intp)

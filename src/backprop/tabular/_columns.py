@@ -176,7 +176,7 @@ class Column:
             texts = _texts_of_array(distinct)
             return _small(codes, len(distinct)), texts, texts
         if not self.types <= {str, type(None)}:  # True and 1 are one key of a dict, and two texts
-            items = [_stripped(item) if isinstance(item, str | bytes) else text_of(item, self.missing) for item in items]
+            items = [stripped(item) if isinstance(item, str | bytes) else text_of(item, self.missing) for item in items]
         return _code_texts(items, self.missing)
 
     @property
@@ -220,6 +220,19 @@ class Column:
     def distinct(self, *, written: bool = False) -> set[str]:
         """Return the different texts that are not missing, or those as they are written."""
         return set(self.counts(written=written))
+
+    @property
+    def _is_mixed(self) -> bool:
+        """Whether numbers or truth values, which have no spelling, are in a list with texts."""
+        return self.is_text and any(kind is bool or is_number(kind) for kind in self.types)
+
+    def spelled(self) -> set[str]:
+        """Return the different texts as they are written, of what is text."""
+        if not self._is_mixed:
+            return self.distinct(written=True)
+        codes, texts = self._used(written=True)
+        rows = zip(self.values, map(texts.__getitem__, codes.tolist()), strict=True)
+        return {text for item, text in rows if text is not None and isinstance(item, str | bytes)}
 
     def numbers(self, spelling: Spelling | None = None) -> Numbers | None:
         """Return the values as numbers, or None when some are not.
@@ -266,7 +279,7 @@ class Column:
         try:
             return np.array(integers, np.int64)[codes]
         except OverflowError:
-            return _objects(integers)[codes]
+            return objects(integers)[codes]
 
     def _nothing(self) -> Numbers | None:
         """NaN for each row, None if one is not missing."""
@@ -278,12 +291,15 @@ class Column:
             if found is not None:
                 return found
         codes, texts = self._used(written=True)
-        if self.is_text and any(map(is_number, self.types)):  # among texts; they have no spelling
-            spelled = zip(self.values, map(texts.__getitem__, codes.tolist()), strict=True)
-            by_row = [
-                math.nan if text is None else float(text) if is_number(type(item)) else _spelling.parse(text, spelling)
-                for item, text in spelled
-            ]
+        if self._is_mixed:
+            by_row: list[float | None] = []
+            for item, text in zip(self.values, map(texts.__getitem__, codes.tolist()), strict=True):
+                if text is None:
+                    by_row.append(math.nan)
+                elif isinstance(item, bool):
+                    by_row.append(float(item))
+                else:
+                    by_row.append(float(text) if is_number(type(item)) else _spelling.parse(text, spelling))
             return None if None in by_row else np.array(by_row, np.float64)
         numbers = [math.nan if text is None else _spelling.parse(text, spelling) for text in texts]
         return None if None in numbers else np.array(numbers, np.float64)[codes]
@@ -448,7 +464,7 @@ def text_of(item: Any, missing: frozenset[str] = MISSING) -> str | None:
             item = int(item)
     if is_missing(item):
         return None
-    text = repr(item) if isinstance(item, float) else _canonical(_stripped(item))
+    text = repr(item) if isinstance(item, float) else _canonical(stripped(item))
     return None if text.lower() in missing else text
 
 
@@ -458,7 +474,8 @@ def _canonical(text: str) -> str:
     return text if whole is None else whole[1]
 
 
-def _stripped(item: Any) -> str:
+def stripped(item: Any) -> str:
+    """Return the text that an item is written as."""
     return (item.decode("utf-8", "replace") if isinstance(item, bytes) else str(item)).strip()
 
 
@@ -467,7 +484,7 @@ def _texts_of_items(items: Iterable[Any], missing: frozenset[str]) -> tuple[Text
     items = list(items)
     texts = [text_of(item, missing) for item in items]
     written = [
-        _stripped(item) if text is not None and isinstance(item, str | bytes) else text
+        stripped(item) if text is not None and isinstance(item, str | bytes) else text
         for item, text in zip(items, texts, strict=True)
     ]
     return texts, written
@@ -520,7 +537,7 @@ def _read(name: str, values: Any) -> tuple[bool, Any]:
     if isinstance(values, np.ndarray):
         array = values
     elif hasattr(values, "to_pylist"):  # pyarrow
-        array = _objects(values.to_pylist()) if values.null_count else np.asarray(values)
+        array = objects(values.to_pylist()) if values.null_count else np.asarray(values)
     elif hasattr(values, "to_numpy"):
         array = values.to_numpy()
     elif isinstance(values, np.generic):
@@ -720,8 +737,8 @@ def _pandas_codes(values: Any) -> tuple[Codes, list[Any]] | None:
     return codes, [*categories.tolist(), None]
 
 
-def _objects(items: list[Any]) -> npt.NDArray[np.object_]:
-    """An array of the items themselves, with None and 1 kept apart from "None" and "1"."""
+def objects(items: list[Any]) -> npt.NDArray[np.object_]:
+    """Return an array of the items themselves, with None and 1 kept apart from "None" and "1"."""
     array = np.empty(len(items), object)
     array[:] = items
     return array

@@ -481,9 +481,7 @@ def _spelling_of_new(column: Column) -> Spelling | None:
     """The spelling that the texts of a column have."""
     options = column.options
     try:
-        return _spelling.find(
-            column.distinct(written=True), options.get("decimal"), options.get("thousands"), prefer=options.get("prefer")
-        )
+        return _spelling.find(column.spelled(), options.get("decimal"), options.get("thousands"), prefer=options.get("prefer"))
     except _spelling.AmbiguousNumberError:
         return None
 

@@ -133,7 +133,7 @@ def spelling_of(column: Column, settings: Settings) -> Spelling | None:
     if decimal in (None, ".") and not thousands and not commas and column.numbers() is not None:
         return _spelling.PLAIN
     try:
-        found = _spelling.find(column.distinct(written=True), decimal, thousands, prefer=options.get("prefer"), commas=commas)
+        found = _spelling.find(column.spelled(), decimal, thousands, prefer=options.get("prefer"), commas=commas)
     except _spelling.AmbiguousNumberError as error:
         raise ValueError(
             f"column {column.name!r}: {error}: say which with --decimal or --thousands (decimal=, thousands= in Python)"
