@@ -1478,3 +1478,100 @@ def test_targets_of_rows_without_weight_may_be_anything(first, data, backend):
     assert _plain(last=1).fit(x, given, **options).history == {
         key: pytest.approx(value, rel=1e-12) for key, value in expected.items()
     }
+
+
+def _assigning(loss, hook="on_epoch_begin", at=1):
+    """A callback that gives the trainer a loss at the beginning of an epoch, or after a batch of the first one."""
+
+    class Assign(bp.Callback):
+        pass
+
+    def assign(self, number, logs):
+        if number == at:
+            self.trainer.loss = loss
+
+    setattr(Assign, hook, assign)
+    return Assign()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("weight", [[1.0, 5.0, 0.5], "balanced", None])
+def test_class_weights_of_a_loss_that_a_callback_assigns_count_from_then_on(weight, stream, data, backend):
+    """An epoch with the first loss and one with the second are what two runs make of them."""
+    x, y = data
+    x, y = x[:20], y[:20]
+    first, second = losses.CrossEntropy(class_weight=[2.0, 1.0, 1.0]), losses.CrossEntropy(class_weight=weight)
+    if stream and weight == "balanced":
+        pytest.skip("balanced weights need all targets")
+    batches = [(x[i : i + 4], y[i : i + 4]) for i in range(0, 20, 4)]
+    given = (batches,) if stream else (x, y)
+    options = {"seed": 3} if stream else {"seed": 3, "batch_size": 4}
+    options["validation_data"] = data
+    once = bp.Trainer(_plain(), loss=first, optimizer="sgd")
+    history = once.fit(*given, epochs=2, callbacks=[_assigning(second)], **options)
+    twice = bp.Trainer(_plain(), loss=first, optimizer="sgd")
+    twice.fit(*given, **options)
+    twice.loss = second
+    assert twice.fit(*given, **options).history == {key: values[1:] for key, values in history.history.items()}
+    np.testing.assert_array_equal(once.net.parameters, twice.net.parameters)
+    assert once.net.loss is second
+    assert once.evaluate(*data) == twice.evaluate(*data)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "y", "message"),
+    [
+        ("cross_entropy", "mse", [0, 1, 2, 0], r"y must have shape \(n, 3\)"),
+        ("cross_entropy", "kl_divergence", [0, 1, 2, 0], "for class labels use cross_entropy"),
+        ("mse", "poisson", [[-1.0, 0.0, 1.0]] * 4, "y must be not negative for poisson"),
+        ("binary_cross_entropy", "hinge", [[0.0, 0.3, 1.0]] * 4, "y must be 0 or 1 for hinge"),
+    ],
+)
+@pytest.mark.parametrize("hook", ["on_train_begin", "on_epoch_begin", "on_train_batch_end"])
+def test_a_loss_that_takes_other_targets_is_refused_in_the_middle_of_a_run(first, second, y, message, hook, backend):
+    if hook == "on_train_begin":
+        callback = bp.LambdaCallback(on_train_begin=lambda logs: setattr(trainer, "loss", second))
+    else:
+        callback = _assigning(second, hook)
+    trainer = bp.Trainer(_plain(), loss=first)
+    with pytest.raises(ValueError, match=message):
+        trainer.fit(np.ones((4, 4)), y, epochs=3, batch_size=1, callbacks=callback)
+
+
+def test_a_loss_with_another_form_of_the_same_targets_is_taken_between_epochs_only(backend):
+    x, y = np.ones((4, 4)), [0, 0, 0, 0]
+    trainer = bp.Trainer(_plain(last=1), loss="cross_entropy")
+    history = trainer.fit(x, y, epochs=2, callbacks=_assigning("mse"))
+    assert history["loss"][1] == pytest.approx(trainer.net.predict(x[:1])[0, 0] ** 2, rel=0.1)
+    trainer = bp.Trainer(_plain(last=1), loss="cross_entropy")
+    with pytest.raises(ValueError, match="in the middle of an epoch must take targets as the one before it, int64 of shape"):
+        trainer.fit(x, y, epochs=2, batch_size=1, callbacks=_assigning("mse", "on_train_batch_end"))
+
+
+def test_class_weights_of_fit_hold_for_a_loss_that_a_callback_assigns(data):
+    weight = [1.0, 5.0, 0.5]
+    nets = [_plain() for _ in range(2)]
+    nets[0].fit(*data, loss="cross_entropy", class_weight=weight, epochs=2, seed=0, callbacks=_assigning(losses.Focal(gamma=0.0)))
+    nets[1].fit(*data, loss="cross_entropy", class_weight=weight, epochs=2, seed=0)
+    np.testing.assert_allclose(nets[0].parameters, nets[1].parameters, rtol=1e-12)
+    with pytest.raises(ValueError, match="class_weight is given twice, to fit and to the loss that a callback has assigned"):
+        nets[0].fit(
+            *data,
+            loss="cross_entropy",
+            class_weight=weight,
+            epochs=2,
+            callbacks=_assigning(losses.CrossEntropy(class_weight=weight)),
+        )
+
+
+def test_weights_that_are_all_too_small_for_float32_are_refused(data, backend):
+    x, y = data
+    net = bp.mlp([4, 3], seed=0)
+    before = net.parameters.copy()
+    with pytest.raises(
+        ValueError, match="below the numbers of float32; only their ratios count, so divide sample_weight by its larg"
+    ):
+        net.fit(x, y, loss="cross_entropy", sample_weight=np.full(24, 1e-40))
+    np.testing.assert_array_equal(net.parameters, before)
+    net.fit(x, y, loss="cross_entropy", sample_weight=np.r_[np.full(23, 1e-40), 1.0])
+    net.fit([(x, y), (x, y, np.full(24, 1e-40))], loss="cross_entropy")

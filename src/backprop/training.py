@@ -209,6 +209,8 @@ class Trainer(TrainingState):
         The order of an epoch follows from the seed and from `epoch` alone. So training that was saved after some epochs and
         loaded again continues exactly as if it had not been interrupted.
 
+        A callback may assign another loss that takes the same targets; its class weights count from the next epoch on.
+
         To undo an update, one copy of the parameters and of the optimizer's moments is kept, and a second one for short times.
         """
         if self.comm is not None:

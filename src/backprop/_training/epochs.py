@@ -83,6 +83,7 @@ def run_fit(
     progress, begun = None, False
     logs: dict[str, float] = {}
     pace = _Pace()
+    loss, weight_of_fit = trainer.loss, data.class_weight is not None and trainer.loss.row_class_weight is None
     with trainer._interrupts, _under_way(trainer, data, validation, options, hooks, outer):
         try:
             _begin(trainer, hooks, options.seed, class_vector)
@@ -91,6 +92,9 @@ def run_fit(
             for index in range(options.epochs):
                 progress.begin_epoch(index)
                 hooks.call("on_epoch_begin", trainer.epoch, {})
+                if trainer.loss is not loss and trainer._ranks is None:
+                    _follow_loss(trainer, data, validation, weight_of_fit)
+                    loss = trainer.loss
                 if rewind is None:
                     rewind = Rewind(trainer)
                 elif hooks.may_change_state or trainer._ranks is not None:
@@ -131,6 +135,29 @@ def check_callbacks(trainer: TrainingState, validated: bool, callbacks: Any) -> 
     except BaseException:
         trainer._training_keys, trainer.history_keys = before
         raise
+
+
+def _follow_loss(trainer: TrainingState, data: Rows | Stream, validation: Rows | Stream | None, weight_of_fit: bool) -> None:
+    """Take targets and class weights as a loss does that a callback has assigned.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the loss takes other targets, or has class weights beside those of `fit`.
+    """
+    loss = trainer.loss
+    if weight_of_fit and loss.class_weight is not None:
+        raise ValueError("class_weight is given twice, to fit and to the loss that a callback has assigned")
+    given = data.class_weight if weight_of_fit else loss.row_class_weight
+    vector = data.follow(loss, given)
+    if isinstance(data, Rows):
+        data.require_weight()
+        data.share_weight()
+    if validation is not None:
+        validation.follow(loss, loss.row_class_weight if weight_of_fit or vector is None else vector)
+    for each in (data, validation):
+        _check_targets(trainer, each)
+    trainer.net.loss, trainer._class_vector = loss, None if weight_of_fit else vector
 
 
 def _seen_by_callbacks(trainer: TrainingState) -> dict[str, Any]:
@@ -205,13 +232,15 @@ def _train_epoch(
     """Train one epoch and return the loss and metrics over it."""
     meter = Meter(make_metrics(trainer.metrics, trainer.loss, streaming_only=True))
     each_step = hooks.has("on_train_batch_end")
-    batch = 0
+    loss_before, batch = trainer.loss, 0
 
     def finished(losses: Numbers) -> None:
         nonlocal batch
         if each_step:
             for index, loss in enumerate(losses, batch):
                 hooks.call("on_train_batch_end", index, {"loss": float(loss)})
+            if trainer.loss is not loss_before and trainer._ranks is None:
+                data.check_same_targets(trainer.loss)
         batch += len(losses)
         progress.advance(len(losses))
 

@@ -91,6 +91,12 @@ class Converter:
         other.names = Names(argument, *(f"{name} of {argument}" for name in Names()[1:]))
         return other
 
+    def with_loss(self, loss: Loss) -> Converter:
+        """Return a converter of targets for another loss."""
+        other = copy(self)
+        other.loss = loss
+        return other
+
     def inputs(self, x: npt.ArrayLike, columns: Sequence[str] | None = None) -> Array:
         """Return inputs as a matrix; messages name the columns."""
         return as_matrix(x, self.names.x, self.dtype, self.n_inputs, check_finite=self.check_finite, columns=columns)
@@ -210,6 +216,25 @@ class Rows:
                 self._weight = self._converter.weigh(self._targets, vector, self._sample_weight)
         return self._class_vector
 
+    def follow(self, loss: Loss, class_weight: ClassWeight | None) -> ClassVector | None:
+        """Take targets as another loss does, weigh rows by these class weights alone, and return the weight of each class."""
+        converter = self._converter.with_loss(loss)
+        targets = self._targets if self._y_mapped else converter.targets(self._targets)
+        self._converter, self._targets = converter, targets
+        self._exact = self._exact if loss.task == "regression" else None
+        self._class_vector, self._weight, self._mean_weight = None, self._sample_weight, 0.0
+        return self.use_class_weight(class_weight)
+
+    def check_same_targets(self, loss: Loss) -> None:
+        """Raise an error unless a loss takes the targets in the form that they have."""
+        part = self._take_targets(self._numbers(slice(0, 1)))
+        _check_same_form(part, self._converter.with_loss(loss).targets(part))
+
+    @property
+    def class_weight(self) -> ClassWeight | None:
+        """The weight of each class, where classes have weights."""
+        return self._class_vector
+
     def count_classes(self) -> npt.NDArray[np.float64]:
         """Return how many rows each class has."""
         parts = (self._take_targets(self._numbers(part)) for part in self.slices(CHUNK))
@@ -223,7 +248,13 @@ class Rows:
     def share_weight(self) -> None:
         """Let batches be divided by their rows and the mean weight of all rows, and not by the weight of the batch."""
         if self.is_weighted:
-            self.set_mean_weight(self.total_weight() / self.count)
+            mean, smallest = self.total_weight() / self.count, float(np.finfo(self._converter.dtype).tiny)
+            if mean < smallest and self._weight is not None and np.abs(self._weight).max() < smallest:
+                raise ValueError(
+                    f"the weights of all rows are below the numbers of {self._converter.dtype}; only their ratios count, so divide "
+                    f"{self._converter.names.sample_weight} by its largest entry"
+                )
+            self.set_mean_weight(mean)
 
     @property
     def class_vector(self) -> ClassVector | None:
@@ -339,6 +370,7 @@ class Stream:
     """
 
     rows: Rows | None = None
+    _class_weight: ClassWeight | None = None
 
     def __init__(
         self,
@@ -359,6 +391,21 @@ class Stream:
         self._source = source
         self.steps = None if steps_per_epoch is None else check_count("steps_per_epoch", steps_per_epoch)
         self._iterator: Iterator[Any] | None = None
+
+    def follow(self, loss: Loss, class_weight: ClassWeight | None) -> ClassVector | None:
+        """Take the targets of the next batches as another loss does, and weigh rows by these class weights alone."""
+        self.use_class_weight(class_weight)
+        self._converter = self._converter.with_loss(loss)
+        return None
+
+    def check_same_targets(self, loss: Loss) -> None:
+        """Do what the method of `Rows` does: batches are converted as they come, so any form will do from the next one on."""
+        self._converter = self._converter.with_loss(loss)
+
+    @property
+    def class_weight(self) -> ClassWeight | None:
+        """The class weights, if there are any."""
+        return self._class_weight
 
     def use_class_weight(self, class_weight: ClassWeight | None) -> None:
         """Weigh rows by their classes too."""
@@ -413,6 +460,15 @@ class Stream:
         batch = self._converter.batch(x, y, weight[0] if weight else None, self._class_weight)
         exact = self._converter.exact_targets(as_real_array(y, self._converter.names.y))
         return batch._replace(mean_weight=1.0, exact_targets=exact)  # the mean of all batches is not known
+
+
+def _check_same_form(targets: Array | Labels, others: Array | Labels) -> None:
+    if targets.dtype != others.dtype or targets.shape != others.shape:
+        raise ValueError(
+            "a loss that a callback assigns in the middle of an epoch must take targets as the one before it, "
+            f"{targets.dtype} of shape {('n', *targets.shape[1:])}, not {others.dtype} of shape {('n', *others.shape[1:])}; "
+            "assign it in on_epoch_begin"
+        )
 
 
 class _Lost(NamedTuple):
