@@ -254,3 +254,24 @@ def test_a_plateau_that_has_reduced_nothing_yet_follows_its_lr():
         schedule.observe(loss)
     schedule.lr = 0.2
     assert schedule(0) == 0.4
+
+
+@pytest.mark.parametrize("schedule", [schedules.Exponential(1e-3, gamma=20.0), schedules.Step(1e-3, step_size=1, gamma=20.0)])
+def test_values_that_overflow_far_ahead_do_not_warn(schedule):
+    assert schedule(1) == pytest.approx(0.02)
+    assert schedule(10**4) == math.inf
+
+
+def test_counts_are_integers_from_zero():
+    schedule = schedules.Cosine(0.1, steps=5)
+    assert schedule(np.int64(0)) == 0.1
+    with pytest.raises(ValueError, match="step must be at least 0, got -1"):
+        schedule(-1)
+    with pytest.raises(TypeError, match=r"step must be an integer, got 1\.5"):
+        schedule(1.5)
+
+
+@pytest.mark.parametrize("value", [None, "fast", [0.1]])
+def test_a_function_that_returns_no_number_is_refused(value):
+    with pytest.raises(TypeError, match=r"a learning rate function must return a number, got .* at step 0"):
+        Adam(lr=lambda step: value)

@@ -178,6 +178,8 @@ class _Piecewise(Schedule):
     __call__ = Schedule.__call__  # by the same formulas as `values`
 
     def _value(self, step: int) -> float:
+        if type(step) is not int or step < 0:
+            step = check_count("step", step, 0)
         first, values = self._block
         if not first <= step < first + len(values):
             first = step - step % BLOCK
@@ -199,7 +201,8 @@ class _Piecewise(Schedule):
         while done < BLOCK:
             formula, end = self._piece(first + done)
             stop = int(min(end - first, BLOCK))
-            rates[done:stop] = formula(np.arange(first + done, first + stop))
+            with np.errstate(over="ignore"):  # at counts of the block that training may never reach; optimizers refuse infinity
+                rates[done:stop] = formula(np.arange(first + done, first + stop))
             done = stop
         return rates
 
@@ -746,7 +749,11 @@ class Function(Schedule):
             self.lr = self(0)
 
     def _value(self, step: int) -> float:
-        value = float(self.function(step))
+        returned = self.function(step)
+        try:
+            value = float(returned)
+        except (TypeError, ValueError):
+            raise TypeError(f"a learning rate function must return a number, got {returned!r} at step {step}") from None
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"a learning rate function must return a finite number >= 0, got {value!r} at step {step}")
         return value
