@@ -80,6 +80,30 @@ def test_each_fit_has_callbacks_of_its_own() -> None:
     asked: list[int] = []
     bp.fit_many(trainers(), X, Y, callbacks=lambda index: asked.append(index) or [])
     assert asked == [0, 1, 2, 3, 4]
+    (alone,) = bp.fit_many(trainers(1), X, Y, epochs=30, callbacks=stopping)
+    assert alone["loss"] == histories[0]["loss"]
+
+
+@pytest.mark.parametrize("kind", [bp.Checkpoint, bp.CSVLogger])
+def test_fits_that_would_write_one_file_are_refused(kind: Any, tmp_path: Path) -> None:
+    for callbacks in ([kind(tmp_path / "run")], lambda index: [kind(tmp_path / "run")]):
+        with pytest.raises(
+            ValueError, match=r"trainers\[0\] and trainers\[1\] write one and the same file, .*run: give a function"
+        ):
+            bp.fit_many(trainers(), X, Y, callbacks=callbacks)
+        assert not list(tmp_path.iterdir())
+    bp.fit_many(trainers(1), X, Y, callbacks=[kind(tmp_path / "run")])
+    bp.fit_many(trainers(), X, Y, callbacks=lambda index: [kind(tmp_path / f"run-{index}")])
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_trainers_with_one_optimizer_are_refused_before_any_trains() -> None:
+    optimizer = bp.Adam()
+    made = [bp.Trainer(make(index), loss="mse", optimizer=optimizer) for index in range(2)]
+    before = made[0].net.parameters.copy()
+    with pytest.raises(ValueError, match=r"trainers\[0\] and trainers\[1\] have one and the same optimizer"):
+        bp.fit_many(made, X, Y)
+    assert (made[0].net.parameters == before).all()
 
 
 def test_rows_are_those_of_each_trainer() -> None:
@@ -197,6 +221,8 @@ def twice() -> list[bp.Trainer]:
             ValueError,
             "rows must have an entry for each of the 2 trainers, got 1",
         ),
+        (lambda: bp.fit_many(trainers(1), X, Y, rows=3), TypeError, "rows must be a sequence with the positions .*, got int"),
+        (lambda: bp.fit_many(trainers(1), X, Y, callbacks=lambda index: 3), TypeError, "callbacks must be a list of objects with"),
         (lambda: bp.fit_many(trainers(1), X, Y, rows=[[0.5]]), ValueError, r"rows\[0\] must hold positions of rows, got float64"),
         (
             lambda: bp.fit_many(trainers(1), X, Y, rows=[[64, 1]]),
@@ -326,6 +352,8 @@ def test_one_file_holds_all(tmp_path: Path) -> None:
     assert bp.serialization.read_metadata(path) == {"made": "today"}
     with pytest.raises(bp.ModelFormatError, match=r"it holds an ensemble: backprop.Ensemble.load reads it"):
         bp.load(path)
+    with pytest.raises(bp.ModelFormatError, match=r"it holds an ensemble, not a Trainer; use backprop.Ensemble.load"):
+        bp.Trainer.load(path)
     make(0).save(path)
     with pytest.raises(bp.ModelFormatError, match=r"it holds a model, not an ensemble"):
         bp.Ensemble.load(path)

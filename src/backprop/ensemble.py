@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from threading import Event, Lock
@@ -26,6 +27,8 @@ from ._suggestions import suggests_options
 from ._training.progress import make_bar
 from ._training.rows import Converter, Rows
 from ._types import AnyArray, Array
+from .callbacks import Checkpoint, CSVLogger
+from .callbacks import _listed as listed
 from .data import Indices, check_same_rows, hold_out
 from .history import History
 from .layers import Noise, walk
@@ -95,7 +98,8 @@ def fit_many(
     validation_data, validation_split, class_weight, sample_weight : optional
         As for `Trainer.fit`.
     callbacks : sequence of callbacks, or callable
-        Each fit gets copies of these; or what the callable returns for the position of its trainer.
+        Each fit gets copies of these; or what the callable returns for the position of its trainer, as callbacks that write files
+        need it: one file for each fit.
     seed : int, optional
         Fixes the order of the rows for all: every trainer gets a seed that follows from this one and its position. By default it
         follows from the networks' seeds.
@@ -142,7 +146,7 @@ def fit_many(
         raise ValueError("an iterator serves one fit only: give a list of batches, or a function that returns an iterable of them")
     seeds = [None] * count if seed is None else _seeds(check_seed(seed), count)
     bar = _Bar(verbose, epochs * count)
-    given = [callbacks(index) if callable(callbacks) else copy.deepcopy(list(callbacks)) for index in range(count)]
+    given = _callbacks_of_each(callbacks, count)
 
     def fit(index: int) -> History:
         inputs, targets, weight, validation = x, y, sample_weight, validation_data
@@ -223,13 +227,36 @@ def _checked_trainers(trainers: Any) -> list[Trainer]:
         if id(trainer.net) in seen:
             raise ValueError(f"trainers[{seen[id(trainer.net)]}] and trainers[{index}] train one and the same network")
         seen[id(trainer.net)] = index
+        if isinstance(trainer.optimizer, Optimizer) and id(trainer.optimizer) in seen:
+            raise ValueError(f"trainers[{seen[id(trainer.optimizer)]}] and trainers[{index}] have one and the same optimizer")
+        seen[id(trainer.optimizer)] = index
     return list(trainers)
+
+
+def _callbacks_of_each(callbacks: Any, count: int) -> list[list[Any]]:
+    """The callbacks of each fit; an error if two of them would write one file."""
+    if callable(callbacks):
+        given = [listed(callbacks(index)) for index in range(count)]
+    else:
+        given = [list(copy.deepcopy(listed(callbacks))) for _ in range(count)]
+    writers: dict[tuple[type, str], int] = {}
+    for index, own in enumerate(given):
+        for callback in own:
+            if isinstance(callback, (Checkpoint, CSVLogger)):
+                first = writers.setdefault((type(callback), os.path.abspath(callback.path)), index)
+                if first != index:
+                    what = f"callbacks of trainers[{first}] and trainers[{index}] write one and the same file"
+                    remedy = f"a function of the position, such as lambda index: [{type(callback).__name__}(...)]"
+                    raise ValueError(f"{what}, {os.fspath(callback.path)}: give {remedy}")
+    return given
 
 
 def _checked_rows(name: str, rows: Any, count: int, data: _Data | None) -> list[Indices | None]:
     """The positions of each trainer's rows; an error unless all of them are rows of the data."""
     if rows is None or data is None:
         return [None] * count
+    if not isinstance(rows, Iterable):
+        raise TypeError(f"{name} must be a sequence with the positions of each trainer's rows, got {type(rows).__name__}")
     given = list(rows)
     if len(given) != count:
         raise ValueError(f"{name} must have an entry for each of the {count} trainers, got {len(given)}")

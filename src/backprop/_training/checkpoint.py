@@ -94,6 +94,8 @@ def load_trainer(
 ) -> T:
     """Make a trainer from a checkpoint."""
     tensors, content = read_file(path)
+    if content["kind"] == "ensemble":
+        raise ModelFormatError(f"{path}: it holds an ensemble, not a Trainer; use backprop.Ensemble.load")
     if content["kind"] != "checkpoint":
         raise ModelFormatError(f"{path}: it holds a network only, not a Trainer; use backprop.load")
     net = network_in(path, tensors, content, layers)
