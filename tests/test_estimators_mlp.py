@@ -205,6 +205,20 @@ def test_float32_stays_float32() -> None:
     assert MLPClassifier(dtype="float32", max_iter=1).fit(X, y).network_.dtype == np.float32
 
 
+@pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f2", "?", ">f4", "O"])
+@pytest.mark.parametrize("form", [np.asarray, scipy.sparse.csr_matrix], ids=["dense", "sparse"])
+def test_predictions_have_the_dtype_that_scikit_learn_gives_them(form: Any, dtype: str) -> None:
+    if form is not np.asarray and dtype in ("f2", "O", ">f4"):
+        pytest.skip("SciPy has no such matrices")
+    X = np.random.default_rng(0).integers(0, 2, (20, 3))
+    pair = both("MLPClassifier", max_iter=2, hidden_layer_sizes=(3,))
+    for estimator in pair:
+        estimator.fit(X.astype(np.float32), np.arange(20) % 3)
+    reference, found = (estimator.predict_proba(form(X.astype(dtype))) for estimator in pair)
+    assert found.dtype == reference.dtype
+    np.testing.assert_allclose(found, reference, rtol=1e-5)
+
+
 @pytest.mark.parametrize(
     "y", [np.array(["no", "yes"]), np.array([True, False]), np.array([-1.0, 3.0])], ids=["str", "bool", "float"]
 )
@@ -243,6 +257,18 @@ def test_changing_weights_changes_predictions_and_training() -> None:
     np.testing.assert_array_equal(ours.coefs_[0], ours.network_.layers[0].weight)
     ours.network_.parameters = 0.0 * ours.network_.parameters
     assert not ours.predict(X).any()
+
+
+@pytest.mark.parametrize("sequence", [tuple, lambda arrays: np.array([*arrays, None], object)[:-1]], ids=["tuple", "array"])
+def test_weights_may_be_put_there_as_any_sequence(sequence: Any) -> None:
+    X, y = data("diabetes")
+    ours = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X, y)
+    wanted = ours.coefs_[1] * 2
+    ours.coefs_ = sequence([ours.coefs_[0], wanted])
+    ours.intercepts_ = sequence([0 * b for b in ours.intercepts_])
+    np.testing.assert_allclose(ours.predict(X), np.maximum(X @ ours.coefs_[0], 0) @ wanted[:, 0])
+    ours.partial_fit(X, y)
+    assert all(np.shares_memory(coef, ours.network_.parameters) for coef in (*ours.coefs_, *ours.intercepts_))
 
 
 def test_weights_of_other_shapes_make_another_network() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
 import pickle
 from pathlib import Path
 from typing import Any
@@ -636,3 +638,152 @@ def test_losses_that_scikit_learn_has_not_begin_near_the_best_constant(loss: str
 def test_targets_need_no_scaling(loss: str) -> None:
     ours = MLPRegressor(loss, (16,), scale="standard", learning_rate_init=0.02, random_state=0, max_iter=400, tol=0.0)
     assert ours.fit(X_D, Y_D).score(X_D, Y_D) > 0.4
+
+
+@pytest.mark.parametrize(
+    ("fitted", "changed"),
+    [
+        ({"scale": "standard"}, {"scale": None}),
+        ({}, {"scale": "standard"}),
+        ({"missing": "impute"}, {"missing": None}),
+        ({}, {"missing": "impute"}),
+        ({"categorical_features": [0]}, {"categorical_features": None}),
+        ({}, {"categorical_features": [0]}),
+        ({"loss": "poisson"}, {"loss": "squared_error"}),
+        ({"loss": "gaussian"}, {"loss": "squared_error"}),
+        ({}, {"loss": "gaussian"}),
+        ({"loss": "quantile", "quantile": [0.9, 0.1]}, {"quantile": [0.1, 0.5, 0.9]}),
+        ({"loss": "quantile", "quantile": [0.9, 0.1]}, {"loss": "absolute_error"}),
+        ({}, {"loss": "quantile", "quantile": [0.1, 0.9]}),
+        ({}, {"activation": "tanh"}),
+    ],
+)
+def test_parameters_set_after_a_fit_leave_its_predictions_as_they_are(
+    fitted: dict[str, Any], changed: dict[str, Any], tmp_path: Path
+) -> None:
+    X = np.random.default_rng(0).integers(0, 3, (40, 3)).astype(float)
+    y = np.abs(X[:, 0] - X[:, 1])
+    ours = MLPRegressor(hidden_layer_sizes=(4,), random_state=0, max_iter=3, **fitted).fit(X, y)
+    rows = X.tolist()  # past the short way that float64 rows take
+    wanted, score = ours.predict(rows), ours.score(rows, y)
+    names = set(vars(ours))
+    ours.set_params(**changed)
+    estimators.save(ours, tmp_path / "model")
+    for estimator in (ours, pickle.loads(pickle.dumps(ours)), copy.deepcopy(ours), estimators.load(tmp_path / "model")):
+        np.testing.assert_array_equal(estimator.predict(rows), wanted)
+        np.testing.assert_array_equal(estimator.predict(X), wanted)
+        assert estimator.score(rows, y) == score
+    assert set(vars(ours)) == names
+    if not {"categorical_features"} & (fitted.keys() | changed.keys()):
+        assert ours.predict_jacobian(X).shape == (40, wanted.size // 40, 3)
+    if changed.keys() == {"missing"} and fitted == {}:
+        with pytest.raises(ValueError, match="NaN"):
+            ours.predict([[np.nan, 0.0, 0.0]])
+    if "activation" in changed:
+        np.testing.assert_allclose(estimators.to_sklearn(ours).predict(X), wanted, rtol=1e-9)
+
+
+@pytest.mark.parametrize("goes_on", ["partial_fit", "warm_start"])
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_training_that_goes_on_follows_the_activation(solver: str, goes_on: str) -> None:
+    if (solver, goes_on) == ("lbfgs", "partial_fit"):
+        pytest.skip("lbfgs has no partial_fit")
+    X, y = IRIS
+    pair = [kind((5,), solver=solver, random_state=0, max_iter=4) for kind in (theirs.MLPClassifier, MLPClassifier)]
+    for estimator in pair:
+        estimator.fit(X, y).set_params(activation="tanh", warm_start=goes_on == "warm_start")
+        estimator.partial_fit(X, y).partial_fit(X, y) if goes_on == "partial_fit" else estimator.fit(X, y)
+    np.testing.assert_allclose(pair[1].predict_proba(X), pair[0].predict_proba(X), rtol=1e-6)
+
+
+@pytest.mark.parametrize("changed", [{"loss": "focal"}, {"label_smoothing": 0.3}, {"clip_norm": 0.01}, {"dropout": 0.0}])
+def test_partial_fit_follows_parameters(changed: dict[str, Any]) -> None:
+    X, y = IRIS
+    pair = [MLPClassifier((5,), random_state=0, solver="sgd", momentum=0, dropout=0.5) for _ in range(2)]
+    for estimator in pair:
+        estimator.partial_fit(X, y, classes=[0, 1, 2])
+    pair[1].set_params(**changed)
+    for estimator in pair:
+        estimator.partial_fit(X, y)
+    assert np.abs(pair[0].coefs_[0] - pair[1].coefs_[0]).max() > 1e-5
+
+
+@pytest.mark.parametrize(
+    ("fitted", "changed", "message"),
+    [
+        ({}, {"dropout": 0.2}, "dropout=0.2 needs a new network, as the fitted one has no such layers"),
+        ({}, {"batch_norm": True}, "batch_norm=True needs a new network"),
+        ({}, {"layer_norm": True}, "layer_norm=True needs a new network"),
+        ({}, {"residual": True}, "residual=True needs a new network"),
+        ({"loss": "poisson"}, {"loss": "squared_error"}, r"loss='squared_error' needs .* those of Poisson\(\): call fit with"),
+        ({}, {"loss": "gaussian"}, "loss='gaussian' needs a new network"),
+    ],
+)
+def test_what_training_that_goes_on_cannot_follow_is_refused(fitted: dict[str, Any], changed: dict[str, Any], message: str) -> None:
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    y = np.abs(X[:, 0])
+    ours = MLPRegressor(hidden_layer_sizes=(4, 4), random_state=0, max_iter=3, warm_start=True, **fitted).fit(X, y)
+    before = ours.predict(X)
+    ours.set_params(**changed)
+    for method in (ours.fit, ours.partial_fit):
+        with pytest.raises(ValueError, match=message):
+            method(X, y)
+        np.testing.assert_array_equal(ours.predict(X), before)
+    ours.set_params(warm_start=False).fit(X, y)
+    ours.partial_fit(X, y)
+
+
+@pytest.mark.parametrize("zero", ["held out", "trained on"])
+@pytest.mark.parametrize("kind", [MLPClassifier, MLPRegressor])
+def test_rows_for_early_stopping_without_weight_are_refused_before_training(kind: Any, zero: str) -> None:
+    X, y = np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 3
+    ours = kind(early_stopping=True, random_state=0, hidden_layer_sizes=(3,), max_iter=3)
+    ours.fit(X, y)
+    kept, held_out = ours._split(40, y, _random_state_after_weights(ours))
+    weight = np.ones(40)
+    weight[held_out if zero == "held out" else kept] = 0
+    before = ours.predict(X)
+    with pytest.raises(ValueError, match="at least one non-zero number among the rows that early_stopping holds out"):
+        ours.fit(X, y, weight)
+    np.testing.assert_array_equal(ours.predict(X), before)
+
+
+def _random_state_after_weights(estimator: Any) -> np.random.RandomState:
+    random_state = np.random.RandomState(0)
+    for coef, intercept in zip(estimator.coefs_, estimator.intercepts_, strict=True):
+        random_state.uniform(size=coef.size + intercept.size)
+    return random_state
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"X_val": X_D[:5, :3], "y_val": Y_D[:5]},
+        {"X_val": X_D[:5], "y_val": -Y_D[:5]},
+        {"X_val": X_D[:5], "y_val": Y_D[:4]},
+        {"X_val": X_D[:5], "y_val": np.c_[Y_D, Y_D][:5]},
+        {"X_val": X_D[:5], "y_val": Y_D[:5], "sample_weight_val": [1.0]},
+    ],
+)
+def test_errors_about_validation_rows_say_so(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="X_val, y_val or sample_weight_val: "):
+        MLPRegressor("poisson").fit(X_D, Y_D, **given)
+
+
+@pytest.mark.parametrize("value", ["q", ("q",), datetime.date(2020, 1, 1)])
+@pytest.mark.parametrize("frame", [True, False])
+def test_columns_that_hold_no_numbers_are_named(frame: bool, value: Any) -> None:
+    rows = np.array([[1.0, "a"], [2.0, "b"]], object)
+    wrong = np.empty((2, 2), object)
+    wrong[:] = rows
+    wrong[1, 0] = value
+    name = "0"
+    if frame:
+        if pandas is None:
+            pytest.skip("needs pandas")
+        name = "'size'"
+        rows, wrong = (pandas.DataFrame(each, columns=["size", "kind"]) for each in (rows, wrong))
+    ours = MLPClassifier((2,), categorical_features=[1], max_iter=1, random_state=0).fit(rows, [0, 1])
+    for call in (lambda: ours.predict(wrong), lambda: ours.fit(wrong, [0, 1])):
+        with pytest.raises(ValueError, match=rf"column {name} of X must hold numbers, or be .* categorical_features, got .* row 1"):
+            call()

@@ -34,7 +34,7 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
 from ..training import DivergenceError, Trainer
-from ._build import Pair, build_network, draws, make_optimizer, pairs_of, scale_velocity
+from ._build import Pair, build_network, draws, follow_parameters, make_optimizer, missing_layers, pairs_of, scale_velocity
 from ._callbacks import CallbackSupport, FitTask
 from ._epochs import Data, Epochs, dense_rows, outputs_of
 from ._features import Categories, categorical_columns, fills, is_frame, learn_categories, scaling, with_indicators
@@ -212,6 +212,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     def _train(self, train: Callable[[FitTask | None], None], task: FitTask | None = None) -> Any:
         """Run what trains, on the chosen number of threads."""
+        follow_parameters(self.network_, activation=self.activation, dropout=float(self.dropout))
+        self.network_.loss = self._make_loss()
         with thread_limit(None if self.n_jobs is None else int(self.n_jobs)):
             train(task)
         if task is not None:
@@ -251,8 +253,10 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         net = self._current_network()
         if not first_pass and net.n_inputs != X.shape[1]:
             raise ValueError(f"coefs_[0] takes {net.n_inputs} features, but X has {X.shape[1]}")
+        self._check_continues(net)
         if self.n_outputs_ != net.n_outputs:
             raise ValueError(f"y has {self.n_outputs_} outputs, but {type(self).__name__} was fitted with {net.n_outputs}")
+        self._note_asked()
         if self.solver != "lbfgs":
             return self._prepare_stochastic(X, targets, sample_weight, random_state, incremental, validation)
         if net.dtype != np.float64:
@@ -278,6 +282,22 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         sizes = self._hidden_sizes()
         if self.residual and not any(before == width for before, width in pairwise(sizes)):
             raise ValueError(f"residual needs two hidden layers of the same width in a row, got hidden_layer_sizes={sizes}")
+
+    def _check_continues(self, net: Network) -> None:
+        """Refuse parameters that a network which goes on training cannot follow; those of a new one always fit."""
+        loss = self._make_loss()
+        if net.loss is not None and net.loss.link != loss.link:
+            raise ValueError(
+                f"loss={self.loss!r} needs a new network, as the outputs of the fitted one are those of {net.loss!r}: "
+                "call fit with warm_start=False"
+            )
+        for name in missing_layers(
+            net, dropout=self.dropout, batch_norm=self.batch_norm, layer_norm=self.layer_norm, residual=self.residual
+        ):
+            raise ValueError(
+                f"{name}={getattr(self, name)!r} needs a new network, as the fitted one has no such layers: call fit with "
+                "warm_start=False"
+            )
 
     def _initialize(self, hidden: list[int], X: Any, random_state: np.random.RandomState) -> None:
         """Make a new network, with weights drawn as scikit-learn draws them, and forget what an earlier fit has left."""
@@ -321,12 +341,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         pairs = pairs_of(net)
         for pair, (coef, intercept) in zip(pairs, values or pairs, strict=True):
             pair.coef[...], pair.intercept[...] = coef, intercept
-        net.loss = self._loss_for(net)
+        if net.loss is None:  # otherwise it says what the outputs of a fitted network mean, whatever the parameters are by now
+            net.loss = self._make_loss()
         self.__dict__.update(self._parts_of(net, pairs))
 
-    def _loss_for(self, net: Network) -> losses.Loss:
-        """Return the loss that gives the outputs of a network, new or read from a file or pickle, their meaning."""
-        return self._make_loss()
+    def _note_asked(self) -> None:
+        """Remember which predictions the parameters ask for, as they may change after the fit."""
 
     def _parts_of(self, net: Network, pairs: list[Pair] | None = None) -> dict[str, Any]:
         """Return the attributes that hold a network."""
@@ -362,8 +382,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         if [pair.coef.shape for pair in pairs] == [coef.shape for coef in coefs]:
             for pair, coef, intercept in zip(pairs, coefs, intercepts, strict=True):
                 pair.coef[...], pair.intercept[...] = coef, intercept
-            self.coefs_[:] = [pair.coef for pair in pairs]
-            self.intercepts_[:] = [pair.intercept for pair in pairs]
+            self._keep_views("coefs_", [pair.coef for pair in pairs])
+            self._keep_views("intercepts_", [pair.intercept for pair in pairs])
         else:
             dtype = np.float32 if coefs[0].dtype == np.float32 else np.float64
             self.__dict__.pop("_trainer", None)
@@ -373,6 +393,13 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             self.out_activation_ = self._out_activation()
         net: Network = self.network_
         return net
+
+    def _keep_views(self, name: str, views: list[Array]) -> None:
+        """Put views into the list that a program may hold, or in place of a tuple or array that it has set."""
+        if isinstance(getattr(self, name), list):
+            getattr(self, name)[:] = views
+        else:
+            setattr(self, name, views)
 
     def _data(self, X: Any, targets: Any, sample_weight: Any) -> Data:
         """Return data as the network takes them."""
@@ -479,6 +506,11 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         rows: Indices = np.arange(len(targets))
         if self.early_stopping and validation is None:
             rows, held_out = self._split(len(targets), targets, random_state)
+            if sample_weight is not None and not (sample_weight[rows].any() and sample_weight[held_out].any()):
+                raise ValueError(
+                    "Sample weights must contain at least one non-zero number among the rows that early_stopping holds out, "
+                    "and among the others."
+                )
             part = data.take(held_out)
             validation = Validation(part, None if sample_weight is None else sample_weight[held_out])
         batch_size = self._batch_size_for(len(rows))
@@ -502,6 +534,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             )
             self._trainer = trainer
             self._optimizer = trainer.optimizer
+        else:  # the optimizer stays, as in scikit-learn
+            loss, clip_norm = self._make_loss(), None if self.clip_norm is None else self.clip_norm / factor
+            if trainer.loss.config() != loss.config():
+                trainer.loss = loss
+            if trainer.clip_norm != clip_norm:
+                trainer.clip_norm = clip_norm
         trainer.l2 = float(self.alpha) / factor
         self._continues = incremental
         return trainer
@@ -518,8 +556,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             return None
         if X is None or y is None:
             raise ValueError("X_val and y_val must be given together")
-        X, targets = self._validate_more(X, y)
-        weight = self._checked_weight(sample_weight, X)
+        try:
+            X, targets = self._validate_more(X, y)
+            weight = self._checked_weight(sample_weight, X)
+        except (TypeError, ValueError) as error:
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"X_val, y_val or sample_weight_val: {error}") from error
         return Validation(self._data(self._scaled(X), targets, weight), weight)
 
     @abstractmethod
@@ -549,7 +591,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     # Predicting.
 
     def _outputs(self, X: Any) -> Array:
-        """Return the raw outputs for checked or unchecked X: in float64 unless both X and the network are float32."""
+        """Return the raw outputs for checked or unchecked X, in the dtype that NumPy gives to a product of X and the weights."""
         if "coefs_" not in self.__dict__:
             check_is_fitted(self)
         net = self._current_network()
@@ -557,26 +599,32 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             flat = X.ravel()
             plain = "feature_names_in_" not in self.__dict__ and "feature_categories_" not in self.__dict__
             if plain and len(X) and isfinite(flat.dot(flat)):
-                return net.predict(X if self.scale is None else self._scaled(X))
+                return net.predict(self._scaled(X) if "feature_scale_" in self.__dict__ else X)
         X = self._scaled(self._checked(X))
         if not isinstance(X, np.ndarray):
             X = X.tocsr()
-        if net.dtype == np.float32 and X.dtype != np.float32:
+        if net.dtype == np.float32 and np.result_type(X.dtype, np.float32) != np.float32:
             net = net.astype(np.float64)
         return outputs_of(net, np.ascontiguousarray(X, net.dtype) if isinstance(X, np.ndarray) else X.astype(net.dtype))
 
     def _checked(self, X: Any, y: Any = NO_Y, *, reset: bool = False, **options: Any) -> Any:
-        """Return X as numbers, and y if it is given: both checked, and categories of X as columns of 0 and 1."""
-        gaps = self.missing is not None and not scipy.sparse.issparse(X)
+        """Return X as numbers, and y if it is given: both checked, and categories of X as columns of 0 and 1.
+
+        Parameters say what a fit learns; what predictions do follows from what it has learned.
+        """
+        fits = y is not NO_Y
+        fills_gaps = "feature_fill_" in self.__dict__ or (fits and self.missing is not None)
+        gaps = fills_gaps and not scipy.sparse.issparse(X)
         options |= {"accept_sparse": ["csr", "csc"], "ensure_all_finite": "allow-nan" if gaps else True}
+        learned = "feature_categories_" in self.__dict__
         if scipy.sparse.issparse(X) and not isinstance(self.categorical_features, str | None):
             raise ValueError("categorical_features needs an X that is not sparse, as its columns are numbers")
-        if self.categorical_features is None or scipy.sparse.issparse(X):
+        if scipy.sparse.issparse(X) or not (learned or (fits and self.categorical_features is not None)):
             return validate_data(self, X, y, reset=reset, **options)
         if not is_frame(X):
             X = check_array(X, dtype=None, ensure_all_finite=False)
         validate_data(self, X, reset=reset, skip_check_array=True)
-        if reset or "feature_categories_" not in self.__dict__:
+        if reset or not learned:
             self.feature_categories_: Categories = learn_categories(X, categorical_columns(X, self.categorical_features))
         numbers = with_indicators(X, self.feature_categories_)
         if y is NO_Y:
@@ -593,15 +641,15 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
 
     def _filled(self, X: Any) -> Any:
         """Return checked X with the median of the training rows in its gaps."""
-        if self.missing is None or not isinstance(X, np.ndarray):
+        if "feature_fill_" not in self.__dict__ or not isinstance(X, np.ndarray):
             return X
         gaps = np.isnan(X)
         return np.where(gaps, self.feature_fill_.astype(X.dtype), X) if gaps.any() else X
 
     def _scaled(self, X: Any) -> Any:
-        """Return checked X without gaps, with its features scaled if they shall be."""
+        """Return checked X without gaps, with its features scaled if the fit has learned how."""
         X = self._filled(X)
-        if self.scale is None:
+        if "feature_scale_" not in self.__dict__:
             return X
         dtype = np.float32 if X.dtype == np.float32 else np.float64
         if isinstance(X, np.ndarray):
@@ -623,12 +671,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         """
         check_is_fitted(self)
         net = self._current_network()
-        if self.categorical_features is not None:
+        if "feature_categories_" in self.__dict__:
             raise ValueError("predict_jacobian needs categorical_features=None: categories have no derivatives")
         x = self._scaled(self._checked(X))
         outputs, jacobian = net.value_and_jacobian(x if isinstance(x, np.ndarray) else dense_rows(x))
         jacobian = self._link_jacobian(outputs, jacobian)
-        return jacobian if self.scale is None else jacobian / self.feature_scale_.astype(net.dtype)
+        return jacobian / self.feature_scale_.astype(net.dtype) if "feature_scale_" in self.__dict__ else jacobian
 
     @abstractmethod
     def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
@@ -659,7 +707,8 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
         """Restore what `__getstate__` returned."""
         super().__setstate__(state)
         if "network_" in self.__dict__:
-            self.network_.loss = self._loss_for(self.network_)
+            if self.network_.loss is None:
+                self.network_.loss = self._make_loss()
             self.__dict__.update(self._parts_of(self.network_))
 
 

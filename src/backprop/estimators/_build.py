@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import activations, optimizers
 from .._types import Array
-from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual
+from ..layers import Activation, BatchNorm, Dense, Dropout, Layer, LayerNorm, Residual, walk
 from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Schedule
@@ -59,6 +59,32 @@ def build_network(
         layers += [Residual(block)] if residual and fan_in == fan_out else block
     layers.append(Dense(sizes[-2], sizes[-1], init="zeros"))
     return Network(layers, dtype=dtype, seed=seed)
+
+
+def hidden_activations(net: Network) -> list[Dense | Activation]:
+    """Return the layers of a network of `build_network` that apply the activation of its hidden layers."""
+    found = [layer for _, layer in walk(net.layers, "layers") if isinstance(layer, Dense | Activation)]
+    norms = any(isinstance(layer, Activation) for layer in found)
+    return [layer for layer in found[:-1] if isinstance(layer, Activation) or not norms]
+
+
+def missing_layers(net: Network, **asked: Any) -> list[str]:
+    """Return which of these parameters, where they are set, ask for layers that the hidden ones of a network have not."""
+    kinds = {"dropout": Dropout, "batch_norm": BatchNorm, "layer_norm": LayerNorm, "residual": Residual}
+    present = {type(layer) for _, layer in walk(net.layers, "layers")}
+    hidden = len(net.layers) > 1
+    return [name for name, value in asked.items() if value and hidden and kinds[name] not in present]
+
+
+def follow_parameters(net: Network, *, activation: Any, dropout: float) -> None:
+    """Give the hidden layers of a network of `build_network` this activation and this rate of dropout."""
+    function = activation_of(activation)
+    for layer in hidden_activations(net):
+        if layer.activation != function:
+            layer.activation = function
+    for _, one in walk(net.layers, "layers"):
+        if isinstance(one, Dropout) and one.rate != dropout:
+            one.rate = dropout
 
 
 def pairs_of(net: Network) -> list[Pair]:

@@ -71,16 +71,35 @@ def learn_categories(X: Any, places: Sequence[int]) -> Categories:
 def with_indicators(X: Any, categories: Mapping[int, Any]) -> Array:
     """Return X as numbers, with a column of 0 and 1 for each category; for another one these are all 0, for a gap NaN."""
     parts = []
+    names = list(X.columns) if is_frame(X) else None
     for place, column in enumerate(_columns(X)):
         if place not in categories:
-            numbers = np.array([np.nan if gap else value for gap, value in zip(_is_missing(column), column, strict=True)])
-            parts.append(numbers.astype(np.float64)[:, np.newaxis])
+            parts.append(_numbers(column, place if names is None else names[place])[:, np.newaxis])
             continue
         gaps = _is_missing(column)
         indicators = np.full((len(column), len(categories[place])), np.nan)
         indicators[~gaps] = column[~gaps, np.newaxis] == categories[place][np.newaxis, :]
         parts.append(indicators)
     return np.hstack(parts)
+
+
+def _numbers(column: Any, name: Any) -> Array:
+    """Return a column of numbers, with NaN in its gaps."""
+    known = [np.nan if gap else value for gap, value in zip(_is_missing(column), column, strict=True)]
+    try:
+        return np.array(known).astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        row = next(row for row, value in enumerate(known) if not _is_number(value))
+        raise ValueError(
+            f"column {name!r} of X must hold numbers, or be one of categorical_features, got {known[row]!r} in row {row}"
+        ) from None
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return np.array([value]).astype(np.float64).shape == (1,)
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def fills(X: Any, sample_weight: Any) -> Array:

@@ -12,7 +12,7 @@ import sklearn.neural_network
 from sklearn.preprocessing import LabelBinarizer
 from sklearn.utils.validation import check_is_fitted
 
-from .. import activations, optimizers, schedules, serialization
+from .. import activations, losses, optimizers, schedules, serialization
 from .._model_file import ModelFormatError, StrPath, complaints_about, expect
 from .._types import Array
 from ..activations import ActivationFunction
@@ -21,16 +21,16 @@ from ..network import Network
 from ..optimizers import Optimizer
 from ..schedules import Function, Schedule
 from ._base import PREPROCESSING, BaseMLP
-from ._build import build_network
+from ._build import build_network, hidden_activations
 from ._mlp import MLPClassifier, MLPRegressor
 
 CLASSES: dict[str, Any] = {"MLPClassifier": MLPClassifier, "MLPRegressor": MLPRegressor}
 FITTED = (
     *("classes_", "n_features_in_", "feature_names_in_", "n_layers_", "n_outputs_", "out_activation_", "n_iter_", "t_", "loss_"),
     *("best_loss_", "loss_curve_", "validation_scores_", "best_validation_score_", "validation_loss_curve_"),
-    *(*PREPROCESSING, "_no_improvement_count"),
+    *(*PREPROCESSING, "_no_improvement_count", "_asked_quantiles"),
 )
-SHARED = set(FITTED) - {*PREPROCESSING, "validation_loss_curve_"}  # what scikit-learn's classes have, too
+SHARED = set(FITTED) - {*PREPROCESSING, "validation_loss_curve_", "_asked_quantiles"}  # what scikit-learn's classes have, too
 
 
 def save(estimator: BaseMLP, path: StrPath) -> None:
@@ -231,6 +231,13 @@ def _weights(net: Network) -> tuple[list[Array], list[Array]]:
     return coefs, intercepts
 
 
+def _activation(net: Network) -> str | None:
+    """Return scikit-learn's name for the activation of the hidden layers, None where it has none."""
+    functions = [layer.activation for layer in hidden_activations(net)]
+    names = {"sigmoid": "logistic", "identity": "identity", "tanh": "tanh", "relu": "relu"}
+    return names.get(functions[0].name) if functions and functions[0].by_kernel else None
+
+
 def to_sklearn(estimator: BaseMLP) -> Any:
     """Return a fitted estimator as scikit-learn's own class; it makes the same predictions.
 
@@ -257,13 +264,15 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     check_is_fitted(estimator)
     net = estimator._current_network()
     plain = all(type(layer) in (Dense, BatchNorm, Activation, Dropout) for layer in net.layers)
-    if not plain or estimator.activation not in ("identity", "logistic", "tanh", "relu"):
+    activation = _activation(net)
+    if not plain or (activation is None and len(net.layers) > 1):
         raise ValueError("scikit-learn has no such hidden layers: it has dense ones with identity, logistic, tanh or relu")
-    if estimator.categorical_features is not None or estimator.missing is not None:
+    if "feature_categories_" in vars(estimator) or "feature_fill_" in vars(estimator):
         raise ValueError("scikit-learn's estimator takes numbers without gaps: categorical_features and missing must be None")
-    if estimator.loss == "gaussian" or (estimator.loss == "quantile" and estimator.n_outputs_ > 1):
+    if isinstance(net.loss, losses.Gaussian | losses.NonCrossingQuantiles) or isinstance(getattr(net.loss, "q", None), tuple):
         raise ValueError("scikit-learn's estimator returns its outputs, and has no variances or several quantiles")
     parameters = {name: value for name, value in estimator.get_params(deep=False).items() if name in theirs().get_params()}
+    parameters["activation"] = activation or "relu"
     if "loss" in parameters and estimator.loss != "poisson":
         parameters["loss"] = "poisson" if estimator.out_activation_ == "exp" else "squared_error"
     if not isinstance(estimator.solver, str) or estimator.solver not in ("lbfgs", "sgd", "adam"):
@@ -273,7 +282,7 @@ def to_sklearn(estimator: BaseMLP) -> Any:
     model = theirs(**copy.deepcopy(parameters))
     _copy_fitted(estimator, model)
     coefs, intercepts = _weights(net)
-    if estimator.scale is not None:
+    if "feature_scale_" in vars(estimator):
         coefs[0] = coefs[0] / estimator.feature_scale_[:, np.newaxis].astype(net.dtype)
         intercepts[0] = intercepts[0] - estimator.feature_center_.astype(net.dtype) @ coefs[0]
     model.coefs_, model.intercepts_ = coefs, intercepts

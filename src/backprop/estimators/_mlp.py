@@ -69,7 +69,7 @@ class MLPClassifier(ClassifierMixin, BaseMLP):
     verbose : bool
         Whether to print the loss of each epoch.
     warm_start : bool
-        Whether `fit` continues from the weights of the last fit.
+        Whether `fit` continues from the weights of the last fit, in its layers.
     momentum : float
         Of sgd, in [0, 1].
     nesterovs_momentum : bool
@@ -442,7 +442,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     verbose : bool
         Whether to print the loss of each epoch.
     warm_start : bool
-        Whether `fit` continues from the weights of the last fit.
+        Whether `fit` continues from the weights of the last fit, in its layers.
     momentum : float
         Of sgd, in [0, 1].
     nesterovs_momentum : bool
@@ -601,7 +601,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         X, targets = self._validate_input(X, y, True, False)
         if self.n_outputs_ != outputs:
             self.n_outputs_, found = outputs, self.n_outputs_
-            raise ValueError(f"y_val has {found} outputs, y has {outputs}")
+            raise ValueError(f"y has {found} outputs in place of {outputs}")
         return X, targets
 
     def _quantiles(self) -> list[float]:
@@ -652,9 +652,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
             constant = constant.ravel()
         self.intercepts_[-1][...] = constant
 
-    def _loss_for(self, net: Network) -> losses.Loss:
-        quantiles = _free_quantiles(net)
-        return self._make_loss() if quantiles is None else losses.Quantile(q=quantiles)
+    def _note_asked(self) -> None:
+        self._asked_quantiles = self._quantiles()
+
+    def _fitted_quantiles(self) -> list[float]:
+        """Return the quantiles that are predicted, in the order that was asked for; those of earlier versions are parameters."""
+        asked: list[float] | None = self.__dict__.get("_asked_quantiles")
+        return self._quantiles() if asked is None else asked
 
     def _check_combinations(self, incremental: bool) -> None:
         super()._check_combinations(incremental)
@@ -684,13 +688,13 @@ class MLPRegressor(RegressorMixin, BaseMLP):
     @property
     def _columns(self) -> Any:
         """Which of the loss's quantiles, which rise, each column of predictions is; None unless there are several."""
-        quantiles = self._quantiles()
+        quantiles = self._fitted_quantiles()
         return np.unique(quantiles, return_inverse=True)[1] if len(quantiles) > 1 else None
 
     def _link_jacobian(self, outputs: Array, jacobian: Array) -> Array:
         if self.out_activation_ == "exp":
             jacobian = jacobian * np.exp(outputs)[:, :, np.newaxis]
-        if self.loss == "gaussian":
+        if isinstance(self.network_.loss, losses.Gaussian):
             jacobian = jacobian[:, : jacobian.shape[1] // 2]
         places = self._free_places(outputs)
         if places is not None:
@@ -709,7 +713,7 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         return self._score_predictions(targets[:, : predicted.shape[1]], predicted, sample_weight)
 
     def _score_predictions(self, targets: Any, predicted: Any, sample_weight: Any) -> float:
-        quantiles = self._quantiles()
+        quantiles = self._fitted_quantiles()
         if len(quantiles) < 2:
             return float(r2_score(targets, predicted, sample_weight=sample_weight))
         y = np.asarray(targets).reshape(len(targets), -1)[:, 0]
@@ -773,9 +777,10 @@ class MLPRegressor(RegressorMixin, BaseMLP):
         numbers = numbers.ravel() if numbers.shape[1] == 1 else numbers
         if not return_std:
             return numbers
-        if self.loss != "gaussian":
-            raise ValueError(f"return_std needs loss='gaussian', got loss={self.loss!r}")
-        return numbers, losses.Gaussian().std(outputs).reshape(numbers.shape)
+        loss = self.network_.loss
+        if not isinstance(loss, losses.Gaussian):
+            raise ValueError(f"return_std needs loss='gaussian', this regressor was fitted with {loss!r}")
+        return numbers, loss.std(outputs).reshape(numbers.shape)
 
 
 def _free_quantiles(net: Network) -> tuple[float, ...] | None:
