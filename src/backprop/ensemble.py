@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
+from pathlib import Path
 from threading import Event, Lock
 from typing import Any, NamedTuple, Self
 
@@ -239,11 +240,11 @@ def _callbacks_of_each(callbacks: Any, count: int) -> list[list[Any]]:
         given = [listed(callbacks(index)) for index in range(count)]
     else:
         given = [list(copy.deepcopy(listed(callbacks))) for _ in range(count)]
-    writers: dict[tuple[type, str], int] = {}
+    writers: dict[tuple[type, Path], int] = {}
     for index, own in enumerate(given):
         for callback in own:
             if isinstance(callback, (Checkpoint, CSVLogger)):
-                first = writers.setdefault((type(callback), os.path.abspath(callback.path)), index)
+                first = writers.setdefault((type(callback), Path(callback.path).resolve()), index)
                 if first != index:
                     what = f"callbacks of trainers[{first}] and trainers[{index}] write one and the same file"
                     remedy = f"a function of the position, such as lambda index: [{type(callback).__name__}(...)]"
