@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -176,7 +178,7 @@ def test_impossible_sizes_are_memory_errors(size):
 @pytest.mark.parametrize(
     ("check", "good", "bad"),
     [
-        (lambda v: _arrays.check_in("rate", v, 0, 1), [0, 1, 0.5, np.float32(0.5)], [-0.1, 1.1, np.nan, np.inf]),
+        (lambda v: _arrays.check_in("rate", v, 0, 1), [0, 1, 0.5, np.float32(0.5)], [-0.1, 1.1, np.nan, np.inf, 10**400]),
         (lambda v: _arrays.check_in("rate", v, 0, 1, closed="left"), [0, 0.5], [1, -1e-9]),
         (lambda v: _arrays.check_in("rate", v, 0, 1, closed="right"), [1], [0]),
         (lambda v: _arrays.check_in("rate", v, 0, 1, closed="neither"), [0.5], [0, 1]),
@@ -184,7 +186,7 @@ def test_impossible_sizes_are_memory_errors(size):
         (lambda v: _arrays.check_nonnegative("rate", v), [0, 3], [-1, np.inf, np.nan]),
         (lambda v: _arrays.check_count("rate", v), [1, np.int64(5)], [0, -3]),
         (lambda v: _arrays.check_choice("rate", v, ["adam", "sgd"]), ["adam"], ["Adam", "adma"]),
-        (lambda v: _arrays.check_dtype(v), ["float32", np.float64], ["float16", "int64", ">f4", None, "nonsense"]),
+        (_arrays.check_dtype, ["float32", np.float64], ["float16", "int64", ">f4", None, "nonsense", {"names": ["a"]}]),
         (_arrays.check_seed, [0, 2**64 - 1, np.uint32(7)], [-1, 2**64]),
     ],
 )
@@ -208,6 +210,13 @@ def test_what_is_not_a_number_is_a_type_error(check, value):
 def test_counts_are_not_floats():
     with pytest.raises(TypeError, match=r"size must be an integer, got 3\.0"):
         _arrays.check_count("size", 3.0)
+
+
+@pytest.mark.parametrize("value", [np.array([3, 4]), int], ids=["an array", "a class"])
+def test_counts_are_numbers_and_not_what_only_holds_some(value):
+    for name, check in (("size", partial(_arrays.check_count, "size")), ("threads", bp.set_num_threads)):
+        with pytest.raises(TypeError, match=f"{name} must be an integer, got (array|<class)"):
+            check(value)
 
 
 def test_flags():

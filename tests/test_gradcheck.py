@@ -314,6 +314,7 @@ def test_bad_options(options, error, message):
     [
         (np.ones(2), np.zeros((2, 1)), "x must be 2-D"),
         (np.ones((2, 3)), np.zeros((2, 1)), r"x must have shape \(rows, 2\), got \(2, 3\)"),
+        (np.ones((0, 2)), np.zeros((0, 1)), "x must have at least one row"),
         ([[np.nan, 1]], np.zeros((1, 1)), "x contains NaN at row 0, column 0"),
         (np.ones((2, 2)), np.zeros((3, 1)), r"\(3, 1\)"),
     ],
@@ -321,3 +322,9 @@ def test_bad_options(options, error, message):
 def test_bad_data(x, y, message):
     with pytest.raises(ValueError, match=message):
         bp.gradcheck(bp.mlp([2, 1], seed=0), x, y, loss="mse")
+
+
+def test_only_networks_are_checked():
+    trainer = bp.Trainer(bp.mlp([2, 1], seed=0), loss="mse")
+    with pytest.raises(TypeError, match="net must be a Network, got Trainer"):
+        bp.gradcheck(trainer, np.ones((2, 2)), np.zeros((2, 1)), loss="mse")

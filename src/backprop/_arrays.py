@@ -179,15 +179,22 @@ def check_nonnegative(name: str, value: Any) -> float:
 def check_number(name: str, value: Any) -> float:
     """`value` as a float; booleans and text are not numbers."""
     if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            bits = int(value).bit_length()
+            raise ValueError(f"{name} must be a number that a float can hold, got an integer of {bits} bits") from None
     raise TypeError(f"{name} must be a number, got {value!r}")
 
 
 def check_count(name: str, value: Any, minimum: int = 1, maximum: int | None = None) -> int:
     """`value` as an int of at least `minimum`, and at most `maximum` if given; floats are refused, even whole ones."""
-    if isinstance(value, (bool, np.bool_)) or not hasattr(value, "__index__"):
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"{name} must be an integer, got {value!r}")
-    number = operator.index(value)
     if number < minimum:
         raise ValueError(f"{name} must be at least {minimum}, got {number}")
     if maximum is not None and number > maximum:
@@ -239,7 +246,7 @@ def check_dtype(dtype: npt.DTypeLike) -> np.dtype[Any]:
     try:
         if dtype is not None and (checked := np.dtype(dtype)) in DTYPES:  # None would mean float64
             return checked
-    except TypeError:
+    except (TypeError, ValueError):
         pass
     raise ValueError(f"dtype must be 'float32' or 'float64', got {dtype!r}")
 

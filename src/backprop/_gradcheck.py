@@ -150,9 +150,13 @@ def gradcheck(
     training = check_flag("training", training)
     eps, rtol, atol = check_positive("eps", eps), check_nonnegative("rtol", rtol), check_nonnegative("atol", atol)
     limit = None if max_entries is None else check_count("max_entries", max_entries)
+    if not isinstance(net, Network):
+        raise TypeError(f"net must be a Network, got {type(net).__name__}")
     criterion = losses.get(loss)
     criterion.check_activation(net.output_activation)
     inputs = as_matrix(x, "x", np.float64, net.n_inputs).copy()
+    if not len(inputs):
+        raise ValueError("x must have at least one row: without rows there is nothing to check")
     targets = criterion.prepare_targets(y, net.n_outputs, np.float64, name="y")
     if len(targets) != len(inputs):
         raise ValueError(f"x and y must have the same number of rows, got shapes {inputs.shape} and {np.shape(y)}")

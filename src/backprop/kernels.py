@@ -161,11 +161,15 @@ def set_num_threads(threads: int) -> None:
     1
     >>> bp.set_num_threads(threads)
     """
-    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+    try:
+        number = None if isinstance(threads, bool) else operator.index(threads)
+    except TypeError:
+        number = None
+    if number is None:
         raise TypeError(f"threads must be an integer, got {threads!r}")
     if _backends.refusal is not None:
         raise ValueError(_backends.refusal)
-    _set_num_threads(operator.index(threads), "threads")
+    _set_num_threads(number, "threads")
 
 
 def _set_num_threads(threads: int, source: str) -> None:
