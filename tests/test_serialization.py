@@ -15,6 +15,7 @@ import backprop as bp
 from backprop import losses, serialization
 from backprop._model_file import read_file, write_file
 from backprop.activations import ActivationFunction
+from backprop.layers import walk
 from backprop.serialization import ModelFormatError, architecture, network_from
 
 
@@ -331,3 +332,96 @@ def test_network_from_does_not_keep_the_tensors(tmp_path):
     tensors, content = read_file(tmp_path / "model")
     net = network_from(content["architecture"], tensors)
     assert not any(np.shares_memory(tensor, net.parameters) for tensor in tensors.values())
+
+
+class Pair(bp.Layer):
+    """Two layers, and a parameter of its own."""
+
+    fan_in = fan_out = 3
+
+    def __init__(self, first, second):
+        self.first, self.second = first, second
+        self.scale = np.ones(3)
+
+    def parameter_shapes(self):
+        return {"scale": (3,)}
+
+    def children(self):
+        return {"first": self.first, "second": self.second}
+
+    def forward(self, x, training):
+        return self.second.forward(self.first.forward(x, training), training) * self.scale
+
+    def backward(self, grad_outputs):
+        return self.first.backward(self.second.backward(grad_outputs * self.scale))
+
+
+@pytest.mark.parametrize("frozen", [(), (0,), (1, 2), (0, 1)])
+def test_a_layer_with_others_inside_is_frozen_by_itself(frozen, tmp_path):
+    pair = Pair(bp.Dense(3, 3), bp.Dense(3, 3))
+    for index in frozen:
+        (pair, pair.first, pair.second)[index].trainable = False
+    net = bp.Network([pair])
+    net.save(tmp_path / "m.safetensors")
+    again = bp.load(tmp_path / "m.safetensors", layers={"Pair": Pair})
+    assert [layer.trainable for _, layer in walk(again.layers, "layers")] == [index not in frozen for index in range(3)]
+
+
+class Unlike(bp.Dense):
+    def __init__(self, n):
+        super().__init__(n, n)
+
+
+class Tripled(bp.Network):
+    def predict(self, *arguments, **options):
+        return 3 * super().predict(*arguments, **options)
+
+
+def assigned(place):
+    net = bp.mlp([2, 2], seed=0)
+    at = net if place == "network" else net.layers[0]
+    at.forward = lambda x, training=False: x
+    return net
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: bp.Network([Unlike(2)]),
+            "Unlike cannot be made again of what its config.. returns, fan_in, fan_out, .*write a config",
+        ),
+        (lambda: Tripled([bp.Dense(2, 2)]), "this Tripled replaces predict, which is code and cannot be saved"),
+        (lambda: assigned("network"), "this Network replaces forward, which is code and cannot be saved"),
+        (lambda: assigned("layer"), r"Dense\(2, 2\) has a forward that was assigned to it, which is code and cannot be saved"),
+    ],
+)
+def test_what_could_not_be_loaded_as_it_is_is_not_saved(make, message, tmp_path):
+    net = make()
+    for save in (net.save, bp.Trainer(net, loss="mse").save):
+        with pytest.raises(TypeError, match=message):
+            save(tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_patch_that_was_undone_is_nothing_to_refuse(tmp_path, monkeypatch):
+    net = bp.mlp([2, 2], seed=0)
+    with monkeypatch.context() as patch:
+        for at in (net, net.layers[0]):
+            patch.setattr(at, "forward", lambda x, training=False: x)
+    net.save(tmp_path / "m.safetensors")
+    bp.load(tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("metadata", [[1, 2], "text", 5], ids=repr)
+def test_metadata_is_a_mapping(metadata, tmp_path):
+    with pytest.raises(TypeError, match="metadata must be a mapping, got "):
+        bp.mlp([2, 2]).save(tmp_path / "m.safetensors", metadata=metadata)
+
+
+@pytest.mark.parametrize("read", [bp.load, bp.Trainer.load, bp.Ensemble.load])
+def test_classes_of_layers_are_a_mapping(read, tmp_path):
+    net = bp.mlp([2, 2], seed=0)
+    bp.Trainer(net, loss="mse").save(tmp_path / "m.safetensors")
+    with pytest.raises(TypeError, match=r"^layers must be a mapping of names to classes of layers, got <class"):
+        read(tmp_path / "m.safetensors", layers=Scale)

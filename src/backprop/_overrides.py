@@ -75,6 +75,17 @@ def written(instance: object, name: str) -> Any:
     raise AttributeError(f"{kind.__name__!r} object has no attribute {name!r}")
 
 
+def replaces(instance: object, name: str, base: type) -> bool:
+    """Whether the object itself, or a class that derives from ``base``, has a method of its own in place of that of ``base``."""
+    kind = type(instance)
+    if name in vars(instance) and not _is_placed(instance, name):
+        own = vars(instance)[name]
+        inherited = isinstance(own, MethodType) and own.__self__ is instance and own.__func__ is getattr(kind, name)
+        if not inherited:  # as it is after a patch that was undone
+            return True
+    return any(_definition(kind, each, name) is not _NOTHING for each in kind.__mro__[: kind.__mro__.index(base)])
+
+
 def follow_assignment(instance: Any) -> None:
     """Do for a method that was assigned to the object itself, or deleted from it, what is done for one of a class.
 

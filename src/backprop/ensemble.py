@@ -37,7 +37,7 @@ from .losses import Loss, LossFunction
 from .metrics import MetricSpec
 from .network import Network
 from .optimizers import Optimizer
-from .serialization import LayerTypes, architecture, network_from
+from .serialization import LayerTypes, architecture, check_layer_types, checked_metadata, network_from
 from .training import Trainer
 
 __all__ = ["Ensemble", "fit_many"]
@@ -612,7 +612,7 @@ class Ensemble:
             "kind": "ensemble",
             "architecture": {"members": [architecture(net) for net in self.members]},
             "ensemble": {"bootstrap": self.bootstrap, "seed": self.seed},
-            "metadata": dict(metadata or {}),
+            "metadata": checked_metadata(metadata),
         }
         write_file(path, tensors, content)
 
@@ -632,10 +632,12 @@ class Ensemble:
         ModelFormatError
             When the file is damaged, or holds no ensemble.
         TypeError
-            When it holds a custom layer and `layers` does not say which class that is.
+            When it holds a custom layer and `layers` does not say which class that is, or `layers` is no mapping of names to
+            classes.
         FileNotFoundError
             When there is no such file.
         """
+        check_layer_types(layers)
         tensors, content = read_file(path)
         if content["kind"] != "ensemble":
             raise ModelFormatError(f"{path}: it holds a {content['kind']}, not an ensemble")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from . import layers as built_in
 from . import losses
 from ._arrays import check_dtype, check_seed
 from ._model_file import ModelFormatError, StrPath, UnknownLayerError, complaints_about, expect, plain, read_file, write_file
+from ._overrides import replaces
 from .layers import Layer, Noise
 from .network import Network
 
@@ -39,7 +41,7 @@ def save(net: Network, path: StrPath, metadata: Mapping[str, Any] | None = None)
     ----------
     net : Network
         The network. Layers of your own are saved by class name and `Layer.config`; a loss that is a function of your own is left
-        out.
+        out. `load` makes a plain `Network`.
     path : str or path
         By custom it ends in ``.safetensors``.
     metadata : mapping, optional
@@ -48,7 +50,8 @@ def save(net: Network, path: StrPath, metadata: Mapping[str, Any] | None = None)
     Raises
     ------
     TypeError
-        When a layer's config or the metadata holds something that JSON cannot.
+        When a layer's config or the metadata holds something that JSON cannot; when the network, or a layer, computes its outputs
+        by a method that was assigned to it, or the network by one of a subclass.
     OSError
         When writing fails; an older file is then as it was.
 
@@ -66,7 +69,7 @@ def save(net: Network, path: StrPath, metadata: Mapping[str, Any] | None = None)
     >>> bp.serialization.read_metadata(path)
     {'classes': ['a', 'b', 'c']}
     """
-    content = {"kind": "model", "architecture": architecture(net), "metadata": dict(metadata or {})}
+    content = {"kind": "model", "metadata": checked_metadata(metadata), "architecture": architecture(net)}
     write_file(path, net.state_dict(), content)
 
 
@@ -85,7 +88,7 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
     ModelFormatError
         When the file is damaged, is not a model, or holds a `backprop.tabular.TableModel`, which has a ``load`` of its own.
     TypeError
-        When it holds a layer of your own and `layers` does not say which class that is.
+        When it holds a layer of your own and `layers` does not say which class that is, or `layers` is no mapping.
     FileNotFoundError
         When there is no such file.
 
@@ -99,6 +102,7 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
     >>> bool((bp.load(path).parameters == net.parameters).all())
     True
     """
+    check_layer_types(layers)
     tensors, content = read_file(path)
     if content["kind"] == "table":
         raise ModelFormatError(
@@ -108,6 +112,19 @@ def load(path: StrPath, *, layers: LayerTypes | None = None) -> Network:
     if content["kind"] == "ensemble":
         raise ModelFormatError(f"{os.fspath(path)}: it holds an ensemble: backprop.Ensemble.load reads it")
     return network_in(path, tensors, content, layers)
+
+
+def checked_metadata(metadata: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The caller's metadata as a dict."""
+    if metadata is not None and not isinstance(metadata, Mapping):
+        raise TypeError(f"metadata must be a mapping, got {metadata!r:.100}")
+    return dict(metadata or {})
+
+
+def check_layer_types(layers: LayerTypes | None) -> None:
+    """Refuse what is no mapping, before the file is blamed for it."""
+    if layers is not None and not isinstance(layers, Mapping):
+        raise TypeError(f"layers must be a mapping of names to classes of layers, got {layers!r:.100}")
 
 
 def read_metadata(path: StrPath) -> dict[str, Any]:
@@ -128,7 +145,19 @@ def network_in(
 
 
 def architecture(net: Network) -> dict[str, Any]:
-    """Return all that a network is but its numbers, ready for JSON; `network_from` makes the network again."""
+    """Return all that a network is but its numbers, ready for JSON; `network_from` makes the network again.
+
+    Raises
+    ------
+    TypeError
+        When outputs are computed by code that is in no class of layers, or a layer cannot be described.
+    """
+    replaced = [name for name in ("forward", "infer", "predict") if replaces(net, name, Network)]
+    if replaced:
+        raise TypeError(
+            f"this {type(net).__name__} replaces {replaced[0]}, which is code and cannot be saved: put the code into a layer of "
+            "your own, or save net.state_dict()"
+        )
     return {
         "dtype": net.dtype.name,
         "seed": net.seed,
@@ -185,16 +214,31 @@ def _check_fit(expected: dict[str, tuple[int, ...]], dtype: np.dtype[Any], tenso
 def _describe(layer: Layer) -> dict[str, Any]:
     """A layer as JSON has it: the name of its class and the keywords that make it."""
     layer._check_sizes()
-    kind = type(layer)
+    kind, config = type(layer), layer.config()
+    for name in ("forward", "infer", "backward"):
+        if name not in layer._TRANSIENT and replaces(layer, name, kind):
+            raise TypeError(f"{layer!r} has a {name} that was assigned to it, which is code and cannot be saved: write a class")
     description: dict[str, Any] = {
         "layer": kind.__name__,
-        "config": {key: _encoded(value, f"the config of {kind.__name__}") for key, value in layer.config().items()},
+        "config": {key: _encoded(value, f"the config of {kind.__name__}") for key, value in config.items()},
     }
     if getattr(built_in, kind.__name__, None) is not kind:
+        _check_makes(kind, config)
         description["custom"] = True
-    if not layer.trainable and not layer.children():  # layers with others inside leave it to them
+    if not layer.trainable and not isinstance(getattr(kind, "trainable", None), property):  # which leaves it to the layers inside
         description["trainable"] = False
     return description
+
+
+def _check_makes(kind: type[Layer], config: Mapping[str, Any]) -> None:
+    """Raise an error now if a layer could not be made again of its config, such as that of a base class with other arguments."""
+    try:
+        signature(kind).bind(**config)
+    except TypeError as error:
+        raise TypeError(
+            f"{kind.__name__} cannot be made again of what its config() returns, {', '.join(config) or 'nothing'} ({error}): "
+            "write a config() that returns the arguments of its __init__"
+        ) from None
 
 
 def _encoded(value: Any, owner: str) -> Any:

@@ -17,7 +17,7 @@ from ..losses import Loss, LossFunction
 from ..metrics import MetricSpec
 from ..optimizers import Optimizer
 from ..schedules import Schedule
-from ..serialization import architecture, network_in
+from ..serialization import architecture, check_layer_types, network_in
 from .evaluation import make_metrics
 from .state import TrainingState, _checked_metrics
 from .step import _checked_hook
@@ -93,6 +93,7 @@ def load_trainer(
     on_gradients: GradientHook | None,
 ) -> T:
     """Make a trainer from a checkpoint."""
+    check_layer_types(layers)
     tensors, content = read_file(path)
     if content["kind"] == "ensemble":
         raise ModelFormatError(f"{path}: it holds an ensemble, not a Trainer; use backprop.Ensemble.load")

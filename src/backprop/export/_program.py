@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .._overrides import is_built_in
+from .._overrides import is_built_in, replaces
 from .._types import Array
 from ..activations import ActivationFunction
 from ..ensemble import Ensemble
@@ -208,8 +208,7 @@ def lower(model: Network | TableModel | Ensemble, outputs: str = "auto", prefix:
     if not isinstance(model, Network):
         raise TypeError(f"model must be a Network, a TableModel or an Ensemble, got {type(model).__name__}")
     net = model
-    methods = ("forward", "infer", "predict")
-    replaced = [name for name in methods if name in vars(net) or getattr(type(net), name) is not getattr(Network, name)]
+    replaced = [name for name in ("forward", "infer", "predict") if replaces(net, name, Network)]
     if replaced:
         what = f"{type(net).__name__} replaces {replaced[0]}, which is code and cannot be exported"
         raise TypeError(f"{what}: make a Network of its layers")
