@@ -509,3 +509,17 @@ def test_what_they_return_is_converted(rng):
 def test_an_initializer_of_ones_own_is_not_in_the_config():
     assert bp.Dense(2, 2, init=lambda shape, rng: np.zeros(shape)).config()["init"] is None
     assert bp.Dense(2, 2, init=initializers.Initializer("normal", scale=0.2)).config()["init"] == {"name": "normal", "scale": 0.2}
+
+
+class Gained(bp.Dense):
+    """A dense layer with other arguments than those in the config that it inherits."""
+
+    def __init__(self, n, gain=2.0):
+        super().__init__(n, n)
+        self.gain = gain
+
+
+def test_the_text_of_a_layer_whose_config_lacks_arguments_is_its_name():
+    assert repr(Gained(3)) == "Gained(...)"
+    with pytest.raises(ValueError, match=r"layers.1 Dense\(4, 1\) takes 4 inputs but layers.0 Gained\(...\) gives 3"):
+        bp.Network([Gained(3), bp.Dense(4, 1)])

@@ -6,7 +6,9 @@ import copy
 import gc
 import pickle
 import warnings
+from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -835,3 +837,279 @@ def test_repr():
     assert repr(bp.mlp([2, 3, 1], dropout=0.5, dtype="float64", seed=4)) == (
         "Network([\n    Dense(2, 3, activation='relu'),\n    Dropout(0.5),\n    Dense(3, 1),\n], dtype='float64', seed=4)"
     )
+
+
+# What code outside this package may do.
+
+
+class Composite(bp.Layer):
+    """Two dense layers, held in one way or another, and a scale of its own."""
+
+    def __init__(self, hold):
+        self.fan_in = self.fan_out = 3
+        self.hold = hold
+        self._held = HOLDERS[hold](bp.Dense(3, 3, activation="tanh"), bp.Dense(3, 3))
+        self.scale = np.full(3, 2.0)
+
+    def parameter_shapes(self):
+        return {"scale": (3,)}
+
+    def children(self):
+        held = vars(self._held) if isinstance(self._held, SimpleNamespace) else self._held
+        return dict(zip("ab", held.values() if isinstance(held, dict) else held, strict=True))
+
+    def forward(self, x, training):
+        for layer in self.children().values():
+            x = layer.forward(x, training)
+        self._x = x
+        return x * self.scale
+
+    def backward(self, grad_outputs):
+        self.grad_scale[...] = (grad_outputs * self._x).sum(axis=0)
+        grad = grad_outputs * self.scale
+        for layer in reversed(self.children().values()):
+            grad = layer.backward(grad)
+        return grad
+
+
+HOLDERS = {
+    "list": lambda a, b: [a, b],
+    "dict": lambda a, b: {"a": a, "b": b},
+    "ordered dict": lambda a, b: OrderedDict(a=a, b=b),
+    "deque": lambda a, b: deque([a, b]),
+    "object": lambda a, b: SimpleNamespace(a=a, b=b),
+}
+
+
+@pytest.mark.parametrize("hold", HOLDERS)
+def test_derivatives_and_predictions_leave_the_layers_inside_alone(hold, backend, rng):
+    net, other = (bp.Network([Composite(hold), bp.Dense(3, 2)], dtype="float64", seed=0) for _ in range(2))
+    x, grad = rng.normal(size=(4, 3)), rng.normal(size=(4, 2))
+    for each in (net, other):
+        each.forward(x, training=True)
+    np.testing.assert_allclose(net.predict(2 * x), other.copy().forward(2 * x), rtol=1e-12)
+    jacobian = net.jacobian(x)
+    np.testing.assert_allclose(net.input_gradient(x, grad), np.einsum("nk,nkj->nj", grad, jacobian), rtol=1e-9)
+    np.testing.assert_array_equal(net.backward(grad), other.backward(grad))
+    np.testing.assert_array_equal(net.gradients, other.gradients)
+    assert net.gradients.all()
+    assert all(layer.trainable for layer in net.layers[0].children().values())
+
+
+def test_derivatives_refuse_layers_inside_that_are_held_elsewhere():
+    kept = [bp.Dense(3, 3)]
+
+    class Elsewhere(Composite):
+        def children(self):
+            return {"a": kept[0]}
+
+    net = bp.Network([Elsewhere("list"), bp.Dense(3, 2)], seed=0)
+    with pytest.raises(TypeError, match=r"must hold the layers inside it in its attributes, but none holds Dense\(3, 3\)"):
+        net.jacobian(np.ones((1, 3)))
+    assert kept[0].trainable
+    assert np.shares_memory(kept[0].grad_weight, net.gradients)
+
+
+class Reused(bp.Layer):
+    """y = 2x, in the same arrays every time."""
+
+    fan_in = fan_out = 3
+
+    def __init__(self):
+        self._y, self._grad = np.zeros((2, 4, 3))
+
+    def forward(self, x, training):
+        return np.multiply(x, 2, out=self._y)
+
+    def infer(self, x):
+        return self.forward(x, False)
+
+    def backward(self, grad_outputs):
+        return np.multiply(grad_outputs, 2, out=self._grad)
+
+
+class Same(Reused):
+    def forward(self, x, training):
+        return x
+
+    def backward(self, grad_outputs):
+        return grad_outputs[:]
+
+
+class SameFunction(bp.activations.ActivationFunction):
+    def __call__(self, z):
+        return z
+
+    def backward(self, grad_a, z):
+        return grad_a
+
+
+class Infers(bp.Network):
+    def infer(self, x):
+        return self.layers[0].infer(x)
+
+
+FRESH = {
+    "predict": lambda net, x, v: net.predict(x),
+    "forward": lambda net, x, v: net.forward(x),
+    "backward": lambda net, x, v: (net.forward(x), net.backward(v))[1],
+    "input_gradient": lambda net, x, v: net.input_gradient(x, v),
+}
+
+
+@pytest.mark.parametrize("call", FRESH)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: bp.Network([Reused()], dtype="float64"),
+        lambda: bp.Network([Reused(), bp.Dropout(0.5)], dtype="float64"),
+        lambda: bp.Network([Same()], dtype="float64"),
+        lambda: bp.Network([bp.Activation(SameFunction("relu")), Same(), bp.Activation(SameFunction("relu"))], dtype="float64"),
+        lambda: Infers([Reused()], dtype="float64"),
+    ],
+    ids=["reused", "reused before dropout", "same", "same function", "infer of a subclass"],
+)
+def test_what_networks_return_is_fresh_whatever_layers_return(call, make, rng):
+    net, x, v = make(), rng.normal(size=(4, 3)), rng.normal(size=(4, 3))
+    first = FRESH[call](net, x, v)
+    before = first.copy()
+    second = FRESH[call](net, x + 1, v + 1)
+    np.testing.assert_array_equal(first, before)
+    assert not any(np.shares_memory(array, other) for array in (first, second) for other in (x, v))
+
+
+def test_forward_copies_what_an_object_hands_out_as_its_array(backend):
+    class Holder:
+        def __init__(self, data):
+            self.data = data
+
+        def __array__(self, dtype=None, copy=None):
+            return self.data
+
+    net, data = bp.mlp([3, 2], dtype="float64", seed=0), np.ones((4, 3))
+    net.forward(Holder(data))
+    data[...] = 0
+    net.backward(np.ones((4, 2)))
+    np.testing.assert_array_equal(net.layers[0].grad_weight, np.full((3, 2), 4.0))
+
+
+@pytest.mark.parametrize("value", [None, 2, "no", np.zeros(4)], ids=repr)
+def test_flags_of_forward_and_backward(value, backend):
+    net, x = bp.mlp([3, 2], seed=0), np.ones((4, 3), np.float32)
+    with pytest.raises(TypeError, match="training must be True or False, got "):
+        net.forward(x, value)
+    assert net.dropout_step == 0
+    outputs = net.forward(x, np.True_)
+    with pytest.raises(TypeError, match="accumulate must be True or False, got "):
+        net.backward(outputs, value)
+    net.backward(outputs)
+    assert net.dropout_step == 1
+
+
+@pytest.mark.parametrize("state", [None, ["layers.0.weight"], bp.mlp([1, 1])], ids=["none", "list", "network"])
+def test_a_state_is_a_mapping(state):
+    with pytest.raises(TypeError, match="state must be a mapping of names to arrays, got "):
+        bp.mlp([3, 2], seed=0).load_state_dict(state)
+
+
+def test_layers_change_places_by_their_views():
+    net = bp.Network([bp.Dense(2, 2), bp.Dense(2, 2)], seed=0)
+    before = net.state_dict()
+    net.load_state_dict({f"layers.{1 - i}.{name}": getattr(net.layers[i], name) for i in (0, 1) for name in ("weight", "bias")})
+    after = net.state_dict()
+    assert all((after[name] == before[name.replace("0", "x").replace("1", "0").replace("x", "1")]).all() for name in before)
+
+
+def refuse(shape, rng):
+    raise ValueError("no weights today")
+
+
+@pytest.mark.parametrize("fault", ["a value", "an initializer"])
+def test_a_network_that_cannot_be_made_leaves_its_layers_as_they_were(fault):
+    first, last = bp.Dense(2, 2), bp.Dense(2, 1, init=refuse if fault == "an initializer" else None)
+    first.bias = [1 / 3, 0.0]
+    if fault == "a value":
+        last.weight = [[1e300], [1.0]]
+    with pytest.raises(ValueError, match=r"no weights today|Dense.weight holds a number too large for float32"):
+        bp.Network([first, last], seed=0)
+    last.init = None
+    net = bp.Network([first, last], dtype="float64", seed=1)
+    assert first.bias[0] == 1 / 3
+    np.testing.assert_array_equal(first.weight, bp.Network([bp.Dense(2, 2)], dtype="float64", seed=1).layers[0].weight)
+    net.forward(np.ones((1, 2)))
+
+
+class Scaling(bp.Network):
+    """A network with attributes of its own, one of them a layer of it."""
+
+    def __init__(self, scale):
+        self.scale = scale
+        super().__init__([bp.Dense(3, 3, activation="tanh"), bp.Dense(3, 2)], seed=0)
+        self.first = self.layers[0]
+
+    def forward(self, x, training=False):
+        return self.scale[0] * super().forward(x, training)
+
+    def backward(self, grad_outputs, accumulate=False):
+        return super().backward(self.scale[0] * np.asarray(grad_outputs), accumulate)
+
+
+COPIES = {
+    "copy": copy.copy,
+    "deepcopy": copy.deepcopy,
+    "pickle": lambda net: pickle.loads(pickle.dumps(net)),
+    "astype": lambda net: net.astype("float64"),
+}
+
+
+@pytest.mark.parametrize("how", COPIES)
+def test_copies_of_a_subclass_have_its_attributes(how, rng):
+    net, x = Scaling([2.0]), rng.normal(size=(4, 3)).astype(np.float32)
+    twin = COPIES[how](net)
+    np.testing.assert_allclose(twin.predict(x), net.predict(x), rtol=1e-6)
+    assert twin.first is twin.layers[0]
+    assert twin.first is not net.first
+    twin.scale[0] = 3.0
+    assert net.scale == [2.0]
+    assert bp.gradcheck(net, x, np.zeros((4, 2)), loss="mse")
+
+
+def halved(self, x, training=False):
+    return bp.Network.forward(self, x, training) / 2
+
+
+@pytest.mark.parametrize("how", [how for how in COPIES if how != "pickle"])
+def test_copies_of_a_network_follow_what_was_assigned_to_it(how, rng):
+    net, x = bp.mlp([3, 4, 2], seed=0), rng.normal(size=(4, 3)).astype(np.float32)
+    net.forward = MethodType(halved, net)
+    twin = COPIES[how](net)
+    twin.parameters = twin.parameters * 2
+    plain = bp.mlp([3, 4, 2], seed=0)
+    plain.parameters = plain.parameters * 2
+    np.testing.assert_allclose(twin.predict(x), plain.predict(x) / 2, rtol=1e-6)
+    del twin.forward
+    np.testing.assert_allclose(twin.predict(x), plain.predict(x), rtol=1e-6)
+
+
+def test_a_network_has_no_other_attributes_than_copies_make_anew(rng):
+    net = bp.mlp([3, 4, 2], batch_norm=True, dropout=0.5, seed=0)
+    x = rng.normal(size=(4, 3)).astype(np.float32)
+    net.fit(x, x[:, :2], loss="mse")
+    net.predict(x), net.jacobian(x), net.blend(net.copy(), 0.5)
+    assert net._attributes() == {}
+
+
+def test_a_prediction_by_a_function_that_goes_forward_itself_ends_the_forward(backend, rng):
+    net, x = bp.mlp([3, 4, 2], seed=0), rng.normal(size=(4, 3)).astype(np.float32)
+    forward = net.forward
+    net.forward = lambda x, training=False: 2 * forward(x, training)
+    outputs = net.forward(x, training=True)
+    np.testing.assert_allclose(net.predict(x), outputs, rtol=1e-6)
+    with pytest.raises(
+        RuntimeError, match="the forward assigned to the network has gone forward with it since, to predict: call"
+    ):
+        net.backward(outputs)
+    with pytest.raises(RuntimeError, match=r"assign types.MethodType\(function, net\)"):
+        net.jacobian(x)
+    net.forward(x, training=True)
+    net.backward(outputs)

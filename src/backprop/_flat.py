@@ -121,17 +121,26 @@ class FlatState(Options, metaclass=Overridable):
 
         Raises
         ------
+        TypeError
+            When ``state`` is no mapping of names to arrays.
         ValueError
             When names are missing or unknown, or a shape is wrong; nothing is changed then.
         RuntimeError
             Within a loss or layer of this network, at work.
         """
         self._check_idle("net.load_state_dict")
+        if not isinstance(state, Mapping):
+            hint = f"; a network's is {type(state).__name__}.state_dict()" if isinstance(state, FlatState) else ""
+            raise TypeError(f"state must be a mapping of names to arrays, got {type(state).__name__}{hint}")
         wanted = {entry.name for _, entry in self._state()}
         if wanted != state.keys():
             missing, unexpected = sorted(wanted - state.keys()), sorted(map(str, state.keys() - wanted))
             raise ValueError(f"state does not fit the network: missing {missing}, unexpected {unexpected}")
-        values = {entry.name: as_parameter(state[entry.name], entry.name, entry.shape, self.dtype) for _, entry in self._state()}
+        values = {}
+        for flat, entry in self._state():
+            value = as_parameter(state[entry.name], entry.name, entry.shape, self.dtype)
+            # Views of this network's own arrays, of two layers that change places, say, are read before any is written.
+            values[entry.name] = value.copy() if np.may_share_memory(value, flat) else value
         for flat, entry in self._state():
             view(flat, entry)[...] = values[entry.name]
         self._lose_forward()

@@ -31,7 +31,7 @@ from ._arrays import (
 )
 from ._flat import FlatState, ParameterEntry, view
 from ._html import table
-from ._overrides import Shortcuts, follow_assignment, on_replacement
+from ._overrides import Shortcuts, assigned, follow_assignment, on_replacement
 from ._plan import translate, translate_probe
 from ._settings import Converted, as_given, fixed, made_by, option, optional
 from ._suggestions import suggests_options
@@ -80,6 +80,11 @@ LOSS = "the loss of a training step is computed"
 _FORWARD = "a forward is under way"
 _BACKWARD = "a backward is under way"
 _CHANGED = "the network changed since the forward"
+_PREDICTED = "the forward assigned to the network has gone forward with it since, to predict"
+_NO_DERIVATIVES = (
+    "the forward assigned to the network goes forward with that network, not with the copy that derivatives are taken of: "
+    "assign types.MethodType(function, net), with a function(self, x, training=False) that calls Network.forward(self, x, training)"
+)
 
 Pending = tuple[int, "Plan | None", tuple[Any, ...]]  # a forward: its rows, its plan if it had one, and what built-in layers kept
 
@@ -196,9 +201,16 @@ class Network(FlatState):
         self._replaces_methods = False  # whether one was assigned to the network itself
         self._lay_out(dtype)
         views, rng = self._views_of_layers(), np.random.default_rng(noise.seed) if initialize else None
-        for index, (_, layer) in enumerate(self._named):
-            layer._bind(views[layer], rng)
-            layer._noise, layer._index, layer._owner = noise, index, weakref.ref(self)
+        free = [(layer, dict(vars(layer))) for _, layer in self._named]
+        try:
+            for index, (_, layer) in enumerate(self._named):
+                layer._bind(views[layer], rng)
+                layer._noise, layer._index, layer._owner = noise, index, weakref.ref(self)
+        except BaseException:  # values that the dtype does not hold, or an initializer that fails
+            for layer, state in free:
+                vars(layer).clear()
+                vars(layer).update(state)
+            raise
 
     def _forget_threads(self) -> None:
         """Be in use by no thread: at first, and after a fork, as the threads that used the network stayed in the parent."""
@@ -302,12 +314,15 @@ class Network(FlatState):
         """
         if self._work.under_way is not None:
             self._check_idle("net.forward")
+        if training is not True and training is not False:
+            training = check_flag("training", training)
         plain = self._go_by_plan(x, training)
         if plain is not None:
             return plain
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
         plan = self._ready_plan()
-        if plan is None and (rows is x or rows.base is not None):
+        # Neither a list nor a conversion to another dtype leaves an array that anybody else holds.
+        if plan is None and (rows is x or rows.base is not None or not isinstance(x, np.ndarray | list | tuple)):
             rows = rows.copy()
         outputs = self._go_forward(rows, training)
         return outputs if plan is not None else outputs.copy()
@@ -366,13 +381,16 @@ class Network(FlatState):
         if work.under_way is not None or type(work.pending) is not tuple:
             self._check_idle("net.backward")
             self._awaiting()
+        if accumulate is not True and accumulate is not False:
+            accumulate = check_flag("accumulate", accumulate)
         grad = as_matrix(grad_outputs, "grad_outputs", self.dtype, self.n_outputs, check_finite=False)
         before = self._gradients.copy() if accumulate else None
+        _, plan, _ = self._awaiting()
         grad_x = self._go_backward(grad)
         assert grad_x is not None
         if before is not None:
             self._gradients += before
-        return grad_x.copy() if grad_x is grad else grad_x
+        return grad_x if plan is not None else grad_x.copy()  # a layer may return what it was given, or keeps
 
     def _go_backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
         """Like `backward`, for an array that already meets the kernel contract; without `input_gradient` dL/dx may be left out."""
@@ -448,7 +466,8 @@ class Network(FlatState):
         table = x if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim == 2 else as_table(x, "x", self.n_inputs)
         if out is None and len(table) <= batch_size:
             outputs = infer(as_matrix(table, "x", self.dtype, self.n_inputs, check_finite=check_finite))
-            return outputs.copy() if np.may_share_memory(outputs, table) else outputs
+            fresh = infer == self._go_through and self._computes_alone() and not np.may_share_memory(outputs, table)
+            return outputs if fresh else outputs.copy()
         if table.shape[1] != self.n_inputs:
             as_table(table, "x", self.n_inputs)
 
@@ -491,6 +510,10 @@ class Network(FlatState):
             x = apply_infer(layer, x)
         return x
 
+    def _computes_alone(self) -> bool:
+        """Whether no code outside this package takes part, which may go on using an array that it returned."""
+        return self._plan is not None or all(layer._trusted for _, layer in self._named)
+
     # What the trainer calls, and what takes its place where a subclass, or an assignment to the network, replaces a method above.
 
     _attempt = _go_by_plan
@@ -510,7 +533,17 @@ class Network(FlatState):
         return self._checked_outputs(self.predict(x), x)
 
     def _infer_by_forward(self, x: Array) -> Array:
-        return self._checked_outputs(self._twin().forward(x, False), x)
+        before = self._work.pending
+        outputs = self._twin().forward(x, False)
+        self._has_gone_itself(before)
+        return self._checked_outputs(outputs, x)
+
+    def _has_gone_itself(self, before: Pending | str | None) -> bool:
+        """Whether an assigned forward went forward with this network in place of its twin: what waited for a backward is lost."""
+        if "forward" not in self.__dict__ or self._work.pending is before:
+            return False
+        self._work.pending = _PREDICTED
+        return True
 
     def _predict_by_infer(
         self, x: npt.ArrayLike, out: Array | None = None, *, batch_size: int = _SLICE, check_finite: bool = False
@@ -563,6 +596,9 @@ class Network(FlatState):
             _work=Work(),
         )
         theirs = {layer: other for (_, layer), (_, other) in zip(self._named, twin._named, strict=True)}
+        for layer, other in theirs.items():
+            if layer is other:
+                raise TypeError(f"a layer must hold the layers inside it in its attributes, but none holds {layer!r}")
         for entry in self.layout:
             name = entry.name.rpartition(".")[2]
             theirs[entry.layer].__dict__[f"grad_{name}"] = view(twin._gradients, entry)
@@ -737,11 +773,13 @@ class Network(FlatState):
         """The outputs in evaluation mode, and dL/dx, given dL/doutputs; both arrays already meet the kernel contract."""
         plan = self._ready_plan() if self._trains_by_plan else None
         if plan is None:
-            twin = self._twin()
+            twin, before = self._twin(), self._work.pending
             outputs = twin._forward(rows, False)
+            if self._has_gone_itself(before):
+                raise RuntimeError(_NO_DERIVATIVES)
             grad_x = twin._backward(grad_outputs, True)
             assert grad_x is not None
-            return outputs, grad_x
+            return outputs, grad_x.copy()  # a layer may return what it was given, or keeps
         probes = self._probes  # those that no thread is using; another list after the network has changed
         try:
             probe = probes.pop()
@@ -977,24 +1015,25 @@ class Network(FlatState):
 
     def astype(self, dtype: npt.DTypeLike) -> Network:
         """Return an independent copy of this network in another dtype."""
-        state = self._copied_state()
-        state["dtype"] = check_dtype(dtype).name
-        network = Network.__new__(type(self))
-        network.__setstate__(state)
-        return network
+        return self._copied({}, dtype=check_dtype(dtype).name)
 
     def __copy__(self) -> Network:
         return self.copy()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        return self._copied(memo)
+
+    def _copied(self, memo: dict[int, Any], **changes: Any) -> Network:
         network = Network.__new__(type(self))
         memo[id(self)] = network
-        network.__setstate__(self._copied_state(memo))
+        copied: dict[str, Any] = {"layers": copy.deepcopy(self.layers, memo), "loss": copy.deepcopy(self.loss, memo)}
+        copied["attributes"] = copy.deepcopy(self._attributes(), memo)  # these may hold layers, or methods of the network
+        network.__setstate__({**self.__getstate__(), **copied, **changes})
         return network
 
-    def _copied_state(self, memo: dict[int, Any] | None = None) -> dict[str, Any]:
-        state = self.__getstate__()
-        return {**state, "layers": copy.deepcopy(self.layers, memo), "loss": copy.deepcopy(self.loss, memo)}
+    def _attributes(self) -> dict[str, Any]:
+        """What a subclass, or assignments to the network, have added to the attributes."""
+        return {name: value for name, value in assigned(self).items() if name not in _OWN}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layers, which hold their values, and what else fixes the network's behaviour; never a view."""
@@ -1007,6 +1046,7 @@ class Network(FlatState):
             "dropout_step": self.dropout_step,
             # A custom loss is code: like a saved file, a pickle goes without it.
             "loss": None if self.loss is None or not self.loss.is_saved else self.loss,
+            "attributes": self._attributes(),
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -1022,6 +1062,9 @@ class Network(FlatState):
         noise = Noise(state["seed"], state["dropout_step"])
         self._assemble(tuple(state["layers"]), np.dtype(state["dtype"]), noise, initialize=False)
         self.loss = state["loss"]
+        self.__dict__.update(state.get("attributes", {}))
+        if not _METHODS.isdisjoint(self.__dict__):
+            self._assigned(next(iter(_METHODS & self.__dict__.keys())))
 
     def summary(self) -> Summary:
         """Return a table of the layers: name, layer, shape, parameters, activation.
@@ -1061,6 +1104,11 @@ class Network(FlatState):
 
 
 _METHODS = frozenset({"forward", "backward", "predict", "infer"})
+_OWN = (  # the attributes that `_assemble` makes
+    {"layers", "n_inputs", "n_outputs", "dtype", "seed", "loss", "layout", "_named", "_noise", "_in_training", "_work", "_process"}
+    | {"_seeds", "_plan", "_probes", "_translated", "_replaces_methods", "_buffer_layout", "_shapes"}
+    | {"_parameters", "_gradients", "_buffers", "_exact"}
+)
 _with_plans: weakref.WeakSet[Network] = weakref.WeakSet()
 
 

@@ -5,10 +5,12 @@ Shapes, throughout: x (n, fan_in), outputs and grad_outputs (n, fan_out), in the
 
 from __future__ import annotations
 
+import copy
 import inspect
 import math
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import wraps
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -189,12 +191,15 @@ class Layer(Options, metaclass=Overridable):
         return own + sum(layer.n_parameters for layer in self.children().values())
 
     def __repr__(self) -> str:
+        parameters = inspect.signature(type(self)).parameters
         try:
             config = self.config()
         except TypeError:  # a layer of the user's that cannot say; its name must do
+            config = {}
+        if not parameters.keys() <= config.keys():  # nor can a config that is inherited, where __init__ takes something else
             return f"{type(self).__name__}(...)"
         parts = []
-        for name, parameter in inspect.signature(type(self)).parameters.items():
+        for name, parameter in parameters.items():
             if parameter.default is parameter.empty:
                 parts.append(repr(config[name]))
             elif repr(config[name]) != repr(parameter.default):
@@ -376,7 +381,19 @@ def twin_of(layer: Layer) -> Layer:
     twins[id(layer)] = twin
     twin.__dict__.update((name, _with_twins(value, twins)) for name, value in layer.__dict__.items())
     twin.__dict__["_owner"] = None
+    if any(id(child) in twins for child in twin.children().values()):
+        _replace_deeply(twin, layer, twins)
     return twin
+
+
+def _replace_deeply(twin: Layer, layer: Layer, twins: Mapping[int, Layer]) -> None:
+    """Put twins in place of layers that are held in some other way than in lists and dicts: in an OrderedDict, or an object."""
+    arrays = (value for value in layer.__dict__.values() if isinstance(value, np.ndarray))
+    shared = {**twins, **{id(array): array for array in arrays}}
+    for name, value in layer.__dict__.items():
+        if name not in layer._TRANSIENT:
+            with suppress(Exception):  # what cannot be copied, such as a lock, is shared
+                twin.__dict__[name] = copy.deepcopy(value, dict(shared))
 
 
 def _with_twins(value: Any, twins: Mapping[int, Layer]) -> Any:

@@ -199,9 +199,10 @@ class Activation(Layer):
 
     def _compute(self, x: Array) -> Array:
         function = self.activation
-        if not function.by_kernel:
-            return _checked(function(x), function, x)
         a = np.empty_like(x)
+        if not function.by_kernel:
+            a[...] = _checked(function(x), function, x)  # the function may return x itself
+            return a
         kernels.active().activation_forward(x, a, function.name, function.alpha)
         return a
 
