@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import MethodType
 from typing import Any
 
 import numpy as np
@@ -161,6 +162,11 @@ def test_what_has_no_place_is_refused() -> None:
         trainer.fit(X, Y, class_weight="balanced")
     with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got int, which has no rank"):
         trainer.comm = 3  # type: ignore[assignment]
+    nobody: Any = threading  # a module, as `mpi4py.MPI` is, in place of its COMM_WORLD
+    with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got module, which has no rank"):
+        bp.distributed.fit(make(), X, Y, comm=nobody)
+    with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got module, which has no rank"):
+        bp.distributed.shard(3, nobody)
 
 
 LABELS = (Y[:, 0] > 0.3).astype(int)
@@ -305,6 +311,29 @@ def test_batch_normalization_is_that_of_all_rows(size: int) -> None:
         assert (trainer.net.parameters == results[0].net.parameters).all()
         assert not vars(trainer.net.layers[1]).keys() & {"forward", "backward"}
         np.testing.assert_allclose(trainer.net.predict(X), alone.net.predict(X), rtol=1e-9, atol=1e-11)
+
+
+@pytest.mark.parametrize("assigned", [False, True])
+def test_a_normalization_of_ones_own_is_not_replaced_by_that_of_all_ranks(assigned: bool) -> None:
+    class Halved(bp.BatchNorm):
+        def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+            return bp.BatchNorm.forward(self, x, training) / 2
+
+        def backward(self, grad_outputs: np.ndarray) -> np.ndarray:
+            return super().backward(grad_outputs / 2)
+
+    layer = bp.BatchNorm(3) if assigned else Halved(3)
+    if assigned:
+        layer.forward = MethodType(Halved.forward, layer)  # type: ignore[method-assign]
+    comm, trainer = Comm(World(1), 0), bp.Trainer(bp.Network([layer, bp.Dense(3, 1)], seed=0), loss="mse")
+    before = dict(vars(layer))
+    with pytest.raises(
+        ValueError, match=r"sync_batch_norm must be False where code of your own normalizes, as that of (Halved|Batch)"
+    ):
+        bp.distributed.fit(trainer, X, Y, comm=comm)
+    assert vars(layer).keys() == before.keys()
+    bp.distributed.fit(trainer, X, Y, comm=comm, sync_batch_norm=False)
+    assert trainer.epoch == 1
 
 
 def test_averages_and_monitors_see_a_network_without_the_other_ranks() -> None:

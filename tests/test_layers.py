@@ -523,3 +523,27 @@ def test_the_text_of_a_layer_whose_config_lacks_arguments_is_its_name():
     assert repr(Gained(3)) == "Gained(...)"
     with pytest.raises(ValueError, match=r"layers.1 Dense\(4, 1\) takes 4 inputs but layers.0 Gained\(...\) gives 3"):
         bp.Network([Gained(3), bp.Dense(4, 1)])
+
+
+@pytest.mark.parametrize("method", ["parameter_shapes", "buffer_shapes"])
+@pytest.mark.parametrize("shapes", [None, [("scale", (3,))], {"scale": 3}, {"scale": None}], ids=repr)
+def test_what_is_no_mapping_of_shapes(method, shapes):
+    own = type("Own", (Scale,), {method: lambda self: shapes})
+    with pytest.raises(
+        TypeError, match=rf"Own.{method}\(\) must return a mapping of names to shapes such as \(3,\) or \(2, 3\), got "
+    ):
+        own(3)
+
+
+@pytest.mark.parametrize("children", [None, [bp.Dense(3, 3)], {"a": 3}, {"a": bp.Dense}], ids=["none", "list", "int", "class"])
+def test_what_is_no_mapping_of_layers(children):
+    own = type("Own", (Scale,), {"children": lambda self: children})
+    with pytest.raises(TypeError, match=r"Own.children\(\) must return a mapping of names to layers, got "):
+        bp.Network([own(3)])
+
+
+@pytest.mark.parametrize("method", ["forward", "infer"])
+@pytest.mark.parametrize("make", [lambda: bp.Dense(3, 3), lambda: bp.Residual([bp.Dense(3, 3)]), lambda: bp.LayerNorm(3)])
+def test_a_layer_on_its_own_takes_arrays(make, method, backend):
+    with pytest.raises(TypeError, match="x must be a NumPy array, got list"):
+        getattr(make(), method)([[1.0, 2.0, 3.0]], *[True] * (method == "forward"))

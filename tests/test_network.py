@@ -182,6 +182,12 @@ def test_refused(make, error, message):
         make()
 
 
+@pytest.mark.parametrize("value", ["no", 0.1, None])
+def test_batch_norm_of_mlp_is_a_flag(value):
+    with pytest.raises(TypeError, match="batch_norm must be True or False, got "):
+        bp.mlp([2, 2, 2], batch_norm=value)
+
+
 def test_same_seed_same_network(dtype):
     np.testing.assert_array_equal(rich(dtype).parameters, rich(dtype).parameters)
     assert (rich(dtype, seed=1).parameters != rich(dtype).parameters).any()
@@ -1105,9 +1111,7 @@ def test_a_prediction_by_a_function_that_goes_forward_itself_ends_the_forward(ba
     net.forward = lambda x, training=False: 2 * forward(x, training)
     outputs = net.forward(x, training=True)
     np.testing.assert_allclose(net.predict(x), outputs, rtol=1e-6)
-    with pytest.raises(
-        RuntimeError, match="the forward assigned to the network has gone forward with it since, to predict: call"
-    ):
+    with pytest.raises(RuntimeError, match="the forward assigned to the network has gone forward with it since, to predict: call"):
         net.backward(outputs)
     with pytest.raises(RuntimeError, match=r"assign types.MethodType\(function, net\)"):
         net.jacobian(x)

@@ -96,6 +96,12 @@ def test_a_file_of_the_old_name_is_replaced(tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_path_may_be_bytes(tmp_path):
+    path, net = os.fsencode(tmp_path / "m.safetensors"), bp.mlp([2, 2], seed=0)
+    net.save(path)
+    np.testing.assert_array_equal(bp.load(path).parameters, net.parameters)
+
+
 def test_metadata(tmp_path):
     metadata = {"classes": ["a", "b"], "mean": np.array([0.5, 1.5]), "n": 3}
     net = bp.mlp([3, 3], seed=0)

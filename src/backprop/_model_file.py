@@ -101,9 +101,10 @@ def read_file(path: StrPath) -> tuple[Tensors, dict[str, Any]]:
     from safetensors import SafetensorError, deserialize
 
     with complaints_about(path):
-        if Path(path).exists() and not Path(path).is_file():
+        place = Path(os.fsdecode(path))
+        if place.exists() and not place.is_file():
             raise ValueError("it is not a file")
-        with Path(path).open("rb") as file:
+        with place.open("rb") as file:
             texts = _read_metadata(file)
             file.seek(0)
             data = file.read()

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from ._arrays import check_count, check_flag
 from ._class_weights import ClassWeight, balanced
+from ._overrides import is_built_in
 from ._training.divergence import DivergenceError
 from ._training.epochs import FitOptions, check_callbacks, run_fit
 from ._training.evaluation import Meter
@@ -37,6 +38,7 @@ from ._training.rows import (
     Stream,
     as_data,
 )
+from ._training.state import checked_comm
 from ._types import Array, Communicator, Numbers
 from .callbacks import Checkpoint, CSVLogger
 from .data import count_batches
@@ -71,6 +73,7 @@ def shard(rows: int, comm: Communicator) -> npt.NDArray[np.intp]:
     >>> shard(7, SimpleNamespace(rank=1, size=3)).tolist()
     [1, 4]
     """
+    checked_comm("comm", comm, ("rank", "size"))
     return np.arange(comm.rank, check_count("rows", rows, minimum=0), comm.size)
 
 
@@ -170,6 +173,7 @@ def fit(
     >>> trainer = bp.Trainer(bp.mlp([8, 64, 1], seed=0), loss="mse")  # doctest: +SKIP
     >>> bp.distributed.fit(trainer, x[mine], y[mine], comm=MPI.COMM_WORLD, epochs=10)  # doctest: +SKIP
     """
+    checked_comm("comm", comm)
     with _agreement(comm) as signature:
         if not isinstance(trainer, Trainer):
             raise TypeError(f"trainer must be a Trainer, got {type(trainer).__name__}")
@@ -328,6 +332,9 @@ class _Run:
         self.trainer, self.net, self.comm, self.options = trainer, trainer.net, comm, options
         self.sync_batch_norm = sync_batch_norm
         norms = [layer for _, layer in walk(self.net.layers, "layers") if isinstance(layer, BatchNorm)]
+        for layer in norms:
+            if sync_batch_norm and not is_built_in(layer):  # its methods would give way to those below
+                raise ValueError(f"sync_batch_norm must be False where code of your own normalizes, as that of {layer!r} does")
         self.has_norms = bool(norms)
         self.synced = [_SyncedNorm(layer, comm) for layer in norms] if sync_batch_norm else []
         self.validation: Rows | Stream | None = None

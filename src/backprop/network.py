@@ -1163,7 +1163,7 @@ def mlp(
     sizes = [check_count(f"sizes[{index}]", size) for index, size in enumerate(check_list("sizes", sizes, "integers"))]
     if len(sizes) < 2:
         raise ValueError(f"sizes must hold at least the number of inputs and of outputs, got {sizes}")
-    rate = check_in("dropout", dropout, 0, 1, closed="left")
+    rate, batch_norm = check_in("dropout", dropout, 0, 1, closed="left"), check_flag("batch_norm", batch_norm)
     hidden = activations.get(activation)
     layers: list[Layer] = []
     for fan_in, fan_out in pairwise(sizes[:-1]):

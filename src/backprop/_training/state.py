@@ -24,6 +24,7 @@ from .rows import NO_WEIGHT_TO_EVALUATE, WEIGHT_OF_BATCHES, Batch, ClassVector, 
 from .step import TrainingStep, _Exclusively
 
 EVALUATION_BATCH = 1024
+_COMMUNICATOR = ("rank", "size", "allgather", "Allreduce", "Bcast", "Abort")
 # Of this process, or None but during `fit` or between `forward` and `backward_step`, or made again
 _PASSING = (
     "comm",
@@ -51,8 +52,9 @@ def _checked_metrics(name: str, metrics: Any) -> tuple[MetricSpec, ...]:
     return tuple(check_list(name, metrics, "names and functions"))
 
 
-def _checked_comm(name: str, comm: Any) -> Communicator:
-    lacking = [part for part in ("rank", "size", "allgather", "Allreduce", "Bcast", "Abort") if not hasattr(comm, part)]
+def checked_comm(name: str, comm: Any, parts: Sequence[str] = _COMMUNICATOR) -> Communicator:
+    """Return a communicator, if it has what is used of it."""
+    lacking = [part for part in parts if not hasattr(comm, part)]
     if lacking:
         raise TypeError(f"{name} must be a communicator of mpi4py, got {type(comm).__name__}, which has no {lacking[0]}")
     checked: Communicator = comm
@@ -63,7 +65,7 @@ class TrainingState(TrainingStep):
     """A training step, and how far training with it has come: `Trainer` as epochs, callbacks and checkpoints see it."""
 
     metrics: Converted[tuple[MetricSpec, ...] | None, Sequence[MetricSpec] | None] = option(optional(_checked_metrics))
-    comm: Communicator | None = option(optional(_checked_comm))
+    comm: Communicator | None = option(optional(checked_comm))
     stop_training: bool = count(check_flag)
 
     def __init__(

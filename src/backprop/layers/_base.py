@@ -222,7 +222,7 @@ class Layer(Options, metaclass=Overridable):
 
     def _sizes(self) -> Sizes:
         """The shapes of parameters and buffers, and the widths, as the layer states them now."""
-        shapes = _checked_shapes(self, self.parameter_shapes()), _checked_shapes(self, self.buffer_shapes())
+        shapes = _checked_shapes(self, "parameter_shapes"), _checked_shapes(self, "buffer_shapes")
         return *shapes, self.fan_in, self.fan_out
 
     def _check_sizes(self) -> None:
@@ -440,7 +440,10 @@ def walk(layers: Iterable[Layer], prefix: str) -> Iterator[tuple[str, Layer]]:
 
 def _walk_one(name: str, layer: Layer) -> Iterator[tuple[str, Layer]]:
     yield name, layer
-    for child_name, child in layer.children().items():
+    children = layer.children()
+    if not isinstance(children, Mapping) or not all(isinstance(child, Layer) for child in children.values()):
+        raise TypeError(f"{type(layer).__name__}.children() must return a mapping of names to layers, got {children!r:.100}")
+    for child_name, child in children.items():
         yield from _walk_one(f"{name}.{child_name}", child)
 
 
@@ -471,10 +474,14 @@ def chain_widths(layers: Iterable[Layer], prefix: str) -> tuple[int | None, int 
     return first, width
 
 
-def _checked_shapes(layer: Layer, shapes: Shapes) -> dict[str, tuple[int, ...]]:
+def _checked_shapes(layer: Layer, method: str) -> dict[str, tuple[int, ...]]:
     checked = {}
+    shapes = getattr(layer, method)()
+    if not isinstance(shapes, Mapping) or not all(isinstance(shape, Iterable) for shape in shapes.values()):
+        wanted = "a mapping of names to shapes such as (3,) or (2, 3)"
+        raise TypeError(f"{type(layer).__name__}.{method}() must return {wanted}, got {shapes!r:.100}")
     for name, shape in shapes.items():
-        if not name.isidentifier() or name.startswith(("_", "grad_")) or hasattr(type(layer), name):
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith(("_", "grad_")) or hasattr(type(layer), name):
             raise ValueError(f"{type(layer).__name__} cannot have a parameter or buffer named {name!r}")
         checked[name] = tuple(check_count(f"the shape of {type(layer).__name__}.{name}", size, minimum=0) for size in shape)
     return checked

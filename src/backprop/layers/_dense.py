@@ -106,7 +106,7 @@ class Dense(Layer):
 
     def forward(self, x: Array, training: bool) -> Array:
         """Return ``activation(x @ weight + bias)``."""
-        a = np.empty((len(x), self.fan_out), x.dtype)
+        a = np.empty((len(x), self.fan_out), self.weight.dtype)
         z = np.empty_like(a) if self.activation.uses_z else None
         self._compute(x, z, a)
         self._kept = x, z, a
@@ -114,7 +114,7 @@ class Dense(Layer):
 
     def infer(self, x: Array) -> Array:
         """Return ``activation(x @ weight + bias)``, keeping nothing."""
-        a = np.empty((len(x), self.fan_out), x.dtype)
+        a = np.empty((len(x), self.fan_out), self.weight.dtype)
         self._compute(x, None, a)
         return a
 

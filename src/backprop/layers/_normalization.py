@@ -115,7 +115,7 @@ class BatchNorm(_Normalization):
             return y
         if len(x) == 1:
             raise ValueError(f"{self!r} needs at least 2 rows in training, got 1 (drop_last=True leaves a last small batch out)")
-        x_hat, y, inv_std = np.empty_like(x), np.empty_like(x), np.empty(self.width, x.dtype)
+        x_hat, y, inv_std = np.empty_like(x), np.empty_like(x), np.empty(self.width, self.weight.dtype)
         if len(x):
             kernels.active().batch_norm_forward(
                 x, self.weight, self.bias, self.running_mean, self.running_var, x_hat, inv_std, y, self.momentum, self.eps
@@ -193,7 +193,7 @@ class LayerNorm(_Normalization):
         return self._compute(x)[0]
 
     def _compute(self, x: Array) -> tuple[Array, Array, Array]:
-        y, x_hat, inv_std = np.empty_like(x), np.empty_like(x), np.empty(len(x), x.dtype)
+        y, x_hat, inv_std = np.empty_like(x), np.empty_like(x), np.empty(len(x), self.weight.dtype)
         kernels.active().layer_norm_forward(x, self.weight, self.bias, x_hat, inv_std, y, self.eps)
         return y, x_hat, inv_std
 
