@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import pickle
+import threading
 import warnings
 from collections import OrderedDict, deque
 from concurrent.futures import ThreadPoolExecutor
@@ -856,6 +857,10 @@ class Composite(bp.Layer):
         self.hold = hold
         self._held = HOLDERS[hold](bp.Dense(3, 3, activation="tanh"), bp.Dense(3, 3))
         self.scale = np.full(3, 2.0)
+        self.lock, self.seen = threading.Lock(), set()
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "lock": None}
 
     def parameter_shapes(self):
         return {"scale": (3,)}
@@ -865,6 +870,7 @@ class Composite(bp.Layer):
         return dict(zip("ab", held.values() if isinstance(held, dict) else held, strict=True))
 
     def forward(self, x, training):
+        self.seen.add(len(x))
         for layer in self.children().values():
             x = layer.forward(x, training)
         self._x = x
@@ -900,6 +906,7 @@ def test_derivatives_and_predictions_leave_the_layers_inside_alone(hold, backend
     np.testing.assert_array_equal(net.gradients, other.gradients)
     assert net.gradients.all()
     assert all(layer.trainable for layer in net.layers[0].children().values())
+    assert net.layers[0].seen == {4, 8}  # what holds no layers is shared
 
 
 def test_derivatives_refuse_layers_inside_that_are_held_elsewhere():

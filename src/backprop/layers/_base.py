@@ -390,10 +390,23 @@ def _replace_deeply(twin: Layer, layer: Layer, twins: Mapping[int, Layer]) -> No
     """Put twins in place of layers that are held in some other way than in lists and dicts: in an OrderedDict, or an object."""
     arrays = (value for value in layer.__dict__.values() if isinstance(value, np.ndarray))
     shared = {**twins, **{id(array): array for array in arrays}}
-    for name, value in layer.__dict__.items():
-        if name not in layer._TRANSIENT:
-            with suppress(Exception):  # what cannot be copied, such as a lock, is shared
-                twin.__dict__[name] = copy.deepcopy(value, dict(shared))
+    for name in layer.__dict__.keys() - layer._TRANSIENT:
+        memo = _Memo(shared)
+        with suppress(Exception):  # what cannot be copied, such as a lock, is shared
+            copied = copy.deepcopy(layer.__dict__[name], memo)
+            if memo.met_layers:
+                twin.__dict__[name] = copied
+
+
+class _Memo(dict[int, Any]):
+    """What `copy.deepcopy` looks up; it notes whether there are layers in what is copied. All else stays shared."""
+
+    met_layers = False
+
+    def get(self, key: int, default: Any = None) -> Any:
+        found = super().get(key, default)
+        self.met_layers |= isinstance(found, Layer)
+        return found
 
 
 def _with_twins(value: Any, twins: Mapping[int, Layer]) -> Any:
