@@ -94,6 +94,14 @@ def test_what_cannot_be_written(tmp_path):
             write_file(tmp_path / "f", {"a": array}, CONTENT)
     with pytest.raises(TypeError, match=r"metadata holds <object .* JSON cannot"):
         write_file(tmp_path / "f", {}, {**CONTENT, "metadata": [object()]})
+    with pytest.raises(TypeError, match=r"metadata has keys that are one and the same as text, in \[1, '1'\]"):
+        write_file(tmp_path / "f", {}, {**CONTENT, "metadata": {1: "a", "1": "b"}})
+    endless: dict[str, object] = {}
+    endless["again"] = endless
+    with pytest.raises(ValueError, match="metadata is nested too deeply for a file, or holds itself"):
+        write_file(tmp_path / "f", {}, {**CONTENT, "metadata": endless})
+    with pytest.raises(ValueError, match=r"metadata cannot be written: \d+ characters of text \(.*header too large"):
+        write_file(tmp_path / "f", {}, {**CONTENT, "metadata": "long" * 25_000_000})
     assert (tmp_path / "f").read_bytes() == old
 
 

@@ -64,9 +64,12 @@ def write_file(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], content: 
     ------
     TypeError
         For a dtype that files do not hold, and for content that is not JSON's.
+    ValueError
+        For content that is nested too deeply, holds itself, or is longer than the header of a file.
     OSError
         When writing fails; an older file is then as it was.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save as to_bytes
 
     # The safetensors library writes the memory of a transposed array as if it were not, hence the layout.
@@ -74,10 +77,20 @@ def write_file(path: StrPath, tensors: Mapping[str, npt.NDArray[Any]], content: 
     for name, array in arrays.items():
         if array.dtype not in map(np.dtype, _DTYPES.values()):
             raise TypeError(f"{name} has dtype {array.dtype}, which a model file cannot hold")
-    texts = {key: json.dumps(plain(value, key)) for key, value in content.items()}
+    texts = {}
+    for key, value in content.items():
+        try:
+            texts[key] = json.dumps(plain(value, key))
+        except RecursionError:
+            raise ValueError(f"{key} is nested too deeply for a file, or holds itself") from None
     texts |= {"format": "backprop", "format_version": str(FORMAT_VERSION)}
     texts["checksum"] = _checksum(arrays, texts)
-    replace_file(path, _in_order(to_bytes(arrays, texts)))
+    try:
+        data = to_bytes(arrays, texts)
+    except SafetensorError as error:
+        size = sum(map(len, texts.values()))
+        raise ValueError(f"{', '.join(content)} cannot be written: {size} characters of text ({error})") from None
+    replace_file(path, _in_order(data))
 
 
 def _in_order(data: bytes) -> bytes:
@@ -153,7 +166,10 @@ def expect(kind: type, value: Any, what: str) -> Any:
 def plain(value: Any, owner: str) -> Any:
     """Return `value` in JSON's types, NumPy's numbers and arrays as Python's; `owner` is what a TypeError calls where it stands."""
     if isinstance(value, Mapping):
-        return {str(key): plain(item, owner) for key, item in value.items()}
+        items = {str(key): plain(item, owner) for key, item in value.items()}
+        if len(items) < len(value):
+            raise TypeError(f"{owner} has keys that are one and the same as text, in {list(value)!r:.100}")
+        return items
     if isinstance(value, (list, tuple)):
         return [plain(item, owner) for item in value]
     if isinstance(value, (np.ndarray, np.generic)):
