@@ -165,6 +165,12 @@ def test_day_and_month_of_new_rows_are_those_of_training_whatever_the_other_rows
     assert encoder.transform({"d": ["3 April 2024"]}).tolist() == encoder.transform({"d": ["2024-04-03"]}).tolist()
 
 
+def test_a_fraction_of_a_second_says_nothing_about_the_order_of_day_and_month() -> None:
+    with pytest.raises(ValueError, match=r"day and month of '03/04/2024 10:15:30\.5' can be read either way around"):
+        TableEncoder.fit({"d": ["03/04/2024 10:15:30.5", "05/06/2024 11:15:30.5"]})
+    assert TableEncoder.fit({"d": ["03.04.2024 10:15", "05.06.2024 11:15"]}).features[0].format == "day-month-year"  # type: ignore[union-attr]
+
+
 def test_a_date_is_the_same_one_whatever_stands_beside_it() -> None:
     encoder = TableEncoder.fit({"d": ["2024-03-25", "2023-04-26"]})
     new = ["1.2.2024", "04/25/2024", "25/04/2024", "2024-04-25", "25 April 2024", None]

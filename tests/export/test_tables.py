@@ -318,6 +318,8 @@ DATES = [
         "Mar 5, 2021",
         "2020-02-30",
         "2020-12-31 24:00",
+        "02.03.2020",
+        "02/03/2020 10:00:00.5",
         "soon",
     ),
     *("2020-06-01T12:00:00Z", "2020-06-01 12:00:00+02:00", "2020-06-01 12:30 AM", "2020-6-1", "2020/06/01", "1/2/99", "10:30", ""),
@@ -373,6 +375,28 @@ def test_labels_that_javascript_would_round_are_text(tmp_path: Path) -> None:
     model = TableModel.fit(table, target="y", task="classification", epochs=40, hidden=(4,), verbose=False)
     rows = [{"x": -1.0}, {"x": 1.0}]
     assert predicted(model, rows, tmp_path) == [str(label) for label in model.predict(rows).tolist()] == list(map(str, labels))
+
+
+def test_whole_numbers_are_one_category_however_they_are_written_in_every_export(tmp_path: Path) -> None:
+    table = {"code": ["1", "-2", "0", "007", "x"] * 16, "y": [0.5, 3.0, -1.5, 7.5, 2.0] * 16}
+    model = TableModel.fit(
+        table, "y", task="regression", kinds={"code": "categorical"}, missing=["-9"], epochs=3, hidden=(4,), verbose=False
+    )
+    texts = ["1", "+1", "1.0", "1.", "+1.00", "-2", "-2.0", "0", "+0", "007", "007.0", "+-2", "1.01", "-9", "-9.0", "x", "y"]
+    expected = model.predict({"code": texts})
+    if shutil.which("node") is not None:
+        assert_near(predicted(model, [{"code": text} for text in texts], tmp_path), expected)
+    bp.export.c(model, tmp_path / "houses.c")
+    lines = [f'    x[0] = houses_word(0, "{text}"); houses_predict(x, y); printf("%.9g\\n", (double)y[0]);' for text in texts]
+    (tmp_path / "main.c").write_text(C_MAIN.format(rows="\n".join(lines)))
+    subprocess.run([*compiler("gcc"), *STRICT, "main.c", "-o", "program", "-lm"], cwd=tmp_path, check=True)
+    done = subprocess.run(["./program"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert_near(list(map(float, done.stdout.split())), expected)
+    pytest.importorskip("onnx")
+    from test_onnx import run
+
+    (found,) = run(bp.export.onnx(model), {"code": np.array(texts, object)[:, None]}, "onnxruntime")
+    assert_near(found[:, 0], expected)
 
 
 def test_numbers_that_stand_for_a_missing_value_do_so_in_every_export(tmp_path: Path) -> None:

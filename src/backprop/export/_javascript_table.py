@@ -66,10 +66,10 @@ _DIRECTIVES = {
 def _forms(feature: DateFeature) -> list[str]:
     """The formats of texts that the column takes: its own, and the others that do not exchange day and month."""
     own = feature.format
-    if "%" in own:
+    if "%" in own or own == "time":  # which is no date
         return [own]
     orders = {"day-month-year", "month-day-year"}
-    return [own, *(form for form in _dates.FORMATS if form != own and {own, form} != orders)]
+    return [own, *(form for form in _dates.FORMATS if form not in (own, "time") and {own, form} != orders)]
 
 
 def _pattern_of_dates(form: str) -> str | None:
@@ -176,14 +176,14 @@ function daysOf(parts, epoch) {
   return (date.getTime() / 1000 + seconds) / 86400;
 }
 
-// Days since 1970 of a text, in the format of the training data, or in the only other one that it has.
+// Days since 1970 of a text, in the format of the training data, or in the only other one that it has; with dots the day is first.
 function dated(column, text) {
   const found = column.formats.map(form => {
     const match = datePatterns.get(form)?.exec(text);
     return match ? daysOf(match.groups, form.includes("%") ? "1900" : "1970") : NaN;
   });
   const others = new Set(found.slice(1).filter(Number.isFinite));
-  return Number.isFinite(found[0]) ? found[0] : others.size === 1 ? [...others][0] : NaN;
+  return Number.isFinite(found[0]) ? found[0] : others.size === 1 || /^\d+\./.test(text) ? [...others][0] : NaN;
 }
 
 // A Date, or text; without a zone it is UTC.

@@ -58,8 +58,8 @@ def onnx(
 
     A `TableModel` has one input (n, 1) for each column that it uses. In double precision: numbers as they are, dates as seconds
     since 1970 (UTC), NaN where they are missing. Of text: categories, and the words of true/false columns; texts are compared as
-    they stand, and an empty one, or one of the words that the table has for it, is a missing value. What training has not seen
-    counts as none of the known categories.
+    they stand, but for sign and point of a whole number (1, +1 and 1.0), and an empty one, or one of the words that the table has
+    for it, is a missing value. What training has not seen counts as none of the known categories.
 
     An `Ensemble` gives the mean of its members' outputs or probabilities; weights are called ``members.0.layers.0.weight``.
 

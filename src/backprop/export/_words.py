@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from ..tabular import CategoricalFeature
@@ -21,7 +22,16 @@ def truth_words() -> dict[str, int]:
 
 def missing_spellings(words: frozenset[str]) -> list[str]:
     """The words for a missing value in the usual cases, and the way Python writes NaN and None."""
-    return _in_cases(["", *sorted(words), "NaN", "NaT", "None"])
+    spelled = [spelling for word in sorted(words) for spelling in (word, *_other_spellings(word))]
+    return _in_cases(["", *spelled, "NaN", "NaT", "None"])
+
+
+def _other_spellings(text: str) -> list[str]:
+    """Return what a whole number is also written as; of the many zeros behind its point, up to two."""
+    if not re.fullmatch(r"-?(0|[1-9][0-9]*)", text):
+        return []
+    signs = ("",) if text.startswith("-") else ("", "+")
+    return [f"{sign}{text}{end}" for sign in signs for end in ("", ".", ".0", ".00")][1:]
 
 
 def category_words(feature: CategoricalFeature, missing: frozenset[str]) -> dict[str, int]:
@@ -29,8 +39,8 @@ def category_words(feature: CategoricalFeature, missing: frozenset[str]) -> dict
     known = positions(feature.categories)
     found = dict(known)
     for text, index in known.items():
-        if text.lstrip("-").isdecimal():
-            found.setdefault(f"{text}.0", index)
+        for spelling in _other_spellings(text):
+            found.setdefault(spelling, index)
     for word in missing_spellings(missing):
         found.setdefault(word, known.get(feature.fill, -1))
     return found

@@ -52,7 +52,7 @@ def find(texts: Collection[str]) -> str | None:
     """
     fitting = [name for name in FORMATS if all(parse(text, name) is not None for text in texts)]
     if len(fitting) == 2 and any(parse(text, fitting[0]) != parse(text, fitting[1]) for text in texts):
-        if all("." in text for text in texts):
+        if all(re.match(r"\d+\.", text) for text in texts):  # a fraction of a second has a dot, too
             return "day-month-year"
         raise AmbiguousDateError(next(text for text in sorted(texts) if parse(text, fitting[0]) != parse(text, fitting[1])))
     return fitting[0] if fitting else None
