@@ -344,6 +344,11 @@ def test_bench_prints_times_rates_and_ratios(capsys: pytest.CaptureFixture[str],
 
 
 @pytest.mark.usefixtures("alone")
+def test_bench_refuses_words_that_no_row_has(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "--quick", "--only", "lyon"]) == 1
+    assert "--only must be in the table, name, size or dtype of a row, got 'lyon'" in capsys.readouterr().err
+
+
 def test_bench_takes_only_what_it_is_told_to(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "--quick", "--only", "lion", "--only", "prediction 4-32-32-2 tanh, 1 row"]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -385,6 +385,18 @@ def test_options_that_contradict_each_other_are_refused(
     assert not (houses.parent / "m").exists()
 
 
+def test_standard_input_is_read_once(capsys: pytest.CaptureFixture[str]) -> None:
+    errors = run(capsys, "train", "-", "--target", "y", "--test", "-", code=1)[1]
+    assert "--test must be a share or another file than DATA, which is standard input, got '-'" in errors
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_named(capsys: pytest.CaptureFixture[str], houses: Path, tmp_path: Path) -> None:
+    run(capsys, "train", houses, "--target", "price", "--out", tmp_path / "m", "--epochs", 1)
+    errors = run(capsys, "predict", tmp_path / "m", houses, "--out", "/dev/full", code=1)[1]
+    assert errors == "backprop: error: /dev/full: No space left on device\n"
+
+
 def test_reading_options_are_obeyed(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     rng = random.Random(0)
     lines = [

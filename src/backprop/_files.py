@@ -79,10 +79,12 @@ def replacing(path: StrPath) -> Iterator[BinaryIO]:
             with _errors_that_name(path):
                 temporary.replace(target)
                 _sync_folder(target.parent)
-    except BaseException:
+    except BaseException as error:
         if replaced:
             with suppress(FileNotFoundError):
                 temporary.unlink()
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:  # of a write
+            raise OSError(error.errno, error.strerror, os.fspath(path)) from None
         raise
 
 

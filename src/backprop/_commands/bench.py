@@ -54,6 +54,8 @@ def bench(
             print(f"\r\033[K{row.table}: {row.name}, {row.detail}", end="", file=sys.stderr, flush=True)
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr, flush=True)
+    if only and not report.rows:
+        raise ValueError(f"--only must be in the table, name, size or dtype of a row, got {', '.join(map(repr, only))}")
     print("\n\n".join([report.heading(), *(table.text() for table in report.tables())]))
     for reason in reasons:
         print(f"\nLeft out: {reason}")

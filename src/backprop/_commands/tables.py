@@ -38,6 +38,8 @@ _LARGE = 20_000_000  # bytes: reading such a file shows a bar
 def train(options: argparse.Namespace) -> None:
     """Train a network on a file of rows and save it with its encoding; the options are those of the command line."""
     say = silent if options.quiet else partial(print, flush=True)
+    if options.data == options.test == "-":
+        raise ValueError("--test must be a share or another file than DATA, which is standard input, got '-'")
     check_outputs([options.out, options.report], [options.data, options.test if isinstance(options.test, str) else None])
     source = _source(_read(options.data, options), options)
     test_rows: npt.NDArray[np.intp] | None = None
