@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -69,3 +70,47 @@ def search_a_grid(x: np.ndarray, y: np.ndarray) -> None:
     with joblib.parallel_config(backend="threading", n_jobs=1):
         alone = GridSearchCV(MLPClassifier(**options), grid, cv=2).fit(x, y).cv_results_["mean_test_score"]
     np.testing.assert_array_equal(scores, alone)
+
+
+def custom() -> bp.Trainer:
+    """A trainer of classes that processes of their own cannot import: their pickles hold the classes."""
+
+    class Twice(bp.Layer):
+        def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+            return 2 * x
+
+        def backward(self, grad_outputs: np.ndarray) -> np.ndarray:
+            return 2 * grad_outputs
+
+    class More(bp.Dense):
+        def forward(self, x: np.ndarray, training: bool) -> np.ndarray:
+            return super().forward(x, training) + 1
+
+    class Half(bp.losses.MSE):
+        def __call__(self, outputs: np.ndarray, targets: np.ndarray, **options: Any) -> tuple[float, np.ndarray]:
+            loss, grad = super().__call__(outputs, targets, **options)
+            return loss / 2, grad / 2
+
+    class Net(bp.Network):
+        def predict(self, x: Any, **options: Any) -> np.ndarray:
+            return 3 * super().predict(x, **options)
+
+    class Slow(bp.SGD):
+        pass
+
+    net = Net([More(4, 3, activation="tanh"), Twice(), bp.Residual([More(3, 3)]), bp.Dense(3, 2)], seed=0)
+    return bp.Trainer(net, loss=Half(), optimizer=Slow(0.1))
+
+
+def test_classes_of_a_script_go_to_processes_of_their_own() -> None:
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(40, 4)), rng.normal(size=(40, 2))
+
+    def work(trainer: bp.Trainer) -> tuple[np.ndarray, list[float], np.ndarray]:
+        before = trainer.net.predict(x)
+        return before, trainer.fit(x, y, epochs=3, seed=0, verbose=False)["loss"], trainer.net.predict(x)
+
+    with backend("loky"):
+        (found,) = joblib.Parallel()([joblib.delayed(work)(custom())])
+    for here, there in zip(work(custom()), found, strict=True):
+        assert np.array_equal(here, there)

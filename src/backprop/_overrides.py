@@ -28,6 +28,7 @@ Shortcuts = Mapping[str, Mapping[str, Any]]  # shortcut: {method: what takes the
 
 _PACKAGE = __name__.partition(".")[0]
 _NOTHING: Any = object()
+_OF_PYTHON = {"_abc_impl", "__dict__", "__weakref__"}  # no pickle holds them, and cloudpickle takes classes of scripts by value
 _replaced: dict[type, set[str]] = {}  # the attributes that a class of this package has no longer as they were written
 _listeners: list[Callable[[], None]] = []
 
@@ -40,7 +41,7 @@ class Overridable(ABCMeta):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: Any) -> None:
         super().__init__(name, bases, namespace, **kwargs)
-        type.__setattr__(cls, "_written", dict(vars(cls)))
+        type.__setattr__(cls, "_written", {name: value for name, value in vars(cls).items() if name not in _OF_PYTHON})
         _settle(cls)
 
     def __setattr__(cls, name: str, value: Any) -> None:
