@@ -653,6 +653,20 @@ def test_a_log_goes_on_wherever_the_column_of_epochs_is(first, end, trainer, dat
         assert [float(line[key]) for line in lines] == history[key]
 
 
+def test_a_log_goes_on_whatever_metrics_are_called(data, tmp_path):
+    def score(outputs, targets):
+        return 0.5
+
+    score.__name__ = 'mean, "scaled"'
+    trainer = bp.Trainer(bp.mlp([2, 1], seed=0), loss="mse", metrics=[score])
+    path = tmp_path / "log.csv"
+    trainer.fit(*data, callbacks=bp.CSVLogger(path))
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as a spreadsheet saves it
+    trainer.fit(*data, callbacks=bp.CSVLogger(path, append=True))
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        assert [line['mean, "scaled"'] for line in csv.DictReader(file)] == ["0.5", "0.5"]
+
+
 @pytest.mark.parametrize("append", [False, True])
 def test_csv_logger_writes_a_line_per_epoch(trainer, data, tmp_path, append):
     path = tmp_path / "log.csv"

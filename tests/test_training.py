@@ -1575,3 +1575,20 @@ def test_weights_that_are_all_too_small_for_float32_are_refused(data, backend):
     np.testing.assert_array_equal(net.parameters, before)
     net.fit(x, y, loss="cross_entropy", sample_weight=np.r_[np.full(23, 1e-40), 1.0])
     net.fit([(x, y), (x, y, np.full(24, 1e-40))], loss="cross_entropy")
+
+
+@pytest.mark.parametrize("call", ["step", "fit"])
+def test_on_gradients_cannot_train_with_its_own_trainer(call, data, backend):
+    def train(gradients):
+        if trains:
+            getattr(trainer, call)(*data)
+
+    trainer = bp.Trainer(_net(), loss="cross_entropy", on_gradients=train)
+    before, trains = _state(trainer), True
+    for attempt in (trainer.step, trainer.fit):
+        with pytest.raises(RuntimeError, match="on_gradients trains with the trainer that calls it"):
+            attempt(*data)
+    np.testing.assert_equal(_state(trainer), before)
+    trains = False
+    trainer.step(*data)
+    assert trainer.optimizer.steps == 1

@@ -25,6 +25,7 @@ However training ends, every callback whose ``on_train_begin`` returned gets its
 
 from __future__ import annotations
 
+import csv
 import math
 import os
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -431,9 +432,8 @@ class CSVLogger(Callback):
         """Return the columns of the file as it is."""
         if not self.path.exists():
             return []
-        with self.path.open(encoding="utf-8") as file:
-            line = file.readline().rstrip("\n")
-        return line.split(",") if line else []
+        with self.path.open(encoding="utf-8-sig", newline="") as file:  # a spreadsheet may have marked it as UTF-8
+            return next(csv.reader(file), [])
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> None:
         """Write a line."""
@@ -445,7 +445,7 @@ class CSVLogger(Callback):
 
     def _write(self, *cells: str) -> None:
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            file.write(",".join(cells) + "\n")
+            csv.writer(file, lineterminator="\n").writerow(cells)
 
 
 class LambdaCallback(Callback):

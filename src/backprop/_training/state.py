@@ -29,7 +29,7 @@ _COMMUNICATOR = ("rank", "size", "allgather", "Allreduce", "Bcast", "Abort")
 _PASSING = (
     "comm",
     *("training_data", "validation_data", "batch_size", "shuffle"),
-    *("_callbacks", "error", "_diverged", "_step_plan", "_awaited", "_ranks"),
+    *("_callbacks", "error", "_diverged", "_step_plan", "_awaited", "_shows_gradients", "_ranks"),
 )
 
 

@@ -167,6 +167,7 @@ class TrainingStep(Options):
         self._interrupts = Interrupts()
         self._accumulation = Accumulation()
         self._before_forward: tuple[Array | None, int] = (None, 0)
+        self._shows_gradients = False  # while `on_gradients` is called
         self._awaited: Pending | str | None = None  # the network's forward that `forward` made
         self._ranks: Ranks | None = None  # while several processes train the network together
 
@@ -607,8 +608,13 @@ class TrainingStep(Options):
         self._update()
 
     def _show_gradients(self) -> None:
-        if self.on_gradients is not None:
+        if self.on_gradients is None:
+            return
+        self.__dict__["_shows_gradients"] = True
+        try:
             self.on_gradients(self.net.gradients)
+        finally:
+            self.__dict__["_shows_gradients"] = False
 
     def _update(self) -> None:
         """Clip the gradients and update, with a kernel each."""
@@ -627,6 +633,7 @@ class TrainingStep(Options):
 
     def _note_state(self) -> None:
         """Note what a forward in training mode changes beside the parameters."""
+        self._check_hook()
         buffers = self.net.buffers
         self._before_forward = buffers.copy() if buffers.size else None, self.net.dropout_step
 
@@ -637,7 +644,12 @@ class TrainingStep(Options):
             self.net.buffers[...] = buffers
         self.net.dropout_step = dropout_step
 
+    def _check_hook(self) -> None:
+        if self._shows_gradients:
+            raise RuntimeError("on_gradients trains with the trainer that calls it, before the update that it is called for")
+
     def _exclusively(self, call: str) -> _Exclusively:
+        self._check_hook()
         return _Exclusively(self.net, call)
 
     def _divergence(self, what: str, value: float) -> DivergenceError:
