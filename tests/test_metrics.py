@@ -358,3 +358,37 @@ def test_a_function_that_returns_no_number_is_named(value):
     metric.update(np.zeros((2, 1)), np.zeros((2, 1)), None)
     with pytest.raises(TypeError, match="the metric 'score' must return one real number, got"):
         metric.result()
+
+
+def test_decisions_of_losses_with_a_link_are_those_of_their_predictions():
+    """A log-rate of 0.1 is a rate above a half; of the outputs of a Gaussian the means alone decide."""
+    for name in ("accuracy", "f1", "top_1_accuracy"):
+        rate = metrics.get(name, "regression", "exp")
+        rate.update(np.array([[0.1], [-2.0]]), np.array([[1.0], [0.0]]), None)
+        assert rate.result() == 1.0
+        mean = metrics.get(name, "regression", "mean")
+        mean.update(np.array([[0.9, 2.0], [0.1, -3.0]]), np.array([[1.0, 1.0], [0.0, 0.0]]), None)
+        assert mean.result() == 1.0
+    area = metrics.get("auc", "regression", "mean")
+    assert not area.streaming
+    area.update(np.array([[0.9, 2.0], [0.1, -3.0]]), np.array([[1.0, 1.0], [0.0, 0.0]]), None)
+    assert area.result() == 1.0
+    with pytest.raises(ValueError, match=r"0, 1 or between .*, got 2\.0 in row 1"):
+        rate.check_targets(np.array([[1.0], [2.0]]), 1)
+
+
+@pytest.mark.parametrize("name", ["mae", "mse", "rmse", "r2"])
+@pytest.mark.parametrize("output", [np.inf, 1e200])
+def test_errors_without_bound_give_infinity(name, output):
+    value = getattr(metrics, name)([output, 0.0, 1.0], [0.0, 1.0, 2.0])
+    if name == "mae" and output < np.inf:
+        assert value == pytest.approx(output / 3)
+    else:
+        assert value in ((-math.inf,) if name == "r2" else (math.inf,))
+
+
+@pytest.mark.parametrize("threshold", [math.nan, "0.5", None])
+@pytest.mark.parametrize("name", ["accuracy", "f1", "confusion_matrix"])
+def test_a_threshold_that_is_no_number_is_refused(name, threshold):
+    with pytest.raises((TypeError, ValueError), match="threshold must be"):
+        getattr(metrics, name)([1.0, -1.0], [1, 0], threshold=threshold)

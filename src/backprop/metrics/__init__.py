@@ -11,12 +11,13 @@ In `fit` and `evaluate` metrics go by name, ``metrics=["accuracy", "f1"]``, or a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import as_real_array, check_choice, check_count, check_flag, refuse_class, require_finite
+from .._arrays import as_real_array, check_choice, check_count, check_flag, check_in, refuse_class, require_finite
 from .._direction import better_is as better_is
 from .._types import AnyArray, Numbers
 from ._streaming import (
@@ -267,6 +268,7 @@ def confusion_matrix(
     array([[0., 1.],
            [1., 1.]])
     """
+    threshold = _check_threshold(threshold)
     _require_classes("confusion_matrix", outputs, targets)
     scores, actual, weight = _arrays(outputs, targets, sample_weight)
     if (unknown := np.isnan(scores).any(axis=1)).any():
@@ -387,6 +389,10 @@ def _require_classes(name: str, outputs: npt.ArrayLike, targets: npt.ArrayLike) 
     _check_probabilities(outputs, targets)
 
 
+def _check_threshold(threshold: float) -> float:
+    return check_in("threshold", threshold, -math.inf, math.inf)
+
+
 def _decide(
     make: Callable[[float, bool], Metric],
     threshold: float,
@@ -396,6 +402,7 @@ def _decide(
     sample_weight: npt.ArrayLike | None,
 ) -> float:
     labels = _are_labels(outputs, targets) if multilabel is None else check_flag("multilabel", multilabel)
+    threshold = _check_threshold(threshold)
     if multilabel is None and not labels:
         _check_probabilities(outputs, targets)
     return _once(make(threshold, labels), outputs, targets, sample_weight)
@@ -471,7 +478,13 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
         if spec is not globals().get(name):
             return Collected("metric" if name == "<lambda>" else name, spec)
         spec = name
-    # Outputs of regression losses are estimates of the targets 0 and 1 themselves, not logits.
+    metric = _named(spec, task)
+    return Linked(metric, link) if link in ("exp", "mean", "quantiles") else metric
+
+
+def _named(spec: str | MetricFunction, task: str) -> Metric:
+    """Return the metric of a name, of predictions that need no link."""
+    # Predictions of regression losses are estimates of the targets 0 and 1 themselves, not logits.
     threshold = 0.5 if task == "regression" else 0.0
     if isinstance(spec, str) and spec.startswith("top_") and spec.endswith("_accuracy") and spec[4:-9].isdecimal():
         return top_k_metric(check_count("k", int(spec[4:-9])), threshold, task == "classification")
@@ -479,8 +492,7 @@ def get(spec: str | MetricFunction, task: str, link: str) -> Metric:
     if name in _MEASURING:
         if task in ("classification", "binary"):
             raise ValueError(f"metric {name!r} is for numbers, but the loss is one for {task} targets")
-        metric = _MEASURING[name]()
-        return Linked(metric, link) if link in ("exp", "mean", "quantiles") else metric
+        return _MEASURING[name]()
     if name == "auc":
         return Collected("auc", mean_area_under_roc) if task == "binary" else Collected("auc", area_under_roc, most_outputs=2)
     if name == "top_k_accuracy":

@@ -125,7 +125,8 @@ class Means(Metric):
     def result(self) -> float:
         means = np.asarray(self._sums) / self._weight if self._weight else np.array(math.nan)
         self._sums, self._weight = 0.0, 0.0
-        return float(self._finish(means)) if np.isfinite(means).all() else math.nan
+        with np.errstate(all="ignore"):  # errors that are infinite, or too large for their squares, give infinity
+            return math.nan if np.isnan(means).any() else float(self._finish(means))
 
 
 class Collected(Metric):
@@ -346,7 +347,13 @@ def _errors(outputs: AnyArray, targets: AnyArray) -> Numbers:
     actual = targets[:, np.newaxis] if targets.ndim == 1 and outputs.shape[1] == 1 else targets
     if actual.shape != outputs.shape:
         raise ValueError(f"targets must have the shape of the outputs, {outputs.shape}, got {targets.shape}")
-    return outputs.astype(np.float64) - actual
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(outputs.astype(np.float64) - actual)
+
+
+def _squared_errors(outputs: AnyArray, targets: AnyArray) -> Numbers:
+    with np.errstate(over="ignore"):
+        return np.square(_errors(outputs, targets))
 
 
 ERRORS = Formula("errors")
@@ -357,11 +364,11 @@ def mae_metric() -> Metric:
 
 
 def mse_metric() -> Metric:
-    return Means("mse", lambda outputs, targets: (_errors(outputs, targets) ** 2).mean(axis=1), float, ERRORS, _mean_square)
+    return Means("mse", lambda outputs, targets: _squared_errors(outputs, targets).mean(axis=1), float, ERRORS, _mean_square)
 
 
 def rmse_metric() -> Metric:
-    return Means("rmse", lambda outputs, targets: _errors(outputs, targets) ** 2, _mean_root, ERRORS, _squares)
+    return Means("rmse", _squared_errors, _mean_root, ERRORS, _squares)
 
 
 def _mean_absolute(columns: Numbers) -> Numbers:
@@ -432,12 +439,13 @@ class R2(Metric):
         return r2
 
     def _columns(self, outputs: AnyArray, targets: AnyArray) -> AnyArray:
-        errors = _errors(outputs, targets)
+        squares = _squared_errors(outputs, targets)
         actual = targets.reshape(outputs.shape).astype(np.float64)
         if self._first is None:
             self._first = actual[0]
-        shifted = actual - self._first
-        return np.concatenate([errors**2, shifted, shifted**2], axis=1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            shifted = actual - self._first
+            return np.concatenate([squares, shifted, np.square(shifted)], axis=1)
 
     @staticmethod
     def _finish(means: Numbers) -> float:
@@ -453,8 +461,14 @@ class Linked(Metric):
 
     def __init__(self, metric: Metric, link: str) -> None:
         super().__init__(metric.name)
+        self.streaming = metric.streaming
+        self.most_outputs = metric.most_outputs
         self._metric = metric
         self._link = link
+
+    def check_targets(self, targets: AnyArray, n_outputs: int) -> None:
+        predicted = predictions(self._link, np.zeros((len(targets), n_outputs)))
+        self._metric.check_targets(predicted_targets(predicted, targets), predicted.shape[1])
 
     def update(self, outputs: AnyArray, targets: AnyArray, sample_weight: AnyArray | None) -> None:
         predicted = predictions(self._link, outputs.astype(np.float64))
