@@ -617,6 +617,11 @@ def test_batch_normalization_and_a_single_row(rng: np.random.Generator) -> None:
     x, y = rng.normal(size=(64, 3)), rng.integers(0, 2, 64)
     net = bp.mlp([3, 8, 2], batch_norm=True, seed=0)
     assert names(bp.diagnose(net, x[:1], y[:1], loss="cross_entropy")) == ["constant targets"]
+    still = {"loss": [0.7] * 9}
+    assert names(bp.diagnose(net, x[:1], y[:1], loss="cross_entropy", optimizer="sgd", history=still))[0] == "constant targets"
+    assert "tiny batches with batch norm" in names(
+        bp.diagnose(net, x, y, loss="cross_entropy", optimizer="sgd", history=still, batch_size=1)
+    )
     monitor = bp.Monitor(rows=1, share=0.99)
     net.fit(x, y, loss="cross_entropy", epochs=50, callbacks=[monitor])
     assert monitor.epochs

@@ -753,3 +753,53 @@ def test_the_links_of_the_documentation_show_what_they_say(in_node):
         assert result["refused"] == [], link
         if link in LESSONS:
             assert LESSONS[link] in result["said"], (link, result["said"])
+
+
+def test_in_the_frame_of_a_notebook_it_trains_and_changes(open_page, tmp_path):
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><body>{laboratory(epoch=3)._repr_html_()}", encoding="utf-8")
+    frame = open_page(path).frames[1]
+    frame.wait_for_function("document.body.dataset.ready === 'yes'")
+    frame.click("#do-epoch")
+    frame.evaluate("lab.setNudge(0.5)")
+    assert frame.evaluate("[lab.session.epoch, lab.view.nudge]") == [4, 0.5]
+
+
+@pytest.mark.parametrize("part", ["run=0e", "run=0b", "features=toString", "features=x1,constructor", "toString=1", "valueOf"])
+def test_what_means_nothing_is_refused(open_lab, part):
+    tab = open_lab(f"#epoch=0&{part}")
+    assert part.partition("=")[0] in tab.text_content("#note")
+    assert settings(tab)["features"] == ["x1", "x2"]
+    assert settings(tab)["steps"] == 0
+
+
+def test_a_training_that_failed_can_be_looked_at(open_lab):
+    tab = open_lab("#lr=100&activation=relu&loss=mse&epoch=50&nudge=1&scene=chain")
+    assert tab.evaluate("lab.session.failed")
+
+
+def test_numbers_of_numpy_are_numbers_in_a_link():
+    state = {"lr": np.float64(0.1), "noise": np.float32(0.25), "seed": np.int64(3), "hidden": np.array([4, 2]).tolist(), "test": 0}
+    assert live.state_hash(**state) == "#lr=0.1&noise=0.25&seed=3&hidden=4,2&test=0"
+    assert live.state_hash(hidden=(np.int64(4),)) == "#hidden=4"
+
+
+@pytest.mark.parametrize(
+    "state", [{"hide": 5}, {"features": 5}, {"hidden": (True,)}, {"hidden": 4}, {"hide": ""}, {"features": None}]
+)
+def test_a_state_of_another_kind_is_named(state):
+    (name, _), *_ = state.items()
+    with pytest.raises(ValueError, match=f"{name} must be"):
+        live.state_hash(**state)
+
+
+def test_headers_are_read_as_the_page_reads_them(tmp_path):
+    path = tmp_path / "houses.csv"
+    path.write_text('"price, net";rooms;\n1;2;3\n2;3;1\n3;1;2\n4;4;4\n5;1;1\n', encoding="utf-8")
+    assert laboratory(data=str(path), target="price, net")
+    assert laboratory(data=str(path), target="column 3")
+    with pytest.raises(ValueError, match="target must be one of the columns price, net, rooms, column 3, got 'net'"):
+        laboratory(data=str(path), target="net")
+    path.write_bytes("größe,preis\n1,2\n".encode("cp1252"))
+    with pytest.raises(ValueError, match=r"houses\.csv must be a CSV file in UTF-8"):
+        laboratory(data=str(path))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from base64 import b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from os import PathLike
@@ -40,15 +41,19 @@ def _one_of(*names: str) -> Callable[[Any], str | None]:
 
 def _number(low: float, high: float) -> Callable[[Any], str | None]:
     def read(value: Any) -> str | None:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and low <= value <= high
-        return f"{value!r}".removesuffix(".0") if fits else None
+        fits = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool) and low <= value <= high
+        return f"{float(value)!r}".removesuffix(".0") if fits else None
 
     return read
 
 
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
 def _integer(low: int, high: int) -> Callable[[Any], str | None]:
     def read(value: Any) -> str | None:
-        return str(value) if isinstance(value, int) and not isinstance(value, bool) and low <= value <= high else None
+        return str(int(value)) if _is_whole(value) and low <= value <= high else None
 
     return read
 
@@ -56,12 +61,19 @@ def _integer(low: int, high: int) -> Callable[[Any], str | None]:
 def _widths(value: Any) -> str | None:
     if isinstance(value, str) or not isinstance(value, Sequence):
         return None
-    fits = len(value) <= 6 and all(isinstance(n, int) and 1 <= n <= 16 for n in value)
-    return ",".join(map(str, value)) or "none" if fits else None
+    fits = len(value) <= 6 and all(_is_whole(n) and 1 <= n <= 16 for n in value)
+    return ",".join(str(int(n)) for n in value) or "none" if fits else None
+
+
+def _listed(value: Any) -> list[Any]:
+    """Names in a list, or in a text with commas; None is none of them."""
+    if isinstance(value, str):
+        return value.split(",")
+    return list(value) if isinstance(value, Iterable) else [None]
 
 
 def _names(value: Any) -> str | None:
-    parts = value.split(",") if isinstance(value, str) else list(value)
+    parts = _listed(value)
     return ",".join(parts) if all(part in HIDE for part in parts) else None
 
 
@@ -77,7 +89,7 @@ FEATURES = ("x1", "x2", "x1x1", "x2x2", "x1x2", "sinx1", "sinx2")
 
 
 def _features(value: Any) -> str | None:
-    names = list(value) if not isinstance(value, str) else value.split(",")
+    names = _listed(value)
     return ",".join(names) if names and len({*names}) == len(names) and {*names} <= {*FEATURES} else None
 
 
@@ -194,10 +206,15 @@ def state_hash(data: str = "xor", **state: Any) -> str:
 def _table(path: str, target: str | None) -> dict[str, Any]:
     if not Path(path).suffix and not Path(path).exists():
         raise ValueError(f"data must be {', '.join(DATA)} or a CSV file, got {path!r}")
-    text = Path(path).read_text(encoding="utf-8-sig")
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} must be a CSV file in UTF-8, the encoding that pages have") from None
     if len(text) > MAX_TABLE:
         raise ValueError(f"{path} has {len(text)} characters; the laboratory takes tables of up to {MAX_TABLE}")
-    head = [name.strip().strip('"') for name in re.split(r"[,;\t]", text.split("\n", 1)[0].strip())]
+    first = text.split("\n", 1)[0]
+    separator = max(",;\t", key=first.count)  # as the page does it
+    head = [name.strip() or f"column {number}" for number, name in enumerate(next(csv.reader([first], delimiter=separator), []), 1)]
     if target is not None and target not in head:
         raise ValueError(f"target must be one of the columns {', '.join(head)}, got {target!r}")
     return {"csv": text, "target": target}

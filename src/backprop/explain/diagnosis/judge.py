@@ -211,6 +211,10 @@ def _probe(case: Case, batch: Batch) -> Probe | None:
     if not lr > 0:
         return None
     size = case.batch_size or 32
+    if has_batch_norm(case.initial):
+        if len(batch.x) < 2:
+            return None
+        size = max(size, 2)
     given = _weighted(batch, case.loss)
     return Probe(case.initial, case.loss, case.optimizer, lr, given, size, case.clip_norm, case.clip_value, case.l2)
 

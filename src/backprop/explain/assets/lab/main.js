@@ -312,7 +312,10 @@ class Lab {
     this.showLanguage();
     const { session } = this;
     this.written = writeHash({ start: session.start, log: session.log, view: this.view, hide: this.hide, present: this.present });
-    if (location.hash !== this.written) history.replaceState(null, "", this.written || `${location.pathname}${location.search}`);
+    if (location.hash === this.written) return;
+    try {
+      history.replaceState(null, "", this.written || `${location.pathname}${location.search}`);
+    } catch { /* The frame of a notebook has no address of its own, and some browsers take a hundred in half a minute. */ }
   }
 
   // Keys: arrows walk; in present mode everything has a key.

@@ -18,7 +18,7 @@ const READERS = {
   data: among(DATA_NAMES),
   features: (text) => {
     const names = text.split(",");
-    return names.every((name) => name in FEATURES) && new Set(names).size === names.length ? names : null;
+    return names.every((name) => Object.hasOwn(FEATURES, name)) && new Set(names).size === names.length ? names : null;
   },
   noise: within(0, 0.6),
   test: within(0, 0.5),
@@ -72,12 +72,12 @@ function readHash(hash, fallback = {}) {
   const epoch = take("epoch", whole(0, 100000));
   parsed.run = epoch ? [`${epoch}e`] : (given.get("run") ?? "").split("|").filter(Boolean).filter((entry) => {
     const [key, value] = entry.split("=");
-    const fine = /^\d{1,6}[ebx]$/.test(entry) || (LIVE.includes(key) && value !== undefined && READERS[key](value) !== null);
+    const fine = /^[1-9]\d{0,5}[ebx]$/.test(entry) || (LIVE.includes(key) && value !== undefined && READERS[key](value) !== null);
     if (!fine) parsed.refused.push(`run=${entry}`);
     return fine;
   });
   for (const key of given.keys()) {
-    const known = key in READERS || key in VIEW || ["hide", "present", "epoch", "run"].includes(key);
+    const known = Object.hasOwn(READERS, key) || Object.hasOwn(VIEW, key) || ["hide", "present", "epoch", "run"].includes(key);
     if (!known) parsed.refused.push(key);
   }
   return parsed;
