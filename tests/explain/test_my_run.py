@@ -192,3 +192,38 @@ def test_recorded_defaults_learn(data, optimizer):
         pace = {"epochs": task.epochs, "batch_size": command._batch_size(task, optimizer), "snapshots": 2, "grid_size": 2}
         made = record(net, task.x, task.y, loss=task.loss, optimizer=rule, **pace)
         assert made.snapshots[-1].accuracy >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rows": 5}, "rows must be a list of row numbers, got 5"),
+        ({"feature_names": "ab"}, "feature_names must be a list of names, got 'ab'"),
+        ({"target_names": "ny"}, "target_names must be a list of names, got 'ny'"),
+        ({"comparisons": "race"}, "comparisons must be a list of names, got 'race'"),
+        ({"image_shape": (3, 3)}, r"image_shape must have rows \* columns = 2, the number of inputs, got \(3, 3\)"),
+        ({"image_shape": 2}, r"image_shape must be \(rows, columns\), got 2"),
+        ({"seed": -1}, "seed must be at least 0"),
+        ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "x must have at least one row"),
+    ],
+)
+def test_a_page_names_what_it_refuses(options, message):
+    given = {"net": bp.mlp([2, 1], seed=0), "x": np.eye(2), "y": [0.0, 1.0], "loss": "mse", "epochs": 1} | options
+    with pytest.raises((TypeError, ValueError), match=message):
+        bp.explain.page(**given)
+
+
+@pytest.mark.parametrize("options", [{"examples": []}, {"examples": 3}, {"snapshots": 0}, {"grid_size": 0}])
+def test_a_recording_names_what_it_refuses(options):
+    (name, _), *_ = options.items()
+    with pytest.raises((TypeError, ValueError), match=f"{name} must"):
+        bp.explain.record(bp.mlp([2, 1], seed=0), np.eye(2), [0.0, 1.0], loss="mse", **options)
+
+
+def test_a_page_counts_the_rows_that_were_trained_on(rng):
+    few = bp.explain.page(bp.mlp([2, 1], seed=0), np.eye(2), [0.0, 1.0], loss="mse", epochs=2)
+    assert "on 2 examples, 2 at a time" in few
+    assert "averages over 2." in few
+    monitor, x = bp.Monitor(), rng.normal(size=(2500, 2))
+    bp.mlp([2, 1], seed=0).fit(x, x[:, 0], loss="mse", epochs=2, batch_size=50, callbacks=[monitor])
+    assert "on 2500 examples, 50 at a time" in bp.explain.page(monitor, rows=[0])

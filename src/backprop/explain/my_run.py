@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .. import optimizers
-from .._arrays import as_matrix, check_count
+from .._arrays import as_matrix, check_count, check_list
 from ..layers import Dense, walk
 from ..network import Network
 from .comparisons import clipping, race, vanishing
@@ -111,7 +111,7 @@ def page(
     >>> text.startswith("<!doctype html>")
     True
     """
-    chosen = tuple(comparisons)
+    chosen = tuple(check_list("comparisons", comparisons, "names"))
     if unknown := [name for name in chosen if name not in COMPARISONS]:
         raise ValueError(f"comparisons may hold {', '.join(COMPARISONS)}, got {', '.join(map(repr, unknown))}")
     if isinstance(net, Monitor):
@@ -125,6 +125,8 @@ def page(
             raise TypeError("page needs x and y with a network")
         loss, optimizer = given_or_own(loss, net), optimizers.get(optimizer)
         inputs = as_matrix(x, "x", net.dtype, net.n_inputs)
+        if not len(inputs):
+            raise ValueError("x must have at least one row")
         examples, moments = _room(net, len(inputs), rows)
         _check_names(feature_names, target_names, net)
         recording = record(
@@ -164,7 +166,7 @@ def _room(net: Network, count: int, rows: Sequence[int] | None) -> tuple[list[in
     if rows is None:
         chosen = np.unique(np.linspace(0, count - 1, min(count, most)).astype(int)).tolist()
     else:
-        chosen = [check_count("rows", row, 0, count - 1) for row in rows]
+        chosen = [check_count("rows", row, 0, count - 1) for row in check_list("rows", rows, "row numbers")]
         if not 1 <= len(chosen) <= most:
             raise ValueError(f"rows must be from 1 to {most} rows, got {len(chosen)}: the page has no room for more")
     return chosen, int(np.clip(MAX_NUMBERS // (numbers * len(chosen)), *MOMENTS))
@@ -178,10 +180,14 @@ def _from_moments(monitor: Monitor, watched: Sequence[Moment], rows: Sequence[in
     chosen = [watched[k] for k in np.unique(np.linspace(0, len(watched) - 1, min(len(watched), most)).astype(int))]
     taken = [camera.take(moment.net, moment.optimizer, moment.epoch) for moment in chosen]
     curve = [taken[0].loss, *monitor.losses]
-    return camera.recording(trainer.net, trainer.optimizer, trainer.batch_size or len(batch.x), curve, taken)
+    count = len(batch.x) if monitor._data is None else monitor._data.count
+    return camera.recording(trainer.net, trainer.optimizer, monitor._batch_size or count, curve, taken, count)
 
 
 def _check_names(feature_names: Sequence[str] | None, target_names: Sequence[str] | None, net: Network) -> None:
+    for name, given in (("feature_names", feature_names), ("target_names", target_names)):
+        if given is not None:
+            check_list(name, given, "names")
     if feature_names is not None and len(feature_names) != net.n_inputs:
         raise ValueError(f"feature_names must be {net.n_inputs} names, one for each input, got {len(feature_names)}")
     classes = max(2, net.n_outputs)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .._arrays import check_count
 from .._files import replace_file
 from . import svg
 from .diagnosis import Report
@@ -88,7 +89,7 @@ def write_page(
     Raises
     ------
     ValueError
-        For comparisons of another name.
+        For comparisons of another name, a recording without examples, or an image that has not as many pixels as there are inputs.
 
     Examples
     --------
@@ -105,6 +106,14 @@ def write_page(
     feature_names = None if feature_names is None else [str(name) for name in feature_names]
     if unknown := comparisons.keys() - set(COMPARISONS):
         raise ValueError(f"comparisons may hold {', '.join(COMPARISONS)}, got {', '.join(sorted(unknown))}")
+    if not recording.examples:
+        raise ValueError("recording must have at least one example")
+    inputs = recording.x.shape[1]
+    if image_shape is not None:
+        if not isinstance(image_shape, Sequence) or len(image_shape) != 2:
+            raise ValueError(f"image_shape must be (rows, columns), got {image_shape!r}")
+        if check_count("image_shape", image_shape[0]) * check_count("image_shape", image_shape[1]) != inputs:
+            raise ValueError(f"image_shape must have rows * columns = {inputs}, the number of inputs, got {image_shape!r}")
     last = recording.snapshots[-1]
     shown = _columns(last.traces[0], 0)
     data = _walks([snapshot.traces for snapshot in recording.snapshots], shown, labels or _labels(recording, class_names), 0)
@@ -112,11 +121,13 @@ def write_page(
     data |= comparisons
     data["inputNames"] = feature_names
     data["outputNames"] = None if class_names is None or len(class_names) != last.answers.shape[1] else class_names
+    rows = recording.rows or len(recording.x)
+    size = min(recording.batch_size, rows)
     facts = (
         f"{title}{' ' if title else ''}The network: {recording.description}, trained with {recording.optimizer} on "
-        f"{len(recording.x)} examples, {recording.batch_size} at a time, for {recording.epochs} epochs. Loss: "
+        f"{rows} examples, {size} at a time, for {recording.epochs} epochs. Loss: "
         f"{recording.loss.name}. Each step below is the update that one example alone would make; the training averages over "
-        f"{recording.batch_size}."
+        f"{size}."
     )
     parts = {"training", *comparisons, *([] if report is None else ["diagnosis"])}
     text = Page(_html(data, shown, facts, parts=parts, report=report))
@@ -301,7 +312,7 @@ def _image(recording: Recording, shape: tuple[int, int], class_names: Sequence[s
     return {
         "width": shape[1],
         "height": shape[0],
-        "pixels": np.rint(255 * (chosen - low) / (high - low)).astype(int).tolist(),
+        "pixels": np.rint(255 * (chosen - low) / ((high - low) or 1)).astype(int).tolist(),
         "labels": kinds.tolist(),
         "names": list(class_names or map(str, range(n_outputs))),
         "answers": [_answers(snapshot) for snapshot in recording.snapshots],

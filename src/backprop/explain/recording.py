@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from .._arrays import as_matrix, check_count
+from .._arrays import as_matrix, check_count, check_list, check_seed
 from .._links import predicted_targets
 from .._training.epochs import check_last_batch, check_schedule, count_epoch
 from .._types import AnyArray
@@ -71,6 +71,8 @@ class Recording:
         The loss over all rows before the training and after each epoch.
     snapshots : tuple of Snapshot
         The moments recorded.
+    rows : int
+        The number of rows that were trained on, where x holds the first of them only; 0 where it holds all.
     """
 
     description: str
@@ -85,6 +87,7 @@ class Recording:
     layers: tuple[str, ...]
     losses: list[float]
     snapshots: tuple[Snapshot, ...]
+    rows: int = 0
 
     def __repr__(self) -> str:
         return f"<Recording of {len(self.snapshots)} moments in {self.epochs} epochs: {self.description}, {self.optimizer}>"
@@ -147,16 +150,22 @@ def record(
     x = as_matrix(x, "x", net.dtype, net.n_inputs)
     targets = trainer.loss.prepare_targets(y, net.n_outputs, net.dtype)
     check_same_rows((x, targets), ("x", "y"))
-    rows = [check_count("examples", row, 0, len(x) - 1) for row in examples]
+    if not len(x):
+        raise ValueError("x must have at least one row")
+    rows = [check_count("examples", row, 0, len(x) - 1) for row in check_list("examples", examples, "row numbers")]
+    if not rows:
+        raise ValueError("examples must hold at least one row")
     check_count("epochs", epochs)
     check_count("batch_size", batch_size)
+    check_count("snapshots", snapshots)
+    check_count("grid_size", grid_size)
     check_last_batch(net, len(x), batch_size, "use another batch_size")
     monitored = check_schedule(trainer.optimizer, ("loss",))
     camera = Camera(x, targets, trainer.loss, rows, grid_size)
     at = moments(epochs, snapshots)
     taken: list[Snapshot] = []
     curve: list[float] = []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     for epoch in range(epochs + 1):
         curve.append(trainer.loss.value(net.predict(x), targets))
         if epoch > 0:
@@ -211,7 +220,7 @@ class Camera:
         )
 
     def recording(
-        self, net: Network, optimizer: Optimizer, batch_size: int, curve: list[float], taken: Sequence[Snapshot]
+        self, net: Network, optimizer: Optimizer, batch_size: int, curve: list[float], taken: Sequence[Snapshot], rows: int = 0
     ) -> Recording:
         """What `write_page` makes a page of."""
         return Recording(
@@ -227,6 +236,7 @@ class Camera:
             tuple(name for name, layer in walk(net.layers, "layers") if "weight" in layer.parameter_shapes()),
             curve,
             tuple(taken),
+            rows,
         )
 
 

@@ -29,8 +29,8 @@ def non_finite_data(name: str, values: AnyArray) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def input_scale(x: AnyArray) -> Iterator[Finding]:
-    """Columns far larger or smaller than 1, or than the others, or constant ones."""
+def input_scale(x: AnyArray, scaled: bool = False) -> Iterator[Finding]:
+    """Columns far larger or smaller than 1, or than the others, unless the network scales them itself; or constant ones."""
     mean, std = x.mean(axis=0, dtype=np.float64), x.std(axis=0, dtype=np.float64)
     constant = std <= 1e-6 * np.maximum(np.abs(mean), 1e-300)
     size = np.maximum(np.abs(mean), std)
@@ -47,7 +47,7 @@ def input_scale(x: AnyArray) -> Iterator[Finding]:
     elif peak[smallest] < 1e-3 * size[largest]:
         column = smallest
         seen = f"Column {column} of x is nowhere larger than {peak[column]:.3g}; column {largest} is about {size[largest]:.3g}."
-    if seen:
+    if seen and not scaled:
         numbers = {"column": column, "mean": float(mean[column]), "std": float(std[column])}
         yield Finding("inputs not scaled", severity, seen, numbers=numbers, stage="data")
     if len(x) > 1:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..._training.epochs import has_batch_norm
 from ..._training.rows import Batch
+from ...layers import BatchNorm
 from ...losses import Loss
 from ...network import Network
 from ...optimizers import Optimizer
@@ -66,7 +67,9 @@ def data_findings(given: Data, net: Network, loss: Loss, trained: bool) -> tuple
     """What shows in the data alone, and how much the inputs say about the targets."""
     x, targets, all_targets = given.x, given.targets, given.all_targets
     findings, usual = data.outliers("x", x)
-    findings += [*data.input_scale(x[usual]), *data.target_spread(all_targets)]
+    first = net.layers[0]
+    scaled = isinstance(first, BatchNorm) and first._trusted  # the network itself brings each column to mean 0 and variance 1
+    findings += [*data.input_scale(x[usual], scaled), *data.target_spread(all_targets)]
     activation = net.output_activation
     if targets.dtype == np.int64:
         findings += data.labels(all_targets.ravel(), net.n_outputs)

@@ -1,6 +1,6 @@
 "use strict";
 // Everything that can be chosen, as one object, and as text in location.hash: a lesson links to a state. Only what differs from the
-// default is written. What was done to the training is `epoch=12`, or where it went in smaller steps `run=12e,3b,2x,lr=0.1,5e`.
+// default is written. What was done to the training is `epoch=12`, or where it went in smaller steps `run=12e|3b|2x|lr=0.1|5e`.
 
 const HIDE_KEYS = [
   "intro", "data", "features", "noise", "test", "seed", "hidden", "activation", "init", "loss", "optimizer", "lr", "batch", "l2", "clip", "speed", "steps",
