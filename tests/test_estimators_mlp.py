@@ -271,6 +271,23 @@ def test_weights_may_be_put_there_as_any_sequence(sequence: Any) -> None:
     assert all(np.shares_memory(coef, ours.network_.parameters) for coef in (*ours.coefs_, *ours.intercepts_))
 
 
+def test_layers_may_exchange_their_weights() -> None:
+    X, y = data("diabetes")
+    ours = MLPRegressor(hidden_layer_sizes=(4, 4, 4), max_iter=2, random_state=0).fit(X, y)
+    before = [coef.copy() for coef in ours.coefs_], [intercept.copy() for intercept in ours.intercepts_]
+    for arrays in (ours.coefs_, ours.intercepts_):
+        arrays[1], arrays[2] = arrays[2], arrays[1]
+    ours.predict(X)
+    for arrays, old in zip((ours.coefs_, ours.intercepts_), before, strict=True):
+        np.testing.assert_array_equal(arrays[1], old[2])
+        np.testing.assert_array_equal(arrays[2], old[1])
+    ours.coefs_[0] = np.ones((10, 4))
+    ours.intercepts_[3] = np.array(["a"])
+    with pytest.raises(ValueError, match="could not convert"):
+        ours.predict(X)
+    np.testing.assert_array_equal(ours.network_.layers[0].weight, before[0][0])
+
+
 def test_weights_of_other_shapes_make_another_network() -> None:
     X, y = data("diabetes")
     ours = MLPRegressor(hidden_layer_sizes=(4,), max_iter=2, random_state=0).fit(X, y)

@@ -192,3 +192,18 @@ def test_weights_without_a_finite_sum_are_refused(data):
         bp.Trainer(a_network(), loss="mse").step(x, y, sample_weight=np.full(24, 1e308))
     with pytest.raises(ValueError, match="class_weight times sample_weight holds a number too large for float32"):
         bp.mlp([3, 2], seed=0).fit(x, y > 0, loss="cross_entropy", class_weight=[1e30, 1.0], sample_weight=np.full(24, 1e30))
+
+
+def test_a_series_of_class_weights_is_read_by_its_index(rng):
+    pandas = pytest.importorskip("pandas")
+    x, y = rng.normal(size=(24, 3)), np.r_[np.zeros(6, int), np.ones(10, int), np.full(8, 2)]
+    series = 1 / pandas.Series(y).value_counts()  # the most frequent class first
+    assert list(series.index) == [1, 2, 0]
+    weights = {0: 1 / 6, 1: 1 / 10, 2: 1 / 8}
+    assert losses.CrossEntropy(class_weight=series).class_weight == weights
+    trained = []
+    for given in (series, weights):
+        net = bp.mlp([3, 3], seed=0)
+        net.fit(x, y, loss="cross_entropy", class_weight=given, epochs=2, verbose=False)
+        trained.append(net.parameters.copy())
+    np.testing.assert_array_equal(*trained)

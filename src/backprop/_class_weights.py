@@ -46,6 +46,7 @@ def check_class_weight(name: str, spec: Any) -> Any:
     """
     if spec is None or (isinstance(spec, str) and spec == "balanced"):
         return spec
+    spec = _by_label(spec)
     if isinstance(spec, Mapping):
         for label in spec:
             if isinstance(label, (str, bool)) or not hasattr(label, "__index__") or label < 0:
@@ -60,13 +61,18 @@ def check_class_weight(name: str, spec: Any) -> Any:
     return tuple(check_nonnegative(f"{name}[{index}]", weight) for index, weight in enumerate(spec))
 
 
+def _by_label(spec: Any) -> Any:
+    """Return a series, such as ``1 / labels.value_counts()``, as the mapping of its labels: their order is not that of classes."""
+    return spec.to_dict() if np.ndim(spec) == 1 and hasattr(spec, "index") and hasattr(spec, "to_dict") else spec
+
+
 def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
     """Return one weight per class.
 
     Parameters
     ----------
     spec : mapping, sequence or "balanced"
-        A mapping from classes to weights (classes that it lacks have weight 1), a sequence of ``n_classes`` weights, or
+        A mapping or series from classes to weights (classes that it lacks have weight 1), a sequence of ``n_classes`` weights, or
         ``"balanced"``: ``n / (classes present * count of the class)`` over ``targets``, scikit-learn's ``compute_class_weight``.
     targets : iterable of arrays
         Prepared targets, in as many parts as they come: labels (n,), probabilities (n, n_classes), or probabilities of class 1
@@ -81,6 +87,7 @@ def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_
         if spec != "balanced":
             raise ValueError(f"class_weight must be a mapping, a sequence or 'balanced', got {spec!r}")
         return _balanced(targets, n_classes)
+    spec = _by_label(spec)
     if isinstance(spec, Mapping):
         vector = np.ones(n_classes)
         for label, weight in spec.items():

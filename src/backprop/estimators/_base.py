@@ -380,7 +380,12 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
                 )
         pairs: list[Pair] = self.__dict__.get("_pairs", [])
         if [pair.coef.shape for pair in pairs] == [coef.shape for coef in coefs]:
-            for pair, coef, intercept in zip(pairs, coefs, intercepts, strict=True):
+            # Copies first: arrays may be views of other layers of the network, as after an exchange of two layers.
+            values = [
+                Pair(np.array(coef, pair.coef.dtype), np.array(intercept, pair.coef.dtype))
+                for pair, coef, intercept in zip(pairs, coefs, intercepts, strict=True)
+            ]
+            for pair, (coef, intercept) in zip(pairs, values, strict=True):
                 pair.coef[...], pair.intercept[...] = coef, intercept
             self._keep_views("coefs_", [pair.coef for pair in pairs])
             self._keep_views("intercepts_", [pair.intercept for pair in pairs])
