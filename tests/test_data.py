@@ -133,3 +133,10 @@ def test_bad_splits_are_refused(arguments, message):
         data.split(*arguments)
     with pytest.raises(ValueError, match=r"one class per row, shape \(10,\), got shape \(3,\)"):
         data.split(10, 0.5, stratify=[1, 2, 3])
+
+
+def test_batches_of_a_single_number_are_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="x must have rows, got the single number"):
+        bp.batches(5)
+    with pytest.raises(ValueError, match="y must have rows, got the single number"):
+        bp.batches([[1.0]], 5)

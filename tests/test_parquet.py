@@ -151,3 +151,20 @@ def test_a_folder_without_files_and_a_missing_library_are_named(tmp_path: Path, 
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ImportError, match=r'pip install "backprop\[parquet\]"'):
         parquet(tmp_path, target="y")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"columns": "ab"}, "columns must be a list of names of columns, got 'ab'"),
+        ({"target": 1}, "target must be a list of names of columns, got 1"),
+        ({"encoder": 5}, "encoder must be an object with a method transform, got 5"),
+        ({"target_encoder": "y"}, "target_encoder must be an object with a method transform, got 'y'"),
+    ],
+)
+def test_what_names_no_column_or_encodes_nothing_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    pytest.importorskip("pyarrow.parquet").write_table(
+        pytest.importorskip("pyarrow").table({"a": [1.0], "b": [2.0], "y": [3.0]}), tmp_path / "t.parquet"
+    )
+    with pytest.raises(TypeError, match=message):
+        parquet(tmp_path / "t.parquet", **{"target": "y", **options})

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from ._arrays import check_count, check_flag, check_seed
+from ._arrays import check_count, check_flag, check_list, check_seed
 from ._frames import as_array
 from ._types import AnyArray
 
@@ -76,7 +76,12 @@ class ParquetBatches:
         ranks = check_count("ranks", ranks)
         rank = check_count("rank", rank, minimum=0, maximum=ranks - 1)
         self._encoder, self._target_encoder, self._weight = encoder, target_encoder, weight
-        self._targets = [target] if isinstance(target, str) else list(target)
+        for name, given in (("encoder", encoder), ("target_encoder", target_encoder)):
+            if given is not None and not callable(getattr(given, "transform", None)):
+                raise TypeError(f"{name} must be an object with a method transform, got {given!r}")
+        self._targets = [target] if isinstance(target, str) else check_list("target", target, "names of columns")
+        if columns is not None:
+            columns = check_list("columns", columns, "names of columns")
         if not self._targets:
             raise ValueError("target must name at least one column")
         if target_encoder is not None and len(self._targets) > 1:

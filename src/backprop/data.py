@@ -118,6 +118,9 @@ def batches(
     optional = {"y": y, "sample_weight": sample_weight}
     given = {"x": x} | {name: array for name, array in optional.items() if array is not None}
     arrays = tuple(as_real_array(array, name) for name, array in given.items())
+    for name, array in zip(given, arrays, strict=True):
+        if array.ndim == 0:
+            raise ValueError(f"{name} must have rows, got the single number {array!r}")
     check_same_rows(arrays, tuple(given))
     if len(arrays[0]) == 0:
         raise ValueError(f"x must have at least one row, got shape {arrays[0].shape}")
