@@ -547,3 +547,12 @@ def test_what_is_no_mapping_of_layers(children):
 def test_a_layer_on_its_own_takes_arrays(make, method, backend):
     with pytest.raises(TypeError, match="x must be a NumPy array, got list"):
         getattr(make(), method)([[1.0, 2.0, 3.0]], *[True] * (method == "forward"))
+
+
+@pytest.mark.parametrize("layers", [lambda own: [own], lambda own: [bp.Dense(3, 3), own], lambda own: [bp.Residual([own])]])
+def test_a_backward_that_returns_nothing_is_named(layers):
+    own = type("Forgetful", (Scale,), {"backward": lambda self, grad_outputs: None})
+    net = bp.Network(layers(own(3)), seed=0)
+    outputs = net.forward(np.ones((2, 3)))
+    with pytest.raises(TypeError, match=r"what Forgetful\(.*\).backward returned must hold real numbers, got NoneType"):
+        net.backward(outputs)

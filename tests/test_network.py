@@ -1124,3 +1124,19 @@ def test_a_prediction_by_a_function_that_goes_forward_itself_ends_the_forward(ba
         net.jacobian(x)
     net.forward(x, training=True)
     net.backward(outputs)
+
+
+@pytest.mark.parametrize(
+    ("returned", "error", "message"),
+    [
+        (None, TypeError, "must hold real numbers, got NoneType"),
+        (np.ones((1, 3)), ValueError, r"must have shape \(2, 3\), got \(1, 3\)"),
+    ],
+)
+def test_what_a_backward_of_a_subclass_returned_is_checked(returned, error, message):
+    class Own(bp.Network):
+        def backward(self, grad_outputs, accumulate=False):
+            return returned
+
+    with pytest.raises(error, match=f"what Own.backward returned {message}"):
+        Own([bp.Dense(3, 2)], seed=0).input_gradient(np.ones((2, 3)), np.ones((2, 2)))

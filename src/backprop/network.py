@@ -527,7 +527,10 @@ class Network(FlatState):
         return self._checked_outputs(self.forward(x, training), x)
 
     def _backward_by_backward(self, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
-        return self.backward(grad_outputs)
+        grad_x = self.backward(grad_outputs)
+        if not input_gradient:
+            return grad_x
+        return as_parameter(grad_x, f"what {type(self).__name__}.backward returned", (len(grad_outputs), self.n_inputs), self.dtype)
 
     def _infer_by_predict(self, x: Array) -> Array:
         return self._checked_outputs(self.predict(x), x)

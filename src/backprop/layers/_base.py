@@ -437,7 +437,7 @@ def apply_infer(layer: Layer, x: Array) -> Array:
 def apply_backward(layer: Layer, grad_outputs: Array, input_gradient: bool = True) -> Array | None:
     """Return ``layer.backward(grad_outputs)``; what comes from code outside this package is checked."""
     grad_x = layer._backward(grad_outputs, input_gradient)
-    if layer._trusted or grad_x is None:
+    if layer._trusted or (grad_x is None and not input_gradient):
         return grad_x
     columns = layer.fan_in
     if columns is None and layer.fan_out is None:
@@ -505,7 +505,7 @@ def _checked_outputs(layer: Layer, x: Array, outputs: Array) -> Array:
     return _checked_rows(f"what {layer!r} returned", outputs, len(x), columns, x.dtype)
 
 
-def _checked_rows(name: str, array: Array, rows: int, columns: int | None, dtype: np.dtype[Any]) -> Array:
+def _checked_rows(name: str, array: Any, rows: int, columns: int | None, dtype: np.dtype[Any]) -> Array:
     matrix = as_matrix(array, name, dtype, columns, check_finite=False)
     if len(matrix) != rows:
         raise ValueError(f"{name} must have {rows} rows, got shape {matrix.shape}")
