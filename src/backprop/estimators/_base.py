@@ -213,7 +213,9 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
     def _train(self, train: Callable[[FitTask | None], None], task: FitTask | None = None) -> Any:
         """Run what trains, on the chosen number of threads."""
         follow_parameters(self.network_, activation=self.activation, dropout=float(self.dropout))
-        self.network_.loss = self._make_loss()
+        loss = self._make_loss()
+        if not _same_loss(self.network_.loss, loss):
+            self.network_.loss = loss
         with thread_limit(None if self.n_jobs is None else int(self.n_jobs)):
             train(task)
         if task is not None:
@@ -541,7 +543,7 @@ class BaseMLP(CallbackSupport, BaseEstimator, ABC):
             self._optimizer = trainer.optimizer
         else:  # the optimizer stays, as in scikit-learn
             loss, clip_norm = self._make_loss(), None if self.clip_norm is None else self.clip_norm / factor
-            if trainer.loss.config() != loss.config():
+            if not _same_loss(trainer.loss, loss):
                 trainer.loss = loss
             if trainer.clip_norm != clip_norm:
                 trainer.clip_norm = clip_norm
@@ -932,6 +934,11 @@ class _Fit:
     def count_improvement(self, improved: bool) -> None:
         """Count an epoch without improvement, or begin again."""
         self.estimator._no_improvement_count = 0 if improved else self.estimator._no_improvement_count + 1
+
+
+def _same_loss(one: Any, other: Any) -> bool:
+    """Whether two losses have the same options; `Loss.config` would take as long as a step."""
+    return type(one) is type(other) and repr(vars(one)) == repr(vars(other))
 
 
 def partial_fit_available(estimator: Any) -> bool:
