@@ -63,7 +63,7 @@ def check_class_weight(name: str, spec: Any) -> Any:
 
 def _by_label(spec: Any) -> Any:
     """Return a series, such as ``1 / labels.value_counts()``, as the mapping of its labels: their order is not that of classes."""
-    return spec.to_dict() if np.ndim(spec) == 1 and hasattr(spec, "index") and hasattr(spec, "to_dict") else spec
+    return spec.to_dict() if hasattr(spec, "index") and hasattr(spec, "to_dict") and np.ndim(spec) == 1 else spec
 
 
 def class_weight_vector(spec: ClassWeight, targets: Iterable[Array | Labels], n_classes: int) -> npt.NDArray[np.float64]:
