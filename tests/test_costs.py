@@ -33,7 +33,9 @@ import os
 import numpy as np
 import backprop as bp
 from backprop import kernels
+from backprop._training import epochs
 
+epochs.LONG_ENOUGH = 60.0  # seconds of a slice of steps: valgrind, and a busy machine, would make slices of few steps
 bp.set_num_threads(1)
 rng = np.random.default_rng(0)
 
