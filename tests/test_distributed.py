@@ -162,11 +162,11 @@ def test_what_has_no_place_is_refused() -> None:
         trainer.fit(X, Y, class_weight="balanced")
     with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got int, which has no rank"):
         trainer.comm = 3  # type: ignore[assignment]
-    nobody: Any = threading  # a module, as `mpi4py.MPI` is, in place of its COMM_WORLD
+    module: Any = threading  # a module, as `mpi4py.MPI` is, in place of its COMM_WORLD
     with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got module, which has no rank"):
-        bp.distributed.fit(make(), X, Y, comm=nobody)
+        bp.distributed.fit(make(), X, Y, comm=module)
     with pytest.raises(TypeError, match="comm must be a communicator of mpi4py, got module, which has no rank"):
-        bp.distributed.shard(3, nobody)
+        bp.distributed.shard(3, module)
 
 
 LABELS = (Y[:, 0] > 0.3).astype(int)

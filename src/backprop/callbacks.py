@@ -568,7 +568,7 @@ class CallbackList:
 
     def __init__(self, callbacks: Any, trainer: TrainingState) -> None:
         self._trainer = trainer
-        self._callbacks = _listed(callbacks)
+        self._callbacks = listed(callbacks)
         self._begun: list[Any] = []
         self._awaited: dict[str, Mapping[str, Any]] = {}  # states that callbacks have not been given yet
         for callback in self._callbacks:
@@ -655,7 +655,8 @@ class CallbackList:
             raise first
 
 
-def _listed(callbacks: Any) -> list[Any]:
+def listed(callbacks: Any) -> list[Any]:
+    """Return the callbacks of an argument: several, a single one, or None."""
     if callbacks is None:
         return []
     return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]

@@ -28,8 +28,7 @@ from ._suggestions import suggests_options
 from ._training.progress import make_bar
 from ._training.rows import Converter, Rows
 from ._types import AnyArray, Array
-from .callbacks import Checkpoint, CSVLogger
-from .callbacks import _listed as listed
+from .callbacks import Checkpoint, CSVLogger, listed
 from .data import Indices, check_same_rows, hold_out
 from .history import History
 from .layers import Noise, walk

@@ -8,6 +8,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from itertools import pairwise
 from types import MethodType
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -321,7 +322,7 @@ class Network(FlatState):
             return plain
         rows = as_matrix(x, "x", self.dtype, self.n_inputs, check_finite=False)
         plan = self._ready_plan()
-        # Neither a list nor a conversion to another dtype leaves an array that anybody else holds.
+        # Neither a list nor a conversion to another dtype leaves an array that other code holds.
         if plan is None and (rows is x or rows.base is not None or not isinstance(x, np.ndarray | list | tuple)):
             rows = rows.copy()
         outputs = self._go_forward(rows, training)
@@ -538,11 +539,14 @@ class Network(FlatState):
     def _infer_by_forward(self, x: Array) -> Array:
         before = self._work.pending
         outputs = self._twin().forward(x, False)
-        self._has_gone_itself(before)
+        self._lose_forward_to_prediction(before)
         return self._checked_outputs(outputs, x)
 
-    def _has_gone_itself(self, before: Pending | str | None) -> bool:
-        """Whether an assigned forward went forward with this network in place of its twin: what waited for a backward is lost."""
+    def _lose_forward_to_prediction(self, before: Pending | str | None) -> bool:
+        """Lose the forward that awaits its backward if an assigned one has gone forward with this network, not with its twin.
+
+        Tells whether it has; ``before`` is what was awaited before the prediction.
+        """
         if "forward" not in self.__dict__ or self._work.pending is before:
             return False
         self._work.pending = _PREDICTED
@@ -778,7 +782,7 @@ class Network(FlatState):
         if plan is None:
             twin, before = self._twin(), self._work.pending
             outputs = twin._forward(rows, False)
-            if self._has_gone_itself(before):
+            if self._lose_forward_to_prediction(before):
                 raise RuntimeError(_NO_DERIVATIVES)
             grad_x = twin._backward(grad_outputs, True)
             assert grad_x is not None
@@ -1036,7 +1040,7 @@ class Network(FlatState):
 
     def _attributes(self) -> dict[str, Any]:
         """What a subclass, or assignments to the network, have added to the attributes."""
-        return {name: value for name, value in assigned(self).items() if name not in _OWN}
+        return {name: value for name, value in assigned(self).items() if name not in _own_attributes()}
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the layers, which hold their values, and what else fixes the network's behaviour; never a view."""
@@ -1107,12 +1111,13 @@ class Network(FlatState):
 
 
 _METHODS = frozenset({"forward", "backward", "predict", "infer"})
-_OWN = (  # the attributes that `_assemble` makes
-    {"layers", "n_inputs", "n_outputs", "dtype", "seed", "loss", "layout", "_named", "_noise", "_in_training", "_work", "_process"}
-    | {"_seeds", "_plan", "_probes", "_translated", "_replaces_methods", "_buffer_layout", "_shapes"}
-    | {"_parameters", "_gradients", "_buffers", "_exact"}
-)
 _with_plans: weakref.WeakSet[Network] = weakref.WeakSet()
+
+
+@cache
+def _own_attributes() -> frozenset[str]:
+    """The attributes that every network has."""
+    return frozenset(vars(Network([Dense(1, 1)], seed=0)))
 
 
 def _forget_plans() -> None:

@@ -15,8 +15,7 @@ from .._arrays import check_count, check_flag, check_in, check_list
 from .._model_file import ModelFormatError, complaints_about, expect, read_file, write_file
 from .._suggestions import suggests_options
 from .._types import AnyArray
-from ..callbacks import Callback
-from ..callbacks import _listed as callbacks_of
+from ..callbacks import Callback, listed
 from ..history import History
 from ..network import Network
 from ..optimizers import Optimizer
@@ -202,7 +201,7 @@ class TableModel:
             batch_size=batch_size,
             class_weight=class_weight,
             patience=patience,
-            callbacks=callbacks_of(callbacks),
+            callbacks=listed(callbacks),
             seed=seed,
             verbose=verbose,
         )
