@@ -17,9 +17,9 @@ BACKENDS = [CHOSEN] if CHOSEN else sorted(kernels.available())
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that see to the backends themselves as those of some files are marked that have little to do with a backend.
+    """Mark the tests that run on every backend: a run with another default backend leaves them out, by ``-m "not once"``.
 
-    A run for another default backend leaves them out: ``-m "not once"``.
+    Files that have little to do with a backend have the same mark.
     """
     for item in items:
         if "backend" in getattr(item, "fixturenames", ()):

@@ -226,10 +226,10 @@ def _bar(path: str) -> Iterator[Callable[[int], None] | None]:
 
 def _source(table: Table, options: argparse.Namespace) -> _fit.Source:
     ignore = _columns_given(options.ignore, table)
-    names, numbers = (_columns_given(given, table) for given in (options.categorical, options.numeric))
-    kinds = dict.fromkeys(names, "categorical") | dict.fromkeys(numbers, "numeric")
+    categorical, numeric = (_columns_given(given, table) for given in (options.categorical, options.numeric))
+    kinds = dict.fromkeys(categorical, "categorical") | dict.fromkeys(numeric, "numeric")
     for name in kinds:
-        if name in names and name in numbers:
+        if name in categorical and name in numeric:
             raise ValueError(f"column {name!r} is named by --categorical and by --numeric: leave one of them out")
     check_names(table, [options.target, *ignore, *kinds, *options.date])
     try:

@@ -58,13 +58,9 @@ class Chunks:
         if n_outputs == 1 and not formula.classes and self._data.targets.dtype.kind == "i":  # scores and labels of one class
             return None
         targets, weight = self._data.targets, self._data.sample_weight
-        if weight is None:
-            first = self._rows.numbers(np.arange(1))[0]
-        else:
-            if formula.kind == "errors" and not np.isfinite(targets).all():  # the targets of rows without weight may be anything
-                return None
-            numbers = self._rows.numbers(np.arange(self._rows.count))
-            first = numbers[np.argmax(weight[numbers] != 0)]
+        if weight is not None and formula.kind == "errors" and not np.isfinite(targets).all():
+            return None  # the targets of rows without weight may be anything
+        first = self._rows.first_row
         return Tally.begin(formula, targets[first : first + 1], weight, n_outputs)
 
     def train(self, order: Indices, losses: Numbers) -> None:

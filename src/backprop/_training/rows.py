@@ -6,6 +6,7 @@ import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from copy import copy
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -192,6 +193,7 @@ class Rows:
     def subset(self, index: Indices) -> Rows:
         """Return the rows with these numbers; nothing is copied."""
         part = copy(self)
+        part.__dict__.pop("first_row", None)
         part._index = index
         part.count = len(index)
         return part
@@ -292,6 +294,13 @@ class Rows:
         sample_weight = None if self._sample_weight is None else self._sample_weight[numbers]
         weight = self._take_weight(numbers, targets)
         return Batch(x, targets, weight, sample_weight, self._mean_weight, self._take_exact(numbers))
+
+    @cached_property
+    def first_row(self) -> int:
+        """The number in `arrays` of the first row that has a weight."""
+        weight = self._sample_weight
+        numbers = self.numbers(np.arange(1 if weight is None else self.count))
+        return int(numbers[0] if weight is None else numbers[np.argmax(weight[numbers] != 0)])
 
     def arrays(self) -> Batch | None:
         """Return all of the data as one batch if rows can be taken from it as they lie; see `numbers`."""

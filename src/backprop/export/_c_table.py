@@ -9,10 +9,9 @@ import numpy as np
 
 from .._types import Array
 from ..tabular import BooleanFeature, CategoricalFeature, DateFeature, NumericFeature, TableEncoder
-from ..tabular._columns import numbers_in
 from ._c_text import literal, string
 from ._dates import CIRCLES
-from ._words import category_words, missing_spellings, truth_words
+from ._words import category_words, missing_numbers, missing_spellings, truth_words
 
 GAP = -2
 """What stands for a missing word; -1 stands for one that has no category."""
@@ -22,42 +21,37 @@ def encode(encoder: TableEncoder, name: str) -> tuple[str, dict[str, str], bool]
     """Return the function that encodes a row, the helpers that it calls, and whether they need math.h."""
     lines: list[str] = []
     helpers: set[str] = set()
-    hidden = _hidden(encoder)
+    missing = missing_numbers(encoder.missing)
     place = 0
     for column, feature in enumerate(encoder.features):
         flagged = int(feature.flagged)
         if isinstance(feature, NumericFeature):
             helper = "clipped" if feature.clip else "number"
+            helpers.add(helper)
             clip = f", {feature.clip!r}" if feature.clip else ""
             numbers = f"{feature.fill!r}, {feature.centre!r}, {feature.scale!r}{clip}, {flagged}"
-            given = f"{name}_known(x[{column}])" if hidden else f"x[{column}]"
+            given = f"{name}_known(x[{column}])" if missing else f"x[{column}]"
             lines.append(f"{name}_{helper}(z + {place}, {given}, {numbers});")
         elif isinstance(feature, BooleanFeature):
-            helper = "truth"
+            helpers.add("truth")
             lines.append(f"{name}_truth(z + {place}, x[{column}], {int(feature.fill)}, {flagged});")
         elif isinstance(feature, CategoricalFeature):
-            helper = "category_of"
+            helpers.add("category_of")
             k = len(feature.categories)
             fill = feature.categories.index(feature.fill) if feature.fill in feature.categories else -1
             lines.append(f"{name}_category_of(z + {place}, x[{column}], {fill}, {k}, {flagged});")
         else:
-            helper = "calendar" if {"year", "month"} & set(feature.parts) else ""
+            helpers |= {"calendar"} if {"year", "month"} & set(feature.parts) else set()
             lines += _date(feature, column, place, name)
-        helpers.add(helper)
         place += len(feature.names)
     body = "\n".join(f"    {line}" for line in lines)
-    needed = {helper: _HELPERS[helper].replace("NAME", name).strip() for helper in sorted(helpers - {""})}
-    if hidden and helpers & {"number", "clipped"}:
-        same = " || ".join(f"x == {literal(number)}" for number in hidden)
+    needed = {helper: _HELPERS[helper].replace("NAME", name).strip() for helper in sorted(helpers)}
+    if missing and helpers & {"number", "clipped"}:
+        same = " || ".join(f"x == {literal(number)}" for number in missing)
         needed["known"] = f"static float {name}_known(float x) {{\n    return {same} ? {literal(float('nan'))} : x;\n}}"
     head = f"static void {name}_encode(float *z, const float *x)"
     needs_math = "clipped" in helpers or any(isinstance(feature, DateFeature) for feature in encoder.features)
     return f"{head} {{\n{body}\n}}", needed, needs_math
-
-
-def _hidden(encoder: TableEncoder) -> list[float]:
-    """The numbers that stand for a missing value, such as -999."""
-    return sorted(numbers_in(encoder.missing))
 
 
 def _date(feature: DateFeature, column: int, place: int, name: str) -> list[str]:
@@ -120,9 +114,9 @@ static int {name}_same(const char *one, const char *other) {{
 
 def columns(encoder: TableEncoder) -> list[str]:
     """Return what is to be put into x for each column, for the comment."""
-    hidden = "".join(f" or {number:g}" for number in _hidden(encoder))
+    missing = "".join(f" or {number:g}" for number in missing_numbers(encoder.missing))
     kinds = {
-        "numeric": f"a number, NaN{hidden} where it is missing",
+        "numeric": f"a number, NaN{missing} where it is missing",
         "boolean": "1 true, 0 false, NaN where it is missing",
         "date": "days since 1970 (UTC), NaN where it is missing",
     }

@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 from ..tabular import BooleanFeature, CategoricalFeature, DateFeature, NumericFeature, TableEncoder, _dates, _spelling
-from ..tabular._columns import numbers_in, positions
+from ..tabular._columns import positions
+from ._words import missing_numbers
 
 _SAFE = 2**53 - 1  # JavaScript's numbers tell larger integers not apart
 
@@ -22,7 +23,7 @@ def encode(encoder: TableEncoder) -> str:
     values = {
         "COLUMNS": columns,
         "MISSING_WORDS": text(sorted(encoder.missing)),
-        "MISSING_NUMBERS": text(sorted(numbers_in(encoder.missing))),
+        "MISSING_NUMBERS": text(missing_numbers(encoder.missing)),
         "NUMBERS": _patterns({"".join(spelling): pattern for spelling, pattern in spellings.items()}),
         "DATES": _patterns(dates),
     }

@@ -10,10 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..tabular import BooleanFeature, CategoricalFeature, DateFeature, NumericFeature, TableEncoder
-from ..tabular._columns import numbers_in
 from ._dates import CIRCLES
 from ._graph import DOUBLE, FLOAT, Graph, Value
-from ._words import category_words, missing_spellings, truth_words
+from ._words import category_words, missing_numbers, missing_spellings, truth_words
 
 
 class Described(NamedTuple):
@@ -27,12 +26,12 @@ class Described(NamedTuple):
 def encode(encoder: TableEncoder, inputs: list[Value]) -> tuple[Value, list[Described]]:
     """Return the matrix that the encoder makes of the inputs (n, 1), in the dtype of the graph, and what the inputs are."""
     graph = inputs[0].graph
-    hidden = sorted(numbers_in(encoder.missing))
+    numbers = missing_numbers(encoder.missing)
     parts: list[Value] = []
     described = []
     for feature, x in zip(encoder.features, inputs, strict=True):
         if isinstance(feature, NumericFeature):
-            parts += _numeric(feature, x, hidden)
+            parts += _numeric(feature, x, numbers)
         elif isinstance(feature, BooleanFeature):
             parts += _boolean(feature, x, encoder.missing)
         elif isinstance(feature, CategoricalFeature):
@@ -49,11 +48,11 @@ def _double(graph: Graph, number: float) -> Value:
     return graph.exact(np.array(number, np.float64))
 
 
-def _filled(x: Value, fill: float, flagged: bool, hidden: Iterable[float] = ()) -> tuple[Value, list[Value]]:
+def _filled(x: Value, fill: float, flagged: bool, missing_numbers: Iterable[float] = ()) -> tuple[Value, list[Value]]:
     """The input without NaN and the numbers that stand for a missing value, and the flag."""
     graph = x.graph
     missing = graph.add("IsNaN", x)
-    for number in hidden:
+    for number in missing_numbers:
         missing = graph.add("Or", missing, graph.add("Equal", x, _double(graph, number)))
     flags = [graph.add("Cast", missing, to=DOUBLE)] if flagged else []
     return graph.add("Where", missing, _double(graph, fill), x), flags
@@ -63,9 +62,9 @@ def _standard(x: Value, centre: float, scale: float) -> Value:
     return (x - _double(x.graph, centre)) / _double(x.graph, scale)
 
 
-def _numeric(feature: NumericFeature, x: Value, hidden: Iterable[float]) -> list[Value]:
+def _numeric(feature: NumericFeature, x: Value, missing_numbers: Iterable[float]) -> list[Value]:
     graph = x.graph
-    filled, flags = _filled(x, feature.fill, feature.flagged, hidden)
+    filled, flags = _filled(x, feature.fill, feature.flagged, missing_numbers)
     z = _standard(filled, feature.centre, feature.scale)
     if feature.clip:
         ratio = z / _double(graph, feature.clip)

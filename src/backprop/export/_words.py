@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 
 from ..tabular import CategoricalFeature
-from ..tabular._columns import positions
+from ..tabular._columns import numbers_in, positions
 
 _TRUE, _FALSE = ("true", "t", "yes", "y", "1", "1.0"), ("false", "f", "no", "n", "0", "0.0")
 
@@ -24,6 +24,11 @@ def missing_spellings(words: frozenset[str]) -> list[str]:
     """The words for a missing value in the usual cases, and the way Python writes NaN and None."""
     spelled = [spelling for word in sorted(words) for spelling in (word, *_other_spellings(word))]
     return _in_cases(["", *spelled, "NaN", "NaT", "None"])
+
+
+def missing_numbers(words: frozenset[str]) -> list[float]:
+    """The numbers among the words for a missing value, such as -999."""
+    return sorted(numbers_in(words))
 
 
 def _other_spellings(text: str) -> list[str]:

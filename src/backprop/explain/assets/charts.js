@@ -59,7 +59,7 @@ function chart(place, { series, logY = false, xlabel = "", cursor = null, range 
   for (const value of whole ? series[0].x : ticks(x0, x1, 5)) svg.append(draw("text", { x: px(value), y: height - bottom + 16 * em, "text-anchor": "middle" }, show(value, 4)));
   svg.append(draw("text", { x: (left + width - right) / 2, y: height - 3, "text-anchor": "middle" }, xlabel));
   if (ylabel) svg.append(draw("text", { transform: `translate(${11 * em} ${(top + height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, ylabel));
-  points.forEach((part, k) => part.filter((place) => place.every(Number.isFinite)).forEach(([x, y]) => svg.append(draw("circle", { class: k ? "point test" : "point", cx: px(x), cy: py(y), r: k ? 2.5 : 3.5 }))));
+  points.forEach((part, k) => part.filter((at) => at.every(Number.isFinite)).forEach(([x, y]) => svg.append(draw("circle", { class: k ? "point test" : "point", cx: px(x), cy: py(y), r: k ? 2.5 : 3.5 }))));
   series.forEach((one, k) => {
     let path = "", pen = false;
     one.x.forEach((x, i) => {
