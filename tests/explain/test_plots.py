@@ -265,6 +265,7 @@ def test_text_is_no_list_of_activations() -> None:
 def test_values_that_stand_alone_show(values: list[float]) -> None:
     for ax in (plots.learning_curves({"loss": values}), plots.curves({"a": values}, ylabel="loss")):
         assert ax.lines[0].get_marker() == "."
+        assert all(tick == round(tick) for tick in ax.get_xticks())
     assert plots.learning_curves({"loss": [0.5, 0.4, np.nan]}).lines[0].get_marker() != "."
 
 

@@ -56,7 +56,7 @@ def whole_epochs(ax: Axes) -> None:
     """Let the x axis have ticks at whole numbers only."""
     from matplotlib.ticker import MaxNLocator
 
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def font_size(ax: Axes) -> str:
